@@ -1,0 +1,111 @@
+"""Every error that this project raises on purpose.
+
+Raised deep, translated once: the service turns them into problem+json in one module, the command-line doors print
+them as one line.
+
+VehicleSearchError
+├── PictureError                 the bytes or the box of one picture
+│   ├── UndecodablePicture       damaged, truncated or empty
+│   ├── UnsupportedPicture       not one of the types that are read
+│   ├── PictureTooLarge          more pixels than the limit
+│   └── BoxOutsidePicture        the box does not lie inside the upright picture
+├── InvalidValue                 a value that breaks a stated rule; carries a JSON pointer
+├── NotFound                     GalleryNotFound, ImageNotFound
+├── Conflict                     GalleryConflict, EmbeddingSpaceMismatch
+├── EmbeddingNotFinite           NaN or infinity where a vector was expected
+├── ModelError                   no model, or one that does not work
+│   ├── ContractError            the file says nothing, or something unknown, about itself
+│   └── DeviceUnavailable        the wanted provider is not there or is not used
+└── StorageError                 the data folder
+    ├── DataFolderLocked         another process owns it
+    ├── DataFolderUnusable       missing rights, or a layout of a newer release
+    └── StorageFull              no space left; nothing was written
+"""
+
+
+class VehicleSearchError(Exception):
+    """Root of the tree; its message is written for the person who has to act on it."""
+
+
+class PictureError(VehicleSearchError):
+    """Something is wrong with one picture."""
+
+
+class UndecodablePicture(PictureError):
+    """The bytes are damaged, truncated or empty."""
+
+
+class UnsupportedPicture(PictureError):
+    """The bytes are not one of the picture types that are read."""
+
+
+class PictureTooLarge(PictureError):
+    """The picture has more pixels than the limit allows."""
+
+
+class BoxOutsidePicture(PictureError):
+    """The box does not lie inside the upright picture."""
+
+
+class InvalidValue(VehicleSearchError):
+    """A value breaks a stated rule; ``pointer`` is an RFC 6901 pointer to it."""
+
+    def __init__(self, message: str, *, pointer: str = "") -> None:
+        super().__init__(message)
+        self.pointer = pointer
+
+
+class NotFound(VehicleSearchError):
+    """The named thing does not exist."""
+
+
+class GalleryNotFound(NotFound):
+    """No gallery of that name."""
+
+
+class ImageNotFound(NotFound):
+    """No image of that id in the gallery."""
+
+
+class Conflict(VehicleSearchError):
+    """The request is sound but does not fit what is stored."""
+
+
+class GalleryConflict(Conflict):
+    """The gallery exists with other properties, or may not be dropped."""
+
+
+class EmbeddingSpaceMismatch(Conflict):
+    """The vectors of the model and those of the gallery may not be compared."""
+
+
+class EmbeddingNotFinite(VehicleSearchError):
+    """A vector holds NaN or infinity."""
+
+
+class ModelError(VehicleSearchError):
+    """The model file is missing or does not work."""
+
+
+class ContractError(ModelError):
+    """The model file's contract is missing, or a field of it is missing, wrong or unknown."""
+
+
+class DeviceUnavailable(ModelError):
+    """The wanted execution provider is not available, or is not the one that runs."""
+
+
+class StorageError(VehicleSearchError):
+    """The data folder cannot do what was asked."""
+
+
+class DataFolderLocked(StorageError):
+    """Another process owns the data folder."""
+
+
+class DataFolderUnusable(StorageError):
+    """The data folder cannot be read or written, or a newer release wrote it."""
+
+
+class StorageFull(StorageError):
+    """No space is left on the device; nothing of the failed write remains."""

@@ -1,0 +1,188 @@
+"""The gallery: what is stored about an image, how it is searched, and the protocol that every home of it keeps.
+
+Two homes are planned: ``LocalGallery`` (one machine) and a Milvus one (a cluster). Code outside this room talks to
+``Gallery`` and ``GalleryHome`` only.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Attribute = str | int | float
+Kind = Literal["flat"]  # ivf and hnsw get their place here
+GroupBy = Literal["vehicle_id"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What a client says about an image. Checked by ``index.metadata.check_metadata``; times are UTC."""
+
+    vehicle_id: str | None = None
+    camera_id: str | None = None
+    captured_at: datetime | None = None
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewImage:
+    """An embedded image on its way into a gallery.
+
+    ``crop`` is the stored form's bytes (``index.crops.stored_crop``); ``embedding`` float32 (D,), ``viewpoint`` float32
+    (V,) or None, both computed from the decoded ``crop``.
+    """
+
+    image_id: str
+    metadata: Metadata
+    crop: bytes
+    embedding: NDArray[np.float32]
+    viewpoint: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredImage:
+    """One image as the gallery holds it. ``crop_name`` is the content name of its crop, None where none is kept."""
+
+    image_id: str
+    metadata: Metadata
+    ingested_at: datetime
+    viewpoint: Mapping[str, float]
+    crop_name: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """Which images a search, a listing or an erasure means. Values of one field: any of them; fields: all hold.
+
+    ``captured_after`` is inclusive, ``captured_before`` exclusive; an image without the asked field does not pass,
+    except ``exclude_camera_id``, which only takes the named cameras out. Attributes are compared by type: a number
+    equals numbers, a string strings. ``viewpoint`` compares the most probable name.
+    """
+
+    camera_id: tuple[str, ...] = ()
+    exclude_camera_id: tuple[str, ...] = ()
+    vehicle_id: tuple[str, ...] = ()
+    viewpoint: tuple[str, ...] = ()
+    captured_after: datetime | None = None
+    captured_before: datetime | None = None
+    attributes: Mapping[str, tuple[Attribute, ...]] = field(default_factory=dict)
+
+    @property
+    def empty(self) -> bool:
+        """Whether every image passes."""
+        return self == Filters()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """How a query is answered. ``max_distance`` is inclusive and Euclidean."""
+
+    top_k: int = 10
+    filters: Filters = field(default_factory=Filters)
+    max_distance: float | None = None
+    group_by: GroupBy | None = None
+    exclude_image_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """One answer: ``rank`` from 1, ``distance`` Euclidean (never squared). ``embedding`` float32 (D,)."""
+
+    rank: int
+    distance: float
+    image: StoredImage
+    embedding: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Part of a listing in image_id order; ``cursor`` is opaque and None on the last page."""
+
+    images: Sequence[StoredImage]
+    cursor: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GallerySpec:
+    """What a gallery is created with."""
+
+    embedding_space: str
+    embedding_dim: int
+    viewpoints: tuple[str, ...]
+    kind: Kind = "flat"
+    retention_days: float | None = None
+    keep_crops: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryInfo:
+    """A gallery described. ``images`` counts what a search can return; ``last_change`` is the change sequence's end."""
+
+    name: str
+    spec: GallerySpec
+    images: int
+    last_change: int
+    created_at: datetime
+    disk_bytes: int
+
+
+class Gallery(Protocol):
+    """One gallery. Every method is safe to call from any thread; a method that returns has made its effect durable.
+
+    Methods raise the errors of ``index.errors``: ImageNotFound, EmbeddingNotFinite, InvalidValue, StorageFull.
+    """
+
+    name: str
+
+    def info(self) -> GalleryInfo: ...
+
+    def add(self, images: Sequence[NewImage]) -> list[Literal["created", "updated"]]:
+        """Write images in one transaction, in order; an id that exists is replaced whole."""
+        ...
+
+    def get(self, image_id: str) -> StoredImage: ...
+
+    def embedding(self, image_id: str) -> NDArray[np.float32]:
+        """The stored vector, float32 (D,)."""
+        ...
+
+    def crop(self, image_id: str) -> tuple[str, bytes]:
+        """Content name and bytes of the stored crop; ImageNotFound where the gallery keeps none."""
+        ...
+
+    def page(self, filters: Filters, *, limit: int, cursor: str | None = None) -> Page:
+        """A page of the listing; InvalidValue for a cursor that this gallery did not give out."""
+        ...
+
+    def set_metadata(self, image_id: str, metadata: Metadata) -> StoredImage:
+        """Replace an image's metadata; vector, crop and ingestion time stay."""
+        ...
+
+    def delete(self, image_id: str) -> None: ...
+
+    def delete_where(self, filters: Filters) -> int:
+        """Erase what passes; returns how many."""
+        ...
+
+    def search(self, queries: NDArray[np.float32], options: SearchOptions) -> list[list[Match]]:
+        """Nearest images of each query, float32 (Q, D): ascending distance, ties by image_id."""
+        ...
+
+
+class GalleryHome(Protocol):
+    """All galleries of one place. The gallery ``default`` is created on opening."""
+
+    def names(self) -> list[str]: ...
+
+    def get(self, name: str) -> Gallery: ...
+
+    def create(self, name: str, spec: GallerySpec) -> tuple[Gallery, bool]:
+        """The gallery and whether it is new; GalleryConflict where it exists with other properties."""
+        ...
+
+    def drop(self, name: str) -> None: ...
+
+    def close(self) -> None: ...
