@@ -1,0 +1,114 @@
+"""A data set or an import as one CSV file: ``manifest.csv``.
+
+Columns: ``path`` (relative to the manifest), ``vehicle_id``, ``camera_id``, and optionally ``image_id``, ``viewpoint``,
+``captured_at`` (RFC 3339 with offset) and ``box`` (``x,y,width,height`` in pixels of the upright picture). Every
+further column is an attribute; an empty cell is absent. The trainer and the indexer read the same files.
+"""
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from index.errors import InvalidValue
+
+REQUIRED = ("path", "vehicle_id", "camera_id")
+OPTIONAL = ("image_id", "viewpoint", "captured_at", "box")
+
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestRow:
+    """One line of a manifest; ``line`` is its number in the file, for messages."""
+
+    line: int
+    path: Path
+    vehicle_id: str | None
+    camera_id: str | None
+    image_id: str | None = None
+    viewpoint: str | None = None
+    captured_at: datetime | None = None
+    box: tuple[int, int, int, int] | None = None
+    attributes: dict[str, str | int | float] = field(default_factory=dict)
+
+
+def read_manifest(manifest: Path) -> Iterator[ManifestRow]:
+    """Yield the rows of a manifest, in order.
+
+    Raises InvalidValue naming file, line, column and value for anything that cannot be read. Whether the pictures
+    exist is left to whoever opens them.
+    """
+    if not manifest.is_file():
+        raise InvalidValue(f"{manifest} does not exist or is not a file; give the path of a manifest.csv")
+    try:
+        with manifest.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
+            if missing:
+                raise InvalidValue(f"{manifest} line 1: the column {missing[0]!r} is missing")
+            for cells in reader:
+                yield _row(manifest, reader.line_num, cells)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InvalidValue(f"{manifest} is not a UTF-8 CSV file: {error}") from error
+
+
+def parse_time(text: str) -> datetime:
+    """An RFC 3339 time with offset, as UTC; a space where an unescaped ``+`` was is read as ``+``.
+
+    Raises ValueError with a message that says what is wrong.
+    """
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not an RFC 3339 time with an offset, such as 2026-05-04T10:11:12Z")
+    try:
+        return datetime.fromisoformat(f"{match[1]}T{match[2]}{match[3].replace(' ', '+').upper()}").astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{text!r} is not a time: {error}") from error
+
+
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d(?:\.\d{1,9})?)([Zz]|[+\- ]\d\d:\d\d)", re.ASCII)
+
+
+def _row(manifest: Path, line: int, cells: dict[str, str | None]) -> ManifestRow:
+    def refuse(column: str, problem: str) -> InvalidValue:
+        return InvalidValue(f"{manifest} line {line}, column {column}: {problem}")
+
+    if None in cells or None in cells.values():
+        raise refuse("path", "the line has not as many cells as the header")
+    text = {name: value.strip() for name, value in cells.items() if value and value.strip()}
+    if "path" not in text:
+        raise refuse("path", "is empty")
+    captured_at = None
+    if "captured_at" in text:
+        try:
+            captured_at = parse_time(text["captured_at"])
+        except ValueError as error:
+            raise refuse("captured_at", str(error)) from error
+    box = None
+    if "box" in text:
+        sides = text["box"].replace(" ", "").split(",")
+        if len(sides) != 4 or not all(side.isascii() and side.isdigit() for side in sides):
+            raise refuse("box", f"{text['box']!r} is not x,y,width,height in whole pixels")
+        box = (int(sides[0]), int(sides[1]), int(sides[2]), int(sides[3]))
+    return ManifestRow(
+        line=line,
+        path=manifest.parent / text["path"].replace("\\", "/"),
+        vehicle_id=text.get("vehicle_id"),
+        camera_id=text.get("camera_id"),
+        image_id=text.get("image_id"),
+        viewpoint=text.get("viewpoint"),
+        captured_at=captured_at,
+        box=box,
+        attributes={name: _attribute(value) for name, value in text.items() if name not in REQUIRED + OPTIONAL},
+    )
+
+
+def _attribute(text: str) -> str | int | float:
+    """A cell that is written like a JSON number is a number, everything else a string."""
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        return text
+    return float(text) if match[2] or match[3] else int(text)
