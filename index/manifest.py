@@ -35,8 +35,8 @@ class ManifestRow:
     attributes: dict[str, str | int | float] = field(default_factory=dict)
 
 
-def read_manifest(manifest: Path) -> Iterator[ManifestRow]:
-    """Yield the rows of a manifest, in order.
+def read_manifest(manifest: Path, *, required: tuple[str, ...] = REQUIRED) -> Iterator[ManifestRow]:
+    """Yield the rows of a manifest, in order. ``required`` names the columns that must be there, filled or not.
 
     Raises InvalidValue naming file, line, column and value for anything that cannot be read. Whether the pictures
     exist is left to whoever opens them.
@@ -46,7 +46,7 @@ def read_manifest(manifest: Path) -> Iterator[ManifestRow]:
     try:
         with manifest.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
+            missing = [name for name in required if name not in (reader.fieldnames or ())]
             if missing:
                 raise InvalidValue(f"{manifest} line 1: the column {missing[0]!r} is missing")
             for cells in reader:

@@ -1,0 +1,102 @@
+"""What another camera would have made of the same vehicle: batch augmentation in float32, 0–255.
+
+Strong on exposure, colour, scale and blur, because that is how real cameras differ. Every draw comes from the generator
+that is passed in.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Strengths; 0 switches a part off."""
+
+    flip: float = 0.5  # probability
+    scale: float = 0.2  # largest relative change of each side
+    shift: float = 0.08  # largest shift, as a share of the side
+    rotate: float = 6.0  # degrees
+    exposure: float = 0.5  # largest |log| of gain and of gamma
+    colour: float = 0.12  # largest relative change of each channel
+    grey: float = 0.1  # probability of losing all colour
+    blur: float = 0.5  # probability of a lower resolution
+    smallest: float = 0.25  # lowest resolution, as a share of the side
+    noise: float = 8.0  # largest standard deviation, in grey levels
+    erase: float = 0.3  # probability of a filled rectangle
+
+
+def augment(crops: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """uint8 or float (N, 3, H, W), 0–255 → float32 of the same shape, 0–255."""
+    n = len(crops)
+    x = _move(crops.float(), config, generator)
+    x = _expose(x, config, generator)
+    for row in (torch.rand(n, generator=generator) < config.blur).nonzero().flatten().tolist():
+        x[row] = _coarsen(x[row : row + 1], config.smallest, generator)[0]
+    if config.noise:
+        sigma = torch.rand(n, 1, 1, 1, generator=generator) ** 2 * config.noise
+        x = x + sigma * torch.randn(x.shape, generator=generator)
+    x = x.clamp_(0, 255)
+    for row in (torch.rand(n, generator=generator) < config.erase).nonzero().flatten().tolist():
+        _erase(x[row], generator)
+    return x
+
+
+def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    return torch.rand(n, generator=generator) * (high - low) + low
+
+
+def _move(x: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    n = len(x)
+    angle = _uniform(n, -config.rotate, config.rotate, generator) * (torch.pi / 180)
+    zoom = 1 + _uniform(n, -config.scale, config.scale, generator)
+    aspect = 1 + _uniform(n, -config.scale / 2, config.scale / 2, generator)
+    mirror = torch.where(torch.rand(n, generator=generator) < config.flip, -1.0, 1.0)
+    matrix = torch.zeros(n, 2, 3)
+    matrix[:, 0, 0] = angle.cos() * zoom * aspect * mirror
+    matrix[:, 0, 1] = -angle.sin() * zoom
+    matrix[:, 1, 0] = angle.sin() * zoom * mirror
+    matrix[:, 1, 1] = angle.cos() * zoom / aspect
+    matrix[:, :, 2] = (torch.rand(n, 2, generator=generator) * 2 - 1) * (2 * config.shift)
+    grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def _expose(x: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    n = len(x)
+
+    def factor(strength: float, *shape: int) -> Tensor:
+        return torch.exp((torch.rand(n, *shape, 1, 1, generator=generator) * 2 - 1) * strength)
+
+    x = (x / 255).clamp_(1e-4, 1)
+    x = x.pow(factor(config.exposure, 1)) * factor(config.exposure * 0.6, 1)
+    middle = x.mean((1, 2, 3), keepdim=True)
+    x = (x - middle) * factor(config.exposure * 0.6, 1) + middle  # contrast
+    grey = (x * torch.tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    saturation = _uniform(n, 0.5, 1.4, generator) if config.colour else torch.ones(n)
+    saturation = torch.where(torch.rand(n, generator=generator) < config.grey, 0.0, saturation)
+    x = grey + (x - grey) * saturation.view(n, 1, 1, 1)
+    x = x * (1 + (torch.rand(n, 3, 1, 1, generator=generator) * 2 - 1) * config.colour)
+    return x.mul_(255)
+
+
+def _coarsen(x: Tensor, smallest: float, generator: torch.Generator) -> Tensor:
+    share = float(_uniform(1, smallest, 1.0, generator))
+    height, width = x.shape[2:]
+    small = F.interpolate(x, size=(max(int(height * share), 8), max(int(width * share), 8)), mode="area")
+    return F.interpolate(small, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def _erase(x: Tensor, generator: torch.Generator) -> None:
+    _, height, width = x.shape
+    share = float(_uniform(1, 0.02, 0.2, generator))
+    ratio = float(torch.exp(_uniform(1, -0.9, 0.9, generator)))
+    h = min(int((height * width * share * ratio) ** 0.5), height - 1)
+    w = min(int((height * width * share / ratio) ** 0.5), width - 1)
+    top = int(torch.randint(0, height - h, (1,), generator=generator))
+    left = int(torch.randint(0, width - w, (1,), generator=generator))
+    x[:, top : top + h, left : left + w] = _uniform(3, 40, 215, generator).view(3, 1, 1)

@@ -1,0 +1,87 @@
+"""Configurations: TOML files and command-line overrides → frozen dataclasses, and back to plain mappings.
+
+An unknown key, a value of the wrong type and a value that a dataclass refuses are all told with the key's full name.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from index.errors import InvalidValue
+
+Config = TypeVar("Config")
+
+
+def read_configuration(kind: type[Config], path: Path, overrides: Sequence[str] = ()) -> Config:
+    """``kind`` from a TOML file; ``overrides`` are ``key=value`` or ``part.key=value`` with a TOML value.
+
+    Relative paths in the file are relative to the working directory. Raises InvalidValue.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidValue(f"configuration {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"configuration {path} is not TOML: {error}") from error
+    for override in overrides:
+        key, sign, value = override.partition("=")
+        if not sign:
+            raise InvalidValue(f"--set {override!r} is not KEY=VALUE")
+        _put(document, key.strip(), _value(value.strip()))
+    return from_mapping(kind, document)
+
+
+def from_mapping(kind: type[Config], document: dict[str, Any]) -> Config:
+    """``kind`` from a plain mapping, checked."""
+    try:
+        return _adapter(kind).validate_python(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InvalidValue(
+            f"configuration key {key or '(whole)'}: {first['msg']}, not {first['input']!r}"[:400]
+        ) from error
+
+
+def as_mapping(config: object) -> dict[str, Any]:
+    """A plain mapping of a configuration, as kept in checkpoints and contracts."""
+    return TypeAdapter(type(config)).dump_python(config, mode="json")  # type: ignore[no-any-return]
+
+
+def _adapter(kind: type[Config]) -> TypeAdapter[Config]:
+    _forbid_unknown(kind)
+    return TypeAdapter(kind)
+
+
+def _forbid_unknown(kind: type) -> None:
+    """Make pydantic refuse keys that a dataclass, or one inside it, does not have."""
+    import dataclasses
+    import typing
+
+    if dataclasses.is_dataclass(kind):
+        kind.__pydantic_config__ = ConfigDict(extra="forbid", strict=False)  # type: ignore[attr-defined]
+        for hint in typing.get_type_hints(kind).values():
+            for part in (hint, *typing.get_args(hint)):
+                if isinstance(part, type):
+                    _forbid_unknown(part)
+
+
+def _put(document: dict[str, Any], key: str, value: object) -> None:
+    *parts, last = key.split(".")
+    place: Any = document
+    for part in parts:
+        place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+    if isinstance(place, list):
+        place[int(last)] = value
+    else:
+        place[last] = value
+
+
+def _value(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word is a string

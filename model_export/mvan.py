@@ -1,0 +1,319 @@
+"""MVAN in one file: V-Net, M-Net's branches, GAM, LAM, fusion.
+
+After Teng, Zhang, Liu et al., "Multi-View Spatial Attention Embedding for Vehicle Re-Identification" (MVAN). The
+equations, numbered as the docstrings here and in ``losses`` use them:
+
+    (1)  p   = softmax(V-Net(x))                                 viewpoint probabilities, (N, V)
+    (2)  F_v = branch_v(shared(x))                               feature maps, (N, C, h, w)
+    (3)  G_v = sigmoid(conv1×1(relu(conv1×1(F_v, C → C/16)), → 1))                    GAM, (N, 1, h, w)
+    (4)  L_v = softmax over the h·w positions of S_v,  S_v = Σ_c F_v                    LAM, (N, 1, h, w)
+         standardized: S_v is standardised over h·w first and the result multiplied by h·w
+    (5)  F̂_v = F_v ⊙ (G_v + L_v)
+    (6)  f   = Σ_v p_v · GAP(F̂_v)                               the embedding, (N, D)
+    (7)–(9) are the losses.
+
+p is nearly one-hot, so a branch whose p_v is at or below the routing threshold is not run for that picture (p is not
+renormalised). Training, evaluation and the exported graph take the same path.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from index.errors import InvalidValue
+from model_export.backbones import Backbone, build_backbone
+
+Attention = Literal["none", "gam", "lam", "glam"]
+Lam = Literal["paper", "standardized"]
+Embedding = Literal["fused", "fc512"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MVANConfig:
+    """The model's shape. ``paper-vgg16`` is the default of every field but the backbone's own split."""
+
+    backbone: str = "vgg16"
+    split: str = ""  # first unshared stage; empty: the backbone's usual one
+    viewpoints: tuple[str, ...] = ("front", "rear", "side")  # V branches; one name: no V-Net
+    attention: Attention = "glam"
+    lam: Lam = "paper"
+    embedding: Embedding = "fused"  # fc512: a 512-d layer on f is what is stored and compared
+    normalized: bool = False  # embeddings of unit length
+    neck: bool = False  # batch norm between f and the embedding (Luo et al. 2019, BNNeck)
+    input_size: int = 224  # H = W in pixels
+    vnet: str = "vgg_cnn_m_1024"  # or lite0-blocksN: the first N blocks of EfficientNet-Lite0
+    vnet_size: int = 224  # V-Net sees the crop at this size
+    routing_threshold: float | None = 0.01  # branches with p_v at or below it are not run; None: all run (dense)
+
+    def __post_init__(self) -> None:
+        allowed = {
+            "attention": ("none", "gam", "lam", "glam"),
+            "lam": ("paper", "standardized"),
+            "embedding": ("fused", "fc512"),
+        }
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise InvalidValue(f"{name} must be one of {', '.join(values)}, not {getattr(self, name)!r}")
+        if not self.viewpoints or len(set(self.viewpoints)) != len(self.viewpoints):
+            raise InvalidValue(f"viewpoints must be distinct names, not {self.viewpoints!r}")
+        if self.routing_threshold is not None and not 0 <= self.routing_threshold <= 0.01:
+            raise InvalidValue(f"routing_threshold must lie in 0…0.01, not {self.routing_threshold}")
+        for name in ("input_size", "vnet_size"):
+            if getattr(self, name) < 16:
+                raise InvalidValue(f"{name} must be at least 16 pixels, not {getattr(self, name)}")
+
+
+class Output(NamedTuple):
+    """What a forward pass gives; every part float32."""
+
+    embedding: Tensor  # (N, D)
+    fused: Tensor  # f of equation (6), what the triplet loss sees, (N, C)
+    viewpoint: Tensor  # p of equation (1), (N, V)
+    global_attention: Tensor  # Σ_v p_v G_v, (N, h, w)
+    local_attention: Tensor  # Σ_v p_v L_v, (N, h, w)
+
+
+class LRN(nn.Module):
+    """Local response normalisation over ``size`` channels (Krizhevsky et al. 2012), β = 0.75.
+
+    The sum over neighbouring channels is a 1×1 convolution of x² with a band matrix, and d^0.75 is √d·√√d: both
+    export to operators that every runtime does fast.
+    """
+
+    band: Tensor
+
+    def __init__(self, channels: int, *, size: int = 5, alpha: float = 5e-4, k: float = 2.0) -> None:
+        super().__init__()
+        distance = (torch.arange(channels)[:, None] - torch.arange(channels)[None, :]).abs()
+        self.register_buffer("band", (distance <= size // 2).float()[:, :, None, None] * (alpha / size))
+        self.k = k
+
+    def forward(self, x: Tensor) -> Tensor:
+        d = self.k + F.conv2d(x * x, self.band)  # (N, C, h, w)
+        root = d.sqrt()
+        return x / (root * root.sqrt())
+
+
+class VNet(nn.Module):
+    """Viewpoint estimator, equation (1). Trained first, then frozen; its softmax is float32 in every precision.
+
+    ``vgg_cnn_m_1024`` is the paper's: five convolutions of VGG_CNN_M_1024 (Chatfield et al. 2014), GAP, fc 512, fc V.
+    ``lite0-blocksN`` is for light models: the first N blocks of EfficientNet-Lite0, GAP, fc V.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: MVANConfig) -> None:
+        super().__init__()
+        self.size, self.input_size = config.vnet_size, config.input_size
+        if config.vnet == "vgg_cnn_m_1024":
+            layers, channels, backbone = _vgg_cnn_m_1024(), 512, build_backbone("vgg16")
+        elif config.vnet.startswith("lite0-blocks") and config.vnet.removeprefix("lite0-blocks").isdecimal():
+            blocks = int(config.vnet.removeprefix("lite0-blocks"))
+            backbone = build_backbone("efficientnet_lite0")
+            layers, _ = backbone.cut(f"block{blocks}")
+            channels = layers[-1].project[0].out_channels  # type: ignore[union-attr,index]
+        elif config.vnet == "tiny":
+            backbone = build_backbone("tiny")
+            layers, channels = nn.Sequential(*(stage for _, stage in backbone.stages)), backbone.channels
+        else:
+            raise InvalidValue(f"vnet {config.vnet!r} is not vgg_cnn_m_1024, lite0-blocksN or tiny")
+        self.layers = layers
+        views = len(config.viewpoints)
+        paper = config.vnet == "vgg_cnn_m_1024"
+        self.head = (
+            nn.Sequential(nn.Linear(channels, 512), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(512, views))
+            if paper
+            else nn.Sequential(nn.Dropout(0.2), nn.Linear(channels, views))
+        )
+        _register_scale(self, backbone)
+
+    def logits(self, crops: Tensor) -> Tensor:
+        """Crops float (N, 3, H, W), 0–255 → logits (N, V) before the softmax."""
+        x = crops
+        if self.size * 2 == x.shape[-1]:
+            x = F.avg_pool2d(x, 2)
+        elif self.size != x.shape[-1]:
+            x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False)
+        x = self.layers((x - self.mean) / self.std)  # (N, C, h, w)
+        return self.head(x.mean((2, 3)))  # type: ignore[no-any-return]  # (N, V)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return self.logits(crops).float().softmax(1)  # (N, V)
+
+
+class Branch(nn.Module):
+    """One viewpoint's unshared stages and its attention, equations (2)–(5), pooled."""
+
+    def __init__(self, stages: nn.Sequential, channels: int, attention: Attention, lam: Lam) -> None:
+        super().__init__()
+        self.stages, self.attention, self.lam = stages, attention, lam
+        hidden = max(channels // 16, 4)
+        self.gam = nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(inplace=True), nn.Conv2d(hidden, 1, 1))
+
+    def global_map(self, f: Tensor) -> Tensor:
+        """Equation (3): F (N, C, h, w) → G (N, 1, h, w)."""
+        return self.gam(f).float().sigmoid()  # type: ignore[no-any-return]
+
+    def local_map(self, f: Tensor) -> Tensor:
+        """Equation (4): F (N, C, h, w) → L (N, 1, h, w). The softmax is max-subtracted; the paper's sums overflow."""
+        h, w = f.shape[2:]
+        s = f.float().sum(1).flatten(1)  # (N, h·w)
+        if self.lam == "standardized":
+            centred = s - s.mean(1, keepdim=True)
+            s = centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt()
+            s = s.softmax(1) * (h * w)
+        else:
+            s = (s - s.amax(1, keepdim=True)).softmax(1)
+        return s.reshape(-1, 1, h, w)  # (N, 1, h, w)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Shared maps (N, C', h', w') → GAP(F̂) (N, C), G (N, h, w), L (N, h, w)."""
+        f = self.stages(x).float()  # (N, C, h, w)
+        g, local = self.global_map(f), self.local_map(f)  # (N, 1, h, w) each
+        weight = {"none": torch.ones_like(g), "gam": g, "lam": local, "glam": g + local}[self.attention]
+        return (f * weight).mean((2, 3)), g.squeeze(1), local.squeeze(1)  # equation (5)
+
+
+class MVAN(nn.Module):
+    """V-Net and M-Net together: crops in, embedding, viewpoint and attention out."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: MVANConfig) -> None:
+        super().__init__()
+        backbone = build_backbone(config.backbone)
+        self.config = replace(config, split=config.split or backbone.split)
+        self.vnet = VNet(config) if len(config.viewpoints) > 1 else None
+        self.shared, _ = backbone.cut(self.config.split)
+        self.branches = nn.ModuleList(
+            Branch(
+                build_backbone(config.backbone).cut(self.config.split)[1],
+                backbone.channels,
+                config.attention,
+                config.lam,
+            )
+            for _ in config.viewpoints
+        )
+        self.channels = backbone.channels
+        self.embedding_dim = 512 if config.embedding == "fc512" else backbone.channels
+        self.fc = nn.Linear(backbone.channels, 512, bias=False) if config.embedding == "fc512" else nn.Identity()
+        if isinstance(self.fc, nn.Linear):
+            nn.init.orthogonal_(self.fc.weight)  # a random projection keeps distances: a good place to start
+        self.neck = nn.BatchNorm1d(self.embedding_dim) if config.neck else nn.Identity()
+        _register_scale(self, backbone)
+
+    def load_backbone(self, backbone: Backbone) -> None:
+        """Copy a filled backbone into the shared stages and into every branch."""
+        shared, branch = backbone.cut(self.config.split)
+        self.shared.load_state_dict(shared.state_dict())
+        for place in self.branches:
+            place.get_submodule("stages").load_state_dict(branch.state_dict())
+
+    def embed(self, f: Tensor) -> Tensor:
+        """F of equation (6), (N, C) → what is stored and compared, (N, D)."""
+        embedding: Tensor = self.neck(self.fc(f))
+        return F.normalize(embedding) if self.config.normalized else embedding
+
+    def forward(self, crops: Tensor, p: Tensor | None = None) -> Output:
+        """Crops uint8 or float (N, 3, H, W), RGB 0–255; ``p`` (N, V) overrides V-Net's."""
+        crops = crops.float()
+        if p is None:
+            p = self.viewpoint(crops)  # (N, V)
+        x = self.shared((crops - self.mean) / self.std)  # (N, C', h', w')
+        f, g, local = self.fuse(x, p)
+        return Output(self.embed(f), f, p, g, local)
+
+    def viewpoint(self, crops: Tensor) -> Tensor:
+        """Equation (1); ones where there is a single branch."""
+        if self.vnet is None:
+            return crops.new_ones(crops.shape[0], 1)
+        with torch.no_grad():  # frozen: M-Net's losses never reach it
+            return self.vnet(crops)  # type: ignore[no-any-return]
+
+    def fuse(self, x: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Equation (6) over the branches that are worth running: x (N, C', h', w'), p (N, V) → f, ΣpG, ΣpL."""
+        if len(self.branches) == 1:
+            return self.branches[0](x)  # type: ignore[no-any-return]
+        threshold = self.config.routing_threshold
+        if threshold is None:
+            dense = [_weighted(branch(x), p[:, view]) for view, branch in enumerate(self.branches)]
+            return tuple(torch.stack(part).sum(0) for part in zip(*dense, strict=True))  # type: ignore[return-value]
+        parts = []
+        for view, branch in enumerate(self.branches):
+            rows = (p[:, view] > threshold).nonzero().squeeze(1)  # (n,)
+            if self.training and rows.shape[0] == 0:
+                continue
+            parts.append((rows, *_weighted(branch(x.index_select(0, rows)), p[:, view].index_select(0, rows))))
+        return tuple(_scatter(x.shape[0], [(part[0], part[n]) for part in parts]) for n in (1, 2, 3))  # type: ignore[return-value]
+
+    def count_parameters(self) -> dict[str, int]:
+        """Parameters by part, for the paper's table and the model card."""
+        parts: dict[str, nn.Module | None] = {
+            "vnet": self.vnet,
+            "shared": self.shared,
+            "branches": self.branches,
+            "fc": self.fc,
+        }
+        return {name: sum(p.numel() for p in part.parameters()) if part else 0 for name, part in parts.items()}
+
+
+class IdentityHead(nn.Module):
+    """What the identity loss sits on; dropped at export.
+
+    The paper's is fc 512 + BN + ReLU + classifier on f. With a neck it is one bias-free classifier on the neck's output
+    (Luo et al. 2019), because the neck already normalises.
+    """
+
+    def __init__(self, model: MVAN, identities: int) -> None:
+        super().__init__()
+        layers: Sequence[nn.Module]
+        if model.config.neck:
+            layers = [nn.Linear(model.embedding_dim, identities, bias=False)]
+            nn.init.normal_(layers[0].weight, std=0.01)  # type: ignore[arg-type]
+        else:
+            layers = [
+                nn.Linear(model.channels, 512),
+                nn.BatchNorm1d(512),
+                nn.ReLU(inplace=True),
+                nn.Linear(512, identities),
+            ]
+        self.layers = nn.Sequential(*layers)
+        self.on_neck = model.config.neck
+
+    def forward(self, output: Output, model: MVAN) -> Tensor:
+        return self.layers(model.neck(model.fc(output.fused)) if self.on_neck else output.fused)  # type: ignore[no-any-return]
+
+
+def _weighted(maps: tuple[Tensor, Tensor, Tensor], weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(f, G, L) of n pictures times their p_v, (n,)."""
+    f, g, local = maps
+    return f * weight[:, None], g * weight[:, None, None], local * weight[:, None, None]
+
+
+def _scatter(rows: int, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    total = parts[0][1].new_zeros(rows, *parts[0][1].shape[1:])
+    for at, values in parts:
+        total = total.index_add(0, at, values)
+    return total
+
+
+def _register_scale(module: nn.Module, backbone: Backbone) -> None:
+    module.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1))
+    module.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1))
+
+
+def _vgg_cnn_m_1024() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 96, 7, 2), nn.ReLU(inplace=True), LRN(96), nn.MaxPool2d(3, 2, ceil_mode=True),
+        nn.Conv2d(96, 256, 5, 2, 1), nn.ReLU(inplace=True), LRN(256), nn.MaxPool2d(3, 2, ceil_mode=True),
+        nn.Conv2d(256, 512, 3, padding=1), nn.ReLU(inplace=True),
+        nn.Conv2d(512, 512, 3, padding=1), nn.ReLU(inplace=True),
+        nn.Conv2d(512, 512, 3, padding=1), nn.ReLU(inplace=True),
+    )  # fmt: skip

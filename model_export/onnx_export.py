@@ -1,0 +1,273 @@
+"""From a checkpoint to one ONNX file that describes itself and has been checked.
+
+The file is written under a temporary name, run by ONNX Runtime against PyTorch, and only then renamed. DESIGN section
+2 fixes its inputs, outputs and contract.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from torch import Tensor, nn
+
+from index.contract import CONTRACT_VERSION, METADATA_KEY, Contract, Resize
+from index.errors import ModelError
+from model_export.folding import fold, round_to_half
+from model_export.mvan import MVAN
+from model_export.training import Restored, restore
+
+OPSET = 20
+TOLERANCE = (
+    1e-4  # largest difference of any embedding component, ONNX Runtime against PyTorch and batched against alone
+)
+CHECKED_BATCHES = (1, 2, 7, 64)
+
+_OUTPUTS = ("embedding", "viewpoint", "global_attention", "local_attention")
+_HALF_FROM = 1024  # initializers of fewer values stay fp32 in the file
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportReport:
+    """What the self-check saw; differences are the largest of any component."""
+
+    path: Path
+    bytes: int
+    embedding_space: str
+    against_pytorch: float
+    alone: float
+    against_dense: float  # max ‖Δf‖/‖f‖ of the routed graph against running every branch
+    checked: dict[str, int]  # pictures of the check by their most probable viewpoint
+
+    def __str__(self) -> str:
+        views = ", ".join(f"{count} {name}" for name, count in self.checked.items())
+        return (
+            f"{self.path}: {self.bytes / 1e6:.1f} MB, checked on batches of "
+            f"{', '.join(map(str, CHECKED_BATCHES))} ({views}); largest difference to PyTorch "
+            f"{self.against_pytorch:.1e}, of a row to itself alone {self.alone:.1e}, "
+            f"of routed to dense {self.against_dense:.1e} of its length"
+        )
+
+
+def export(checkpoint: Path, out: Path, *, dense: bool = False, half_weights: bool = True) -> ExportReport:
+    """Export the averaged weights of ``checkpoint`` to ``out``.
+
+    ``dense`` runs every branch (for CUDA graphs); ``half_weights`` stores large weights as fp16, rounded before the
+    check, so that the file computes in fp32 what was checked. Raises ModelError when a check fails; nothing is left.
+    """
+    restored = restore(checkpoint)
+    return export_model(restored, out, dense=dense, half_weights=half_weights)
+
+
+def export_model(restored: Restored, out: Path, *, dense: bool = False, half_weights: bool = True) -> ExportReport:
+    """As :func:`export`, from a model in memory."""
+    model = fold(restored.model)
+    if half_weights:
+        round_to_half(model)
+    if dense:
+        model.config = replace(model.config, routing_threshold=None)
+    contract = _contract(restored, model)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.partial")
+    try:
+        proto = _translate(model)
+        if half_weights:
+            _store_half(proto)
+        proto.producer_name, proto.producer_version = "vehicle-model", str(CONTRACT_VERSION)
+        helper.set_model_props(proto, {METADATA_KEY: contract.to_json()})
+        onnx.checker.check_model(proto)
+        with temporary.open("wb") as file:
+            file.write(proto.SerializeToString())
+            file.flush()
+            os.fsync(file.fileno())
+        report = check_file(temporary, model, contract)
+        temporary.replace(out)
+        return replace(report, path=out)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_file(path: Path, model: MVAN, contract: Contract) -> ExportReport:
+    """Run the file against ``model`` on every batch size; raises ModelError naming what differs and by how much."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    against_pytorch = alone = against_dense = 0.0
+    counts = dict.fromkeys(contract.viewpoints, 0)
+    for size in CHECKED_BATCHES:
+        crops = check_crops(size, contract.input_size)
+        given = dict(zip(names, session.run(names, {"crops": crops}), strict=True))
+        with torch.no_grad():
+            expected = model(torch.from_numpy(crops).permute(0, 3, 1, 2))
+            dense = _dense(model, crops)
+        for name in names:
+            difference = _difference(given[name], getattr(expected, name))
+            if difference > TOLERANCE:
+                raise ModelError(
+                    f"self-check: {name}, batch of {size}: differs from PyTorch by {difference:.2e}, limit {TOLERANCE}"
+                )
+            against_pytorch = max(against_pytorch, difference)
+        for row in range(size):
+            single = session.run(["embedding"], {"crops": crops[row : row + 1]})[0]
+            alone = max(alone, float(np.abs(single[0] - given["embedding"][row]).max()))
+        if alone > TOLERANCE:
+            raise ModelError(
+                f"self-check: a row of a batch of {size} differs from itself alone by {alone:.2e}, limit {TOLERANCE}"
+            )
+        gap = (dense - expected.fused).norm(dim=1) / dense.norm(dim=1)
+        against_dense = max(against_dense, float(gap.max()))
+        for view in expected.viewpoint.argmax(1).tolist():
+            counts[contract.viewpoints[view]] += 1
+    return ExportReport(
+        path=path, bytes=path.stat().st_size, embedding_space=contract.embedding_space, against_pytorch=against_pytorch,
+        alone=alone, against_dense=against_dense, checked=counts,
+    )  # fmt: skip
+
+
+def check_crops(count: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Seeded test pictures uint8 (count, H, W, 3): blocks, gradients and noise at many scales and exposures."""
+    rng = np.random.default_rng(count)
+    height, width = size
+    crops = np.empty((count, height, width, 3), np.uint8)
+    for row in range(count):
+        cells = int(rng.integers(2, 24))
+        blocks = rng.uniform(0, 255, (cells, cells, 3))
+        tiled = blocks[np.arange(height) * cells // height][:, np.arange(width) * cells // width]
+        ramp = np.linspace(-1, 1, height)[:, None, None] * rng.uniform(-80, 80, 3)
+        noise = rng.normal(0, rng.uniform(0, 30), (height, width, 3))
+        crops[row] = np.clip(tiled * rng.uniform(0.3, 1.2) + ramp + noise, 0, 255)
+    return crops
+
+
+def describe(path: Path) -> Contract:
+    """The contract of a model file; raises ModelError or ContractError."""
+    if not path.is_file():
+        raise ModelError(f"model {path} does not exist; vehicle-model export writes one")
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+    except Exception as error:  # protobuf's own class is not public
+        raise ModelError(f"{path} is not an ONNX file: {error}") from error
+    properties = {prop.key: prop.value for prop in proto.metadata_props}
+    if METADATA_KEY not in properties:
+        raise ModelError(
+            f"{path} has no metadata property {METADATA_KEY!r}; it was not written by vehicle-model export"
+        )
+    return Contract.from_json(properties[METADATA_KEY])
+
+
+class _Graph(nn.Module):
+    """The model with the file's own input and outputs."""
+
+    def __init__(self, model: MVAN) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        output = self.model(crops.permute(0, 3, 1, 2))  # (N, 3, H, W)
+        return tuple(getattr(output, name) for name in _outputs(self.model))
+
+
+def _outputs(model: MVAN) -> Sequence[str]:
+    return _OUTPUTS if model.vnet is not None else [name for name in _OUTPUTS if name != "viewpoint"]
+
+
+def _translate(model: MVAN) -> onnx.ModelProto:
+    size = model.config.input_size
+    example = torch.zeros(3, size, size, 3, dtype=torch.uint8)
+    level = logging.getLogger("torch.onnx").level
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's own, about torchvision and deprecations inside torch
+            program = torch.onnx.export(
+                _Graph(model).eval(), (example,), dynamo=True, opset_version=OPSET, input_names=["crops"],
+                output_names=list(_outputs(model)), dynamic_shapes={"crops": {0: torch.export.Dim("N", min=1)}},
+                external_data=False, verbose=False,
+            )  # fmt: skip
+    finally:
+        logging.getLogger("torch.onnx").setLevel(level)
+    if program is None:
+        raise ModelError("the ONNX exporter returned nothing")
+    proto: onnx.ModelProto = program.model_proto
+    return proto
+
+
+def _store_half(proto: onnx.ModelProto) -> None:
+    """Replace large fp32 initializers by fp16 ones and a Cast, which the runtime folds once on loading."""
+    casts = []
+    for at, tensor in enumerate(proto.graph.initializer):
+        if tensor.data_type != onnx.TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(tensor)
+        half = values.astype(np.float16)
+        if values.size < _HALF_FROM or not np.array_equal(half.astype(np.float32), values):
+            continue
+        stored = numpy_helper.from_array(half, f"{tensor.name}.fp16")
+        casts.append(helper.make_node("Cast", [stored.name], [tensor.name], to=onnx.TensorProto.FLOAT))
+        proto.graph.initializer[at].CopyFrom(stored)
+    nodes = casts + list(proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+
+
+def _contract(restored: Restored, model: MVAN) -> Contract:
+    config, shape = restored.config, model.config
+    metrics: dict[str, Any] = dict(restored.metrics)
+    return Contract(
+        contract_version=CONTRACT_VERSION, name=config.name, backbone=shape.backbone,
+        input_size=(shape.input_size, shape.input_size), resize=config.crop_resize, embedding_dim=model.embedding_dim,
+        viewpoints=shape.viewpoints, distance="l2", normalized=shape.normalized, precision="fp32",
+        routing_threshold=shape.routing_threshold if len(shape.viewpoints) > 1 else None,
+        embedding_space=embedding_space(model, config.crop_resize),
+        trained_on=tuple(source.manifest.parent.name or str(source.manifest) for source in config.sources),
+        viewpoint_labels_from=restored.viewpoint_labels_from, metrics=metrics,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"), git_revision=_git_revision(),
+    )  # fmt: skip
+
+
+def embedding_space(model: MVAN, resize: Resize) -> str:
+    """Hash of trained weights and pre-processing: 32 hex digits. Routed and dense files of one training share it."""
+    digest = hashlib.sha256(json.dumps(asdict(resize), sort_keys=True).encode())
+    shape = {key: value for key, value in asdict(model.config).items() if key != "routing_threshold"}
+    digest.update(json.dumps(shape, sort_keys=True).encode())
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _dense(model: MVAN, crops: NDArray[np.uint8]) -> Tensor:
+    """F with every branch run, (N, C)."""
+    routed = model.config
+    try:
+        model.config = replace(routed, routing_threshold=None)
+        fused: Tensor = model(torch.from_numpy(crops).permute(0, 3, 1, 2)).fused
+        return fused
+    finally:
+        model.config = routed
+
+
+def _difference(given: NDArray[np.float32], expected: Tensor) -> float:
+    if given.shape != tuple(expected.shape):
+        raise ModelError(f"self-check: an output has shape {given.shape}, PyTorch's has {tuple(expected.shape)}")
+    return float(np.abs(given - expected.numpy()).max())
+
+
+def _git_revision() -> str:
+    """The checkout's commit; empty where there is none."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False) if shutil.which("git") else None
+    return run.stdout.strip() if run else ""

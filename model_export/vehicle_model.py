@@ -1,0 +1,173 @@
+"""The trainer's door: ``vehicle-model render | train-vnet | train | evaluate | export | describe``."""
+
+import argparse
+import importlib.resources
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from index.errors import VehicleSearchError
+
+_EXAMPLES = """\
+examples:
+  vehicle-model render --meshes meshes/ --out data/renders --identities 600 --views 8
+  vehicle-model train-vnet default-vnet --set data_root=data
+  vehicle-model train default-single --set data_root=data
+  vehicle-model train my-cameras.toml --set fit.iterations=4000 --resume
+  vehicle-model evaluate runs/default/mvan.pt --manifest data/test/manifest.csv
+  vehicle-model export runs/default/mvan.pt --out models/default.onnx
+  vehicle-model describe models/default.onnx
+
+A data set is a manifest.csv: path, vehicle_id, camera_id, and optionally viewpoint, captured_at, box; further columns
+are attributes. A configuration is a TOML file or the name of one that comes with the project (--list shows them).
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the door; returns the exit code. Errors are one line on stderr."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except VehicleSearchError as error:
+        print(f"vehicle-model: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("vehicle-model: stopped; a training can be taken up again with --resume", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vehicle-model", description="Train, measure and export the model that the vehicle search service runs.",
+        epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    render = commands.add_parser("render", help="make a data set of vehicles from meshes, viewpoints exact")
+    render.add_argument("--meshes", type=Path, required=True, help="folder of .glb meshes and their paint.json")
+    render.add_argument("--out", type=Path, required=True, help="folder that receives images/ and manifest.csv")
+    render.add_argument("--identities", type=int, default=300, help="vehicles in all (default %(default)s)")
+    render.add_argument("--views", type=int, default=10, help="pictures of each (default %(default)s)")
+    render.add_argument("--size", type=int, default=224, help="longest side in pixels (default %(default)s)")
+    render.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures")
+    render.add_argument("--processes", type=int, default=2, help="renderers at work (default %(default)s)")
+    render.add_argument("--clean", action="store_true", help="daylight and sharp, for pictures that people look at")
+    render.add_argument("--only", nargs="*", default=[], metavar="MESH", help="meshes to use (default all)")
+    render.set_defaults(run=_render)
+
+    for name, run, what in (
+        ("train-vnet", _train_vnet, "first stage: teach V-Net the viewpoints"),
+        ("train", _train, "second stage: train M-Net under a frozen V-Net"),
+    ):
+        command = commands.add_parser(name, help=what, description=what)
+        command.add_argument("configuration", nargs="?", help="TOML file, or the name of a shipped configuration")
+        command.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", help="override, as in fit.seed=1"
+        )
+        command.add_argument("--resume", action="store_true", help="go on from the checkpoint in out")
+        command.add_argument("--list", action="store_true", help="show the shipped configurations")
+        command.set_defaults(run=run)
+
+    evaluate = commands.add_parser("evaluate", help="rank-1/5/10 and mAP of a checkpoint on a manifest")
+    evaluate.add_argument("checkpoint", type=Path)
+    evaluate.add_argument("--manifest", type=Path, required=True)
+    evaluate.add_argument("--part", default="", help="measure only COLUMN=VALUE or N%% of the vehicles, against all")
+    evaluate.add_argument("--seed", type=int, default=0, help="of a share given as N%%")
+    evaluate.add_argument("--json", action="store_true", help="print figures as JSON")
+    evaluate.set_defaults(run=_evaluate)
+
+    export = commands.add_parser("export", help="write and check the ONNX file")
+    export.add_argument("checkpoint", type=Path)
+    export.add_argument("--out", type=Path, required=True)
+    export.add_argument("--dense", action="store_true", help="run every branch always (for CUDA graphs)")
+    export.add_argument("--full-weights", action="store_true", help="store weights as fp32: twice the size")
+    export.set_defaults(run=_export)
+
+    describe = commands.add_parser("describe", help="print what a model file says about itself")
+    describe.add_argument("model", type=Path)
+    describe.set_defaults(run=_describe)
+    return parser
+
+
+def _render(arguments: argparse.Namespace) -> int:
+    from model_export.renders import RenderConfig, render_data_set
+
+    config = RenderConfig(
+        meshes=arguments.meshes, out=arguments.out, identities=arguments.identities, views=arguments.views,
+        size=arguments.size, seed=arguments.seed, processes=arguments.processes, clean=arguments.clean,
+        only=tuple(arguments.only),
+    )  # fmt: skip
+    print(render_data_set(config))
+    return 0
+
+
+def _train_vnet(arguments: argparse.Namespace) -> int:
+    from model_export.configuration import read_configuration
+    from model_export.vnet_training import VNetTraining, train_vnet
+
+    if arguments.list or not arguments.configuration:
+        return _list_configurations()
+    config = read_configuration(VNetTraining, _configuration(arguments.configuration), arguments.set)
+    print(train_vnet(config, resume=arguments.resume))
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from model_export.configuration import read_configuration
+    from model_export.training import Training, train
+
+    if arguments.list or not arguments.configuration:
+        return _list_configurations()
+    config = read_configuration(Training, _configuration(arguments.configuration), arguments.set)
+    print(train(config, resume=arguments.resume))
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from model_export.dataset import CropCache, Selection, read_rows
+    from model_export.training import Held, measure_held, restore
+
+    restored = restore(arguments.checkpoint)
+    rows = read_rows(arguments.manifest, "vehicle_id", "camera_id")
+    _, part = Selection.parse(arguments.part).split(rows, seed=arguments.seed)
+    held = Held(arguments.manifest.parent.name, part or rows, rows)
+    figures = measure_held(restored.model, held, CropCache(restored.config.crop_resize))
+    print(json.dumps(figures.to_dict(), indent=2) if arguments.json else figures)
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from model_export.onnx_export import export
+
+    print(export(arguments.checkpoint, arguments.out, dense=arguments.dense, half_weights=not arguments.full_weights))
+    return 0
+
+
+def _describe(arguments: argparse.Namespace) -> int:
+    from index.contract import fingerprint
+    from model_export.onnx_export import describe
+
+    contract = json.loads(describe(arguments.model).to_json())
+    print(json.dumps({"fingerprint": fingerprint(arguments.model), **contract}, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _configuration(name: str) -> Path:
+    shipped = _shipped()
+    return shipped[name] if name in shipped else Path(name)
+
+
+def _shipped() -> dict[str, Path]:
+    folder = Path(str(importlib.resources.files("model_export"))) / "configurations"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def _list_configurations() -> int:
+    for name, path in _shipped().items():
+        print(f"{name:18} {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

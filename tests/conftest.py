@@ -1,0 +1,50 @@
+"""Fixtures that every room shares: one tiny real model, exported once a run."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from model_export.mvan import MVAN, MVANConfig, VNet
+from model_export.onnx_export import check_crops, export_model
+from model_export.training import Restored, Source, Training
+
+TINY = MVANConfig(
+    backbone="tiny", vnet="tiny", vnet_size=32, input_size=64, lam="standardized", embedding="fused", neck=True,
+    normalized=True,
+)  # fmt: skip
+
+
+def untrained(shape: MVANConfig = TINY, *, seed: int = 0) -> Restored:
+    """A model with seeded weights as a checkpoint would give it; its V-Net is sure of itself, as trained ones are."""
+    torch.manual_seed(seed)
+    model = MVAN(shape)
+    if model.vnet is not None:
+        be_sure(model.vnet, shape)
+    config = Training(
+        out=Path("none.pt"), sources=(Source(manifest=Path("tiny/manifest.csv")),), name="tiny", model=shape,
+        vnet=Path("vnet.pt"),
+    )  # fmt: skip
+    return Restored(model.eval(), config, {}, "tiny")
+
+
+def be_sure(vnet: VNet, shape: MVANConfig) -> None:
+    """Stretch V-Net's logits over test pictures, so that each viewpoint wins on some and p is nearly one-hot."""
+    vnet.eval()
+    last = vnet.head.get_submodule("1")
+    assert isinstance(last, nn.Linear)
+    crops = torch.from_numpy(check_crops(64, (shape.input_size, shape.input_size))).permute(0, 3, 1, 2).float()
+    with torch.no_grad():
+        logits = vnet.logits(crops)
+        scale = 12 / logits.std(0)
+        last.weight.mul_(scale[:, None])
+        last.bias.copy_((last.bias - logits.mean(0)) * scale)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real ONNX file: 64 × 64 px, 32-d unit embeddings, front/rear/side."""
+    path = tmp_path_factory.mktemp("model") / "tiny.onnx"
+    export_model(untrained(), path)
+    return path

@@ -1,0 +1,103 @@
+"""The exported file: what it computes, what it says, and that a bad one does not stay."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from index.errors import ContractError, ModelError
+from model_export import onnx_export
+from model_export.onnx_export import check_crops, describe, embedding_space, export_model
+from tests.conftest import TINY, untrained
+
+
+def test_the_file_has_the_contract_and_the_tensors_of_the_design(tiny_model: Path) -> None:
+    contract = describe(tiny_model)
+    session = onnxruntime.InferenceSession(str(tiny_model), providers=["CPUExecutionProvider"])
+    (crops,) = session.get_inputs()
+    assert (crops.name, crops.type, crops.shape[1:]) == ("crops", "tensor(uint8)", [64, 64, 3])
+    assert [output.name for output in session.get_outputs()] == list(onnx_export._OUTPUTS)
+    assert contract.embedding_dim == session.get_outputs()[0].shape[1]
+    assert contract.viewpoints == ("front", "rear", "side")
+    assert onnx.load(str(tiny_model)).opset_import[0].version <= 20
+
+
+@pytest.mark.parametrize("view", [0, 1, 2])
+def test_a_batch_of_one_viewpoint_leaves_the_other_branches_empty(view: int, tmp_path: Path) -> None:
+    restored = untrained()
+    assert restored.model.vnet is not None
+    with torch.no_grad():
+        for name, parameter in restored.model.vnet.head.named_parameters():
+            parameter.copy_(torch.eye(3)[view] * 50 if name.endswith("bias") else torch.zeros_like(parameter))
+    report = export_model(restored, tmp_path / "model.onnx")
+    assert list(report.checked.values())[view] == sum(onnx_export.CHECKED_BATCHES)
+    assert report.against_pytorch <= 1e-4
+    assert report.alone <= 1e-4
+
+
+def test_routed_and_dense_agree_where_probabilities_are_above_the_threshold(tmp_path: Path) -> None:
+    restored = untrained()
+    routed = export_model(restored, tmp_path / "routed.onnx")
+    dense = export_model(restored, tmp_path / "dense.onnx", dense=True)
+    crops = check_crops(16, (64, 64))
+    outputs = [
+        onnxruntime.InferenceSession(str(tmp_path / name)).run(["embedding"], {"crops": crops})[0]
+        for name in ("routed.onnx", "dense.onnx")
+    ]
+    assert routed.against_dense <= 0.03
+    assert np.abs(outputs[0] - outputs[1]).max() <= 0.03
+    assert routed.embedding_space == dense.embedding_space
+    assert describe(tmp_path / "dense.onnx").routing_threshold is None
+
+
+def test_a_model_of_one_viewpoint_has_no_viewpoint_output(tmp_path: Path) -> None:
+    restored = untrained(replace(TINY, viewpoints=("any",)))
+    export_model(restored, tmp_path / "one.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "one.onnx"))
+    assert "viewpoint" not in [output.name for output in session.get_outputs()]
+    assert not describe(tmp_path / "one.onnx").has_viewpoint
+
+
+def test_the_embedding_space_follows_weights_and_resize() -> None:
+    first, second = untrained(seed=0), untrained(seed=1)
+    resize = first.config.crop_resize
+    assert embedding_space(first.model, resize) == embedding_space(untrained(seed=0).model, resize)
+    assert embedding_space(first.model, resize) != embedding_space(second.model, resize)
+    assert embedding_space(first.model, resize) != embedding_space(first.model, replace(resize, filter="bicubic"))
+
+
+def test_a_file_that_fails_the_check_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_export, "TOLERANCE", 0.0)
+    (tmp_path / "model.onnx").write_bytes(b"the old one")
+    with pytest.raises(ModelError, match="self-check"):
+        export_model(untrained(), tmp_path / "model.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    assert (tmp_path / "model.onnx").read_bytes() == b"the old one"
+
+
+def test_half_weights_halve_the_file_and_compute_what_was_checked(tmp_path: Path) -> None:
+    half = export_model(untrained(), tmp_path / "half.onnx")
+    full = export_model(untrained(), tmp_path / "full.onnx", half_weights=False)
+    assert half.against_pytorch <= 1e-4
+    assert half.bytes < full.bytes
+
+
+def test_describe_refuses_what_is_not_ours(tmp_path: Path, tiny_model: Path) -> None:
+    with pytest.raises(ModelError, match="does not exist"):
+        describe(tmp_path / "none.onnx")
+    (tmp_path / "text.onnx").write_text("hello")
+    with pytest.raises(ModelError, match=r"text\.onnx"):
+        describe(tmp_path / "text.onnx")
+    proto = onnx.load(str(tiny_model))
+    del proto.metadata_props[:]
+    onnx.save(proto, str(tmp_path / "bare.onnx"))
+    with pytest.raises(ModelError, match="contract"):
+        describe(tmp_path / "bare.onnx")
+    onnx.helper.set_model_props(proto, {"contract": '{"contract_version": 2}'})
+    onnx.save(proto, str(tmp_path / "newer.onnx"))
+    with pytest.raises(ContractError, match="contract_version"):
+        describe(tmp_path / "newer.onnx")
