@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import multiprocessing
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,8 +119,11 @@ class _Studio:
     """One mesh in a plotter without a screen; dressed as an identity, photographed from anywhere."""
 
     def __init__(self, path: Path, size: int) -> None:
+        os.environ.update(DISPLAY="", LP_NUM_THREADS="1")  # no screen; one core a process
         import pyvista  # here, so that only rendering needs it
+        from vtkmodules.vtkCommonCore import vtkLogger
 
+        vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_ERROR)
         self._size = size
         self._plotter = pyvista.Plotter(off_screen=True, window_size=(size, size), lighting="none")
         self._plotter.import_gltf(str(path))

@@ -1,0 +1,135 @@
+"""The model against its own formulas."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from index.errors import InvalidValue
+from model_export.mvan import LRN, MVAN, Attention, Branch, IdentityHead, Lam, MVANConfig
+from tests.conftest import TINY, untrained
+
+
+def _crops(count: int, size: int = 64) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(count)
+    return torch.randint(0, 256, (count, 3, size, size), generator=generator, dtype=torch.uint8)
+
+
+def _branch(model: MVAN, view: int = 0) -> Branch:
+    branch = model.branches[view]
+    assert isinstance(branch, Branch)
+    return branch
+
+
+@pytest.mark.parametrize("attention", ["none", "gam", "lam", "glam"])
+@pytest.mark.parametrize("lam", ["paper", "standardized"])
+def test_equations_3_to_6_written_out(attention: Attention, lam: Lam) -> None:
+    shape = replace(TINY, attention=attention, lam=lam, neck=False, normalized=False, routing_threshold=None)
+    model = untrained(shape).model
+    crops = _crops(5)
+    with torch.no_grad():
+        output = model(crops)
+        x = model.shared((crops.float() - model.mean) / model.std)
+        expected = torch.zeros_like(output.fused)
+        for view in range(3):
+            branch = _branch(model, view)
+            f = branch.stages(x)
+            first, _, second = branch.gam
+            g = torch.sigmoid(second(torch.relu(first(f))))
+            s = f.sum(1).flatten(1)
+            if lam == "standardized":
+                s = (s - s.mean(1, keepdim=True)) / (s.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
+                local = torch.softmax(s, 1) * s.shape[1]
+            else:
+                local = torch.softmax(s, 1)
+            local = local.view_as(g)
+            weight = {"none": torch.ones_like(g), "gam": g, "lam": local, "glam": g + local}[attention]
+            expected += output.viewpoint[:, view, None] * F.adaptive_avg_pool2d(f * weight, 1).flatten(1)
+    assert torch.allclose(output.fused, expected, atol=1e-5)
+    assert torch.allclose(output.viewpoint.sum(1), torch.ones(5))
+
+
+def test_the_papers_lam_survives_sums_that_overflow_exp() -> None:
+    branch = _branch(untrained(replace(TINY, lam="paper")).model)
+    local = branch.local_map(torch.full((1, 32, 8, 8), 100.0))
+    assert torch.allclose(local, torch.full_like(local, 1 / 64))
+
+
+def test_routing_runs_only_the_branches_above_the_threshold() -> None:
+    model = untrained().model
+    crops = _crops(4)
+    p = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.995, 0.005, 0], [0.5, 0.5, 0]])
+    rows: list[int] = []
+    for view in range(3):
+        _branch(model, view).register_forward_hook(lambda _m, inputs, _o: rows.append(len(inputs[0])))
+    with torch.no_grad():
+        routed = model(crops, p)
+        model.config = replace(model.config, routing_threshold=None)
+        dense = model(crops, p)
+    assert rows[:3] == [3, 2, 0]
+    assert torch.allclose(routed.fused[[0, 1, 3]], dense.fused[[0, 1, 3]], atol=1e-6)
+    assert 0 < float((routed.fused[2] - dense.fused[2]).norm() / dense.fused[2].norm()) < 0.02
+
+
+def test_a_row_does_not_depend_on_its_batch() -> None:
+    model = untrained().model
+    crops = _crops(7)
+    with torch.no_grad():
+        together = model(crops).embedding
+        alone = torch.cat([model(crop[None]).embedding for crop in crops])
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert torch.allclose(together.norm(dim=1), torch.ones(7), atol=1e-5)
+
+
+def test_vnet_is_frozen_under_mnet() -> None:
+    model = untrained().model.train()
+    output = model(_crops(4))
+    (output.embedding.sum() + output.viewpoint.sum()).backward()
+    assert model.vnet is not None
+    assert all(parameter.grad is None for parameter in model.vnet.parameters())
+    assert any(parameter.grad is not None for parameter in model.shared.parameters())
+
+
+def test_lrn_is_torchs() -> None:
+    x = torch.rand(2, 7, 3, 3) * 50
+    assert torch.allclose(LRN(7)(x), F.local_response_norm(x, 5, alpha=5e-4, beta=0.75, k=2.0), rtol=1e-5)
+
+
+def test_the_papers_model_has_the_papers_shapes() -> None:
+    model = MVAN(MVANConfig()).eval()
+    with torch.no_grad():
+        output = model(_crops(1, 224))
+    assert output.embedding.shape == (1, 512)
+    assert output.global_attention.shape == (1, 14, 14)
+    assert torch.allclose(output.local_attention.sum((1, 2)), torch.ones(1), atol=1e-4)
+    head = IdentityHead(model, 776).eval()
+    assert head(output, model).shape == (1, 776)
+
+
+def test_fc512_and_v_of_1_2_and_4() -> None:
+    for viewpoints in (("any",), ("front", "rear"), ("front", "rear", "left", "right")):
+        model = untrained(replace(TINY, viewpoints=viewpoints, embedding="fc512")).model
+        with torch.no_grad():
+            output = model(_crops(3))
+        assert output.embedding.shape == (3, 512)
+        assert output.viewpoint.shape == (3, len(viewpoints))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"attention": "both"}, "attention"),
+        ({"viewpoints": ("a", "a")}, "viewpoints"),
+        ({"routing_threshold": 0.5}, "0.5"),
+        ({"input_size": 3}, "input_size"),
+    ],
+)
+def test_a_wrong_key_is_named_with_its_value(change: dict[str, object], named: str) -> None:
+    with pytest.raises(InvalidValue, match=named):
+        replace(TINY, **change)  # type: ignore[arg-type]
+
+
+def test_a_wrong_split_names_the_stages() -> None:
+    with pytest.raises(InvalidValue, match="conv2, conv3"):
+        MVAN(replace(TINY, split="conv9"))
