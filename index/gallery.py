@@ -136,8 +136,13 @@ class Gallery(Protocol):
     """
 
     name: str
+    spec: GallerySpec
 
     def info(self) -> GalleryInfo: ...
+
+    def count(self) -> int:
+        """Images that a search can return."""
+        ...
 
     def add(self, images: Sequence[NewImage]) -> list[Literal["created", "updated"]]:
         """Write images in one transaction, in order; an id that exists is replaced whole."""

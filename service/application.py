@@ -1,0 +1,70 @@
+"""The application, put together from its parts; nothing happens at import."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+
+from index.embedder import Embedder
+from index.errors import VehicleSearchError
+from index.gallery import GalleryHome
+from service import gallery_routes, image_routes, probe_routes, search_routes
+from service.api_docs import add_docs
+from service.context import Context
+from service.engine import Engine
+from service.metrics import Metrics
+from service.middleware import LoopbackGuard, RequestMetrics
+from service.problems import on_bug, on_http_exception, on_known_error
+from service.settings import Settings
+
+_DESCRIPTION = """
+A picture of a vehicle in, the pictures of the same vehicle out, ranked by Euclidean distance.
+
+Every route can be tried from this page. Start with **search**: choose the gallery `default`, pick a picture, execute.
+Errors are `application/problem+json`; the field `detail` says what to do.
+"""
+
+
+def create_app(*, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int) -> FastAPI:
+    """The service around a loaded model and opened galleries; closes both when it stops."""
+    metrics = Metrics()
+    engine = Engine(embedder, metrics, workers=workers, queue_size=settings.queue_size, max_pixels=settings.max_pixels)
+    contract = embedder.contract
+    metrics.model.info(
+        {
+            "name": contract.name,
+            "fingerprint": embedder.fingerprint,
+            "provider": embedder.provider,
+            "precision": contract.precision,
+        }
+    )
+
+    def sizes() -> Iterable[tuple[str, int]]:
+        return [(name, home.get(name).count()) for name in home.names()]
+
+    metrics.watch_galleries(sizes)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            engine.close()
+            home.close()
+
+    app = FastAPI(
+        title="Vehicle search", version=version("vehicle-search"), description=_DESCRIPTION, lifespan=lifespan,
+        docs_url=None, redoc_url=None, redirect_slashes=False,
+        exception_handlers={VehicleSearchError: on_known_error, HTTPException: on_http_exception, Exception: on_bug},
+    )  # fmt: skip
+    app.state.context = Context(settings=settings, embedder=embedder, engine=engine, home=home, metrics=metrics)
+    app.state.stopping = False
+    for room in (search_routes, image_routes, gallery_routes, probe_routes):
+        app.include_router(room.router)
+    add_docs(app)
+    app.add_middleware(RequestMetrics, metrics=metrics)
+    if settings.loopback:
+        app.add_middleware(LoopbackGuard)
+    return app

@@ -1,0 +1,60 @@
+"""What every route works with, and how it finds it."""
+
+from dataclasses import dataclass
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from index.embedder import Embedder
+from index.errors import EmbeddingSpaceMismatch
+from index.gallery import Gallery, GalleryHome, GallerySpec
+from index.metadata import check_gallery_name, check_image_id
+from service.engine import Engine
+from service.metrics import Metrics
+from service.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """The parts of one running service."""
+
+    settings: Settings
+    embedder: Embedder
+    engine: Engine
+    home: GalleryHome
+    metrics: Metrics
+
+    async def gallery(self, name: str) -> Gallery:
+        """A gallery by the name in a path; raises InvalidValue or GalleryNotFound."""
+        return await run_in_threadpool(self.home.get, check_gallery_name(name, pointer="/path/gallery"))
+
+    async def comparable(self, name: str) -> Gallery:
+        """As :meth:`gallery`, and its vectors may be compared with the model's; else EmbeddingSpaceMismatch."""
+        gallery = await self.gallery(name)
+        own, theirs = self.embedder.contract.embedding_space, gallery.spec.embedding_space
+        if own != theirs:
+            raise EmbeddingSpaceMismatch(
+                f"gallery {name} holds vectors of embedding space {theirs}, the loaded model makes {own}: load the "
+                "model that filled it, or ingest its crops again into a new gallery"
+            )
+        return gallery
+
+
+def context_of(request: Request) -> Context:
+    """The running service's parts."""
+    context: Context = request.app.state.context
+    return context
+
+
+def image_id_of(value: str) -> str:
+    """An image id from a path; raises InvalidValue."""
+    return check_image_id(value, pointer="/path/image_id")
+
+
+def spec_for(embedder: Embedder, *, retention_days: float | None = None, keep_crops: bool = True) -> GallerySpec:
+    """What a gallery for this model's vectors is created with."""
+    contract = embedder.contract
+    return GallerySpec(
+        embedding_space=contract.embedding_space, embedding_dim=contract.embedding_dim, viewpoints=contract.viewpoints,
+        retention_days=retention_days, keep_crops=keep_crops,
+    )  # fmt: skip

@@ -1,0 +1,179 @@
+"""What the API says about itself in OpenAPI: bodies, parameters, answers and problems."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from service.parameters import ATTRIBUTE, Parameter
+from service.problems import MEDIA_TYPE, RESPONSES
+
+_BINARY = {"type": "string", "format": "binary"}
+_PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/gif")
+_IMAGES = {"type": "array", "items": _BINARY, "description": "one part 'image' a picture"}
+_EXAMPLE_METADATA = '[{"image_id": "cam1-000001", "vehicle_id": "v17", "camera_id": "c001", "captured_at": "2026-05-04T10:11:12Z", "attributes": {"colour": "red"}}]'  # noqa: E501
+
+_ATTRIBUTE_HELP = (
+    "Only images whose attribute NAME has this value (write the attribute's name for NAME). A value written like a "
+    'JSON number means the number; "quotes" make it a string. Repeated: any of them.'
+)
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "what is wrong and, where it helps, what to do"},
+        "errors": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}}},
+        },
+    },
+}
+_VIEWPOINT = {
+    "type": "object",
+    "additionalProperties": {"type": "number"},
+    "examples": [{"front": 0.01, "rear": 0.97, "side": 0.02}],
+}
+_NULLABLE_TEXT = {"type": ["string", "null"]}
+_IMAGE_FIELDS: dict[str, Any] = {
+    "image_id": {"type": "string"},
+    "vehicle_id": _NULLABLE_TEXT,
+    "camera_id": _NULLABLE_TEXT,
+    "captured_at": {"type": ["string", "null"], "format": "date-time"},
+    "viewpoint": _VIEWPOINT,
+    "attributes": {"type": "object", "additionalProperties": {"type": ["string", "number"]}},
+    "crop": {**_NULLABLE_TEXT, "description": "path of the stored crop"},
+}
+_IMAGE = {"type": "object", "properties": {**_IMAGE_FIELDS, "ingested_at": {"type": "string", "format": "date-time"}}}
+_MATCH = {
+    "type": "object",
+    "properties": {
+        "rank": {"type": "integer", "minimum": 1},
+        "distance": {"type": "number", "description": "Euclidean"},
+        **_IMAGE_FIELDS,
+        "embedding": {"type": "array", "items": {"type": "number"}, "description": "with include=embedding"},
+    },
+}
+_MATCHES = {"type": "array", "items": _MATCH}
+_TIMING = {"type": "object", "additionalProperties": {"type": "number"}}
+_MAP = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
+_GALLERY = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "images": {"type": "integer"},
+        "embedding_space": {"type": "string"},
+        "embedding_dim": {"type": "integer"},
+        "viewpoints": {"type": "array", "items": {"type": "string"}},
+        "kind": {"type": "string", "enum": ["flat"]},
+        "retention_days": {"type": ["number", "null"]},
+        "keep_crops": {"type": "boolean"},
+        "last_change": {"type": "integer"},
+        "created_at": {"type": "string", "format": "date-time"},
+        "disk_bytes": {"type": "integer"},
+    },
+}
+
+
+_VECTOR = {"type": "array", "items": {"type": "number"}}
+
+
+def _object(**properties: object) -> dict[str, Any]:
+    return {"type": "object", "properties": properties}
+
+
+def _list(item: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": item}
+
+
+_TEXT = {"type": "string"}
+_COUNT = {"type": "integer"}
+_INGESTED = {"type": "string", "enum": ["created", "updated", "failed"]}
+
+SEARCH_ANSWER = _object(
+    gallery=_TEXT, model={**_TEXT, "description": "fingerprint of the file"}, queries=_COUNT, viewpoint=_VIEWPOINT,
+    matches=_MATCHES, embedding=_VECTOR, attention=_object(**{"global": _MAP, "local": _MAP}), timing_ms=_TIMING,
+)  # fmt: skip
+BATCH_ANSWER = _object(
+    gallery=_TEXT, model=_TEXT, timing_ms=_TIMING,
+    results=_list({"oneOf": [_object(viewpoint=_VIEWPOINT, matches=_MATCHES), _object(problem=_PROBLEM)]}),
+)  # fmt: skip
+EMBEDDINGS_ANSWER = _object(
+    model=_TEXT, results=_list(_object(embedding=_VECTOR, viewpoint=_VIEWPOINT, problem=_PROBLEM))
+)
+INGEST_ANSWER = _object(
+    created=_COUNT, updated=_COUNT, failed=_COUNT,
+    results=_list(_object(image_id=_NULLABLE_TEXT, status=_INGESTED, problem=_PROBLEM)),
+)  # fmt: skip
+IMAGE_ANSWER = _IMAGE
+PAGE_ANSWER = _object(images={"type": "array", "items": _IMAGE}, next=_NULLABLE_TEXT)
+DELETED_ANSWER = _object(deleted={"type": "integer"})
+GALLERY_ANSWER = _GALLERY
+GALLERIES_ANSWER = _object(galleries={"type": "array", "items": _GALLERY})
+MODEL_ANSWER = _object(fingerprint={"type": "string"}, provider={"type": "string"}, contract={"type": "object"})
+
+_RAW = {kind: {"schema": _BINARY} for kind in _PICTURE_TYPES}
+_METADATA_ONE = {"type": "string", "description": "JSON object", "contentMediaType": "application/json"}
+_METADATA_ALL = {
+    "type": "string", "description": "JSON array, one object an image", "contentMediaType": "application/json",
+    "examples": [_EXAMPLE_METADATA],
+}  # fmt: skip
+
+
+def _form(required: Sequence[str], **parts: object) -> dict[str, Any]:
+    return {"multipart/form-data": {"schema": {"type": "object", "required": list(required), "properties": parts}}}
+
+
+PICTURE_OR_PARTS = {**_form(["image"], image=_IMAGES), **_RAW}
+PARTS = _form(["image"], image=_IMAGES)
+PARTS_AND_METADATA = _form(["image"], image=_IMAGES, metadata=_METADATA_ALL)
+PICTURE_OR_PART_AND_METADATA = {**_RAW, **_form(["image"], image=_BINARY, metadata=_METADATA_ONE)}
+MERGE_PATCH = {
+    kind: {"schema": {"type": "object"}, "example": {"vehicle_id": "v17", "attributes": {"colour": None}}}
+    for kind in ("application/merge-patch+json", "application/json")
+}
+GALLERY_SPEC = {
+    "application/json": {
+        "schema": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "kind": {"type": "string", "enum": ["flat"]},
+                "retention_days": {"type": ["number", "null"], "exclusiveMinimum": 0},
+                "keep_crops": {"type": "boolean"},
+            },
+        },
+        "example": {"retention_days": 30},
+    }
+}
+
+
+def request(
+    content: dict[str, Any] | None, parameters: Sequence[Parameter], *, attributes: bool = False, required: bool = True
+) -> dict[str, Any]:
+    """A route's ``openapi_extra``: its body and its query parameters."""
+    documents = [parameter.document() for parameter in parameters]
+    if attributes:
+        documents.append(
+            {
+                "name": ATTRIBUTE + "NAME", "in": "query", "required": False, "schema": {"type": "string"},
+                "description": _ATTRIBUTE_HELP,
+            }
+        )  # fmt: skip
+    extra: dict[str, Any] = {"parameters": documents} if documents else {}
+    if content is not None:
+        extra["requestBody"] = {"required": required, "content": content}
+    return extra
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Responses that are problem documents."""
+    return {
+        status: {"description": RESPONSES[status], "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
+        for status in sorted({403, *statuses})
+    }
+
+
+def responses(schema: dict[str, Any], *statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The answer of a route and its problems."""
+    return {200: {"description": "OK", "content": {"application/json": {"schema": schema}}}, **problems(*statuses)}

@@ -1,0 +1,107 @@
+"""JSON in and out: strict reading of what clients send, and the documents that they get."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.responses import Response
+
+from index.gallery import GalleryInfo, Match, StoredImage
+from service.problems import MalformedRequest
+
+
+def read_json(data: bytes, *, what: str) -> object:
+    """Parse UTF-8 JSON; raises MalformedRequest for anything else, NaN, repeated keys and deep nesting included."""
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise MalformedRequest(f"{what} is not JSON: {reason[:200]!a}") from error
+
+
+def answer(document: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A document as the whole answer."""
+    body = json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
+
+
+def viewpoint_document(names: Sequence[str], row: NDArray[np.float32] | None) -> dict[str, float]:
+    """Names and probabilities (V,); empty where the model has one viewpoint."""
+    return {} if row is None else {name: round(float(p), 4) for name, p in zip(names, row, strict=True)}
+
+
+def image_document(image: StoredImage, gallery: str) -> dict[str, Any]:
+    """An image as clients see it."""
+    return {
+        "image_id": image.image_id,
+        **_described(image),
+        "ingested_at": time_text(image.ingested_at),
+        "crop": _crop_path(image, gallery),
+    }
+
+
+def match_document(match: Match, gallery: str, *, embedding: bool) -> dict[str, Any]:
+    """A match as clients see it; ``embedding`` adds the stored vector."""
+    image = match.image
+    return {
+        "rank": match.rank,
+        "image_id": image.image_id,
+        "distance": round(match.distance, 6),
+        **_described(image),
+        "crop": _crop_path(image, gallery),
+        **({"embedding": match.embedding.tolist()} if embedding else {}),
+    }
+
+
+def gallery_document(info: GalleryInfo) -> dict[str, Any]:
+    """A gallery as clients see it."""
+    return {
+        "name": info.name,
+        "images": info.images,
+        "embedding_space": info.spec.embedding_space,
+        "embedding_dim": info.spec.embedding_dim,
+        "viewpoints": list(info.spec.viewpoints),
+        "kind": info.spec.kind,
+        "retention_days": info.spec.retention_days,
+        "keep_crops": info.spec.keep_crops,
+        "last_change": info.last_change,
+        "created_at": time_text(info.created_at),
+        "disk_bytes": info.disk_bytes,
+    }
+
+
+def time_text(time: datetime) -> str:
+    """RFC 3339 in UTC; fractions of a second only where there are any."""
+    return time.isoformat().replace("+00:00", "Z")
+
+
+def _described(image: StoredImage) -> dict[str, Any]:
+    metadata = image.metadata
+    return {
+        "vehicle_id": metadata.vehicle_id,
+        "camera_id": metadata.camera_id,
+        "captured_at": time_text(metadata.captured_at) if metadata.captured_at else None,
+        "viewpoint": {name: round(p, 4) for name, p in image.viewpoint.items()},
+        "attributes": dict(metadata.attributes),
+    }
+
+
+def _crop_path(image: StoredImage, gallery: str) -> str | None:
+    return f"/v1/galleries/{gallery}/images/{quote(image.image_id)}/crop" if image.crop_name else None
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {repeated[:60]!a} stands twice in one object")
+    return document

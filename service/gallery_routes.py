@@ -1,0 +1,105 @@
+"""Galleries: create, describe, list, drop."""
+
+import math
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from index.errors import GalleryConflict, InvalidValue
+from index.metadata import check_gallery_name
+from service import descriptions as say
+from service.context import context_of, spec_for
+from service.documents import answer, gallery_document, read_json
+from service.parameters import CONFIRM, read_parameters
+from service.uploads import read_body
+
+_MAX_RETENTION_DAYS = 36_500
+
+router = APIRouter(tags=["galleries"])
+
+
+@router.get("/v1/galleries", summary="List galleries", responses=say.responses(say.GALLERIES_ANSWER, 422))
+async def list_galleries(request: Request) -> Response:
+    """Every gallery, by name."""
+    read_parameters(request, ())
+    home = context_of(request).home
+    documents = await run_in_threadpool(lambda: [gallery_document(home.get(name).info()) for name in home.names()])
+    return answer({"galleries": documents})
+
+
+@router.put(
+    "/v1/galleries/{gallery}",
+    summary="Create a gallery",
+    responses={**say.responses(say.GALLERY_ANSWER, 400, 409, 413, 422, 507), 201: {"description": "Created"}},
+    openapi_extra=say.request(say.GALLERY_SPEC, (), required=False),
+)
+async def put_gallery(request: Request, gallery: str) -> Response:
+    """Bound to the loaded model's embedding space. The same again changes nothing; other properties are a 409."""
+    context = context_of(request)
+    read_parameters(request, ())
+    name = check_gallery_name(gallery, pointer="/path/gallery")
+    body = await read_body(request, max_bytes=context.settings.max_body_bytes)
+    wanted = _properties(read_json(body, what="the body") if body else {})
+    spec = spec_for(context.embedder, **wanted)
+    created, new = await run_in_threadpool(context.home.create, name, spec)
+    return answer(gallery_document(await run_in_threadpool(created.info)), status=201 if new else 200)
+
+
+@router.get(
+    "/v1/galleries/{gallery}", summary="Describe a gallery", responses=say.responses(say.GALLERY_ANSWER, 404, 422)
+)
+async def get_gallery(request: Request, gallery: str) -> Response:
+    """Its properties, how many images a search can return, and the bytes it takes on the disk."""
+    read_parameters(request, ())
+    target = await context_of(request).gallery(gallery)
+    return answer(gallery_document(await run_in_threadpool(target.info)))
+
+
+@router.delete(
+    "/v1/galleries/{gallery}",
+    summary="Drop a gallery",
+    status_code=204,
+    response_class=Response,
+    responses=say.problems(404, 409, 422),
+    openapi_extra=say.request(None, (CONFIRM,)),
+)
+async def delete_gallery(request: Request, gallery: str) -> Response:
+    """With everything in it; only with ``confirm`` set to its name. ``default`` can be emptied, not dropped."""
+    context = context_of(request)
+    values = read_parameters(request, (CONFIRM,))
+    target = await context.gallery(gallery)
+    if values.one("confirm") != target.name:
+        raise InvalidValue(
+            f"to drop this gallery and all its images, add confirm={target.name}", pointer="/query/confirm"
+        )
+    if target.name == "default":
+        raise GalleryConflict(
+            "gallery default always exists; to empty it use DELETE /v1/galleries/default/images?all=true"
+        )
+    await run_in_threadpool(context.home.drop, target.name)
+    return Response(status_code=204)
+
+
+def _properties(document: object) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise InvalidValue("the properties of a gallery must be a JSON object", pointer="")
+    for name in document:
+        if name not in ("kind", "retention_days", "keep_crops"):
+            raise InvalidValue(
+                f"{name[:60]!a} is not a property; known are kind, retention_days, keep_crops", pointer=""
+            )
+    if document.get("kind", "flat") != "flat":
+        raise InvalidValue("kind must be flat, the only one in this release", pointer="/kind")
+    keep_crops = document.get("keep_crops", True)
+    if not isinstance(keep_crops, bool):
+        raise InvalidValue("keep_crops must be true or false", pointer="/keep_crops")
+    days = document.get("retention_days")
+    if days is not None:
+        number = isinstance(days, int | float) and not isinstance(days, bool)
+        if not number or not math.isfinite(days) or not 0 < days <= _MAX_RETENTION_DAYS:
+            raise InvalidValue(
+                f"retention_days must be a number above 0 and up to {_MAX_RETENTION_DAYS:,}, or null",
+                pointer="/retention_days",
+            )
+    return {"retention_days": None if days is None else float(days), "keep_crops": keep_crops}

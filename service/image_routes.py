@@ -1,0 +1,276 @@
+"""Images of a gallery: ingest, read, change, erase."""
+
+import time
+import uuid
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from index.errors import InvalidValue, VehicleSearchError
+from index.gallery import Filters, Gallery, Metadata, NewImage
+from index.metadata import ImageDescription, check_metadata, merge_metadata
+from service import descriptions as say
+from service.context import Context, context_of, image_id_of
+from service.documents import answer, image_document, read_json
+from service.engine import Seen
+from service.parameters import ERASE, PAGE, filters_of, read_parameters
+from service.problems import UnsupportedBody, problem_of
+from service.uploads import Limits, Upload, read_body, read_upload
+
+_MERGE_PATCH_TYPES = ("application/merge-patch+json", "application/json")
+_NOTHING = ImageDescription(image_id=None, metadata=Metadata(), box=None)
+
+router = APIRouter(tags=["images"])
+
+
+@router.post(
+    "/v1/galleries/{gallery}/images",
+    summary="Add a batch of images",
+    responses=say.responses(say.INGEST_ANSWER, 400, 404, 409, 413, 415, 422, 429, 503, 507),
+    openapi_extra=say.request(say.PARTS_AND_METADATA, ()),
+)
+async def add_images(request: Request, gallery: str) -> Response:
+    """Parts ``image``, and one part ``metadata``: a JSON array with an object for each, in order.
+
+    A picture or an object that is wrong fails alone. An ``image_id`` that exists is replaced. What is answered as
+    created or updated is on the disk.
+    """
+    context = context_of(request)
+    read_parameters(request, ())
+    target = await context.comparable(gallery)
+    async with context.engine.place():
+        upload = await read_upload(request, _ingest_limits(context), metadata=True)
+        descriptions = _descriptions(upload)
+        outcome = await _ingest(context, target, upload.images, descriptions)
+    counts = {status: sum(one["status"] == status for one in outcome) for status in ("created", "updated", "failed")}
+    return answer({**counts, "results": outcome})
+
+
+@router.put(
+    "/v1/galleries/{gallery}/images/{image_id}",
+    summary="Add or replace one image",
+    responses={
+        **say.responses(say.IMAGE_ANSWER, 400, 404, 409, 413, 415, 422, 429, 503, 507),
+        201: {"description": "Created"},
+    },
+    openapi_extra=say.request(say.PICTURE_OR_PART_AND_METADATA, ()),
+)
+async def put_image(request: Request, gallery: str, image_id: str) -> Response:
+    """Raw body, or the parts ``image`` and ``metadata`` (a JSON object). Sending the same again changes nothing."""
+    context = context_of(request)
+    read_parameters(request, ())
+    own = image_id_of(image_id)
+    target = await context.comparable(gallery)
+    async with context.engine.place():
+        upload = await read_upload(request, _ingest_limits(context), metadata=True)
+        if len(upload.images) != 1:
+            raise InvalidValue(f"{len(upload.images)} parts 'image' were sent; PUT takes one", pointer="/image")
+        description = _NOTHING
+        if upload.metadata is not None:
+            description = check_metadata(read_json(upload.metadata, what="the part 'metadata'"), pointer="/metadata")
+        if description.image_id not in (None, own):
+            raise InvalidValue(
+                f"image_id is {description.image_id}, but the path says {own}", pointer="/metadata/image_id"
+            )
+        (seen,) = await context.engine.look_at_all([(upload.images[0], description.box)], keep=True)
+        if isinstance(seen, VehicleSearchError):
+            raise seen
+        (status,) = await _store(context, target, [_new_image(own, description, seen)])
+    document = image_document(await run_in_threadpool(target.get, own), target.name)
+    return answer({**document, "status": status}, status=201 if status == "created" else 200)
+
+
+@router.get(
+    "/v1/galleries/{gallery}/images",
+    summary="List images",
+    responses=say.responses(say.PAGE_ANSWER, 404, 422),
+    openapi_extra=say.request(None, PAGE, attributes=True),
+)
+async def list_images(request: Request, gallery: str) -> Response:
+    """Images in the order of their ids; ``next`` is the cursor of the following page, null on the last."""
+    context = context_of(request)
+    values = read_parameters(request, PAGE, attributes=True)
+    target = await context.gallery(gallery)
+    filters = filters_of(values, target.spec.viewpoints)
+    page = await run_in_threadpool(
+        lambda: target.page(filters, limit=values.one("limit", 100), cursor=values.one("cursor"))
+    )
+    return answer({"images": [image_document(image, target.name) for image in page.images], "next": page.cursor})
+
+
+@router.delete(
+    "/v1/galleries/{gallery}/images",
+    summary="Erase by filter",
+    responses=say.responses(say.DELETED_ANSWER, 404, 422, 507),
+    openapi_extra=say.request(None, ERASE, attributes=True),
+)
+async def delete_images(request: Request, gallery: str) -> Response:
+    """Erase every image that passes the filters; at least one filter, or ``all=true``."""
+    context = context_of(request)
+    values = read_parameters(request, ERASE, attributes=True)
+    target = await context.gallery(gallery)
+    filters = filters_of(values, target.spec.viewpoints)
+    everything = values.one("all") is not None
+    if filters.empty and not everything:
+        raise InvalidValue("name at least one filter, or all=true to erase every image", pointer="/query")
+    if everything and not filters.empty:
+        raise InvalidValue("all=true goes without filters", pointer="/query/all")
+    deleted = await run_in_threadpool(target.delete_where, Filters() if everything else filters)
+    return answer({"deleted": deleted})
+
+
+@router.get(
+    "/v1/galleries/{gallery}/images/{image_id}",
+    summary="Read an image's metadata",
+    responses=say.responses(say.IMAGE_ANSWER, 404, 422),
+)
+async def get_image(request: Request, gallery: str, image_id: str) -> Response:
+    """What the gallery knows about an image."""
+    read_parameters(request, ())
+    own, target = image_id_of(image_id), await context_of(request).gallery(gallery)
+    return answer(image_document(await run_in_threadpool(target.get, own), target.name))
+
+
+@router.patch(
+    "/v1/galleries/{gallery}/images/{image_id}",
+    summary="Change an image's metadata",
+    responses=say.responses(say.IMAGE_ANSWER, 400, 404, 413, 415, 422, 507),
+    openapi_extra=say.request(say.MERGE_PATCH, ()),
+)
+async def patch_image(request: Request, gallery: str, image_id: str) -> Response:
+    """An RFC 7396 merge patch: null removes a field, attributes merge name by name. Vector and crop stay."""
+    context = context_of(request)
+    read_parameters(request, ())
+    own, target = image_id_of(image_id), await context.gallery(gallery)
+    content_type = request.headers.get("content-type", _MERGE_PATCH_TYPES[0]).split(";")[0].strip().lower()
+    if content_type not in _MERGE_PATCH_TYPES:
+        raise UnsupportedBody(f"content type {content_type[:80]!a}: send {' or '.join(_MERGE_PATCH_TYPES)}")
+    patch = read_json(await read_body(request, max_bytes=context.settings.max_body_bytes), what="the merge patch")
+
+    def change() -> dict[str, Any]:
+        metadata = merge_metadata(target.get(own).metadata, patch)
+        return image_document(target.set_metadata(own, metadata), target.name)
+
+    return answer(await run_in_threadpool(change))
+
+
+@router.delete(
+    "/v1/galleries/{gallery}/images/{image_id}",
+    summary="Erase an image",
+    status_code=204,
+    response_class=Response,
+    responses=say.problems(404, 422, 507),
+)
+async def delete_image(request: Request, gallery: str, image_id: str) -> Response:
+    """The image is in no answer from now on."""
+    read_parameters(request, ())
+    own, target = image_id_of(image_id), await context_of(request).gallery(gallery)
+    await run_in_threadpool(target.delete, own)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/v1/galleries/{gallery}/images/{image_id}/crop",
+    summary="Fetch the stored crop",
+    response_class=Response,
+    responses={
+        200: {"description": "The picture", "content": {"image/jpeg": {}, "image/png": {}}},
+        304: {"description": "Not modified"},
+        **say.problems(404, 422),
+    },
+)
+async def get_crop(request: Request, gallery: str, image_id: str) -> Response:
+    """The crop as it was embedded. Its ETag names the content and never changes meaning."""
+    read_parameters(request, ())
+    own, target = image_id_of(image_id), await context_of(request).gallery(gallery)
+    name, data = await run_in_threadpool(target.crop, own)
+    headers = {"ETag": f'"{name}"', "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
+    wanted = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    if f'"{name}"' in wanted or "*" in wanted:
+        return Response(status_code=304, headers=headers)
+    return Response(data, media_type="image/jpeg" if name.endswith(".jpg") else "image/png", headers=headers)
+
+
+async def _ingest(
+    context: Context, gallery: Gallery, images: list[bytes], descriptions: list[ImageDescription | InvalidValue]
+) -> list[dict[str, Any]]:
+    """Embed and store; one result an image, in order."""
+    pictures = [
+        (number, data, description)
+        for number, (data, description) in enumerate(zip(images, descriptions, strict=True))
+        if isinstance(description, ImageDescription)
+    ]
+    looked = await context.engine.look_at_all([(data, one.box) for _, data, one in pictures], keep=True)
+    results: dict[int, dict[str, Any]] = {
+        number: {"image_id": None, "status": "failed", "problem": problem_of(one)}
+        for number, one in enumerate(descriptions)
+        if isinstance(one, InvalidValue)
+    }
+    new: list[tuple[int, NewImage]] = []
+    for (number, _, description), seen in zip(pictures, looked, strict=True):
+        if isinstance(seen, Seen):
+            new.append((number, _new_image(description.image_id or str(uuid.uuid4()), description, seen)))
+        else:
+            problem = problem_of(seen, pointer=f"/image/{number}")
+            results[number] = {"image_id": description.image_id, "status": "failed", "problem": problem}
+    if new:
+        written = await _store(context, gallery, [image for _, image in new])
+        for (number, image), status in zip(new, written, strict=True):
+            results[number] = {"image_id": image.image_id, "status": status}
+    return [results[number] for number in range(len(images))]
+
+
+async def _store(context: Context, gallery: Gallery, new: list[NewImage]) -> list[str]:
+    start = time.perf_counter()
+    written = await run_in_threadpool(gallery.add, new)
+    context.metrics.stage("store", (time.perf_counter() - start) / len(new))
+    return list(written)
+
+
+def _descriptions(upload: Upload) -> list[ImageDescription | InvalidValue]:
+    """One description or its error an image; raises where the request as a whole makes no sense."""
+    if upload.metadata is None:
+        return [_NOTHING] * len(upload.images)
+    documents = read_json(upload.metadata, what="the part 'metadata'")
+    if not isinstance(documents, list):
+        raise InvalidValue("the part 'metadata' must be a JSON array, one object an image", pointer="/metadata")
+    if len(documents) != len(upload.images):
+        raise InvalidValue(
+            f"the part 'metadata' has {len(documents)} objects for {len(upload.images)} images", pointer="/metadata"
+        )
+    descriptions: list[ImageDescription | InvalidValue] = []
+    first: dict[str, int] = {}
+    for number, document in enumerate(documents):
+        try:
+            description = check_metadata(document, pointer=f"/metadata/{number}")
+        except InvalidValue as error:
+            descriptions.append(error)
+            continue
+        own = description.image_id
+        if own is not None and own in first:
+            raise InvalidValue(
+                f"image_id {own} stands in objects {first[own]} and {number}", pointer=f"/metadata/{number}/image_id"
+            )
+        if own is not None:
+            first[own] = number
+        descriptions.append(description)
+    return descriptions
+
+
+def _new_image(image_id: str, description: ImageDescription, seen: Seen) -> NewImage:
+    crop = seen.stored.data if seen.stored else b""
+    viewpoint = None if seen.viewpoint is None else np.array(seen.viewpoint)
+    return NewImage(
+        image_id=image_id, metadata=description.metadata, crop=crop, embedding=seen.embedding, viewpoint=viewpoint
+    )
+
+
+def _ingest_limits(context: Context) -> Limits:
+    settings = context.settings
+    return Limits(
+        max_bytes=settings.max_body_bytes,
+        max_images=settings.max_images,
+        images_setting=f"max_images = {settings.max_images}",
+    )

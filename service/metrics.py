@@ -1,0 +1,66 @@
+"""What Prometheus reads, in base units. One registry an application; nothing global."""
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """The service's own figures."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter(
+            "vehicle_search_requests",
+            "Requests by route and status.",
+            ["method", "route", "status"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "vehicle_search_request_seconds",
+            "Time to answer, by route.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._stages = Histogram(
+            "vehicle_search_stage_seconds", "Time a picture spends: queue, decode, embed, search, store.", ["stage"],
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.queue = Gauge("vehicle_search_queue_requests", "Requests waiting or at work.", registry=self.registry)
+        self.model = Info("vehicle_search_model", "The model that answers.", registry=self.registry)
+        self._by_stage = {name: self._stages.labels(name) for name in ("queue", "decode", "embed", "search", "store")}
+
+    def stage(self, name: str, seconds: float) -> None:
+        """One picture's time in a stage."""
+        self._by_stage[name].observe(seconds)
+
+    def watch_galleries(self, sizes: Callable[[], Iterable[tuple[str, int]]]) -> None:
+        """Report the size of every gallery, asked for when Prometheus asks."""
+        self.registry.register(_Galleries(sizes))
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self.registry)
+
+
+class _Galleries(Collector):
+    def __init__(self, sizes: Callable[[], Iterable[tuple[str, int]]]) -> None:
+        self._sizes = sizes
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "vehicle_search_gallery_images", "Images that a search can return.", labels=["gallery"]
+        )
+        for name, size in self._sizes():
+            family.add_metric([name], size)
+        yield family
+
+    def describe(self) -> Iterable[Metric]:
+        return []

@@ -1,0 +1,255 @@
+"""Query parameters: one table says their names, what they mean and how they are read; anything else is refused."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+
+from index.crops import Box
+from index.errors import InvalidValue
+from index.gallery import Attribute, Filters, GroupBy, SearchOptions
+from index.manifest import parse_time
+from index.metadata import MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, check_label
+
+ATTRIBUTE = "attribute."
+
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One query parameter. ``read`` raises ValueError, whose text says what was expected."""
+
+    name: str
+    description: str
+    schema: dict[str, Any]
+    read: Callable[[str], object]
+    repeatable: bool = False
+    example: object = None
+
+    def document(self) -> dict[str, Any]:
+        """Its OpenAPI form."""
+        schema: dict[str, Any] = {"type": "array", "items": self.schema} if self.repeatable else self.schema
+        document = {
+            "name": self.name,
+            "in": "query",
+            "description": self.description,
+            "required": False,
+            "schema": schema,
+        }
+        return document if self.example is None else {**document, "example": self.example}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Values:
+    """What a request's query string said."""
+
+    given: dict[str, list[Any]]
+    attributes: dict[str, tuple[Attribute, ...]]
+
+    def one(self, name: str, default: Any = None) -> Any:
+        return self.given[name][0] if name in self.given else default
+
+    def all(self, name: str) -> tuple[Any, ...]:
+        return tuple(self.given.get(name, ()))
+
+
+def read_parameters(request: Request, known: Sequence[Parameter], *, attributes: bool = False) -> Values:
+    """Read a query string; raises InvalidValue naming the parameter that is unknown, repeated or wrong."""
+    by_name = {parameter.name: parameter for parameter in known}
+    given: dict[str, list[Any]] = {}
+    wanted: dict[str, list[Attribute]] = {}
+    for name, text in request.query_params.multi_items():
+        if attributes and name.startswith(ATTRIBUTE):
+            wanted.setdefault(_attribute_name(name), []).extend(_attribute_values(text))
+            continue
+        parameter = by_name.get(name)
+        if parameter is None:
+            names = [*by_name, *([f"{ATTRIBUTE}NAME"] if attributes else [])]
+            raise InvalidValue(
+                f"unknown parameter {name[:60]!a}; this route knows {', '.join(names) or 'none'}", pointer=_at(name)
+            )
+        if name in given and not parameter.repeatable:
+            raise InvalidValue(f"parameter {name} may stand once", pointer=_at(name))
+        try:
+            given.setdefault(name, []).append(parameter.read(text))
+        except ValueError as error:
+            raise InvalidValue(f"parameter {name} = {text[:60]!a}: {error}", pointer=_at(name)) from error
+        except InvalidValue as error:
+            raise InvalidValue(f"parameter {error}", pointer=_at(name)) from error
+    return Values(given=given, attributes={name: tuple(values) for name, values in wanted.items()})
+
+
+def filters_of(values: Values, viewpoints: Sequence[str]) -> Filters:
+    """The filters that a query string asks for; InvalidValue for a viewpoint that the gallery does not know."""
+    for name in values.all("viewpoint"):
+        if name not in viewpoints:
+            raise InvalidValue(
+                f"parameter viewpoint = {name[:60]!a}: this gallery knows {', '.join(viewpoints)}",
+                pointer=_at("viewpoint"),
+            )
+    return Filters(
+        camera_id=values.all("camera_id"), exclude_camera_id=values.all("exclude_camera_id"),
+        vehicle_id=values.all("vehicle_id"), viewpoint=values.all("viewpoint"),
+        captured_after=values.one("captured_after"), captured_before=values.one("captured_before"),
+        attributes=values.attributes,
+    )  # fmt: skip
+
+
+def search_options_of(values: Values, viewpoints: Sequence[str], *, exclude: str | None = None) -> SearchOptions:
+    """Options of a search."""
+    group_by: GroupBy | None = values.one("group_by")
+    return SearchOptions(
+        top_k=values.one("top_k", 10), filters=filters_of(values, viewpoints), max_distance=values.one("max_distance"),
+        group_by=group_by, exclude_image_id=exclude,
+    )  # fmt: skip
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or not low <= int(text) <= high:
+            raise ValueError(f"a whole number from {low} to {high} is expected")
+        return int(text)
+
+    return read
+
+
+def _distance(text: str) -> float:
+    if not _NUMBER.fullmatch(text) or len(text) > 40 or float(text) < 0 or float(text) == float("inf"):
+        raise ValueError("a finite number from 0 is expected")
+    return float(text)
+
+
+def _box(text: str) -> Box:
+    sides = text.split(",")
+    if len(sides) != 4 or not all(re.fullmatch(r"[0-9]{1,9}", side, re.ASCII) for side in sides):
+        raise ValueError("x,y,width,height in whole pixels of the upright picture are expected")
+    x, y, width, height = (int(side) for side in sides)
+    if width < 1 or height < 1:
+        raise ValueError("width and height must be at least 1")
+    return x, y, width, height
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"{' or '.join(allowed)} is expected")
+        return text
+
+    return read
+
+
+def _include(text: str) -> frozenset[str]:
+    parts = frozenset(text.split(","))
+    if not parts <= {"embedding", "attention"}:
+        raise ValueError("embedding, attention or both with a comma are expected")
+    return parts
+
+
+def _time(text: str) -> datetime:
+    if len(text) > 64:
+        raise ValueError("an RFC 3339 time with an offset is expected")
+    return parse_time(text)
+
+
+def _label(name: str) -> Callable[[str], str]:
+    return lambda text: check_label(text, name=name)
+
+
+def _cursor(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_=-]{1,400}", text, re.ASCII):
+        raise ValueError("the cursor of an earlier page is expected")
+    return text
+
+
+def _attribute_name(name: str) -> str:
+    plain = name.removeprefix(ATTRIBUTE)
+    if not 1 <= len(plain) <= MAX_ATTRIBUTE_NAME or "\0" in plain:
+        raise InvalidValue(
+            f"parameter {name[:60]!a}: the name has 1–{MAX_ATTRIBUTE_NAME} characters", pointer=_at(name)
+        )
+    return plain
+
+
+def _attribute_values(text: str) -> Iterable[Attribute]:
+    """A text that is written like a JSON number means that number; quotes around it mean the string."""
+    if len(text) > MAX_ATTRIBUTE_TEXT + 2 or "\0" in text:
+        raise InvalidValue(f"an attribute's value has at most {MAX_ATTRIBUTE_TEXT} characters")
+    if len(text) >= 2 and text[0] == text[-1] == '"':
+        return [text[1:-1]]
+    if not _NUMBER.fullmatch(text):
+        return [text]
+    number = float(text) if any(sign in text for sign in ".eE") or len(text) > 18 else int(text)
+    return [number] if math.isfinite(number) else [text]
+
+
+def _at(name: str) -> str:
+    return f"/query/{name[:60].replace('~', '~0').replace('/', '~1')}"
+
+
+_TEXT = {"type": "string", "minLength": 1, "maxLength": 256}
+_INSTANT = {"type": "string", "format": "date-time"}
+
+BOX = Parameter(
+    name="box", description="Part of the upright picture to search for: x,y,width,height in pixels.",
+    schema={"type": "string", "pattern": r"^\d+,\d+,\d+,\d+$"}, read=_box, example="10,20,200,150",
+)  # fmt: skip
+COMBINE = Parameter(
+    name="combine", description="With 2–8 pictures of one vehicle: search for the mean of their embeddings.",
+    schema={"type": "string", "enum": ["mean"]}, read=_choice("mean"),
+)  # fmt: skip
+
+
+def _labels(name: str, description: str) -> Parameter:
+    return Parameter(name=name, description=description, schema=_TEXT, read=_label(name), repeatable=True)
+
+
+FILTERS = (
+    _labels("camera_id", "Only these cameras."),
+    _labels("exclude_camera_id", "Not these cameras."),
+    _labels("vehicle_id", "Only these vehicles."),
+    _labels("viewpoint", "Only images whose most probable viewpoint is one of these."),
+    Parameter(name="captured_after", description="Captured at this time or later.", schema=_INSTANT, read=_time),
+    Parameter(name="captured_before", description="Captured before this time.", schema=_INSTANT, read=_time),
+)  # fmt: skip
+SEARCH = (
+    Parameter(
+        name="top_k", description="How many matches at most.", read=_integer(1, 1000),
+        schema={"type": "integer", "minimum": 1, "maximum": 1000, "default": 10},
+    ),
+    *FILTERS,
+    Parameter(
+        name="max_distance", description="Only matches at this Euclidean distance or nearer.", read=_distance,
+        schema={"type": "number", "minimum": 0},
+    ),
+    Parameter(
+        name="group_by", description="The best image of each vehicle; images without a vehicle stand alone.",
+        schema={"type": "string", "enum": ["vehicle_id"]}, read=_choice("vehicle_id"),
+    ),
+    Parameter(
+        name="include", description="More in the answer: embedding, attention or both with a comma.",
+        schema={"type": "string", "examples": ["embedding", "attention", "embedding,attention"]}, read=_include,
+    ),
+)  # fmt: skip
+PAGE = (
+    Parameter(
+        name="limit", description="Images on a page.", read=_integer(1, 1000),
+        schema={"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+    ),
+    Parameter(name="cursor", description="The field next of the page before.", schema={"type": "string"}, read=_cursor),
+    *FILTERS,
+)  # fmt: skip
+ERASE = (
+    *FILTERS,
+    Parameter(
+        name="all", description="true: erase every image.", schema={"type": "string", "enum": ["true"]},
+        read=_choice("true"),
+    ),
+)  # fmt: skip
+CONFIRM = Parameter(
+    name="confirm", description="The gallery's own name.", schema={"type": "string"}, read=lambda text: text
+)

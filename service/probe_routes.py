@@ -1,0 +1,47 @@
+"""The model that answers, and the probes of whoever watches the service."""
+
+import json
+
+from fastapi import APIRouter, Request, Response
+
+from service import descriptions as say
+from service.context import context_of
+from service.documents import answer
+from service.parameters import read_parameters
+from service.problems import NotReady
+
+router = APIRouter(tags=["model and health"])
+
+
+@router.get("/v1/model", summary="The loaded model", responses=say.responses(say.MODEL_ANSWER, 422))
+async def model(request: Request) -> Response:
+    """The contract of the model file, its fingerprint, and the execution provider that runs it."""
+    read_parameters(request, ())
+    embedder = context_of(request).embedder
+    contract = json.loads(embedder.contract.to_json())
+    return answer({"fingerprint": embedder.fingerprint, "provider": embedder.provider, "contract": contract})
+
+
+@router.get("/livez", summary="Is the process alive?", responses={200: {"description": "Yes"}})
+async def livez() -> Response:
+    """Whatever the model does."""
+    return answer({"status": "alive"})
+
+
+@router.get("/readyz", summary="Is the service ready?", responses={200: {"description": "Yes"}, **say.problems(503)})
+async def readyz(request: Request) -> Response:
+    """The model is warmed up on the wanted provider, the galleries are loaded, and the service is not stopping."""
+    if not context_of(request).engine.ready or request.app.state.stopping:
+        raise NotReady("the service is stopping")
+    return answer({"status": "ready"})
+
+
+@router.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    response_class=Response,
+    responses={200: {"description": "Exposition format", "content": {"text/plain": {}}}},
+)
+def metrics(request: Request) -> Response:
+    """In base units; see the operator's guide."""
+    return Response(context_of(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

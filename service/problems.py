@@ -1,0 +1,134 @@
+"""Errors as RFC 9457 ``application/problem+json``: the one place where the error tree becomes HTTP."""
+
+import json
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from index import errors
+from index.errors import InvalidValue, VehicleSearchError
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 1
+
+_LOG = logging.getLogger("service")
+
+
+class QueueFull(VehicleSearchError):
+    """As many requests wait as may."""
+
+
+class NotReady(VehicleSearchError):
+    """The service is starting or stopping."""
+
+
+class RequestTooLarge(VehicleSearchError):
+    """The body has more bytes or parts than the limit allows."""
+
+
+class MalformedRequest(VehicleSearchError):
+    """The body is not the multipart or JSON that it says it is."""
+
+
+class UnsupportedBody(VehicleSearchError):
+    """The body's content type is none that the route reads."""
+
+
+class Forbidden(VehicleSearchError):
+    """The request comes from where none may come from."""
+
+
+_STATUS: dict[type[VehicleSearchError], tuple[int, str]] = {
+    errors.UndecodablePicture: (400, "Picture cannot be decoded"),
+    MalformedRequest: (400, "Malformed request"),
+    Forbidden: (403, "Forbidden"),
+    errors.GalleryNotFound: (404, "No such gallery"),
+    errors.ImageNotFound: (404, "No such image"),
+    errors.EmbeddingSpaceMismatch: (409, "Embedding space mismatch"),
+    errors.GalleryConflict: (409, "Gallery conflict"),
+    errors.PictureTooLarge: (413, "Picture too large"),
+    RequestTooLarge: (413, "Request too large"),
+    errors.UnsupportedPicture: (415, "Not a picture type that is read"),
+    UnsupportedBody: (415, "Unsupported media type"),
+    errors.BoxOutsidePicture: (422, "Box outside the picture"),
+    errors.InvalidValue: (422, "Invalid value"),
+    errors.EmbeddingNotFinite: (422, "Embedding not finite"),
+    QueueFull: (429, "Too many requests"),
+    NotReady: (503, "Not ready"),
+    errors.ModelError: (503, "Model failed"),
+    errors.StorageFull: (507, "Disk full"),
+}
+
+RESPONSES: dict[int, str] = {
+    400: "A picture, a multipart body or JSON cannot be read",
+    403: "Host or Origin is not this machine's",
+    404: "No such gallery or image",
+    409: "Embedding space or gallery mismatch",
+    413: "More bytes, pixels or parts than the limit, which the message names",
+    415: "Not a picture type that is read",
+    422: "An unknown or invalid parameter or metadata field",
+    429: "The queue is full; Retry-After says when to try again",
+    503: "Not ready",
+    507: "The disk is full; reads go on",
+}
+
+
+def status_of(error: VehicleSearchError) -> tuple[int, str]:
+    """HTTP status and title; 500 for what a client cannot cause."""
+    for kind in type(error).__mro__:
+        if kind in _STATUS:
+            return _STATUS[kind]
+    return 500, "Internal error"
+
+
+def problem_of(error: VehicleSearchError, *, pointer: str | None = None) -> dict[str, Any]:
+    """The problem document of an error; ``pointer`` stands in where the error carries none."""
+    status, title = status_of(error)
+    document: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": str(error)}
+    at = error.pointer if isinstance(error, InvalidValue) else pointer
+    if at is not None:
+        document["errors"] = [{"pointer": at, "detail": str(error)}]
+    return document
+
+
+def problem_response(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    """A problem document as the whole answer."""
+    extra = dict(headers or {})
+    if document["status"] == 429:
+        extra["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if document["status"] == 413:
+        extra["Connection"] = "close"  # the rest of the body is not read
+    body = json.dumps(document, ensure_ascii=True).encode()
+    return Response(body, status_code=document["status"], headers=extra, media_type=MEDIA_TYPE)
+
+
+async def on_known_error(_: Request, error: Exception) -> Response:
+    """Handler of the error tree."""
+    assert isinstance(error, VehicleSearchError)  # noqa: S101  # registered for that class
+    if status_of(error)[0] >= 500:
+        _LOG.error("%s: %s", type(error).__name__, error)
+    return problem_response(problem_of(error))
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """Handler of the framework's own refusals: unknown paths and methods."""
+    assert isinstance(error, HTTPException)  # noqa: S101  # registered for that class
+    detail = {
+        404: f"no route has the path {request.url.path}",
+        405: f"{request.url.path} does not know {request.method}; the header Allow names what it knows",
+    }.get(error.status_code, str(error.detail))
+    title = HTTPStatus(error.status_code).phrase
+    document = {"type": "about:blank", "title": title, "status": error.status_code, "detail": detail}
+    return problem_response(document, error.headers)
+
+
+async def on_bug(request: Request, error: Exception) -> Response:
+    """Handler of everything else: a bug of ours, logged whole and told without its insides."""
+    _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    detail = "the service failed; its log says more"
+    return problem_response({"type": "about:blank", "title": "Internal error", "status": 500, "detail": detail})

@@ -1,0 +1,79 @@
+"""Every setting of the service: environment variables ``VEHICLE_SEARCH_*`` and options of ``vehicle-search serve``."""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
+
+from index.errors import InvalidValue
+
+PREFIX = "VEHICLE_SEARCH_"
+
+
+class Settings(BaseSettings):
+    """One frozen object; an option wins over the environment, which wins over the default."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=1, le=65535, description="port to listen on")
+    data_dir: Path = Field(Path("data"), description="folder of the galleries; one process owns it")
+    model: Path = Field(Path("models/default.onnx"), description="ONNX file that vehicle-model export wrote")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where the model runs; cuda is never replaced silently"
+    )
+    threads: int = Field(
+        0, ge=0, le=1024, description="pictures worked on at a time; 0: the cores this process may use"
+    )
+    queue_size: int = Field(64, ge=1, le=100_000, description="requests that may wait; one more is told 429")
+    max_body_bytes: int = Field(128 * 2**20, ge=1024, description="largest request body in bytes")
+    max_pixels: int = Field(50_000_000, ge=1, description="largest picture in pixels")
+    max_images: int = Field(256, ge=1, le=10_000, description="pictures in one batch ingestion")
+    max_queries: int = Field(64, ge=1, le=10_000, description="pictures in one batch search or embeddings request")
+    grace_seconds: float = Field(20, ge=0, le=3600, description="time that running requests get when the service stops")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    access_log: bool = Field(False, description="log a line for every request")
+    allow_unauthenticated_remote: bool = Field(
+        False, description="listen on a non-loopback host although anybody who reaches it may read and erase"
+    )
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if not self.loopback and not self.allow_unauthenticated_remote:
+            raise ValueError(
+                f"host {self.host} is reachable from other machines and nothing asks who calls; put a proxy that does "
+                f"in front and set {PREFIX}ALLOW_UNAUTHENTICATED_REMOTE=true, or listen on 127.0.0.1"
+            )
+        return self
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def read_settings(options: list[str], *, prog: str) -> Settings:
+    """Settings from options and the environment; raises InvalidValue naming the key and the value."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    for key in sorted(os.environ):
+        if key.upper().startswith(PREFIX) and key.upper() not in known:
+            raise InvalidValue(f"environment variable {key} is not a setting; see {prog} --help")
+    try:
+        source: Any = CliSettingsSource(
+            Settings, cli_parse_args=options, cli_prog_name=prog, cli_kebab_case=True, cli_implicit_flags=True,
+            cli_hide_none_type=True, cli_avoid_json=True,
+        )  # fmt: skip
+        return Settings(_cli_settings_source=source)  # type: ignore[call-arg]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidValue(f"setting {name} = {first['input']!r}: {message}" if name else message) from error

@@ -1,0 +1,143 @@
+"""The service's door: ``vehicle-search serve``."""
+
+import contextlib
+import errno
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from index.cpu_quota import usable_cpus
+from index.errors import VehicleSearchError
+from service.settings import PREFIX, Settings, read_settings
+
+_HELP = f"""\
+usage: vehicle-search serve [--OPTION VALUE ...]
+
+Serve galleries over HTTP. Every option is also an environment variable: --queue-size is {PREFIX}QUEUE_SIZE.
+
+  vehicle-search serve                                     # 127.0.0.1:8000, galleries in data/, models/default.onnx
+  vehicle-search serve --port 9000 --data-dir /srv/vehicles --device cuda
+  vehicle-search serve --help                              # every option and its default
+"""
+
+
+class StartError(VehicleSearchError):
+    """The service cannot start."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the door; returns the exit code. What ends the start is one line on stderr."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] != "serve":
+        print(_HELP, end="", file=sys.stdout if words in (["--help"], ["-h"]) else sys.stderr)
+        return 0 if words in (["--help"], ["-h"]) else 2
+    try:
+        return serve(read_settings(words[1:], prog="vehicle-search serve"))
+    except VehicleSearchError as error:
+        print(f"vehicle-search: {error}", file=sys.stderr)
+        return 2
+
+
+def serve(settings: Settings) -> int:
+    """Load everything, serve until a signal, return 0."""
+    began = time.perf_counter()
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
+    )
+    listener = _bind(settings)
+    try:
+        app = _load(settings)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=settings.access_log, server_header=False, date_header=True,
+            timeout_graceful_shutdown=int(settings.grace_seconds), log_level="warning", lifespan="on",
+        )  # fmt: skip
+        server = _Server(config, app, lambda: _ready(settings, app, time.perf_counter() - began))
+        server.run(sockets=[listener])
+    finally:
+        listener.close()
+    return 0
+
+
+def _bind(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(1)  # claims the port; clients wait in the backlog until the model is loaded
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(
+                f"port {settings.port} on {settings.host} is in use; stop what listens there or choose another --port"
+            ) from error
+        raise StartError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
+    return listener
+
+
+def _load(settings: Settings) -> FastAPI:
+    from index.data_folder import DataFolder
+
+    from index.embedder import Embedder
+    from service.application import create_app
+    from service.context import spec_for
+
+    workers = settings.threads or usable_cpus()
+    embedder = Embedder(settings.model, device=settings.device, threads=1)
+    home = DataFolder(settings.data_dir, default_spec=spec_for(embedder))
+    return create_app(settings=settings, embedder=embedder, home=home, workers=workers)
+
+
+def _ready(settings: Settings, app: FastAPI, seconds: float) -> None:
+    """Tell a person what to copy."""
+    base = f"http://{'127.0.0.1' if settings.host == '0.0.0.0' else settings.host}:{settings.port}"  # noqa: S104
+    picture = "examples/query.jpg" if Path("examples/query.jpg").is_file() else "YOUR_PICTURE.jpg"
+    context = app.state.context
+    contract = context.embedder.contract
+    print(
+        f"vehicle-search is ready after {seconds:.1f} s: model {contract.name} on {context.embedder.provider}, "
+        f"{context.home.get('default').count():,} images in gallery default\n\n"
+        f"  search:    curl --data-binary @{picture} '{base}/v1/galleries/default/search?top_k=5'\n"
+        f"  try it:    {base}/docs\n"
+        f'  add yours: curl -F image=@YOUR_PICTURE.jpg -F \'metadata=[{{"camera_id": "c001"}}]\' '
+        f"{base}/v1/galleries/default/images\n",
+        flush=True,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready, turns readiness off as soon as it is told to stop, and exits with 0."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, on_ready: Any) -> None:
+        super().__init__(config)
+        self._app, self._on_ready = app, on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self._app.state.stopping = True
+        super().handle_exit(sig, frame)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
