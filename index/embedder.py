@@ -1,0 +1,200 @@
+"""The model file at work: crops in, embeddings out, by ONNX Runtime on the device that was asked for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from index.contract import METADATA_KEY, Contract, fingerprint
+from index.cpu_quota import usable_cpus
+from index.errors import ContractError, DeviceUnavailable, ModelError
+
+Device = Literal["auto", "cpu", "cuda"]
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_ATTENTION = ("global_attention", "local_attention")
+_ERRORS_ONLY = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedded:
+    """What the model says of N crops: ``embedding`` float32 (N, D), ``viewpoint`` float32 (N, V), None where V is 1."""
+
+    embedding: NDArray[np.float32]
+    viewpoint: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionMaps:
+    """Where the model looked, float32 (N, h, w) each: over all branches, weighted by the viewpoints."""
+
+    globally: NDArray[np.float32]
+    locally: NDArray[np.float32]
+
+
+class Embedder:
+    """One model file, opened once. ``embed`` and ``attention`` may be called from any number of threads.
+
+    ``device``: "cuda" is refused where CUDA does not really run; "auto" uses it where it does. ``threads``: cores that
+    one call keeps busy, by default the container's CPU quota.
+
+    Raises ModelError (missing, not a model, fails to run), ContractError, DeviceUnavailable.
+    """
+
+    contract: Contract
+    fingerprint: str
+    provider: str  # the execution provider that runs, as ONNX Runtime calls it
+    threads: int
+
+    def __init__(self, model: Path, *, device: Device = "auto", threads: int | None = None) -> None:
+        if not model.is_file():
+            raise ModelError(f"there is no model file {model}; name one that `vehicle-model export` wrote")
+        self.threads = usable_cpus() if threads is None else threads
+        self._session = _open(model, device, self.threads)
+        self.contract = _contract(self._session, model)
+        self.fingerprint = fingerprint(model)
+        self.provider = self._session.get_providers()[0]
+        self._fetches = ["embedding", "viewpoint"] if self.contract.has_viewpoint else ["embedding"]
+        outputs = _check_tensors(self._session, self.contract)
+        self._has_attention = outputs.issuperset(_ATTENTION)
+        self._run_once()
+
+    def embed(self, crops: NDArray[np.uint8]) -> Embedded:
+        """Embed crops, uint8 (N, H, W, 3); N may be 0. Values that are not finite are passed on as they are."""
+        if self._is_empty(crops):
+            V = len(self.contract.viewpoints)  # noqa: N806
+            return Embedded(
+                embedding=np.empty((0, self.contract.embedding_dim), dtype=np.float32),
+                viewpoint=np.empty((0, V), dtype=np.float32) if self.contract.has_viewpoint else None,
+            )
+        outputs = self._run(self._fetches, crops)
+        self._require_shape("embedding", outputs[0], (len(crops), self.contract.embedding_dim))
+        if self.contract.has_viewpoint:
+            self._require_shape("viewpoint", outputs[1], (len(crops), len(self.contract.viewpoints)))
+        return Embedded(embedding=outputs[0], viewpoint=outputs[1] if self.contract.has_viewpoint else None)
+
+    def attention(self, crops: NDArray[np.uint8]) -> AttentionMaps:
+        """The attention maps of crops, uint8 (N, H, W, 3); ModelError where the model has none."""
+        if not self._has_attention:
+            raise ModelError(f"the model {self.contract.name} has no attention outputs")
+        if self._is_empty(crops):
+            nothing = np.empty((0, 1, 1), dtype=np.float32)
+            return AttentionMaps(globally=nothing, locally=nothing)
+        globally, locally = self._run(list(_ATTENTION), crops)
+        for name, output in zip(_ATTENTION, (globally, locally), strict=True):
+            self._require_shape(name, output, (len(crops), *globally.shape[1:]))
+        return AttentionMaps(globally=globally, locally=locally)
+
+    def _is_empty(self, crops: NDArray[np.uint8]) -> bool:
+        expected = (*self.contract.input_size, 3)
+        if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != expected:
+            raise ValueError(
+                f"crops must be uint8 (N, {', '.join(map(str, expected))}), not {crops.dtype} {crops.shape}"
+            )
+        return len(crops) == 0
+
+    def _run(self, fetches: list[str], crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        options = ort.RunOptions()
+        options.only_execute_path_to_fetches = True
+        try:
+            outputs: list[NDArray[np.float32]] = self._session.run(fetches, {"crops": crops}, options)
+        except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
+            raise ModelError(f"the model {self.contract.name} failed on {len(crops)} crops: {_line(error)}") from error
+        return outputs
+
+    def _run_once(self) -> None:
+        """Prove with one grey crop that the file runs.
+
+        Also needed by threads: ONNX Runtime plans each set of fetches on its first run, and the plans are not locked.
+        """
+        grey = np.full((1, *self.contract.input_size, 3), 128, dtype=np.uint8)
+        self.embed(grey)
+        if self._has_attention:
+            self.attention(grey)
+
+    def _require_shape(self, name: str, output: NDArray[np.float32], shape: tuple[int, ...]) -> None:
+        if output.shape != shape:
+            raise ModelError(f"the model {self.contract.name} gave {name} {output.shape} where {shape} was expected")
+
+
+def _open(model: Path, device: Device, threads: int) -> ort.InferenceSession:
+    wanted = _CUDA in ort.get_available_providers() and device != "cpu"
+    if device == "cuda" and not wanted:
+        raise DeviceUnavailable(
+            "the device cuda was asked for, but this ONNX Runtime is built without CUDA; install the extra 'gpu' "
+            "or use the device cpu"
+        )
+    if wanted:
+        if hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()  # CUDA and cuDNN come as wheels, which the loader does not search
+        session = _session(model, [_CUDA, _CPU], threads)
+        if session.get_providers()[0] == _CUDA or device == "auto":
+            return session
+        raise DeviceUnavailable(
+            "the device cuda was asked for, but ONNX Runtime fell back to the CPU: no GPU, or a driver or CUDA library "
+            "that does not fit; check nvidia-smi, or use the device cpu"
+        )
+    return _session(model, [_CPU], threads)
+
+
+def _session(model: Path, providers: list[str], threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave cores to decoding
+    try:
+        return ort.InferenceSession(str(model), options, providers=providers)
+    except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
+        raise ModelError(f"{model} is not an ONNX model that can be opened: {_line(error)}") from error
+
+
+def _contract(session: ort.InferenceSession, model: Path) -> Contract:
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise ContractError(f"{model} has no contract; use a file that `vehicle-model export` wrote")
+    try:
+        return Contract.from_json(text)
+    except ContractError as error:
+        raise ContractError(f"{model}: {error}") from error
+
+
+def _check_tensors(session: ort.InferenceSession, contract: Contract) -> set[str]:
+    """Compare names, types and fixed sizes with the contract; the names of the outputs."""
+    inputs = {tensor.name: tensor for tensor in session.get_inputs()}
+    outputs = {tensor.name: tensor for tensor in session.get_outputs()}
+    if inputs.keys() != {"crops"}:
+        raise ContractError(f"the model's inputs are {sorted(inputs)}; the contract knows one, crops")
+    _check_tensor(inputs["crops"], "tensor(uint8)", (*contract.input_size, 3))
+    expected: dict[str, tuple[int | None, ...]] = {"embedding": (contract.embedding_dim,)}
+    if contract.has_viewpoint:
+        expected["viewpoint"] = (len(contract.viewpoints),)
+    elif "viewpoint" in outputs:
+        raise ContractError("the model has an output viewpoint, but its contract names one viewpoint only")
+    for name, sizes in expected.items():
+        if name not in outputs:
+            raise ContractError(f"the model has no output {name}")
+        _check_tensor(outputs[name], "tensor(float)", sizes)
+    for name in _ATTENTION:
+        if name in outputs:
+            _check_tensor(outputs[name], "tensor(float)", (None, None))
+    return set(outputs)
+
+
+def _check_tensor(tensor: Any, dtype: str, sizes: tuple[int | None, ...]) -> None:
+    """``sizes`` without the batch dimension, which must not be fixed; None means any."""
+    batch, *rest = tensor.shape or [None]
+    fits = len(rest) == len(sizes) and all(
+        not isinstance(size, int) or wanted is None or size == wanted for size, wanted in zip(rest, sizes, strict=True)
+    )
+    if tensor.type != dtype or isinstance(batch, int) or not fits:
+        wanted_shape = ["N", *("any" if size is None else size for size in sizes)]
+        raise ContractError(
+            f"the model's {tensor.name} is {tensor.type} {tensor.shape}; the contract wants {dtype} {wanted_shape}"
+        )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
