@@ -5,12 +5,16 @@ would damage pictures.
 """
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartCallbacks, MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from service.problems import MalformedRequest, RequestTooLarge, UnsupportedBody
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 _OTHER_PARTS = 4  # beside pictures: metadata, and room to name what is unknown
 _FORM = b"multipart/form-data"
@@ -107,7 +111,7 @@ class _Collector:
         self._headers: dict[bytes, bytes] = {}
         self._data: list[bytes] = []
 
-    def callbacks(self) -> MultipartCallbacks:
+    def callbacks(self) -> "MultipartCallbacks":
         return {
             "on_part_begin": self._begin,
             "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),

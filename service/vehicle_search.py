@@ -52,6 +52,7 @@ def serve(settings: Settings) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
     )
+    logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells of every library that it tries
     listener = _bind(settings)
     try:
         app = _load(settings)
@@ -85,7 +86,6 @@ def _bind(settings: Settings) -> socket.socket:
 
 def _load(settings: Settings) -> FastAPI:
     from index.data_folder import DataFolder
-
     from index.embedder import Embedder
     from service.application import create_app
     from service.context import spec_for
