@@ -18,7 +18,7 @@ from model_export.backbones import build_backbone, load_pretrained
 from model_export.checkpoint import load_checkpoint, save_checkpoint
 from model_export.configuration import as_mapping
 from model_export.dataset import CropCache, Selection, decode_all, read_rows
-from model_export.fitting import FitConfig, Fitter, freeze
+from model_export.fitting import FitConfig, Fitter, freeze, freeze_norms
 from model_export.mvan import MVANConfig, VNet
 
 _EVALUATION_BATCH = 128
@@ -48,6 +48,7 @@ class VNetTraining:
     smoothing: float = 0.05
     frozen_stages: int = 0
     frozen_depthwise: bool = False
+    frozen_norms: bool = False  # batches mix renders and photographs; their statistics are neither's
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     fit: FitConfig = field(default_factory=FitConfig)
 
@@ -204,6 +205,8 @@ def _label(source: LabelledSource, row: ManifestRow, viewpoints: tuple[str, ...]
 def _prepare(net: VNet, config: VNetTraining) -> list[torch.nn.Parameter]:
     stages = list(net.layers.children())[: config.frozen_stages]
     freeze(net, stages=stages, depthwise=config.frozen_depthwise)
+    if config.frozen_norms:
+        freeze_norms(net)
     return list(net.parameters())
 
 
