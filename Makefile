@@ -1,0 +1,66 @@
+# `make` alone lists the targets. Everything is installed into .venv; nothing else on the machine is changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+DATA ?= data
+TRAINING_DATA ?= training-data
+MESHES ?= $(TRAINING_DATA)/vehicle-meshes
+
+.PHONY: help serve install install-test check fix test bench train-default demo-gallery figure clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+
+serve: install  ## serve the demo gallery on 127.0.0.1:8000 (loads it on the first start)
+	@test -d $(DATA)/galleries || { echo "loading the demo gallery (once)"; $(BIN)/vehicle-index add --data-dir $(DATA) examples/demo-gallery/manifest.csv; }
+	@$(BIN)/vehicle-search serve --data-dir $(DATA)
+
+install: $(VENV)/.installed  ## install what serving needs (no torch)
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) && touch $@
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/.python
+	@echo "installing the service into $(VENV): about 120 MB to download on the first run"
+	@$(PIP) install --quiet -e '.[cpu]' && touch $@
+
+install-test: $(VENV)/.installed-test  ## install what tests and training need
+
+$(VENV)/.installed-test: pyproject.toml | $(VENV)/.python
+	@echo "installing tests and trainer into $(VENV): about 400 MB with a CPU build of torch, some 3 GB with a CUDA build;"
+	@echo "which one pip takes depends on its index (see https://pytorch.org/get-started/locally for the CPU one)"
+	@$(PIP) install --quiet -e '.[cpu,train,render,dev]' && touch $@ $(VENV)/.installed
+
+check: install-test  ## ruff, format, mypy strict, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: install-test  ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: install-test  ## every test that needs no GPU
+	$(BIN)/python -m pytest -m 'not gpu'
+
+bench: install-test  ## ratios: embedding, HTTP, search in 100,000 rows, routing, memory
+	$(BIN)/python scripts/bench.py
+
+train-default: install-test  ## make models/default.onnx again from TRAINING_DATA (docs/model-card.md)
+	test -d $(TRAINING_DATA)/renders || $(BIN)/vehicle-model render --meshes $(MESHES) --out $(TRAINING_DATA)/renders --identities 600 --views 8
+	$(BIN)/vehicle-model train-vnet default-vnet --set data_root=$(TRAINING_DATA)
+	$(BIN)/vehicle-model train default-single --set data_root=$(TRAINING_DATA)
+	$(BIN)/vehicle-model train default-mvan --set data_root=$(TRAINING_DATA)
+	$(BIN)/vehicle-model export runs/default/mvan.pt --out models/default.onnx
+
+demo-gallery: install-test  ## render examples/ again from MESHES
+	$(BIN)/python scripts/make_demo_gallery.py --meshes $(MESHES)
+
+figure: install  ## docs/search.jpg: a query and its matches
+	$(BIN)/python scripts/make_figure.py
+
+clean:  ## remove .venv and caches, keep data
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
