@@ -7,10 +7,13 @@ Two homes are planned: ``LocalGallery`` (one machine) and a Milvus one (a cluste
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from index.contract import Contract
+from index.errors import EmbeddingSpaceMismatch
 
 Attribute = str | int | float
 Kind = Literal["flat"]  # ivf and hnsw get their place here
@@ -115,6 +118,22 @@ class GallerySpec:
     kind: Kind = "flat"
     retention_days: float | None = None
     keep_crops: bool = True
+
+    @classmethod
+    def for_model(cls, contract: Contract, *, retention_days: float | None = None, keep_crops: bool = True) -> Self:
+        """What a gallery for this model's vectors is created with."""
+        return cls(
+            embedding_space=contract.embedding_space, embedding_dim=contract.embedding_dim,
+            viewpoints=contract.viewpoints, retention_days=retention_days, keep_crops=keep_crops,
+        )  # fmt: skip
+
+    def require_space(self, contract: Contract, gallery: str) -> None:
+        """Raise EmbeddingSpaceMismatch where the model's vectors may not be compared with the gallery's."""
+        if contract.embedding_space != self.embedding_space:
+            raise EmbeddingSpaceMismatch(
+                f"gallery {gallery} holds vectors of embedding space {self.embedding_space}, the loaded model makes "
+                f"{contract.embedding_space}: load the model that filled it, or ingest its crops into a new gallery"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

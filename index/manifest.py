@@ -102,12 +102,12 @@ def _row(manifest: Path, line: int, cells: dict[str, str | None]) -> ManifestRow
         viewpoint=text.get("viewpoint"),
         captured_at=captured_at,
         box=box,
-        attributes={name: _attribute(value) for name, value in text.items() if name not in REQUIRED + OPTIONAL},
+        attributes={name: attribute_value(value) for name, value in text.items() if name not in REQUIRED + OPTIONAL},
     )
 
 
-def _attribute(text: str) -> str | int | float:
-    """A cell that is written like a JSON number is a number, everything else a string."""
+def attribute_value(text: str) -> str | int | float:
+    """A text that is written like a JSON number is that number, everything else a string."""
     match = _NUMBER.fullmatch(text)
     if match is None:
         return text

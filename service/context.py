@@ -6,8 +6,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from index.embedder import Embedder
-from index.errors import EmbeddingSpaceMismatch
-from index.gallery import Gallery, GalleryHome, GallerySpec
+from index.gallery import Gallery, GalleryHome
 from index.metadata import check_gallery_name, check_image_id
 from service.engine import Engine
 from service.metrics import Metrics
@@ -31,12 +30,7 @@ class Context:
     async def comparable(self, name: str) -> Gallery:
         """As :meth:`gallery`, and its vectors may be compared with the model's; else EmbeddingSpaceMismatch."""
         gallery = await self.gallery(name)
-        own, theirs = self.embedder.contract.embedding_space, gallery.spec.embedding_space
-        if own != theirs:
-            raise EmbeddingSpaceMismatch(
-                f"gallery {name} holds vectors of embedding space {theirs}, the loaded model makes {own}: load the "
-                "model that filled it, or ingest its crops again into a new gallery"
-            )
+        gallery.spec.require_space(self.embedder.contract, name)
         return gallery
 
 
@@ -49,12 +43,3 @@ def context_of(request: Request) -> Context:
 def image_id_of(value: str) -> str:
     """An image id from a path; raises InvalidValue."""
     return check_image_id(value, pointer="/path/image_id")
-
-
-def spec_for(embedder: Embedder, *, retention_days: float | None = None, keep_crops: bool = True) -> GallerySpec:
-    """What a gallery for this model's vectors is created with."""
-    contract = embedder.contract
-    return GallerySpec(
-        embedding_space=contract.embedding_space, embedding_dim=contract.embedding_dim, viewpoints=contract.viewpoints,
-        retention_days=retention_days, keep_crops=keep_crops,
-    )  # fmt: skip

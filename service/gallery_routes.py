@@ -7,9 +7,10 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from index.errors import GalleryConflict, InvalidValue
+from index.gallery import GallerySpec
 from index.metadata import check_gallery_name
 from service import descriptions as say
-from service.context import context_of, spec_for
+from service.context import context_of
 from service.documents import answer, gallery_document, read_json
 from service.parameters import CONFIRM, read_parameters
 from service.uploads import read_body
@@ -41,7 +42,7 @@ async def put_gallery(request: Request, gallery: str) -> Response:
     name = check_gallery_name(gallery, pointer="/path/gallery")
     body = await read_body(request, max_bytes=context.settings.max_body_bytes)
     wanted = _properties(read_json(body, what="the body") if body else {})
-    spec = spec_for(context.embedder, **wanted)
+    spec = GallerySpec.for_model(context.embedder.contract, **wanted)
     created, new = await run_in_threadpool(context.home.create, name, spec)
     return answer(gallery_document(await run_in_threadpool(created.info)), status=201 if new else 200)
 

@@ -87,12 +87,12 @@ def _bind(settings: Settings) -> socket.socket:
 def _load(settings: Settings) -> FastAPI:
     from index.data_folder import DataFolder
     from index.embedder import Embedder
+    from index.gallery import GallerySpec
     from service.application import create_app
-    from service.context import spec_for
 
     workers = settings.threads or usable_cpus()
     embedder = Embedder(settings.model, device=settings.device, threads=1)
-    home = DataFolder(settings.data_dir, default_spec=spec_for(embedder))
+    home = DataFolder(settings.data_dir, default_spec=GallerySpec.for_model(embedder.contract))
     return create_app(settings=settings, embedder=embedder, home=home, workers=workers)
 
 
