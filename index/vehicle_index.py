@@ -37,7 +37,7 @@ examples:
   vehicle-index describe
 
 A manifest.csv has the columns path, vehicle_id, camera_id and optionally image_id, captured_at, box; further columns
-are attributes. An image without an image_id is named after its path below the manifest or folder, so that adding the same
+are attributes. An image without an image_id is named after its path below the manifest or folder, so that adding it
 again replaces and does not double. One process owns a data folder: while the service runs, send pictures to it instead.
 """
 _SUFFIXES = {".jpg", ".jpeg", ".mpo", ".png", ".webp", ".bmp", ".gif"}

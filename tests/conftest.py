@@ -1,5 +1,6 @@
 """Fixtures that every room shares: one tiny real model, exported once a run."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 from model_export.mvan import MVAN, MVANConfig, VNet
 from model_export.onnx_export import check_crops, export_model
 from model_export.training import Restored, Source, Training
+from tests.server_process import serving
 
 TINY = MVANConfig(
     backbone="tiny", vnet="tiny", vnet_size=32, input_size=64, lam="standardized", embedding="fused", neck=True,
@@ -48,3 +50,10 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny.onnx"
     export_model(untrained(), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Base address of a running service; tests use galleries of their own."""
+    with serving(tmp_path_factory.mktemp("served") / "data", tiny_model) as address:
+        yield address
