@@ -1,0 +1,183 @@
+"""Ratios in one run: what each part costs over the least it could cost.
+
+    python scripts/bench.py [--model models/default.onnx] [--seconds 8]
+
+Every ratio compares two figures of this run, because machines are noisy. Pictures are those of the demo gallery.
+"""
+
+import argparse
+import multiprocessing
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import onnxruntime
+import psutil
+from numpy.typing import NDArray
+
+from index.cpu_quota import usable_cpus
+from index.crops import model_crop, read_picture
+from index.data_folder import DataFolder
+from index.embedder import Embedder
+from index.gallery import Gallery, GallerySpec, Metadata, NewImage, SearchOptions
+from tests.server_process import serving
+
+CLIENTS, ROWS = 8, 100_000
+
+
+def rate(work: Callable[[int], object], *, threads: int, seconds: float) -> float:
+    """Calls a second of ``work(n)`` from so many threads."""
+    end = time.perf_counter() + seconds
+    counts = [0] * threads
+
+    def run(thread: int) -> None:
+        while time.perf_counter() < end:
+            work(counts[thread] * threads + thread)
+            counts[thread] += 1
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(run, range(threads)))
+    return sum(counts) / (time.perf_counter() - began)
+
+
+def median_ms(work: Callable[[], object], times: int = 30) -> float:
+    """Median milliseconds of a call."""
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds)) * 1000
+
+
+def fill(gallery: Gallery, dim: int, rows: int) -> None:
+    """Random unit vectors."""
+    rng = np.random.default_rng(0)
+    for start in range(0, rows, 2000):
+        x = rng.normal(size=(2000, dim)).astype(np.float32)
+        x /= np.linalg.norm(x, axis=1, keepdims=True)
+        gallery.add(
+            [
+                NewImage(image_id=f"i{start + n}", metadata=Metadata(), crop=b"", embedding=x[n], viewpoint=None)
+                for n in range(2000)
+            ]
+        )
+
+
+def memory_mb(model: Path, rows: int, out: "multiprocessing.SimpleQueue[float]") -> None:
+    """Resident memory of a process with a model and so many rows; runs in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        embedder = Embedder(model, device="cpu", threads=1)
+        spec = GallerySpec.for_model(embedder.contract, keep_crops=False)
+        home = DataFolder(Path(folder), default_spec=spec)
+        fill(home.get("default"), spec.embedding_dim, rows)
+        home.close()
+        home = DataFolder(Path(folder), default_spec=spec)
+        home.get("default").search(np.eye(1, spec.embedding_dim, dtype=np.float32), SearchOptions())
+        out.put(psutil.Process().memory_info().rss / 2**20)
+        home.close()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=Path("models/default.onnx"))
+    parser.add_argument("--seconds", type=float, default=8, help="of each rate")
+    arguments = parser.parse_args()
+    cores = usable_cpus()
+    pictures = [path.read_bytes() for path in sorted(Path("examples/demo-gallery/images").glob("*.jpg"))]
+    embedder = Embedder(arguments.model, device="cpu", threads=1)
+    resize = embedder.contract.resize
+    crops = np.stack([model_crop(read_picture(data, max_pixels=10**8), resize) for data in pictures])
+    print(f"{embedder.contract.name}, {cores} cores, {len(pictures)} pictures, load average {os.getloadavg()[0]:.1f}")
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(arguments.model), options, providers=["CPUExecutionProvider"])
+    bare = rate(
+        lambda n: session.run(["embedding"], {"crops": crops[n % 119][None]}), threads=cores, seconds=arguments.seconds
+    )
+    ours = rate(lambda n: embedder.embed(crops[n % 119][None]), threads=cores, seconds=arguments.seconds)
+    print(f"embedding                      {ours:8.1f} /s    over bare session.run {bare:8.1f} /s  = {ours / bare:.2f}")
+
+    with tempfile.TemporaryDirectory() as folder:
+        spec = GallerySpec.for_model(embedder.contract)
+        home = DataFolder(Path(folder) / "bare", default_spec=spec)
+        gallery = home.get("default")
+
+        def search(n: int) -> object:
+            crop = model_crop(read_picture(pictures[n % len(pictures)], max_pixels=10**8), resize)
+            return gallery.search(embedder.embed(crop[None]).embedding, SearchOptions())
+
+        embedded = embedder.embed(crops)
+        gallery.add(
+            [
+                NewImage(
+                    image_id=f"i{n}",
+                    metadata=Metadata(),
+                    crop=pictures[n],
+                    embedding=embedded.embedding[n],
+                    viewpoint=None,
+                )
+                for n in range(len(pictures))
+            ]
+        )
+        limit = rate(search, threads=cores, seconds=arguments.seconds)
+        home.close()
+        with serving(Path(folder) / "bare", arguments.model) as server:
+            local = threading.local()
+
+            def ask(n: int) -> None:
+                if not hasattr(local, "client"):
+                    local.client = httpx.Client(base_url=server, timeout=60)
+                answer = local.client.post("/v1/galleries/default/search", content=pictures[n % len(pictures)])
+                answer.raise_for_status()
+
+            for clients in (1, CLIENTS):
+                http = rate(ask, threads=clients, seconds=arguments.seconds)
+                print(
+                    f"HTTP searches, {clients} client{'s' if clients > 1 else ' '}        {http:8.1f} /s    over bare on {cores} cores  {limit:8.1f} /s  = {http / limit:.2f}"
+                )
+
+        home = DataFolder(
+            Path(folder) / "large", default_spec=GallerySpec.for_model(embedder.contract, keep_crops=False)
+        )
+        large = home.get("default")
+        fill(large, spec.embedding_dim, ROWS)
+        query: NDArray[np.float32] = embedded.embedding[:1]
+        one = median_ms(lambda: large.search(query, SearchOptions()))
+        embedding = median_ms(lambda: embedder.embed(crops[:1]))
+        print(
+            f"search in {ROWS:,} rows         {one:8.1f} ms    over embedding        {embedding:8.1f} ms  = {one / embedding:.2f}"
+        )
+        home.close()
+
+    dense = arguments.model.with_suffix(".dense.onnx")
+    if dense.exists():
+        other = Embedder(dense, device="cpu", threads=1)
+        routed, full = median_ms(lambda: embedder.embed(crops[:16]), 10), median_ms(lambda: other.embed(crops[:16]), 10)
+        print(
+            f"routed, 16 crops               {routed:8.1f} ms    over dense            {full:8.1f} ms  = {routed / full:.2f}"
+        )
+    else:
+        print(f"routed over dense: export the same checkpoint with --dense to {dense} first")
+
+    context = multiprocessing.get_context("spawn")
+    for rows in (0, ROWS):
+        out: multiprocessing.SimpleQueue[float] = context.SimpleQueue()
+        process = context.Process(target=memory_mb, args=(arguments.model, rows, out))
+        process.start()
+        size = out.get()
+        process.join()
+        print(f"memory with {rows:>7,} rows       {size:8.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
