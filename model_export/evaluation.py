@@ -30,7 +30,10 @@ class Figures:
 
     def to_dict(self) -> dict[str, object]:
         """As stored in checkpoints and contracts, rounded to four digits."""
-        return {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()}
+        return {
+            **{key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()},
+            "interval": [round(end, 4) for end in self.interval],
+        }
 
     def __str__(self) -> str:
         low, high = self.interval

@@ -107,7 +107,7 @@ class Fitter:
                         loss, shown = loss_of(self.step)
                     if not bool(torch.isfinite(loss)):
                         raise ModelError(
-                            f"the loss is {float(loss)} at iteration {self.step}; lower learning_rate ({rate:.2g})"
+                            f"the loss is {loss.item()} at iteration {self.step}; lower learning_rate ({rate:.2g})"
                         )
                     self.optimizer.zero_grad(set_to_none=True)
                     loss.backward()  # type: ignore[no-untyped-call]
@@ -118,7 +118,7 @@ class Fitter:
                     progress.update(1)
                     if self.step % 10 == 0:
                         progress.set_postfix(
-                            {"loss": f"{float(loss):.3f}", **{k: f"{v:.3f}" for k, v in shown.items()}}
+                            {"loss": f"{loss.item():.3f}", **{k: f"{v:.3f}" for k, v in shown.items()}}
                         )
                     if self.step % config.evaluate_every == 0 or self.step == config.iterations:
                         progress.write(f"{title} {self.step}: {evaluate(self.step)}")

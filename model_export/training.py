@@ -105,7 +105,7 @@ def train(config: Training, *, resume: bool = False) -> Path:
         batches.append(pk_batches(kept, p=source.p, k=source.k, seed=config.fit.seed + number))
         everything += rows
         if out:
-            held.append(Held(source.manifest.parent.name, out, rows))
+            held.append(Held((config.data_root / source.manifest).resolve().parent.name, out, rows))
     decode_all(cache, everything)
     model = start_model(config)
     head = IdentityHead(model, len(labels))
@@ -127,7 +127,7 @@ def train(config: Training, *, resume: bool = False) -> Path:
         l_id = identity_loss(logits, target, smoothing=config.smoothing)
         l_tri = triplet_loss(output.fused, target, margin=margin)
         right = float((logits.argmax(1) == target).float().mean())
-        return l_id + config.triplet_weight * l_tri, {"id": float(l_id), "tri": float(l_tri), "right": right}
+        return l_id + config.triplet_weight * l_tri, {"id": l_id.item(), "tri": l_tri.item(), "right": right}
 
     metrics: dict[str, dict[str, object]] = {}
 
