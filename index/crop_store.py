@@ -1,79 +1,90 @@
 """Stored crops as files named by their content.
 
-A crop is written to ``incoming/`` and flushed before the commit that names it, and moved to its place after. Whatever
-a crash leaves in ``incoming/`` is either named by a row, and moved, or nobody's, and removed; nothing else needs to be
-searched on opening.
+A crop is written to ``incoming/`` and flushed before the commit that names it, and moved to its place after. What a
+crash leaves in ``incoming/`` is either named by a row, and moved on the next opening, or nobody's, and removed; nothing
+else has to be searched then, however many crops there are.
 """
 
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Final
 
 from index.errors import StorageError, StorageFull
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+
+_PART = ".part"
 
 
 class CropStore:
-    """Files below one folder. Callers write one at a time; reading is safe at any time."""
+    """Files below one folder. Whoever writes or discards does so alone; reading is safe at any time."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._incoming = folder, folder / "incoming"
 
     def create(self) -> None:
         """Make the folders."""
-        self._incoming.mkdir(parents=True, exist_ok=True)
+        self._incoming.mkdir(parents=True)
+        sync_folder(self._folder)
 
-    def write(self, crops: dict[str, bytes]) -> None:
-        """Make crops durable under their content names; raises StorageFull with nothing of them left."""
-        written: list[Path] = []
+    def write(self, crops: Mapping[str, bytes]) -> list[str]:
+        """Make crops durable under their content names; the names that are new.
+
+        Raises StorageFull or StorageError, with nothing of these crops left.
+        """
+        new = [name for name in crops if not self._place(name).exists() and not (self._incoming / name).exists()]
         try:
-            for name, data in crops.items():
-                if self._place(name).exists():
-                    continue
-                path = self._incoming / name
-                written.append(path)
-                with path.open("wb") as file:
-                    file.write(data)
+            for name in new:
+                part = self._incoming / (name + _PART)
+                with part.open("wb") as file:
+                    file.write(crops[name])
                     file.flush()
                     os.fsync(file.fileno())
-            if written:
-                _sync_folder(self._incoming)
+                part.rename(self._incoming / name)  # a name without .part is a whole file
+            if new:
+                sync_folder(self._incoming)
         except OSError as error:
-            for path in written:
-                path.unlink(missing_ok=True)
-            if error.errno in _FULL:
+            self.discard(new)
+            if error.errno in NO_SPACE:
                 raise StorageFull(
-                    f"no space left for crops in {self._folder}; free some, then send it again"
+                    f"no space left for crops in {self._folder}; nothing was written; free some space and send it again"
                 ) from error
             raise StorageError(f"crops cannot be written to {self._folder}: {error.strerror}") from error
+        return new
 
     def settle(self, names: Iterable[str]) -> None:
         """Move crops that a commit now names to their place."""
         for name in names:
-            path = self._incoming / name
-            if path.exists():
-                place = self._place(name)
-                try:
-                    place.parent.mkdir(exist_ok=True)
-                    path.replace(place)
-                except OSError:
-                    continue  # it is read from where it is, and moved on the next opening
+            place = self._place(name)
+            try:
+                place.parent.mkdir(exist_ok=True)
+                (self._incoming / name).rename(place)
+            except OSError:
+                continue  # it is read from where it is, and moved on the next opening
 
-    def discard(self, names: Iterable[str]) -> None:
-        """Remove crops that no row names."""
+    def discard(self, names: Iterable[str]) -> list[str]:
+        """Remove crops that no row names; those that are gone now. The others are left to the next opening."""
+        gone = []
         for name in names:
-            self._place(name).unlink(missing_ok=True)
-            (self._incoming / name).unlink(missing_ok=True)
+            try:
+                for path in (self._place(name), self._incoming / name, self._incoming / (name + _PART)):
+                    path.unlink(missing_ok=True)
+            except OSError:
+                continue
+            gone.append(name)
+        return gone
 
     def read(self, name: str) -> bytes | None:
-        """A crop's bytes, None where the file is gone."""
-        for path in (self._place(name), self._incoming / name, self._place(name)):
+        """A crop's bytes, None where there is no such file. Raises StorageError."""
+        for path in (self._place(name), self._incoming / name, self._place(name)):  # it may move while we look
             try:
                 return path.read_bytes()
             except FileNotFoundError:
                 continue
+            except OSError as error:
+                raise StorageError(f"the crop {path} cannot be read: {error.strerror}") from error
         return None
 
     def recover(self, is_named: Callable[[str], bool]) -> None:
@@ -84,15 +95,12 @@ class CropStore:
             else:
                 path.unlink(missing_ok=True)
 
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(entry.stat().st_size for entry in self._folder.rglob("*") if entry.is_file())
-
     def _place(self, name: str) -> Path:
         return self._folder / name[:2] / name
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

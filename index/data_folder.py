@@ -1,56 +1,54 @@
-"""All galleries of one folder, owned by one process at a time."""
+"""All galleries of one machine: a folder that one process owns at a time.
 
-import contextlib
-import fcntl
-import os
+``lock`` says who owns it, ``layout`` what wrote it, ``galleries/`` has a folder a gallery. A gallery is made and
+dropped under a name that begins with a dot; what a crash leaves of that is removed on the next opening.
+"""
+
 import shutil
-import sys
 import threading
 import uuid
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+from typing import Final
 
-from index.errors import (
-    DataFolderLocked,
-    DataFolderUnusable,
-    GalleryConflict,
-    GalleryNotFound,
-    StorageFull,
-)
+from index.crop_store import NO_SPACE, sync_folder
+from index.errors import DataFolderUnusable, GalleryConflict, GalleryNotFound, StorageError, StorageFull
+from index.folder_lock import FolderLock
 from index.gallery import GallerySpec
-from index.local_gallery import LocalGallery
+from index.local_gallery import LocalGallery, utc_now
 from index.metadata import check_gallery_name
 
-LAYOUT = "1"
-DEFAULT = "default"
+LAYOUT: Final = 1
+DEFAULT: Final = "default"
 
 
 class DataFolder:
-    """See :class:`index.gallery.GalleryHome`. ``default`` is created with ``default_spec`` where it is missing.
+    """See ``index.gallery.GalleryHome``. The gallery ``default`` is created with ``default_spec`` where it is missing.
 
-    Raises DataFolderLocked, naming who holds it, and DataFolderUnusable.
+    Without ``default_spec`` nothing is created: for looking into a folder that exists. Raises DataFolderLocked, naming
+    who holds the folder, DataFolderUnusable, StorageFull and StorageError.
     """
 
-    def __init__(self, path: Path, *, default_spec: GallerySpec) -> None:
+    def __init__(
+        self, path: Path, *, default_spec: GallerySpec | None = None, clock: Callable[[], datetime] = utc_now
+    ) -> None:
         self.path = path
-        self._galleries_folder = path / "galleries"
+        self._clock = clock
+        self._folder = path / "galleries"
         self._guard = threading.Lock()
         self._galleries: dict[str, LocalGallery] = {}
-        self._lock = _own(path)
+        self._lock = self._own(create=default_spec is not None)
         try:
-            self._check_layout()
-            for folder in sorted(self._galleries_folder.iterdir()):
-                if folder.name.startswith("."):
-                    shutil.rmtree(folder, ignore_errors=True)  # being made or dropped when a crash came
-                elif folder.is_dir():
-                    self._galleries[folder.name] = LocalGallery(folder)
-            if DEFAULT not in self._galleries:
+            self._open()
+            if default_spec is not None and DEFAULT not in self._galleries:
                 self.create(DEFAULT, default_spec)
         except BaseException:
             self.close()
             raise
 
     def names(self) -> list[str]:
-        return sorted(self._galleries)
+        return sorted(self._galleries.copy())
 
     def get(self, name: str) -> LocalGallery:
         gallery = self._galleries.get(name)
@@ -68,83 +66,88 @@ class DataFolder:
                         f"gallery {name} exists with other properties: {_difference(existing.spec, spec)}"
                     )
                 return existing, False
-            making = self._galleries_folder / f".making-{uuid.uuid4().hex}"
+            making = self._folder / f".making-{uuid.uuid4().hex}"
             try:
                 making.mkdir()
                 LocalGallery.create(making, name, spec)
-                making.replace(self._galleries_folder / name)
+                sync_folder(making)
+                making.rename(self._folder / name)
+                sync_folder(self._folder)
+                self._galleries[name] = LocalGallery(self._folder / name, clock=self._clock)
             except OSError as error:
+                raise _storage_error(f"gallery {name} cannot be created in {self.path}", error) from error
+            finally:
                 shutil.rmtree(making, ignore_errors=True)
-                raise StorageFull(f"gallery {name} cannot be created in {self.path}: {error.strerror}") from error
-            _sync(self._galleries_folder)
-            self._galleries[name] = LocalGallery(self._galleries_folder / name)
             return self._galleries[name], True
 
     def drop(self, name: str) -> None:
         with self._guard:
             gallery = self.get(name)
-            dropping = self._galleries_folder / f".dropping-{uuid.uuid4().hex}"
+            dropping = self._folder / f".dropping-{uuid.uuid4().hex}"
+            gallery.close()
+            try:
+                (self._folder / name).rename(dropping)
+                sync_folder(self._folder)
+            except OSError as error:
+                self._galleries[name] = LocalGallery(self._folder / name, clock=self._clock)
+                raise _storage_error(f"gallery {name} cannot be dropped from {self.path}", error) from error
             del self._galleries[name]
-            (self._galleries_folder / name).replace(dropping)
-            _sync(self._galleries_folder)
-            with contextlib.suppress(Exception):
-                gallery.close()
             shutil.rmtree(dropping, ignore_errors=True)
 
     def close(self) -> None:
-        for gallery in self._galleries.values():
-            gallery.close()
-        self._galleries = {}
-        os.close(self._lock)
+        with self._guard:
+            for gallery in self._galleries.values():
+                gallery.close()
+            self._galleries = {}
+            self._lock.close()
 
-    def _check_layout(self) -> None:
-        version = self.path / "layout"
+    def _own(self, *, create: bool) -> FolderLock:
         try:
-            if version.exists():
-                written = version.read_text().strip()
-                if written != LAYOUT:
-                    raise DataFolderUnusable(
-                        f"data folder {self.path} has layout {written[:20]!a}; this release reads {LAYOUT}"
-                    )
-            else:
-                version.write_text(LAYOUT + "\n")
-            self._galleries_folder.mkdir(exist_ok=True)
+            if create:
+                self.path.mkdir(parents=True, exist_ok=True)
+            elif not self.path.is_dir():
+                raise DataFolderUnusable(f"there is no data folder {self.path}; `vehicle-index add` makes one")
+            return FolderLock(self.path)
         except OSError as error:
             raise _unusable(self.path, error) from error
 
+    def _open(self) -> None:
+        try:
+            self._check_layout()
+            self._folder.mkdir(exist_ok=True)
+            folders = sorted(self._folder.iterdir())
+        except OSError as error:
+            raise _unusable(self.path, error) from error
+        for folder in folders:
+            if folder.name.startswith("."):
+                shutil.rmtree(folder, ignore_errors=True)
+            elif folder.is_dir():
+                self._galleries[folder.name] = LocalGallery(folder, clock=self._clock)
 
-def _own(path: Path) -> int:
-    """Lock the folder for this process; the handle of the lock file."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise _unusable(path, error) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
-        os.close(handle)
-        raise DataFolderLocked(
-            f"data folder {path} is in use by {holder}; stop it, or send pictures to its POST /v1/galleries/…/images"
-        ) from error
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"process {os.getpid()} ({Path(sys.argv[0]).name})\n".encode(), 0)
-    return handle
+    def _check_layout(self) -> None:
+        file = self.path / "layout"
+        if not file.exists():
+            file.write_text(f"{LAYOUT}\n", encoding="ascii")
+            return
+        written = file.read_text(encoding="ascii", errors="replace").strip()
+        if written != str(LAYOUT):
+            raise DataFolderUnusable(
+                f"the data folder {self.path} has layout {written[:20]!a}, this release reads {LAYOUT}: use the "
+                "release that wrote it, or another --data-dir"
+            )
 
 
 def _unusable(path: Path, error: OSError) -> DataFolderUnusable:
     return DataFolderUnusable(
-        f"data folder {path} cannot be written: {error.strerror}; choose another or mend its rights"
+        f"the data folder {path} cannot be used: {error.strerror}; mend its rights or choose another --data-dir"
     )
+
+
+def _storage_error(what: str, error: OSError) -> StorageError:
+    kind = StorageFull if error.errno in NO_SPACE else StorageError
+    return kind(f"{what}: {error.strerror}")
 
 
 def _difference(own: GallerySpec, wanted: GallerySpec) -> str:
     names = [name for name in vars(own) if getattr(own, name) != getattr(wanted, name)]
     return ", ".join(f"{name} is {getattr(own, name)!r}, not {getattr(wanted, name)!r}" for name in names)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    os.fsync(handle)
-    os.close(handle)

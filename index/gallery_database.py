@@ -1,252 +1,236 @@
 """The truth about a gallery: one SQLite file, written in transactions that reach the disk before they return.
 
-Layout 1. ``images`` has a row an image; ids are never reused, a replacement is a new row. ``embeddings`` keeps a
-vector by (row, space), so that a migration can write beside the old ones. ``changes`` counts every write, so that a
-derived index knows what it has missed. ``discarded`` names crop files that no row needs and that are still to go.
+Layout 1. ``images`` has a row an image; row ids are never reused, a replacement is a new row. ``embeddings`` keeps what
+a model says by (row, space), so that a migration can write beside the old ones and switch ``about.space``. ``changes``
+counts every write, so that a derived index can tell what it has missed. ``crops`` lists the stored files, ``discarded``
+those that no row needs any more and that are still to be removed.
 """
 
 import json
+import secrets
+import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from index.errors import DataFolderUnusable, StorageError, StorageFull
-from index.gallery import Attribute, Filters, GallerySpec, Metadata, StoredImage
+from index.errors import DataFolderUnusable, GalleryNotFound, StorageError, StorageFull
+from index.gallery import GallerySpec
 
-LAYOUT = 1
+LAYOUT: Final = 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_BUSY_MILLISECONDS = 10_000
-_ROWS_A_READ = 8192
+_BLOCK = 8192  # rows a read of vectors
+_NO_SPACE = 1 << 20  # bytes free; an error of SQLite's with less than this left means that the disk is full
+_PRAGMAS = """
+PRAGMA page_size = 16384;           -- measured: half the time and disk that 4 KiB pages take for vectors of 2 KB
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;          -- a commit that returned survives a loss of power
+PRAGMA foreign_keys = ON;
+PRAGMA secure_delete = ON;          -- erased images are overwritten
+PRAGMA journal_size_limit = 67108864;
+"""
 _SCHEMA = """
-CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE crops (name TEXT PRIMARY KEY, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE discarded (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 CREATE TABLE images (
     row_id INTEGER PRIMARY KEY AUTOINCREMENT,
     image_id TEXT NOT NULL UNIQUE,
-    vehicle_id TEXT, camera_id TEXT,
+    vehicle_id TEXT,
+    camera_id TEXT,
     captured_at INTEGER,            -- microseconds since 1970, UTC
-    ingested_at INTEGER NOT NULL,
-    viewpoint BLOB,                 -- float32 (V,)
-    top_viewpoint TEXT,
-    crop TEXT,                      -- content name
+    ingested_at INTEGER NOT NULL,   -- the same
+    crop TEXT REFERENCES crops,
     attributes TEXT NOT NULL        -- JSON object, as it is given back
 ) STRICT;
-CREATE INDEX images_vehicle ON images (vehicle_id);
-CREATE INDEX images_camera ON images (camera_id);
-CREATE INDEX images_captured ON images (captured_at);
+CREATE INDEX images_vehicle ON images (vehicle_id) WHERE vehicle_id IS NOT NULL;
+CREATE INDEX images_camera ON images (camera_id) WHERE camera_id IS NOT NULL;
+CREATE INDEX images_captured ON images (captured_at) WHERE captured_at IS NOT NULL;
 CREATE INDEX images_ingested ON images (ingested_at);
-CREATE INDEX images_viewpoint ON images (top_viewpoint);
 CREATE INDEX images_crop ON images (crop);
-CREATE TABLE attributes (
+CREATE TABLE attributes (           -- the same again, one by one, for filters; a value keeps its type
     row_id INTEGER NOT NULL REFERENCES images ON DELETE CASCADE,
-    name TEXT NOT NULL, value ANY NOT NULL, PRIMARY KEY (name, value, row_id)
+    name TEXT NOT NULL,
+    value ANY NOT NULL,
+    PRIMARY KEY (name, value, row_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX attributes_row ON attributes (row_id);
-CREATE TABLE spaces (space_id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE spaces (
+    space_id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    dim INTEGER NOT NULL,           -- D
+    viewpoints TEXT NOT NULL        -- JSON array of V names
+) STRICT;
 CREATE TABLE embeddings (
     row_id INTEGER NOT NULL REFERENCES images ON DELETE CASCADE,
-    space_id INTEGER NOT NULL REFERENCES spaces, vector BLOB NOT NULL, UNIQUE (row_id, space_id)
+    space_id INTEGER NOT NULL REFERENCES spaces,
+    viewpoint TEXT,                 -- the most probable one
+    probabilities BLOB,             -- of the viewpoints, float32 (V,), little-endian
+    vector BLOB NOT NULL,           -- float32 (D,), little-endian
+    UNIQUE (row_id, space_id)
 ) STRICT;
-CREATE TABLE changes (change INTEGER PRIMARY KEY AUTOINCREMENT, row_id INTEGER NOT NULL, kind TEXT NOT NULL) STRICT;
-CREATE TABLE discarded (crop TEXT PRIMARY KEY) STRICT;
+CREATE INDEX embeddings_viewpoint ON embeddings (space_id, viewpoint, row_id) WHERE viewpoint IS NOT NULL;
+CREATE TABLE changes (
+    change INTEGER PRIMARY KEY AUTOINCREMENT,
+    row_id INTEGER NOT NULL,
+    kind TEXT NOT NULL              -- added, changed, removed
+) STRICT;
 """
-_COLUMNS = "row_id, image_id, vehicle_id, camera_id, captured_at, ingested_at, viewpoint, crop, attributes"
 
 
 class GalleryDatabase:
-    """Connections to one file: one for writing, one a reading thread. Raises StorageFull and StorageError."""
+    """One file, a connection that writes and as many that read as there are readers at a time.
+
+    ``spec``, ``name``, ``created_at``, ``space_id`` (of the space that is searched) and ``secret`` (the gallery's own,
+    for signing) are read on opening. Raises DataFolderUnusable for a file of a newer release, StorageError for one that
+    cannot be read; every use raises StorageFull, StorageError, and GalleryNotFound after ``close``.
+    """
+
+    spec: GallerySpec
+    name: str
+    created_at: datetime
+    space_id: int
+    secret: bytes
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._writer = _connect(path)
-        self._local = threading.local()
-        self._readers: list[apsw.Connection] = []
+        self._idle: list[apsw.Connection] = []
         self._guard = threading.Lock()
-        layout = int(next(self._writer.execute("PRAGMA user_version"))[0])
-        if layout > LAYOUT:
-            self._writer.close()
-            raise DataFolderUnusable(
-                f"{path} has layout {layout}, this release reads up to {LAYOUT}: use the newer release"
-            )
-        self.spec, self.name, self.created_at = self._about()
+        self._closed = False
+        with _translated(path):
+            self._writer = _connect(path, apsw.SQLITE_OPEN_READWRITE)
+            try:
+                self._read_about()
+            except BaseException:
+                self._writer.close()
+                raise
 
     @staticmethod
     def create(path: Path, name: str, spec: GallerySpec) -> None:
-        """Write an empty database."""
+        """Write the file of an empty gallery."""
+        about = {
+            "name": name,
+            "space": "1",
+            "spec": json.dumps({**asdict(spec), "embedding_space": None, "embedding_dim": None, "viewpoints": None}),
+            "created_at": str(microseconds(datetime.now(UTC))),
+            "secret": secrets.token_hex(16),
+        }
         with _translated(path):
-            connection = _connect(path)
-            with connection:
-                connection.execute(_SCHEMA)
-                connection.execute("INSERT INTO spaces VALUES (1, ?)", (spec.embedding_space,))
-                about = {
-                    "name": name,
-                    "spec": json.dumps(asdict(spec)),
-                    "created_at": str(microseconds(datetime.now(UTC))),
-                }
-                connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
-                connection.execute(f"PRAGMA user_version = {LAYOUT}")
-            connection.close()
-
-    def _about(self) -> tuple[GallerySpec, str, datetime]:
-        about: dict[str, Any] = dict(self._writer.execute("SELECT key, value FROM about"))
-        spec = json.loads(about["spec"])
-        return (
-            GallerySpec(**{**spec, "viewpoints": tuple(spec["viewpoints"])}),
-            about["name"],
-            moment(int(about["created_at"])),
-        )
+            connection = _connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+            try:
+                with connection:
+                    connection.execute(_SCHEMA)
+                    connection.execute(
+                        "INSERT INTO spaces VALUES (1, ?, ?, ?)",
+                        (spec.embedding_space, spec.embedding_dim, json.dumps(spec.viewpoints)),
+                    )
+                    connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+                    connection.execute(f"PRAGMA user_version = {LAYOUT}")
+            finally:
+                connection.close()
 
     @contextmanager
     def transaction(self) -> Iterator[apsw.Connection]:
-        """The writing connection inside a transaction; callers take turns outside."""
-        with _translated(self.path), self._writer:
-            yield self._writer
+        """The writing connection inside a transaction that is durable at the end; callers take turns."""
+        self.require_open()
+        with _translated(self.path):
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:  # SQLite rolls some errors back by itself
+                    self._writer.execute("ROLLBACK")
+                raise
 
     @contextmanager
     def snapshot(self) -> Iterator[apsw.Connection]:
-        """A reading connection of this thread that sees one state throughout."""
-        connection: apsw.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = _connect(self.path)
-            connection.execute("PRAGMA query_only = ON")
-            self._local.connection = connection
-            with self._guard:
-                self._readers.append(connection)
+        """A reading connection that sees the state of this moment throughout."""
+        connection = self._reader()
         with _translated(self.path):
-            connection.execute("BEGIN")
             try:
+                connection.execute("BEGIN")
+                connection.execute("SELECT 1 FROM about").get  # noqa: B018  # the first read pins the state, BEGIN does not
                 yield connection
             finally:
-                connection.execute("COMMIT")
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                self._give_back(connection)
 
     def vectors(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Every row id and vector of the gallery's space, in blocks: int64 (n,), float32 (n, D)."""
+        """Row ids int64 (n,) and vectors float32 (n, D) of the searched space, block by block."""
         with self.snapshot() as connection:
-            cursor = connection.execute(
-                "SELECT row_id, vector FROM embeddings WHERE space_id = (SELECT space_id FROM spaces WHERE name = ?)",
-                (self.spec.embedding_space,),
-            )
-            while block := [row for _, row in zip(range(_ROWS_A_READ), cursor, strict=False)]:
-                joined = b"".join(row[1] for row in block)
-                vectors = np.frombuffer(joined, dtype="<f4").reshape(len(block), self.spec.embedding_dim)
-                yield np.array([row[0] for row in block], dtype=np.int64), vectors.astype(np.float32, copy=False)
-
-    def close(self) -> None:
-        """Close every connection; no other thread may be using one."""
-        for connection in (*self._readers, self._writer):
-            connection.close()
+            cursor = connection.execute("SELECT row_id, vector FROM embeddings WHERE space_id = ?", (self.space_id,))
+            while block := [row for _, row in zip(range(_BLOCK), cursor, strict=False)]:
+                row_ids, vectors = zip(*block, strict=True)
+                joined = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(block), self.spec.embedding_dim)
+                yield np.array(row_ids, dtype=np.int64), joined.astype(np.float32, copy=False)
 
     def disk_bytes(self) -> int:
         """Size of the file and its write-ahead log."""
-        paths = (self.path, self.path.with_name(self.path.name + "-wal"))
-        return sum(path.stat().st_size for path in paths if path.exists())
+        sizes = 0
+        for path in (self.path, self.path.with_name(self.path.name + "-wal")):
+            try:
+                sizes += path.stat().st_size
+            except FileNotFoundError:
+                continue
+        return sizes
 
+    def require_open(self) -> None:
+        """Raise GalleryNotFound after ``close``."""
+        if self._closed:
+            raise GalleryNotFound("the gallery was closed or dropped")
 
-def insert(
-    connection: apsw.Connection, image_id: str, metadata: Metadata, ingested_at: int, crop: str | None,
-    viewpoint: NDArray[np.float32] | None, viewpoints: Sequence[str], vector: NDArray[np.float32],
-) -> int:  # fmt: skip
-    """A new image with its vector; returns its row id."""
-    top = None if viewpoint is None else viewpoints[int(np.argmax(viewpoint))]
-    connection.execute(
-        "INSERT INTO images (image_id, vehicle_id, camera_id, captured_at, ingested_at, viewpoint, top_viewpoint, crop,"
-        " attributes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            image_id, metadata.vehicle_id, metadata.camera_id,
-            None if metadata.captured_at is None else microseconds(metadata.captured_at), ingested_at,
-            None if viewpoint is None else viewpoint.astype("<f4").tobytes(), top, crop,
-            json.dumps(dict(metadata.attributes), ensure_ascii=False),
-        ),
-    )  # fmt: skip
-    row_id = connection.last_insert_rowid()
-    _insert_attributes(connection, row_id, metadata)
-    connection.execute("INSERT INTO embeddings VALUES (?, 1, ?)", (row_id, vector.astype("<f4").tobytes()))
-    _note(connection, row_id, "added")
-    return row_id
+    def close(self) -> None:
+        """Close what nobody uses, and the rest when it is given back. The caller is the one that may write."""
+        with self._guard:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in (*idle, self._writer):
+            connection.close()
 
+    def _read_about(self) -> None:
+        layout: int = self._writer.execute("PRAGMA user_version").get
+        if layout > LAYOUT:
+            raise DataFolderUnusable(
+                f"{self.path} has layout {layout}, this release reads up to {LAYOUT}: use the newer release"
+            )
+        about: dict[str, str] = dict(self._writer.execute("SELECT key, value FROM about"))
+        self.space_id = int(about["space"])
+        space, dim, viewpoints = self._writer.execute(
+            "SELECT name, dim, viewpoints FROM spaces WHERE space_id = ?", (self.space_id,)
+        ).get
+        spec: dict[str, Any] = json.loads(about["spec"])
+        spec |= {"embedding_space": space, "embedding_dim": dim, "viewpoints": tuple(json.loads(viewpoints))}
+        self.spec = GallerySpec(**spec)
+        self.name, self.secret = about["name"], bytes.fromhex(about["secret"])
+        self.created_at = moment(int(about["created_at"]))
 
-def update_metadata(connection: apsw.Connection, row_id: int, metadata: Metadata) -> None:
-    """Replace what a client said about a row."""
-    connection.execute(
-        "UPDATE images SET vehicle_id = ?, camera_id = ?, captured_at = ?, attributes = ? WHERE row_id = ?",
-        (
-            metadata.vehicle_id,
-            metadata.camera_id,
-            None if metadata.captured_at is None else microseconds(metadata.captured_at),
-            json.dumps(dict(metadata.attributes), ensure_ascii=False),
-            row_id,
-        ),
-    )
-    connection.execute("DELETE FROM attributes WHERE row_id = ?", (row_id,))
-    _insert_attributes(connection, row_id, metadata)
-    _note(connection, row_id, "changed")
+    def _reader(self) -> apsw.Connection:
+        with self._guard:
+            self.require_open()
+            if self._idle:
+                return self._idle.pop()
+        with _translated(self.path):
+            connection = _connect(self.path, apsw.SQLITE_OPEN_READWRITE)  # WAL's index file is written by readers too
+            connection.execute("PRAGMA query_only = ON")
+            return connection
 
-
-def remove(connection: apsw.Connection, row_ids: Sequence[int]) -> list[str]:
-    """Erase rows; returns the crop files that no row names any more, also noted in ``discarded``."""
-    gone: list[str] = []
-    for row_id in row_ids:
-        (crop,) = next(connection.execute("SELECT crop FROM images WHERE row_id = ?", (row_id,)))
-        connection.execute("DELETE FROM images WHERE row_id = ?", (row_id,))
-        _note(connection, row_id, "removed")
-        if crop and not list(connection.execute("SELECT 1 FROM images WHERE crop = ? LIMIT 1", (crop,))):
-            connection.execute("INSERT OR IGNORE INTO discarded VALUES (?)", (crop,))
-            gone.append(crop)
-    return gone
-
-
-def condition(filters: Filters, *, since: int | None) -> tuple[str, list[Any]]:
-    """SQL condition on ``images`` and its bindings; ``since`` is the oldest ingestion time that counts."""
-    clauses: list[str] = []
-    bindings: list[Any] = []
-
-    def add(clause: str, *values: object) -> None:
-        clauses.append(clause)
-        bindings.extend(values)
-
-    for column, values in (
-        ("camera_id", filters.camera_id), ("vehicle_id", filters.vehicle_id), ("top_viewpoint", filters.viewpoint),
-    ):  # fmt: skip
-        if values:
-            add(f"{column} IN ({_marks(values)})", *values)
-    if filters.exclude_camera_id:
-        add(
-            f"(camera_id IS NULL OR camera_id NOT IN ({_marks(filters.exclude_camera_id)}))", *filters.exclude_camera_id
-        )
-    if filters.captured_after is not None:
-        add("captured_at >= ?", microseconds(filters.captured_after))
-    if filters.captured_before is not None:
-        add("captured_at < ?", microseconds(filters.captured_before))
-    for name, attributes in filters.attributes.items():
-        add(
-            f"row_id IN (SELECT row_id FROM attributes WHERE name = ? AND value IN ({_marks(attributes)}))",  # noqa: S608
-            name, *attributes,
-        )  # fmt: skip
-    if since is not None:
-        add("ingested_at >= ?", since)
-    return " AND ".join(clauses) or "TRUE", bindings
-
-
-def select(connection: apsw.Connection, where: str, bindings: Sequence[Any]) -> Iterator[tuple[int, StoredImage]]:
-    """Rows and what is stored of them; ``where`` may go on with ORDER BY and LIMIT."""
-    viewpoints = json.loads(next(connection.execute("SELECT value FROM about WHERE key = 'spec'"))[0])["viewpoints"]
-    for row in connection.execute(f"SELECT {_COLUMNS} FROM images WHERE {where}", bindings):  # noqa: S608
-        yield row[0], _image(row, viewpoints)
-
-
-def row_ids(connection: apsw.Connection, where: str, bindings: Sequence[Any]) -> NDArray[np.int64]:
-    """Ids of the rows that pass."""
-    found = connection.execute(f"SELECT row_id FROM images WHERE {where}", bindings)  # noqa: S608
-    return np.fromiter((row[0] for row in found), dtype=np.int64)
+    def _give_back(self, connection: apsw.Connection) -> None:
+        with self._guard:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
 
 
 def microseconds(time: datetime) -> int:
@@ -255,53 +239,29 @@ def microseconds(time: datetime) -> int:
 
 
 def moment(value: int) -> datetime:
-    """UTC time of microseconds since 1970."""
+    """The UTC time of microseconds since 1970."""
     return _EPOCH + value * _MICROSECOND
 
 
-def _image(row: Sequence[Any], viewpoints: Sequence[str]) -> StoredImage:
-    _, image_id, vehicle_id, camera_id, captured_at, ingested_at, viewpoint, crop, attributes = row
-    parsed: dict[str, Attribute] = json.loads(attributes)
-    probabilities = [] if viewpoint is None else np.frombuffer(viewpoint, dtype="<f4").tolist()
-    return StoredImage(
-        image_id=image_id, ingested_at=moment(ingested_at), crop_name=crop,
-        viewpoint=dict(zip(viewpoints, probabilities, strict=False)),
-        metadata=Metadata(
-            vehicle_id=vehicle_id, camera_id=camera_id, attributes=parsed,
-            captured_at=None if captured_at is None else moment(captured_at),
-        ),
-    )  # fmt: skip
-
-
-def _insert_attributes(connection: apsw.Connection, row_id: int, metadata: Metadata) -> None:
-    for name, value in metadata.attributes.items():
-        connection.execute("INSERT INTO attributes VALUES (?, ?, ?)", (row_id, name, value))
-
-
-def _note(connection: apsw.Connection, row_id: int, kind: str) -> None:
-    connection.execute("INSERT INTO changes (row_id, kind) VALUES (?, ?)", (row_id, kind))
-
-
-def _marks(values: Sequence[object]) -> str:
-    return ", ".join("?" * len(values))
-
-
-def _connect(path: Path) -> apsw.Connection:
-    connection = apsw.Connection(str(path))
-    connection.set_busy_timeout(_BUSY_MILLISECONDS)
-    connection.execute("PRAGMA page_size = 16384")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA secure_delete = ON")
+def _connect(path: Path, flags: int) -> apsw.Connection:
+    connection = apsw.Connection(str(path), flags=flags)
+    connection.set_busy_timeout(10_000)  # milliseconds; only recovery after a crash holds others up
+    connection.execute(_PRAGMAS)
     return connection
 
 
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
+    """SQLite's errors as ours."""
     try:
         yield
     except apsw.FullError as error:
-        raise StorageFull(f"no space left for {path}; free some, then send it again") from error
+        raise _full(path) from error
     except apsw.Error as error:
-        raise StorageError(f"{path}: {error}") from error
+        if isinstance(error, apsw.IOError | apsw.CantOpenError) and shutil.disk_usage(path.parent).free < _NO_SPACE:
+            raise _full(path) from error  # SQLite says "full" of the file itself, not of its log's shared memory
+        raise StorageError(f"{path} cannot be used: {error}") from error
+
+
+def _full(path: Path) -> StorageFull:
+    return StorageFull(f"no space left for {path}; nothing was written; free some space and send it again")

@@ -1,12 +1,17 @@
-"""A gallery on this machine: SQLite is the truth, FAISS finds, crops lie beside.
+"""A gallery on one machine: SQLite is the truth, FAISS finds, crops lie beside them as files.
 
-A write commits before it returns. Its vectors are in the index before the commit and the old ones leave after it, and
-every hit is joined to the database, so a search sees each acknowledged image once: the old vector or the new one.
+How a search never sees half a write, and sees every acknowledged one:
+
+- A writer adds new vectors to the index, commits, and only then retires the vectors that the commit made old.
+- A reader takes its view of the database and searches the index without letting a writer touch the index in between.
+
+So every row of a reader's view is in the index it searches. Whatever else is there (rows not yet committed, rows just
+erased) is unknown to the view and dropped when hits are joined to it; the search then asks for more.
 """
 
-import base64
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -15,11 +20,11 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from index import gallery_database as database
+from index import image_rows
 from index.crop_store import CropStore
 from index.crops import content_name
-from index.errors import EmbeddingNotFinite, ImageNotFound, InvalidValue
-from index.flat_index import FlatIndex, Nearest
+from index.errors import EmbeddingNotFinite, ImageNotFound, InvalidValue, StorageError
+from index.flat_index import Candidates, FlatIndex
 from index.gallery import (
     Filters,
     GalleryInfo,
@@ -31,311 +36,359 @@ from index.gallery import (
     SearchOptions,
     StoredImage,
 )
-from index.gallery_database import GalleryDatabase
+from index.gallery_database import GalleryDatabase, microseconds
+from index.image_rows import Row
+from index.page_cursor import read_cursor, write_cursor
+from index.read_write_lock import ReadWriteLock
+from index.row_filter import Condition, passing
 
-_DATABASE, _CROPS = "gallery.sqlite", "crops"
 _DAY = 86_400 * 1_000_000  # microseconds
-_RETRIES = 8  # searches that meet a row which has just been replaced
-_IDS_A_QUERY = 10_000
+_SWEPT_A_WRITE = 1000  # expired rows that a write takes with it
+_EXTRA = 32  # candidates beyond those asked for: ties at the cut, rows that are dropped
+_WIDER = 8
+_SELECTIVE = 10_000  # rows; a filter that fewer pass (or a twentieth of the gallery) is resolved before the search
+_SELECTIVE_SHARE = 20
+_PATIENCE = 2  # widenings before a filter that many pass, but none near the query, is resolved after all
+
+
+def utc_now() -> datetime:
+    """The clock that retention runs on."""
+    return datetime.now(UTC)
 
 
 class LocalGallery:
-    """One gallery's folder. See :class:`index.gallery.Gallery`."""
+    """One gallery's folder; see ``index.gallery.Gallery``. ``clock`` gives the time, UTC."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._database = GalleryDatabase(folder / _DATABASE)
+    name: str
+    spec: GallerySpec
+
+    def __init__(self, folder: Path, *, clock: Callable[[], datetime] = utc_now) -> None:
+        self._clock = clock
+        self._database = GalleryDatabase(folder / "gallery.sqlite")
         self.name, self.spec = self._database.name, self._database.spec
-        self._crops = CropStore(folder / _CROPS)
+        self._crops = CropStore(folder / "crops")
         self._index = FlatIndex(self.spec.embedding_dim)
+        self._index_lock = ReadWriteLock()
         self._writing = threading.Lock()
-        self._recover()
-        for row_ids, vectors in self._database.vectors():
-            self._index.add(row_ids, vectors)
+        self._unlinked: list[str] = []  # crops whose files are gone, still listed in ``discarded``
+        try:
+            self._recover_crops()
+            self.sweep()
+            for row_ids, vectors in self._database.vectors():
+                self._index.add(row_ids, vectors)
+        except BaseException:
+            self._database.close()
+            raise
 
     @staticmethod
     def create(folder: Path, name: str, spec: GallerySpec) -> None:
-        """Make an empty gallery in a folder that exists."""
-        CropStore(folder / _CROPS).create()
-        GalleryDatabase.create(folder / _DATABASE, name, spec)
+        """Make an empty gallery in a folder that exists and is empty."""
+        CropStore(folder / "crops").create()
+        GalleryDatabase.create(folder / "gallery.sqlite", name, spec)
 
     def info(self) -> GalleryInfo:
         with self._database.snapshot() as connection:
-            (last_change,) = next(connection.execute("SELECT coalesce(max(change), 0) FROM changes"))
+            last_change: int = connection.execute("SELECT coalesce(max(change), 0) FROM changes").get
+            crop_bytes: int = connection.execute("SELECT coalesce(sum(bytes), 0) FROM crops").get
+            images = image_rows.count(connection, self._passing(Filters()))
         return GalleryInfo(
-            name=self.name, spec=self.spec, images=self.count(), last_change=last_change,
-            created_at=self._database.created_at, disk_bytes=self._database.disk_bytes() + self._crops.size(),
-        )  # fmt: skip
+            name=self.name,
+            spec=self.spec,
+            images=images,
+            last_change=last_change,
+            created_at=self._database.created_at,
+            disk_bytes=self._database.disk_bytes() + crop_bytes,
+        )
 
     def count(self) -> int:
-        where, bindings = database.condition(Filters(), since=self._since())
         with self._database.snapshot() as connection:
-            return int(next(connection.execute(f"SELECT count(*) FROM images WHERE {where}", bindings))[0])  # noqa: S608
+            return image_rows.count(connection, self._passing(Filters()))
 
     def add(self, images: Sequence[NewImage]) -> list[Literal["created", "updated"]]:
-        for image in images:
-            self._check_vector(image.embedding, image.image_id)
-        if len({image.image_id for image in images}) != len(images):
-            raise InvalidValue("an image_id stands twice in one write")
         names = [content_name(image.crop) if self.spec.keep_crops else None for image in images]
+        for image in images:
+            self._check_vector(image.embedding, f"the image {image.image_id}")
+            self._check_viewpoint(image)
+        if not images:
+            return []
+        crops = {name: image.crop for image, name in zip(images, names, strict=True) if name is not None}
         with self._writing:
-            crops = {name: image.crop for name, image in zip(names, images, strict=True) if name is not None}
-            self._crops.write(crops)
+            self._database.require_open()
+            new_crops = self._crops.write(crops)
             try:
-                statuses, old, gone = self._commit(images, names)
+                written = self._commit(images, names)
             except BaseException:
-                self._forget_uncommitted(crops)
+                self._crops.discard(new_crops)
                 raise
-            self._index.remove(np.array(old, dtype=np.int64))
-            self._crops.settle(crops)
-            self._discard(gone)
-        return statuses
-
-    def _commit(
-        self, images: Sequence[NewImage], names: Sequence[str | None]
-    ) -> tuple[list[Literal["created", "updated"]], list[int], list[str]]:
-        statuses: list[Literal["created", "updated"]] = []
-        old: list[int] = []
-        new: list[int] = []
-        gone: list[str] = []
-        now, since = database.microseconds(datetime.now(UTC)), self._since()
-        try:
-            with self._database.transaction() as connection:
-                for image, name in zip(images, names, strict=True):
-                    found = list(
-                        connection.execute(
-                            "SELECT row_id, ingested_at FROM images WHERE image_id = ?", (image.image_id,)
-                        )
-                    )
-                    alive = bool(found) and (since is None or found[0][1] >= since)
-                    statuses.append("updated" if alive else "created")
-                    if found:
-                        old.append(found[0][0])
-                        gone += database.remove(connection, [found[0][0]])
-                    new.append(
-                        database.insert(
-                            connection, image.image_id, image.metadata, now, name, image.viewpoint,
-                            self.spec.viewpoints, image.embedding,
-                        )
-                    )  # fmt: skip
-                kept = {name for name in names if name}
-                gone = [name for name in gone if name not in kept]
-                connection.executemany("DELETE FROM discarded WHERE crop = ?", [(name,) for name in kept])
-                self._index.add(np.array(new, dtype=np.int64), np.stack([image.embedding for image in images]))
-        except BaseException:
-            self._index.remove(np.array(new, dtype=np.int64))
-            raise
-        return statuses, old, gone
+            with self._index_lock.write():
+                self._index.retire(written.old)
+            self._crops.settle(new_crops)
+            self._unlinked = self._crops.discard(written.discarded)
+        return written.statuses
 
     def get(self, image_id: str) -> StoredImage:
-        return self._row(image_id)[1]
+        with self._database.snapshot() as connection:
+            return self._row(connection, image_id)[1]
 
     def embedding(self, image_id: str) -> NDArray[np.float32]:
         with self._database.snapshot() as connection:
-            found = list(
-                connection.execute(
-                    "SELECT vector FROM embeddings JOIN images USING (row_id) WHERE image_id = ? AND ingested_at >= ?",
-                    (image_id, self._since() or 0),
-                )
-            )
-        if not found:
-            raise self._missing(image_id)
-        return np.frombuffer(found[0][0], dtype="<f4").astype(np.float32)
+            row_id, _ = self._row(connection, image_id)
+            vector: bytes = connection.execute(
+                "SELECT vector FROM embeddings WHERE row_id = ? AND space_id = ?", (row_id, self._database.space_id)
+            ).get
+        return np.frombuffer(vector, dtype="<f4").astype(np.float32)
 
     def crop(self, image_id: str) -> tuple[str, bytes]:
-        name = self._row(image_id)[1].crop_name
-        data = self._crops.read(name) if name else None
-        if name is None or data is None:
-            why = "this gallery keeps no crops" if name is None else "its file is missing"
-            raise ImageNotFound(f"gallery {self.name} has no crop of {image_id}: {why}")
-        return name, data
+        missed: str | None = None
+        while True:
+            name = self.get(image_id).crop_name
+            if name is None:
+                raise ImageNotFound(f"gallery {self.name} keeps no crop of {image_id}")
+            data = self._crops.read(name)
+            if data is not None:
+                return name, data
+            if name == missed:
+                raise StorageError(f"the crop {name} of {image_id} in gallery {self.name} is missing on the disk")
+            missed = name  # the image was replaced or erased just now: look again
 
     def page(self, filters: Filters, *, limit: int, cursor: str | None = None) -> Page:
-        where, bindings = database.condition(filters, since=self._since())
+        if limit < 1:
+            raise InvalidValue(f"limit must be at least 1, not {limit}")
+        condition = self._passing(filters)
         if cursor is not None:
-            where, bindings = f"{where} AND image_id > ?", [*bindings, _cursor_id(cursor)]
+            condition &= Condition("image_id > ?", (read_cursor(cursor, self._database.secret),))
         with self._database.snapshot() as connection:
-            rows = list(database.select(connection, f"{where} ORDER BY image_id LIMIT ?", [*bindings, limit + 1]))
-        images = [image for _, image in rows[:limit]]
-        return Page(images=images, cursor=_cursor(images[-1].image_id) if len(rows) > limit else None)
+            found = self._select(connection, condition, tail=f"ORDER BY image_id LIMIT {limit + 1}")
+        images = [image for _, image in found[:limit]]
+        more = len(found) > limit
+        return Page(images=images, cursor=write_cursor(images[-1].image_id, self._database.secret) if more else None)
 
     def set_metadata(self, image_id: str, metadata: Metadata) -> StoredImage:
-        with self._writing:
-            row_id, _ = self._row(image_id)
-            with self._database.transaction() as connection:
-                database.update_metadata(connection, row_id, metadata)
-        return self.get(image_id)
+        with self._writing, self._database.transaction() as connection:
+            row_id, _ = self._row(connection, image_id)
+            image_rows.replace_metadata(connection, row_id, metadata)
+            return self._row(connection, image_id)[1]
 
     def delete(self, image_id: str) -> None:
-        with self._writing:
-            row_id, _ = self._row(image_id)
-            self._remove(np.array([row_id], dtype=np.int64))
+        self._erase(lambda connection: np.array([self._row(connection, image_id)[0]], dtype=np.int64))
 
     def delete_where(self, filters: Filters) -> int:
-        where, bindings = database.condition(filters, since=self._since())
-        with self._writing:
-            with self._database.snapshot() as connection:
-                found = database.row_ids(connection, where, bindings)
-            self._remove(found)
-        return len(found)
+        return self._erase(lambda connection: image_rows.row_ids(connection, self._passing(filters)))
+
+    def sweep(self) -> int:
+        """Erase what retention no longer returns; how many images that was."""
+        swept = 0
+        while count := self._erase(self._expired):
+            swept += count
+        return swept
 
     def search(self, queries: NDArray[np.float32], options: SearchOptions) -> list[list[Match]]:
+        if options.top_k < 1:
+            raise InvalidValue(f"top_k must be at least 1, not {options.top_k}")
         for query in queries:
             self._check_vector(query, "the query")
-        return [self._search(np.asarray(query, np.float32), options) for query in queries]
+        condition = self._passing(options.filters)
+        with self._index_lock.read(), self._database.snapshot() as connection:
+            among = self._selected(connection, options.filters, condition)
+            answers: dict[int, list[_Hit]] = {}
+            count, widened = options.top_k + _EXTRA, 0
+            while pending := [number for number in range(len(queries)) if number not in answers]:
+                if widened == _PATIENCE and among is None and not options.filters.empty:
+                    among = image_rows.row_ids(connection, condition)
+                found = self._index.search(queries[pending], count, among=among)
+                for number, candidates in zip(pending, found, strict=True):
+                    rows = image_rows.rows_among(connection, candidates.row_ids, condition)
+                    hits, complete = _rank(candidates, rows, options)
+                    if complete:
+                        answers[number] = hits
+                count, widened = count * _WIDER, widened + 1
+            return [self._matches(connection, answers[number]) for number in range(len(queries))]
 
     def close(self) -> None:
-        """Close the database; nobody may be using the gallery."""
-        self._database.close()
-
-    def _search(self, query: NDArray[np.float32], options: SearchOptions) -> list[Match]:
-        count = options.top_k + (options.exclude_image_id is not None)
-        for attempt in range(_RETRIES):
-            among = self._among(options.filters)
-            (nearest,) = self._index.search(query[None], count, among=among)
-            rows, vectors = self._join(nearest, options)
-            vanished = len(nearest.row_ids) - len(rows)
-            last = attempt == _RETRIES - 1
-            if vanished and not last:
-                continue  # a row was replaced or erased meanwhile: its successor is in the index by now
-            matches = _rank(nearest, rows, vectors, options)
-            if len(matches) >= options.top_k or nearest.exhausted or _beyond(nearest, options):
-                return matches
-            count *= 4
-        return self._search_all(query, options)
-
-    def _search_all(self, query: NDArray[np.float32], options: SearchOptions) -> list[Match]:
-        """Rank everything, when rows come and go too fast or groups are too large for anything less."""
+        """Let go of the files. Calls that are at work end first or as if the gallery did not exist."""
         with self._writing:
-            (nearest,) = self._index.search(query[None], len(self._index), among=self._among(options.filters))
-            rows, vectors = self._join(nearest, options)
-        return _rank(nearest, rows, vectors, options)
+            self._database.close()
 
-    def _among(self, filters: Filters) -> NDArray[np.int64] | None:
-        """Row ids that pass filters and retention; None where all do."""
-        since = self._since()
-        with self._database.snapshot() as connection:
-            if filters.empty:
-                if since is None:
-                    return None
-                oldest = next(connection.execute("SELECT min(ingested_at) FROM images"))[0]
-                if oldest is None or oldest >= since:
-                    return None
-            return database.row_ids(connection, *database.condition(filters, since=since))
-
-    def _join(
-        self, nearest: Nearest, options: SearchOptions
-    ) -> tuple[dict[int, StoredImage], dict[int, NDArray[np.float32]]]:
-        """What the database knows of the candidates that still pass, and their vectors."""
-        rows: dict[int, StoredImage] = {}
-        vectors: dict[int, NDArray[np.float32]] = {}
-        where, bindings = database.condition(options.filters, since=self._since())
-        with self._database.snapshot() as connection:
-            for start in range(0, len(nearest.row_ids), _IDS_A_QUERY):
-                ids = nearest.row_ids[start : start + _IDS_A_QUERY].tolist()
-                marks = ", ".join("?" * len(ids))
-                rows.update(database.select(connection, f"row_id IN ({marks}) AND {where}", [*ids, *bindings]))
-                found = connection.execute(f"SELECT row_id, vector FROM embeddings WHERE row_id IN ({marks})", ids)  # noqa: S608
-                vectors.update((row_id, np.frombuffer(vector, dtype="<f4")) for row_id, vector in found)
-        return rows, vectors
-
-    def _row(self, image_id: str) -> tuple[int, StoredImage]:
-        where, bindings = database.condition(Filters(), since=self._since())
-        with self._database.snapshot() as connection:
-            for row in database.select(connection, f"image_id = ? AND {where}", [image_id, *bindings]):
-                return row
-        raise self._missing(image_id)
-
-    def _remove(self, row_ids: NDArray[np.int64]) -> None:
-        if len(row_ids) == 0:
-            return
-        with self._database.transaction() as connection:
-            gone = database.remove(connection, row_ids.tolist())
-        self._index.remove(row_ids)
-        self._discard(gone)
-
-    def _discard(self, names: Sequence[str]) -> None:
-        if names:
-            self._crops.discard(names)
+    def _commit(self, images: Sequence[NewImage], names: Sequence[str | None]) -> "_Written":
+        """Write images to index and database, in order; the index still holds what they replace."""
+        statuses: list[Literal["created", "updated"]] = []
+        old: list[int] = []
+        discarded: list[str] = []
+        new: dict[int, NDArray[np.float32]] = {}
+        indexed = False
+        now, since = microseconds(self._clock()), self._since()
+        try:
             with self._database.transaction() as connection:
-                connection.executemany("DELETE FROM discarded WHERE crop = ?", [(name,) for name in names])
+                self._forget_unlinked(connection)
+                for image, name in zip(images, names, strict=True):
+                    before = image_rows.find(connection, image.image_id)
+                    expired = before is not None and since is not None and before[1] < since
+                    statuses.append("created" if before is None or expired else "updated")
+                    if before is not None:
+                        discarded += image_rows.remove(connection, [before[0]])
+                        if new.pop(before[0], None) is None:
+                            old.append(before[0])
+                    row_id = image_rows.insert(
+                        connection,
+                        image,
+                        crop_name=name,
+                        ingested_at=now,
+                        space_id=self._database.space_id,
+                        viewpoints=self.spec.viewpoints,
+                    )
+                    new[row_id] = image.embedding
+                expired_rows = self._expired(connection)
+                discarded += image_rows.remove(connection, expired_rows.tolist())
+                discarded = [name for name in discarded if not _is_crop(connection, name)]  # some may be in use again
+                with self._index_lock.write():
+                    self._index.add(np.fromiter(new, dtype=np.int64), np.stack(list(new.values())))
+                    indexed = True
+        except BaseException:
+            if indexed:
+                with self._index_lock.write():
+                    self._index.retire(np.fromiter(new, dtype=np.int64))
+            raise
+        old_rows = np.array([*old, *expired_rows.tolist()], dtype=np.int64)
+        return _Written(statuses=statuses, old=old_rows, discarded=discarded)
 
-    def _forget_uncommitted(self, crops: dict[str, bytes]) -> None:
-        with self._database.snapshot() as connection:
-            unnamed = [name for name in crops if not _is_named(connection, name)]
-        self._crops.discard(unnamed)
+    def _erase(self, chosen: Callable[[apsw.Connection], NDArray[np.int64]]) -> int:
+        """Erase the rows that ``chosen`` finds; how many."""
+        with self._writing:
+            with self._database.transaction() as connection:
+                self._forget_unlinked(connection)
+                row_ids = chosen(connection)
+                discarded = image_rows.remove(connection, row_ids.tolist())
+            if len(row_ids):
+                with self._index_lock.write():
+                    self._index.retire(row_ids)
+            self._unlinked = self._crops.discard(discarded)
+        return len(row_ids)
 
-    def _recover(self) -> None:
+    def _expired(self, connection: apsw.Connection) -> NDArray[np.int64]:
+        """Some rows whose time is over."""
+        since = self._since()
+        if since is None:
+            return np.empty(0, dtype=np.int64)
+        return image_rows.row_ids(connection, Condition("ingested_at < ?", (since,)), limit=_SWEPT_A_WRITE)
+
+    def _forget_unlinked(self, connection: apsw.Connection) -> None:
+        connection.executemany("DELETE FROM discarded WHERE name = ?", [(name,) for name in self._unlinked])
+
+    def _recover_crops(self) -> None:
+        """Finish what a crash left undone between database and crop folder."""
         with self._database.snapshot() as connection:
-            self._crops.recover(lambda name: _is_named(connection, name))
-            left = [row[0] for row in connection.execute("SELECT crop FROM discarded")]
-        self._discard(left)
+            self._crops.recover(lambda name: _is_crop(connection, name))
+            left = [name for (name,) in connection.execute("SELECT name FROM discarded")]
+        if left:
+            self._crops.discard(left)
+            with self._database.transaction() as connection:
+                connection.execute("DELETE FROM discarded")
+
+    def _selected(
+        self, connection: apsw.Connection, filters: Filters, condition: Condition
+    ) -> NDArray[np.int64] | None:
+        """The rows that pass a filter, where they are few; None where a search among all rows finds them sooner."""
+        if filters.empty:
+            return None
+        few = max(_SELECTIVE, len(self._index) // _SELECTIVE_SHARE)
+        row_ids = image_rows.row_ids(connection, condition, limit=few + 1)
+        return row_ids if len(row_ids) <= few else None
+
+    def _matches(self, connection: apsw.Connection, hits: Sequence["_Hit"]) -> list[Match]:
+        if not hits:
+            return []
+        row_ids = np.array([hit.row_id for hit in hits], dtype=np.int64)
+        images = dict(self._select(connection, image_rows.listed(row_ids)))
+        vectors = self._index.vectors(row_ids)
+        return [
+            Match(rank=rank, distance=hit.distance, image=images[hit.row_id], embedding=vector)
+            for rank, (hit, vector) in enumerate(zip(hits, vectors, strict=True), start=1)
+        ]
+
+    def _row(self, connection: apsw.Connection, image_id: str) -> tuple[int, StoredImage]:
+        condition = Condition("image_id = ?", (image_id,)) & self._passing(Filters())
+        for row in self._select(connection, condition):
+            return row
+        raise ImageNotFound(f"gallery {self.name} has no image {image_id}")
+
+    def _select(
+        self, connection: apsw.Connection, condition: Condition, *, tail: str = ""
+    ) -> list[tuple[int, StoredImage]]:
+        return list(
+            image_rows.select(
+                connection, condition, space_id=self._database.space_id, viewpoints=self.spec.viewpoints, tail=tail
+            )
+        )
+
+    def _passing(self, filters: Filters) -> Condition:
+        return passing(filters, space_id=self._database.space_id, since=self._since())
 
     def _since(self) -> int | None:
-        """Oldest ingestion time, in microseconds since 1970, that retention lets through."""
+        """The oldest ingestion time that retention lets through, in microseconds since 1970."""
         days = self.spec.retention_days
-        return None if days is None else database.microseconds(datetime.now(UTC)) - int(days * _DAY)
+        return None if days is None else microseconds(self._clock()) - round(days * _DAY)
 
     def _check_vector(self, vector: NDArray[np.float32], what: str) -> None:
         if vector.shape != (self.spec.embedding_dim,):
             raise InvalidValue(
-                f"the embedding of {what} is {vector.shape}, gallery {self.name} has {self.spec.embedding_dim}"
+                f"the embedding of {what} has the shape {vector.shape}; those of gallery {self.name} have "
+                f"({self.spec.embedding_dim},)"
             )
-        if not np.isfinite(vector).all():
+        with np.errstate(all="ignore"):
+            square = np.dot(vector, vector)
+        if not np.isfinite(square):  # also of a vector whose squared length float32 cannot hold
             raise EmbeddingNotFinite(f"the embedding of {what} holds a value that is not finite")
 
-    def _missing(self, image_id: str) -> ImageNotFound:
-        return ImageNotFound(f"gallery {self.name} has no image {image_id}")
+    def _check_viewpoint(self, image: NewImage) -> None:
+        if image.viewpoint is not None and image.viewpoint.shape != (len(self.spec.viewpoints),):
+            raise InvalidValue(
+                f"the viewpoint of the image {image.image_id} has the shape {image.viewpoint.shape}; gallery "
+                f"{self.name} knows {', '.join(self.spec.viewpoints)}"
+            )
 
 
-def _rank(
-    nearest: Nearest, rows: dict[int, StoredImage], vectors: dict[int, NDArray[np.float32]], options: SearchOptions
-) -> list[Match]:
-    """Order by distance, then image_id; keep the best of each group; cut."""
-    hits = sorted(
-        (
-            (float(distance), rows[row_id].image_id, row_id)
-            for row_id, distance in zip(nearest.row_ids.tolist(), nearest.distances, strict=True)
-            if row_id in rows
-        ),
-        key=lambda hit: hit[:2],
-    )
-    matches: list[Match] = []
-    seen: set[str] = set()
-    for distance, image_id, row_id in hits:
-        image = rows[row_id]
+@dataclass(frozen=True)
+class _Hit:
+    row_id: int
+    distance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    """What a commit did: to each image, to the rows that it made old, and the crops that nobody names any more."""
+
+    statuses: list[Literal["created", "updated"]]
+    old: NDArray[np.int64]
+    discarded: list[str]
+
+
+def _rank(candidates: Candidates, rows: dict[int, Row], options: SearchOptions) -> tuple[list[_Hit], bool]:
+    """The best hits of the candidates, and whether rows beyond them could change anything."""
+    known = [
+        (distance, rows[row_id].image_id, row_id)
+        for row_id, distance in zip(candidates.row_ids.tolist(), candidates.distances.tolist(), strict=True)
+        if row_id in rows
+    ]
+    farthest = np.inf if options.max_distance is None else options.max_distance
+    hits: list[_Hit] = []
+    vehicles: set[str] = set()
+    for distance, image_id, row_id in sorted(known):
+        if distance > farthest:
+            return hits, True
+        if distance >= candidates.certain:
+            return hits, False  # a row that is not among the candidates might come before this one
         if image_id == options.exclude_image_id:
             continue
-        if len(matches) == options.top_k or (options.max_distance is not None and distance > options.max_distance):
-            break
-        vehicle = image.metadata.vehicle_id
-        if options.group_by and vehicle is not None:
-            if vehicle in seen:
+        vehicle_id = rows[row_id].vehicle_id
+        if options.group_by == "vehicle_id" and vehicle_id is not None:
+            if vehicle_id in vehicles:
                 continue
-            seen.add(vehicle)
-        matches.append(Match(rank=len(matches) + 1, distance=distance, image=image, embedding=vectors[row_id]))
-    return matches
+            vehicles.add(vehicle_id)
+        hits.append(_Hit(row_id, distance))
+        if len(hits) == options.top_k:
+            return hits, True
+    return hits, candidates.certain == np.inf or candidates.certain > farthest
 
 
-def _beyond(nearest: Nearest, options: SearchOptions) -> bool:
-    """Whether every candidate left out is farther than anyone wants."""
-    return (
-        options.max_distance is not None and len(nearest.distances) > 0 and nearest.distances[-1] > options.max_distance
-    )
-
-
-def _is_named(connection: apsw.Connection, name: str) -> bool:
-    return bool(list(connection.execute("SELECT 1 FROM images WHERE crop = ? LIMIT 1", (name,))))
-
-
-def _cursor(image_id: str) -> str:
-    return base64.urlsafe_b64encode(image_id.encode()).decode().rstrip("=")
-
-
-def _cursor_id(cursor: str) -> str:
-    try:
-        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-    except ValueError as error:
-        raise InvalidValue(
-            f"{cursor[:60]!a} is not a cursor that this gallery gave", pointer="/query/cursor"
-        ) from error
+def _is_crop(connection: apsw.Connection, name: str) -> bool:
+    return connection.execute("SELECT 1 FROM crops WHERE name = ?", (name,)).fetchone() is not None

@@ -1,6 +1,6 @@
 """The application, put together from its parts; nothing happens at import."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -12,7 +12,7 @@ from index.errors import VehicleSearchError
 from index.gallery import GalleryHome
 from service import gallery_routes, image_routes, probe_routes, search_routes
 from service.api_docs import add_docs
-from service.context import Context
+from service.context import Context, galleries_of
 from service.engine import Engine
 from service.metrics import Metrics
 from service.middleware import LoopbackGuard, RequestMetrics
@@ -41,10 +41,7 @@ def create_app(*, settings: Settings, embedder: Embedder, home: GalleryHome, wor
         }
     )
 
-    def sizes() -> Iterable[tuple[str, int]]:
-        return [(name, home.get(name).count()) for name in home.names()]
-
-    metrics.watch_galleries(sizes)
+    metrics.watch_galleries(lambda: [(gallery.name, gallery.count()) for gallery in galleries_of(home)])
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -64,7 +61,7 @@ def create_app(*, settings: Settings, embedder: Embedder, home: GalleryHome, wor
     for room in (search_routes, image_routes, gallery_routes, probe_routes):
         app.include_router(room.router)
     add_docs(app)
-    app.add_middleware(RequestMetrics, metrics=metrics)
     if settings.loopback:
         app.add_middleware(LoopbackGuard)
+    app.add_middleware(RequestMetrics, metrics=metrics)  # outermost: what the guard refuses is counted too
     return app

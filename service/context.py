@@ -1,11 +1,14 @@
 """What every route works with, and how it finds it."""
 
-from dataclasses import dataclass
+import contextlib
+import threading
+from dataclasses import dataclass, field
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from index.embedder import Embedder
+from index.errors import GalleryNotFound
 from index.gallery import Gallery, GalleryHome
 from index.metadata import check_gallery_name, check_image_id
 from service.engine import Engine
@@ -22,6 +25,7 @@ class Context:
     engine: Engine
     home: GalleryHome
     metrics: Metrics
+    patching: threading.Lock = field(default_factory=threading.Lock)  # a patch reads, merges and writes as one
 
     async def gallery(self, name: str) -> Gallery:
         """A gallery by the name in a path; raises InvalidValue or GalleryNotFound."""
@@ -38,6 +42,15 @@ def context_of(request: Request) -> Context:
     """The running service's parts."""
     context: Context = request.app.state.context
     return context
+
+
+def galleries_of(home: GalleryHome) -> list[Gallery]:
+    """Every gallery, by name; one that is dropped meanwhile is left out."""
+    galleries = []
+    for name in home.names():
+        with contextlib.suppress(GalleryNotFound):
+            galleries.append(home.get(name))
+    return galleries
 
 
 def image_id_of(value: str) -> str:

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from index.crops import Box, StoredCrop, cut, model_crop, read_picture, stored_crop
+from index.crops import Box, cut, model_crop, read_picture, stored_crop
 from index.embedder import Embedder
 from index.errors import EmbeddingNotFinite, PictureError
 from service.metrics import Metrics
@@ -31,13 +31,14 @@ T = TypeVar("T")
 class Seen:
     """One picture after the model: ``crop`` uint8 (H, W, 3), ``embedding`` float32 (D,), ``viewpoint`` (V,) or None.
 
-    ``stored`` is the form that a gallery keeps, where it was asked for. Times are in seconds.
+    ``stored`` is the bytes that a gallery keeps, where they were asked for; the decoded picture is let go, because a
+    batch of photographs would not fit in memory. Times are in seconds.
     """
 
     crop: NDArray[np.uint8]
     embedding: NDArray[np.float32]
     viewpoint: NDArray[np.float32] | None
-    stored: StoredCrop | None
+    stored: bytes | None
     decode: float
     embed: float
 
@@ -131,7 +132,7 @@ class Engine:
             except PictureError as error:
                 results[number] = error
                 continue
-            kept.append(stored)
+            kept.append(None if stored is None else stored.data)
             rows.append(number)
             seconds.append(time.perf_counter() - start)
             self._metrics.stage("decode", seconds[-1])

@@ -1,6 +1,5 @@
 """Galleries: create, describe, list, drop."""
 
-import math
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -10,10 +9,10 @@ from index.errors import GalleryConflict, InvalidValue
 from index.gallery import GallerySpec
 from index.metadata import check_gallery_name
 from service import descriptions as say
-from service.context import context_of
+from service.context import context_of, galleries_of
 from service.documents import answer, gallery_document, read_json
 from service.parameters import CONFIRM, read_parameters
-from service.uploads import read_body
+from service.uploads import read_document
 
 _MAX_RETENTION_DAYS = 36_500
 
@@ -25,7 +24,7 @@ async def list_galleries(request: Request) -> Response:
     """Every gallery, by name."""
     read_parameters(request, ())
     home = context_of(request).home
-    documents = await run_in_threadpool(lambda: [gallery_document(home.get(name).info()) for name in home.names()])
+    documents = await run_in_threadpool(lambda: [gallery_document(gallery.info()) for gallery in galleries_of(home)])
     return answer({"galleries": documents})
 
 
@@ -40,7 +39,7 @@ async def put_gallery(request: Request, gallery: str) -> Response:
     context = context_of(request)
     read_parameters(request, ())
     name = check_gallery_name(gallery, pointer="/path/gallery")
-    body = await read_body(request, max_bytes=context.settings.max_body_bytes)
+    body = await read_document(request, max_bytes=context.settings.max_body_bytes)
     wanted = _properties(read_json(body, what="the body") if body else {})
     spec = GallerySpec.for_model(context.embedder.contract, **wanted)
     created, new = await run_in_threadpool(context.home.create, name, spec)
@@ -98,7 +97,7 @@ def _properties(document: object) -> dict[str, Any]:
     days = document.get("retention_days")
     if days is not None:
         number = isinstance(days, int | float) and not isinstance(days, bool)
-        if not number or not math.isfinite(days) or not 0 < days <= _MAX_RETENTION_DAYS:
+        if not number or not 0 < days <= _MAX_RETENTION_DAYS:
             raise InvalidValue(
                 f"retention_days must be a number above 0 and up to {_MAX_RETENTION_DAYS:,}, or null",
                 pointer="/retention_days",

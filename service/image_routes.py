@@ -17,7 +17,7 @@ from service.documents import answer, image_document, read_json
 from service.engine import Seen
 from service.parameters import ERASE, PAGE, filters_of, read_parameters
 from service.problems import UnsupportedBody, problem_of
-from service.uploads import Limits, Upload, read_body, read_upload
+from service.uploads import Limits, Upload, read_document, read_upload
 
 _MERGE_PATCH_TYPES = ("application/merge-patch+json", "application/json")
 _NOTHING = ImageDescription(image_id=None, metadata=Metadata(), box=None)
@@ -42,7 +42,7 @@ async def add_images(request: Request, gallery: str) -> Response:
     target = await context.comparable(gallery)
     async with context.engine.place():
         upload = await read_upload(request, _ingest_limits(context), metadata=True)
-        descriptions = _descriptions(upload)
+        descriptions = await run_in_threadpool(_descriptions, upload)
         outcome = await _ingest(context, target, upload.images, descriptions)
     counts = {status: sum(one["status"] == status for one in outcome) for status in ("created", "updated", "failed")}
     return answer({**counts, "results": outcome})
@@ -69,7 +69,8 @@ async def put_image(request: Request, gallery: str, image_id: str) -> Response:
             raise InvalidValue(f"{len(upload.images)} parts 'image' were sent; PUT takes one", pointer="/image")
         description = _NOTHING
         if upload.metadata is not None:
-            description = check_metadata(read_json(upload.metadata, what="the part 'metadata'"), pointer="/metadata")
+            document = await run_in_threadpool(read_json, upload.metadata, what="the part 'metadata'")
+            description = check_metadata(document, pointer="/metadata")
         if description.image_id not in (None, own):
             raise InvalidValue(
                 f"image_id is {description.image_id}, but the path says {own}", pointer="/metadata/image_id"
@@ -78,8 +79,8 @@ async def put_image(request: Request, gallery: str, image_id: str) -> Response:
         if isinstance(seen, VehicleSearchError):
             raise seen
         (status,) = await _store(context, target, [_new_image(own, description, seen)])
-    document = image_document(await run_in_threadpool(target.get, own), target.name)
-    return answer({**document, "status": status}, status=201 if status == "created" else 200)
+    stored = image_document(await run_in_threadpool(target.get, own), target.name)
+    return answer({**stored, "status": status}, status=201 if status == "created" else 200)
 
 
 @router.get(
@@ -147,11 +148,13 @@ async def patch_image(request: Request, gallery: str, image_id: str) -> Response
     content_type = request.headers.get("content-type", _MERGE_PATCH_TYPES[0]).split(";")[0].strip().lower()
     if content_type not in _MERGE_PATCH_TYPES:
         raise UnsupportedBody(f"content type {content_type[:80]!a}: send {' or '.join(_MERGE_PATCH_TYPES)}")
-    patch = read_json(await read_body(request, max_bytes=context.settings.max_body_bytes), what="the merge patch")
+    body = await read_document(request, max_bytes=context.settings.max_body_bytes)
+    patch = read_json(body, what="the merge patch")
 
     def change() -> dict[str, Any]:
-        metadata = merge_metadata(target.get(own).metadata, patch)
-        return image_document(target.set_metadata(own, metadata), target.name)
+        with context.patching:
+            metadata = merge_metadata(target.get(own).metadata, patch)
+            return image_document(target.set_metadata(own, metadata), target.name)
 
     return answer(await run_in_threadpool(change))
 
@@ -260,10 +263,13 @@ def _descriptions(upload: Upload) -> list[ImageDescription | InvalidValue]:
 
 
 def _new_image(image_id: str, description: ImageDescription, seen: Seen) -> NewImage:
-    crop = seen.stored.data if seen.stored else b""
     viewpoint = None if seen.viewpoint is None else np.array(seen.viewpoint)
     return NewImage(
-        image_id=image_id, metadata=description.metadata, crop=crop, embedding=seen.embedding, viewpoint=viewpoint
+        image_id=image_id,
+        metadata=description.metadata,
+        crop=seen.stored or b"",
+        embedding=seen.embedding,
+        viewpoint=viewpoint,
     )
 
 

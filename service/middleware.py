@@ -1,5 +1,6 @@
 """Around every request: who may call a keyless service, and what is counted."""
 
+import ipaddress
 import time
 from urllib.parse import urlsplit
 
@@ -8,8 +9,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.metrics import Metrics
 from service.problems import Forbidden, problem_of, problem_response
-
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class LoopbackGuard:
@@ -26,7 +25,7 @@ class LoopbackGuard:
         if scope["type"] == "http":
             headers = Headers(scope=scope)
             for name, host in (("Host", headers.get("host", "")), ("Origin", headers.get("origin"))):
-                if host is not None and _hostname(host, origin=name == "Origin") not in _LOOPBACK:
+                if host is not None and not _is_loopback(_hostname(host, origin=name == "Origin")):
                     error = Forbidden(
                         f"{name} {host[:100]!a} is not this machine; without keys only this machine may call"
                     )
@@ -70,3 +69,10 @@ def _hostname(value: str, *, origin: bool) -> str:
         return urlsplit(value if origin else f"//{value}").hostname or ""
     except ValueError:
         return ""
+
+
+def _is_loopback(hostname: str) -> bool:
+    try:
+        return hostname == "localhost" or ipaddress.ip_address(hostname).is_loopback
+    except ValueError:
+        return False

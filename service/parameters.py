@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
@@ -16,7 +17,10 @@ from index.manifest import parse_time
 from index.metadata import MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, check_label
 
 ATTRIBUTE = "attribute."
+MAX_PARAMETERS = 256  # in one query string; SQL has its limits too
 
+_INT64 = range(-(2**63), 2**63)
+_INT64_DIGITS = 20  # with the sign
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 
 
@@ -63,9 +67,9 @@ def read_parameters(request: Request, known: Sequence[Parameter], *, attributes:
     by_name = {parameter.name: parameter for parameter in known}
     given: dict[str, list[Any]] = {}
     wanted: dict[str, list[Attribute]] = {}
-    for name, text in request.query_params.multi_items():
+    for name, text in _pairs(request.scope["query_string"]):
         if attributes and name.startswith(ATTRIBUTE):
-            wanted.setdefault(_attribute_name(name), []).extend(_attribute_values(text))
+            wanted.setdefault(_attribute_name(name), []).extend(_attribute_values(name, text))
             continue
         parameter = by_name.get(name)
         if parameter is None:
@@ -82,6 +86,17 @@ def read_parameters(request: Request, known: Sequence[Parameter], *, attributes:
         except InvalidValue as error:
             raise InvalidValue(f"parameter {error}", pointer=_at(name)) from error
     return Values(given=given, attributes={name: tuple(values) for name, values in wanted.items()})
+
+
+def _pairs(query: bytes) -> list[tuple[str, str]]:
+    """Names and values as they were meant: what is not UTF-8 is refused, because a mended filter finds other images."""
+    try:
+        text = query.decode("utf-8")
+        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
+    except UnicodeDecodeError as error:
+        raise InvalidValue("the query string is not UTF-8", pointer="/query") from error
+    except ValueError as error:
+        raise InvalidValue(f"the query string has more than {MAX_PARAMETERS} parameters", pointer="/query") from error
 
 
 def filters_of(values: Values, viewpoints: Sequence[str]) -> Filters:
@@ -175,15 +190,17 @@ def _attribute_name(name: str) -> str:
     return plain
 
 
-def _attribute_values(text: str) -> Iterable[Attribute]:
+def _attribute_values(name: str, text: str) -> Iterable[Attribute]:
     """A text that is written like a JSON number means that number; quotes around it mean the string."""
     if len(text) > MAX_ATTRIBUTE_TEXT + 2 or "\0" in text:
-        raise InvalidValue(f"an attribute's value has at most {MAX_ATTRIBUTE_TEXT} characters")
+        rule = f"the value has at most {MAX_ATTRIBUTE_TEXT} characters, without NUL"
+        raise InvalidValue(f"parameter {name[:60]!a}: {rule}", pointer=_at(name))
     if len(text) >= 2 and text[0] == text[-1] == '"':
         return [text[1:-1]]
     if not _NUMBER.fullmatch(text):
         return [text]
-    number = float(text) if any(sign in text for sign in ".eE") or len(text) > 18 else int(text)
+    whole = not any(sign in text for sign in ".eE") and len(text) <= _INT64_DIGITS and int(text) in _INT64
+    number = int(text) if whole else float(text)
     return [number] if math.isfinite(number) else [text]
 
 

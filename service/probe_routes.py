@@ -22,7 +22,7 @@ async def model(request: Request) -> Response:
     return answer({"fingerprint": embedder.fingerprint, "provider": embedder.provider, "contract": contract})
 
 
-@router.get("/livez", summary="Is the process alive?", responses={200: {"description": "Yes"}})
+@router.get("/livez", summary="Is the process alive?", responses={200: {"description": "Yes"}, **say.problems()})
 async def livez() -> Response:
     """Whatever the model does."""
     return answer({"status": "alive"})
@@ -40,7 +40,7 @@ async def readyz(request: Request) -> Response:
     "/metrics",
     summary="Figures for Prometheus",
     response_class=Response,
-    responses={200: {"description": "Exposition format", "content": {"text/plain": {}}}},
+    responses={200: {"description": "Exposition format", "content": {"text/plain": {}}}, **say.problems()},
 )
 def metrics(request: Request) -> Response:
     """In base units; see the operator's guide."""

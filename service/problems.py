@@ -9,6 +9,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from index import errors
 from index.errors import InvalidValue, VehicleSearchError
@@ -17,6 +18,8 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
 
 _LOG = logging.getLogger("service")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_SHOWN = 200  # characters of a path in a message
 
 
 class QueueFull(VehicleSearchError):
@@ -101,8 +104,6 @@ def problem_response(document: Mapping[str, Any], headers: Mapping[str, str] | N
     extra = dict(headers or {})
     if document["status"] == 429:
         extra["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    if document["status"] == 413:
-        extra["Connection"] = "close"  # the rest of the body is not read
     body = json.dumps(document, ensure_ascii=True).encode()
     return Response(body, status_code=document["status"], headers=extra, media_type=MEDIA_TYPE)
 
@@ -118,17 +119,35 @@ async def on_known_error(_: Request, error: Exception) -> Response:
 async def on_http_exception(request: Request, error: Exception) -> Response:
     """Handler of the framework's own refusals: unknown paths and methods."""
     assert isinstance(error, HTTPException)  # noqa: S101  # registered for that class
+    path = _shown_path(request)
     detail = {
-        404: f"no route has the path {request.url.path}",
-        405: f"{request.url.path} does not know {request.method}; the header Allow names what it knows",
+        404: f"no route has the path {path}",
+        405: f"{path} does not know {request.method}; the header Allow names what it knows",
     }.get(error.status_code, str(error.detail))
     title = HTTPStatus(error.status_code).phrase
     document = {"type": "about:blank", "title": title, "status": error.status_code, "detail": detail}
-    return problem_response(document, error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_allowed_methods(request)) or headers.get("Allow", "")
+    return problem_response(document, headers)
 
 
 async def on_bug(request: Request, error: Exception) -> Response:
     """Handler of everything else: a bug of ours, logged whole and told without its insides."""
-    _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    _LOG.error("%s %s failed", request.method, _shown_path(request), exc_info=error)
     detail = "the service failed; its log says more"
     return problem_response({"type": "about:blank", "title": "Internal error", "status": 500, "detail": detail})
+
+
+def _shown_path(request: Request) -> str:
+    """From the scope: a URL made of the Host header need not be one."""
+    return ascii(request.scope["path"][:_SHOWN])[1:-1]
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Of every route with this path; the framework names those of the first alone."""
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]

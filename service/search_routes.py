@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from index.crops import model_crop, read_picture
 from index.errors import InvalidValue, VehicleSearchError
-from index.gallery import Gallery, Match, SearchOptions
+from index.gallery import Gallery, Match, SearchOptions, StoredImage
 from service import descriptions as say
 from service.context import Context, context_of, image_id_of
 from service.documents import answer, match_document, viewpoint_document
 from service.engine import Seen
 from service.parameters import BOX, COMBINE, SEARCH, Values, read_parameters, search_options_of
-from service.problems import problem_of
+from service.problems import problem_of, problem_response
 from service.uploads import Limits, read_upload
 
 MAX_COMBINED = 8  # pictures of one vehicle, DESIGN section 4
@@ -63,7 +63,8 @@ async def search(request: Request, gallery: str) -> Response:
             looked = []
             for number, one in enumerate(everything):
                 if isinstance(one, VehicleSearchError):
-                    raise type(one)(f"image {number}: {one}")
+                    error = type(one)(f"image {number}: {one}")
+                    return problem_response(problem_of(error, pointer=f"/image/{number}"))
                 looked.append(one)
             query = _mean(looked, normalized=context.embedder.contract.normalized)
             (matches, seconds), waited = await context.engine.run(lambda: _find(context, target, query, options))
@@ -126,9 +127,12 @@ async def similar(request: Request, gallery: str, image_id: str) -> Response:
     own = image_id_of(image_id)
     options = search_options_of(values, target.spec.viewpoints, exclude=own)
     async with context.engine.place():
-        (stored, query, (matches, seconds)), waited = await context.engine.run(
-            lambda: (target.get(own), target.embedding(own), _find(context, target, target.embedding(own), options))
-        )
+
+        def find() -> tuple[StoredImage, NDArray[np.float32], list[Match], float]:
+            stored, query = target.get(own), target.embedding(own)
+            return stored, query, *_find(context, target, query, options)
+
+        (stored, query, matches, seconds), waited = await context.engine.run(find)
         document = _document(context, target, matches, values, [])
         document["viewpoint"] = {name: round(p, 4) for name, p in stored.viewpoint.items()}
         if "embedding" in values.one("include", ()):

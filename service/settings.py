@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
 from index.errors import InvalidValue
 
@@ -69,9 +69,12 @@ def read_settings(options: list[str], *, prog: str) -> Settings:
     try:
         source: Any = CliSettingsSource(
             Settings, cli_parse_args=options, cli_prog_name=prog, cli_kebab_case=True, cli_implicit_flags=True,
-            cli_hide_none_type=True, cli_avoid_json=True,
+            cli_hide_none_type=True, cli_avoid_json=True, cli_exit_on_error=False,
         )  # fmt: skip
         return Settings(_cli_settings_source=source)  # type: ignore[call-arg]
+    except SettingsError as error:
+        reason = str(error).removeprefix("error parsing CLI: ")
+        raise InvalidValue(f"{reason}; see {prog} --help") from error
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
 
+from index.errors import InvalidValue
 from service.problems import MalformedRequest, RequestTooLarge, UnsupportedBody
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 _OTHER_PARTS = 4  # beside pictures: metadata, and room to name what is unknown
 _FORM = b"multipart/form-data"
+_MAX_DOCUMENT = 2**20  # bytes of a JSON body: a gallery's properties, a merge patch
+_METADATA_AN_IMAGE = 2**16  # bytes of the part 'metadata' an image; every picture may say a lot about itself
+_LARGE = 2**18  # bytes; more are not parsed on the event loop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +43,28 @@ class Upload:
 
 
 async def read_body(request: Request, *, max_bytes: int) -> bytes:
-    """The whole body; raises RequestTooLarge as soon as it is known to be."""
+    """The whole body; raises RequestTooLarge as soon as it is known to be, MalformedRequest where the client leaves."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
         raise _too_many_bytes(max_bytes)
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            raise _too_many_bytes(max_bytes)
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > max_bytes:
+                raise _too_many_bytes(max_bytes)
+            chunks.append(chunk)
+    except ClientDisconnect as error:
+        raise MalformedRequest("the client left before the body ended") from error  # nobody hears it
     return b"".join(chunks)
+
+
+async def read_document(request: Request, *, max_bytes: int) -> bytes:
+    """A body that is one JSON document; raises what read_body raises."""
+    body = await read_body(request, max_bytes=max_bytes)
+    if len(body) > _MAX_DOCUMENT:
+        raise RequestTooLarge(f"the body is larger than {_MAX_DOCUMENT:,} bytes, the limit of a JSON document")
+    return body
 
 
 async def read_upload(request: Request, limits: Limits, *, metadata: bool = False) -> Upload:
@@ -64,12 +80,12 @@ async def read_upload(request: Request, limits: Limits, *, metadata: bool = Fals
     boundary = options.get(b"boundary")
     if not boundary:
         raise MalformedRequest("the content type multipart/form-data has no boundary")
+    if len(body) > _LARGE:
+        return await run_in_threadpool(_parts, body, boundary, limits, allow_metadata=metadata)
     return _parts(body, boundary, limits, allow_metadata=metadata)
 
 
 def _parts(body: bytes, boundary: bytes, limits: Limits, *, allow_metadata: bool) -> Upload:
-    from index.errors import InvalidValue
-
     collector = _Collector(limits.max_images + _OTHER_PARTS)
     try:
         parser = MultipartParser(boundary, collector.callbacks())
@@ -94,6 +110,9 @@ def _parts(body: bytes, boundary: bytes, limits: Limits, *, allow_metadata: bool
         raise RequestTooLarge(
             f"more than {limits.max_images} parts 'image' in one request; the limit is {limits.images_setting}"
         )
+    most = _METADATA_AN_IMAGE * limits.max_images
+    if upload.metadata is not None and len(upload.metadata) > most:
+        raise RequestTooLarge(f"the part 'metadata' is larger than {most:,} bytes, 64 KiB for each of the most images")
     if not upload.images:
         raise InvalidValue("no part 'image' was sent", pointer="/image")
     return upload

@@ -74,6 +74,9 @@ def _bind(settings: Settings) -> socket.socket:
     try:
         listener.bind((settings.host, settings.port))
         listener.listen(1)  # claims the port; clients wait in the backlog until the model is loaded
+    except UnicodeError as error:  # a name that DNS cannot carry
+        listener.close()
+        raise StartError(f"cannot listen on {settings.host!a}: it is not a host name") from error
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
@@ -98,7 +101,7 @@ def _load(settings: Settings) -> FastAPI:
 
 def _ready(settings: Settings, app: FastAPI, seconds: float) -> None:
     """Tell a person what to copy."""
-    base = f"http://{'127.0.0.1' if settings.host == '0.0.0.0' else settings.host}:{settings.port}"  # noqa: S104
+    base = f"http://{_reachable(settings.host)}:{settings.port}"
     picture = "examples/query.jpg" if Path("examples/query.jpg").is_file() else "YOUR_PICTURE.jpg"
     context = app.state.context
     contract = context.embedder.contract
@@ -111,6 +114,12 @@ def _ready(settings: Settings, app: FastAPI, seconds: float) -> None:
         f"{base}/v1/galleries/default/images\n",
         flush=True,
     )
+
+
+def _reachable(host: str) -> str:
+    """The host of an address to copy."""
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"[{here}]" if ":" in here else here
 
 
 class _Server(uvicorn.Server):

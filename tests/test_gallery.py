@@ -1,317 +1,574 @@
-"""What every home of the gallery keeps; written against the protocol."""
+"""What every home of galleries keeps; a further home joins by adding itself to ``home``."""
 
-import os
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from index.crops import content_name
 from index.data_folder import DataFolder
-from index.errors import DataFolderLocked, DataFolderUnusable, EmbeddingNotFinite, GalleryConflict, ImageNotFound
-from index.gallery import Filters, Gallery, GallerySpec, Metadata, NewImage, SearchOptions
+from index.errors import (
+    EmbeddingNotFinite,
+    GalleryConflict,
+    GalleryNotFound,
+    ImageNotFound,
+    InvalidValue,
+)
+from index.gallery import (
+    Filters,
+    Gallery,
+    GalleryHome,
+    GallerySpec,
+    Match,
+    Metadata,
+    NewImage,
+    SearchOptions,
+    StoredImage,
+)
 
-DIM = 16
-SPEC = GallerySpec(embedding_space="space", embedding_dim=DIM, viewpoints=("front", "rear", "side"))
-PNG = b"\x89PNG\r\n\x1a\n"
+D = 16
+VIEWPOINTS = ("front", "rear", "side")
+SPEC = GallerySpec(embedding_space="space", embedding_dim=D, viewpoints=VIEWPOINTS)
+NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
 
-def vectors(count: int, seed: int = 0) -> NDArray[np.float32]:
-    x = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
-    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
+class Clock:
+    """A clock that tests move."""
 
+    def __init__(self) -> None:
+        self.now = NOON
 
-def image(image_id: str, vector: NDArray[np.float32], *, crop: bytes = b"", view: int = 1, **said: object) -> NewImage:
-    metadata = Metadata(**said)  # type: ignore[arg-type]
-    viewpoint = np.eye(3, dtype=np.float32)[view]
-    data = PNG + (crop or image_id.encode())
-    return NewImage(image_id=image_id, metadata=metadata, crop=data, embedding=vector, viewpoint=viewpoint)
+    def __call__(self) -> datetime:
+        return self.now
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[DataFolder]:
-    opened = DataFolder(tmp_path / "data", default_spec=SPEC)
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=[DataFolder])
+def home(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[GalleryHome]:
+    opened: GalleryHome = request.param(tmp_path / "data", default_spec=SPEC, clock=clock)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def gallery(home: DataFolder) -> Gallery:
+def gallery(home: GalleryHome) -> Gallery:
     return home.get("default")
 
 
-def ids(gallery: Gallery, query: NDArray[np.float32], **options: object) -> list[str]:
-    return [match.image.image_id for match in gallery.search(query[None], SearchOptions(**options))[0]]  # type: ignore[arg-type]
+def vector(*values: float) -> NDArray[np.float32]:
+    padded = np.zeros(D, dtype=np.float32)
+    padded[: len(values)] = values
+    return padded
 
 
-def test_search_is_the_naive_loop(gallery: Gallery) -> None:
-    x = vectors(300)
-    gallery.add([image(f"i{n:03d}", x[n]) for n in range(300)])
-    queries = vectors(40, seed=1)
-    for query, matches in zip(queries, gallery.search(queries, SearchOptions(top_k=25)), strict=True):
-        distances = np.linalg.norm(x.astype(np.float64) - query, axis=1)
-        expected = sorted(range(300), key=lambda n: (distances[n], n))[:25]
-        assert [match.image.image_id for match in matches] == [f"i{n:03d}" for n in expected]
-        assert [match.distance for match in matches] == pytest.approx(distances[expected], abs=1e-6)
-        assert [match.rank for match in matches] == list(range(1, 26))
+def jpeg(text: str) -> bytes:
+    return b"\xff\xd8\xff" + text.encode()
 
 
-@pytest.mark.parametrize("scale", [1.0, 300.0])
-def test_a_stored_picture_is_at_distance_0_alone_and_in_a_batch(gallery: Gallery, scale: float) -> None:
-    x = vectors(64) * np.float32(scale)
-    gallery.add([image(f"i{n}", x[n]) for n in range(64)])
-    for n, matches in enumerate(gallery.search(x, SearchOptions(top_k=1))):
-        assert matches[0].image.image_id == f"i{n}"
-        assert matches[0].distance <= 1e-3
-    assert gallery.search(x[:1], SearchOptions())[0][0].distance <= 1e-3
-
-
-def test_ties_are_ordered_by_id_also_across_the_cut(gallery: Gallery) -> None:
-    x = vectors(1)
-    names = [f"t{n:03d}" for n in np.random.default_rng(0).permutation(120)]
-    gallery.add([image(name, x[0]) for name in names])
-    assert ids(gallery, x[0], top_k=7) == [f"t{n:03d}" for n in range(7)]
-
-
-def test_replace_delete_and_add_again_leave_one_hit(tmp_path: Path) -> None:
-    x = vectors(3)
-    home = DataFolder(tmp_path, default_spec=SPEC)
-    gallery = home.get("default")
-    assert gallery.add([image("a", x[0])]) == ["created"]
-    assert gallery.add([image("a", x[1])]) == ["updated"]
-    gallery.delete("a")
-    assert ids(gallery, x[1]) == []
-    assert gallery.add([image("a", x[2])]) == ["created"]
-    for _ in range(2):
-        (matches,) = gallery.search(x[2:], SearchOptions())
-        assert [(match.image.image_id, match.distance) for match in matches] == [("a", 0.0)]
-        assert np.array_equal(gallery.embedding("a"), x[2])
-        home.close()
-        home = DataFolder(tmp_path, default_spec=SPEC)
-        gallery = home.get("default")
-    home.close()
-
-
-def test_filters_each_and_together(gallery: Gallery) -> None:
-    x = vectors(6)
-    noon = datetime(2026, 5, 4, 12, tzinfo=UTC)
-    gallery.add(
-        [
-            image("a", x[0], view=0, camera_id="c1", vehicle_id="v1", captured_at=noon, attributes={"n": 5, "t": "5"}),
-            image("b", x[1], view=1, camera_id="c2", vehicle_id="v1", captured_at=noon + timedelta(hours=1)),
-            image("c", x[2], view=2, camera_id="c2", vehicle_id="v2", attributes={"n": 5.0}),
-            image("d", x[3], view=1, attributes={"n": "5"}),
-        ]
+def image(image_id: str, embedding: NDArray[np.float32] | None = None, **fields: Any) -> NewImage:
+    named = {name: fields.pop(name) for name in ("crop", "viewpoint") if name in fields}
+    return NewImage(
+        image_id=image_id,
+        metadata=Metadata(**fields),
+        crop=named.get("crop", jpeg(image_id)),
+        embedding=vector(1.0) if embedding is None else embedding,
+        viewpoint=named.get("viewpoint", np.array([0.1, 0.7, 0.2], dtype=np.float32)),
     )
 
-    def passing(**filters: object) -> list[str]:
-        return sorted(ids(gallery, x[5], filters=Filters(**filters)))  # type: ignore[arg-type]
 
-    assert passing(camera_id=("c1", "c2")) == ["a", "b", "c"]
-    assert passing(exclude_camera_id=("c2",)) == ["a", "d"]
-    assert passing(vehicle_id=("v1",), camera_id=("c2",)) == ["b"]
-    assert passing(viewpoint=("rear",)) == ["b", "d"]
-    assert passing(captured_after=noon) == ["a", "b"]
-    assert passing(captured_before=noon + timedelta(hours=1)) == ["a"]
-    assert passing(attributes={"n": (5,)}) == ["a", "c"]
-    assert passing(attributes={"n": ("5",)}) == ["d"]
-    assert passing(attributes={"n": (5,), "t": ("5",)}) == ["a"]
-    assert passing(camera_id=("c9",)) == []
-    assert gallery.delete_where(Filters(camera_id=("c2",))) == 2
-    assert passing() == ["a", "d"]
+def random_vectors(count: int, seed: int = 0) -> NDArray[np.float32]:
+    vectors = np.random.default_rng(seed).normal(size=(count, D)).astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
-def test_twelve_of_many_come_back_all_twelve_in_order(gallery: Gallery) -> None:
-    x = vectors(2000)
-    gallery.add([image(f"i{n:04d}", x[n], camera_id="rare" if n % 170 == 3 else "c") for n in range(2000)])
-    rare = [n for n in range(2000) if n % 170 == 3]
-    query = vectors(1, seed=9)[0]
-    expected = sorted(rare, key=lambda n: float(np.linalg.norm(x[n] - query)))
-    assert ids(gallery, query, top_k=50, filters=Filters(camera_id=("rare",))) == [f"i{n:04d}" for n in expected]
-    assert len(expected) == 12
+def ids(matches: list[Match]) -> list[str]:
+    return [match.image.image_id for match in matches]
 
 
-def test_group_by_fills_up_and_lets_the_nameless_stand_alone(gallery: Gallery) -> None:
-    x = vectors(1)[0]
-    gallery.add([image(f"big{n:03d}", x + np.float32(1e-3 * n), vehicle_id="big") for n in range(300)])
-    gallery.add([image(f"far{n}", x + np.float32(1 + n), vehicle_id=f"v{n % 4}") for n in range(8)])
-    gallery.add([image("alone1", x + np.float32(20)), image("alone2", x + np.float32(21))])
-    found = ids(gallery, x, top_k=7, group_by="vehicle_id")
-    assert found == ["big000", "far0", "far1", "far2", "far3", "alone1", "alone2"]
+def search(gallery: Gallery, query: NDArray[np.float32], **options: Any) -> list[Match]:
+    (matches,) = gallery.search(query[None], SearchOptions(**options))
+    return matches
 
 
-def test_max_distance_is_inclusive_and_the_query_itself_can_be_left_out(gallery: Gallery) -> None:
-    x = np.zeros((3, DIM), np.float32)
-    x[1, 0], x[2, 0] = 1.0, 2.0
-    gallery.add([image(f"i{n}", x[n]) for n in range(3)])
-    assert ids(gallery, x[0], max_distance=1.0) == ["i0", "i1"]
-    assert ids(gallery, x[0], exclude_image_id="i0", top_k=1) == ["i1"]
+def listed(gallery: Gallery, filters: Filters | None = None) -> list[str]:
+    return [stored.image_id for stored in gallery.page(filters or Filters(), limit=1000).images]
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_vectors_that_are_not_finite_are_refused(gallery: Gallery, bad: float) -> None:
-    x = vectors(2)
-    x[1, 3] = bad
+# What is stored and given back
+
+
+def test_an_image_is_given_back_as_it_was_written(gallery: Gallery, clock: Clock) -> None:
+    metadata = Metadata(
+        vehicle_id="v Ü\n'\"%",
+        camera_id="c",
+        captured_at=datetime(1, 1, 1, 0, 0, 0, 1, tzinfo=UTC),
+        attributes={"b": 2**63 - 1, "a": 0.1 + 0.2, "one": 1, "one.0": 1.0, "text": "", "big": -(2**63), "e": 1e308},
+    )
+    new = replace(image("x", random_vectors(1)[0]), metadata=metadata)
+    assert gallery.add([new]) == ["created"]
+
+    stored = gallery.get("x")
+    assert stored == StoredImage(
+        image_id="x",
+        metadata=metadata,
+        ingested_at=clock.now,
+        viewpoint={name: float(np.float32(p)) for name, p in zip(VIEWPOINTS, (0.1, 0.7, 0.2), strict=True)},
+        crop_name=content_name(new.crop),
+    )
+    assert list(stored.metadata.attributes.items()) == list(metadata.attributes.items())
+    assert isinstance(stored.metadata.attributes["one.0"], float)
+    assert isinstance(stored.metadata.attributes["one"], int)
+    np.testing.assert_array_equal(gallery.embedding("x"), new.embedding)
+    assert gallery.crop("x") == (content_name(new.crop), new.crop)
+
+
+def test_nothing_is_a_batch_too(gallery: Gallery) -> None:
+    assert gallery.add([]) == []
+    assert gallery.search(np.empty((0, D), dtype=np.float32), SearchOptions()) == []
+    assert search(gallery, vector(1)) == []
+
+
+def test_writing_an_id_again_replaces_it_whole(gallery: Gallery) -> None:
+    gallery.add([image("x", vector(1), camera_id="c1", attributes={"a": 1})])
+    assert gallery.add([image("x", vector(0, 1), crop=jpeg("other"))]) == ["updated"]
+    assert gallery.count() == 1
+    assert gallery.get("x").metadata == Metadata()
+    assert gallery.crop("x")[1] == jpeg("other")
+    (match,) = search(gallery, vector(0, 1))
+    assert match.distance == 0
+    np.testing.assert_array_equal(match.embedding, vector(0, 1))
+    assert listed(gallery, Filters(camera_id=("c1",))) == []
+    assert listed(gallery, Filters(attributes={"a": (1,)})) == []
+
+
+def test_one_write_is_in_order(gallery: Gallery) -> None:
+    batch = [image("x", vector(1), crop=jpeg("1")), image("y"), image("x", vector(0, 1), crop=jpeg("2"))]
+    assert gallery.add(batch) == ["created", "created", "updated"]
+    assert gallery.crop("x")[1] == jpeg("2")
+    assert ids(search(gallery, vector(0, 1))) == ["x", "y"]
+
+
+def test_an_erased_id_written_again_is_one_hit_with_the_new_picture(gallery: Gallery) -> None:
+    gallery.add([image("x", vector(1))])
+    gallery.delete("x")
+    assert gallery.add([image("x", vector(0, 1), crop=jpeg("new"))]) == ["created"]
+    (match,) = search(gallery, vector(1))
+    assert match.distance == pytest.approx(2**0.5)
+    assert gallery.crop("x")[1] == jpeg("new")
+
+
+def test_an_image_without_viewpoint(home: GalleryHome) -> None:
+    gallery, _ = home.create("one", replace(SPEC, viewpoints=("any",)))
+    gallery.add([image("x", viewpoint=None)])
+    assert gallery.get("x").viewpoint == {}
+    assert listed(gallery, Filters(viewpoint=("any",))) == []
+
+
+def test_a_gallery_may_keep_no_crops(home: GalleryHome) -> None:
+    gallery, _ = home.create("lean", replace(SPEC, keep_crops=False))
+    gallery.add([image("x")])
+    assert gallery.get("x").crop_name is None
+    with pytest.raises(ImageNotFound, match="no crop"):
+        gallery.crop("x")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+def test_vectors_that_are_not_finite_are_refused_and_nothing_is_written(gallery: Gallery, value: float) -> None:
+    with pytest.raises(EmbeddingNotFinite, match="bad"):
+        gallery.add([image("good"), image("bad", vector(1, value))])
     with pytest.raises(EmbeddingNotFinite):
-        gallery.add([image("good", x[0]), image("bad", x[1])])
+        search(gallery, vector(value))
     assert gallery.count() == 0
-    with pytest.raises(EmbeddingNotFinite):
-        gallery.search(x[1:], SearchOptions())
 
 
-def test_expired_rows_are_in_no_answer(home: DataFolder) -> None:
-    x = vectors(3)
-    gallery, _ = home.create("short", replace(SPEC, retention_days=1e-9))  # a tenth of a millisecond
-    gallery.add([image("a", x[0])])
-    while gallery.count():  # the clock moves on by itself
-        pass
-    assert ids(gallery, x[0]) == []
-    assert gallery.page(Filters(), limit=10).images == []
-    with pytest.raises(ImageNotFound):
-        gallery.get("a")
-    with pytest.raises(ImageNotFound):
-        gallery.embedding("a")
-    assert gallery.add([image("a", x[1])]) == ["created"]
+def test_vectors_of_another_size_are_refused(gallery: Gallery) -> None:
+    wrong = np.zeros(D + 1, dtype=np.float32)
+    with pytest.raises(InvalidValue, match=r"\(17,\)"):
+        gallery.add([image("x", wrong)])
+    with pytest.raises(InvalidValue):
+        search(gallery, wrong)
+    with pytest.raises(InvalidValue):
+        gallery.add([image("x", viewpoint=np.zeros(2, dtype=np.float32))])
 
 
-def test_a_crop_stays_until_the_last_row_that_names_it(gallery: Gallery, tmp_path: Path) -> None:
-    x = vectors(3)
-    gallery.add([image("a", x[0], crop=b"same"), image("b", x[1], crop=b"same"), image("c", x[2], crop=b"other")])
-    name, data = gallery.crop("a")
-    assert data == PNG + b"same"
-    gallery.delete("a")
-    assert gallery.crop("b") == (name, data)
-    gallery.add([image("b", x[1], crop=b"new")])
-    files = [path.name for path in tmp_path.rglob("*.png")]
-    assert sorted(files) == sorted({gallery.crop("b")[0], gallery.crop("c")[0]})
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda gallery: gallery.get("none"),
+        lambda gallery: gallery.embedding("none"),
+        lambda gallery: gallery.crop("none"),
+        lambda gallery: gallery.delete("none"),
+        lambda gallery: gallery.set_metadata("none", Metadata()),
+    ],
+)
+def test_an_unknown_id_is_named(gallery: Gallery, ask: Callable[[Gallery], object]) -> None:
+    with pytest.raises(ImageNotFound, match="default has no image none"):
+        ask(gallery)
 
 
-def test_a_gallery_without_crops_says_so(home: DataFolder) -> None:
-    gallery, new = home.create("bare", replace(SPEC, keep_crops=False))
-    assert new
-    gallery.add([image("a", vectors(1)[0])])
-    assert gallery.get("a").crop_name is None
-    with pytest.raises(ImageNotFound, match="keeps no crops"):
-        gallery.crop("a")
-    with pytest.raises(GalleryConflict, match="keep_crops"):
-        home.create("bare", SPEC)
+def test_metadata_is_replaced_and_the_rest_stays(gallery: Gallery, clock: Clock) -> None:
+    gallery.add([image("x", vector(1), camera_id="c1", attributes={"a": 1, "b": "2"})])
+    before = gallery.get("x")
+    clock.now += timedelta(hours=1)
+    changed = Metadata(vehicle_id="v", attributes={"b": 2})
+    assert gallery.set_metadata("x", changed) == replace(before, metadata=changed)
+    assert gallery.get("x") == replace(before, metadata=changed)
+    assert listed(gallery, Filters(vehicle_id=("v",), attributes={"b": (2,)})) == ["x"]
+    assert listed(gallery, Filters(attributes={"a": (1,)})) == []
+    assert search(gallery, vector(1))[0].image.metadata == changed
 
 
-def test_pages_and_metadata(gallery: Gallery) -> None:
-    x = vectors(25)
-    gallery.add([image(f"i{n:02d}", x[n], camera_id="c") for n in range(25)])
-    seen: list[str] = []
-    cursor: str | None = None
+# Search
+
+
+def naive(
+    vectors: NDArray[np.float32], names: list[str], query: NDArray[np.float32], count: int
+) -> list[tuple[float, str]]:
+    distances = np.linalg.norm(vectors.astype(np.float64) - query.astype(np.float64), axis=1)
+    return sorted(zip(distances.tolist(), names, strict=True))[:count]
+
+
+@pytest.mark.parametrize("queries", [1, 7, 40])  # FAISS takes another way from 20 on
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_search_equals_a_naive_loop(gallery: Gallery, queries: int, scale: float) -> None:
+    vectors = random_vectors(500) * np.float32(scale)
+    names = [f"i{n:03}" for n in range(500)]
+    gallery.add([image(name, each) for name, each in zip(names, vectors, strict=True)])
+    probes = random_vectors(queries, seed=1) * np.float32(scale)
+
+    for query, matches in zip(probes, gallery.search(probes, SearchOptions(top_k=20)), strict=True):
+        expected = naive(vectors, names, query, 20)
+        assert ids(matches) == [name for _, name in expected]
+        assert [match.rank for match in matches] == list(range(1, 21))
+        np.testing.assert_allclose([match.distance for match in matches], [distance for distance, _ in expected])
+
+
+@pytest.mark.parametrize("queries", [1, 19, 64])
+def test_a_stored_picture_is_at_no_distance_alone_and_in_a_batch(gallery: Gallery, queries: int) -> None:
+    vectors = random_vectors(100) * np.float32(50)
+    gallery.add([image(f"i{n:03}", each) for n, each in enumerate(vectors)])
+    for n, matches in enumerate(gallery.search(vectors[:queries], SearchOptions(top_k=1))):
+        assert (ids(matches), matches[0].distance) == ([f"i{n:03}"], 0)
+
+
+@pytest.mark.parametrize("top_k", [1, 3, 50, 1000])
+def test_ties_are_ordered_by_id_also_across_the_cut(gallery: Gallery, top_k: int) -> None:
+    names = [f"i{n:03}" for n in np.random.default_rng(0).permutation(300)]
+    gallery.add([image(name, vector(1)) for name in names])
+    gallery.add([image("far", vector(0, 1)), image("near", vector(1.01))])
+    expected = [*sorted(names), "near", "far"][:top_k]
+    assert ids(search(gallery, vector(1), top_k=top_k)) == expected
+
+
+def test_erased_neighbours_never_shorten_an_answer(gallery: Gallery) -> None:
+    gallery.add([image(f"i{n:04}", vector(1, n / 1000)) for n in range(600)])
+    for n in range(80):
+        gallery.delete(f"i{n:04}")
+    assert ids(search(gallery, vector(1), top_k=5)) == [f"i{n:04}" for n in range(80, 85)]
+    assert gallery.delete_where(Filters()) == 520
+    assert search(gallery, vector(1)) == []
+    gallery.add([image("again", vector(1))])
+    assert ids(search(gallery, vector(1))) == ["again"]
+
+
+def test_max_distance_is_inclusive(gallery: Gallery) -> None:
+    gallery.add([image("a", vector(0.1)), image("b", vector(0.7)), image("c", vector(0.8))])
+    distances = [match.distance for match in search(gallery, vector(0))]
+    for n, distance in enumerate(distances):
+        assert len(search(gallery, vector(0), max_distance=distance)) == n + 1
+    assert search(gallery, vector(5), max_distance=0.5) == []
+
+
+def test_a_stored_image_can_be_left_out(gallery: Gallery) -> None:
+    gallery.add([image(name, vector(1)) for name in "abc"])
+    assert ids(search(gallery, vector(1), exclude_image_id="a", top_k=2)) == ["b", "c"]
+
+
+def test_groups_are_filled_up(gallery: Gallery) -> None:
+    near = [image(f"v1-{n:03}", vector(1, n / 10_000), vehicle_id="v1") for n in range(200)]
+    alone = [image(f"x{n}", vector(1, 0.1 + n / 100)) for n in range(3)]
+    far = [image(f"v2-{n}", vector(1, 0.5 + n / 100), vehicle_id="v2") for n in range(3)]
+    gallery.add([*far, *alone, *near])
+    matches = search(gallery, vector(1), group_by="vehicle_id", top_k=5)
+    assert ids(matches) == ["v1-000", "x0", "x1", "x2", "v2-0"]
+    assert [match.rank for match in matches] == [1, 2, 3, 4, 5]
+    assert ids(search(gallery, vector(1), group_by="vehicle_id", top_k=1000)) == ids(matches)
+
+
+def test_ties_between_groups_are_ordered_by_id(gallery: Gallery) -> None:
+    gallery.add([image(f"i{n:03}", vector(1), vehicle_id=f"v{n % 7}") for n in reversed(range(300))])
+    assert ids(search(gallery, vector(1), group_by="vehicle_id", top_k=3)) == ["i000", "i001", "i002"]
+
+
+@pytest.mark.parametrize("top_k", [0, -1])
+def test_top_k_has_a_lower_bound(gallery: Gallery, top_k: int) -> None:
+    with pytest.raises(InvalidValue, match="top_k"):
+        search(gallery, vector(1), top_k=top_k)
+
+
+# Filters
+
+FILTERED: dict[str, dict[str, Any]] = {
+    "a": {"camera_id": "c1", "vehicle_id": "v1", "captured_at": NOON, "attributes": {"n": 1, "t": "1"}},
+    "b": {"camera_id": "c2", "vehicle_id": "v1", "captured_at": NOON + timedelta(seconds=1), "attributes": {"n": "1"}},
+    "c": {"camera_id": "c2", "vehicle_id": "v2", "captured_at": NOON - timedelta(seconds=1), "attributes": {"n": 1.0}},
+    "d": {"attributes": {"n": 2.5, "x y'\"": "z"}, "viewpoint": np.array([0.9, 0.1, 0], dtype=np.float32)},
+}
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (Filters(), "abcd"),
+        (Filters(camera_id=("c1",)), "a"),
+        (Filters(camera_id=("c1", "c2")), "abc"),
+        (Filters(camera_id=("C1",)), ""),
+        (Filters(exclude_camera_id=("c2",)), "ad"),
+        (Filters(exclude_camera_id=("c1", "c2")), "d"),
+        (Filters(camera_id=("c2",), exclude_camera_id=("c2",)), ""),
+        (Filters(vehicle_id=("v1",), camera_id=("c2",)), "b"),
+        (Filters(viewpoint=("rear",)), "abc"),
+        (Filters(viewpoint=("front", "side")), "d"),
+        (Filters(captured_after=NOON), "ab"),
+        (Filters(captured_before=NOON), "c"),
+        (Filters(captured_after=NOON, captured_before=NOON + timedelta(seconds=1)), "a"),
+        (Filters(attributes={"n": (1,)}), "ac"),
+        (Filters(attributes={"n": (1.0,)}), "ac"),
+        (Filters(attributes={"n": ("1",)}), "b"),
+        (Filters(attributes={"n": ("1", 2.5)}), "bd"),
+        (Filters(attributes={"n": (1,), "t": ("1",)}), "a"),
+        (Filters(attributes={"x y'\"": ("z",)}), "d"),
+        (Filters(attributes={"none": ("z",)}), ""),
+    ],
+)
+def test_filters_mean_the_same_for_search_listing_and_erasure(
+    gallery: Gallery, filters: Filters, expected: str
+) -> None:
+    gallery.add(
+        [image(name, random_vectors(1, seed)[0], **fields) for seed, (name, fields) in enumerate(FILTERED.items())]
+    )
+    assert sorted(ids(search(gallery, vector(1), filters=filters))) == list(expected)
+    assert listed(gallery, filters) == list(expected)
+    assert gallery.delete_where(filters) == len(expected)
+    assert listed(gallery) == sorted(set("abcd") - set(expected))
+
+
+def test_a_filter_is_exact_at_every_selectivity(home: GalleryHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("index.local_gallery._SELECTIVE", 100)  # so that 2,000 rows try every way
+    gallery = home.get("default")
+    vectors = random_vectors(2000)
+    shares = {"all": 1, "half": 2, "tenth": 10, "hundredth": 100, "twelve": 167}
+    batch = []
+    for n, each in enumerate(vectors):
+        attributes = {name: int(n % step == 0) for name, step in shares.items()}
+        batch.append(image(f"i{n:04}", each, attributes=attributes))
+    gallery.add(batch)
+    for name, step in shares.items():
+        rows = np.arange(0, 2000, step)
+        expected = naive(vectors[rows], [f"i{n:04}" for n in rows], vectors[3], 12)
+        for queries in (1, 25):
+            for matches in gallery.search(
+                np.repeat(vectors[3:4], queries, axis=0),
+                SearchOptions(top_k=12, filters=Filters(attributes={name: (1,)})),
+            ):
+                assert ids(matches) == [image_id for _, image_id in expected]
+
+
+def test_a_broad_filter_whose_rows_are_all_far_away(home: GalleryHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("index.local_gallery._SELECTIVE", 100)
+    gallery = home.get("default")
+    gallery.add([image(f"near{n:04}", vector(1, n / 10_000), camera_id="c1") for n in range(3000)])
+    gallery.add([image(f"far{n:04}", vector(-1, n / 10_000), camera_id="c2") for n in range(3000)])
+    matches = search(gallery, vector(1), filters=Filters(camera_id=("c2",)), top_k=3)
+    assert ids(matches) == ["far0000", "far0001", "far0002"]
+
+
+# Listing
+
+
+def test_pages_hold_every_image_once_in_order(gallery: Gallery) -> None:
+    names = sorted(f"i{n}" for n in range(25))
+    gallery.add([image(name) for name in names])
+    found: list[str] = []
+    cursor = None
     while True:
-        page = gallery.page(Filters(camera_id=("c",)), limit=10, cursor=cursor)
-        seen += [one.image_id for one in page.images]
+        page = gallery.page(Filters(), limit=10, cursor=cursor)
+        found += [stored.image_id for stored in page.images]
         cursor = page.cursor
         if cursor is None:
             break
-    assert seen == [f"i{n:02d}" for n in range(25)]
-    before = gallery.get("i03")
-    changed = gallery.set_metadata("i03", Metadata(vehicle_id="v", attributes={"k": 1}))
-    assert (changed.metadata.vehicle_id, changed.metadata.camera_id) == ("v", None)
-    assert changed.ingested_at == before.ingested_at
-    assert ids(gallery, x[3], filters=Filters(attributes={"k": (1,)})) == ["i03"]
+        gallery.delete(found[-1])  # the cursor does not need its image
+    assert found == names
+    assert gallery.page(Filters(), limit=23).cursor is None
 
 
-def test_readers_see_a_replaced_image_exactly_once(gallery: Gallery) -> None:
-    x = vectors(50)
-    gallery.add([image(f"i{n}", x[n]) for n in range(50)])
-    done = threading.Event()
-    wrong: list[list[str]] = []
-
-    def read() -> None:
-        while not done.is_set():
-            found = ids(gallery, x[7], top_k=50)
-            if sorted(found) != sorted(f"i{n}" for n in range(50)):
-                wrong.append(found)
-
-    readers = [threading.Thread(target=read) for _ in range(2)]
-    for reader in readers:
-        reader.start()
-    for n in range(60):
-        gallery.add([image("i7", x[n % 50], crop=str(n).encode())])
-    done.set()
-    for reader in readers:
-        reader.join()
-    assert wrong == []
+@pytest.mark.parametrize("cursor", ["", "x", "aTE", "ä", "\ud800", "=" * 5, "a" * 10_000])
+def test_cursors_of_others_are_refused(gallery: Gallery, cursor: str) -> None:
+    with pytest.raises(InvalidValue, match="cursor"):
+        gallery.page(Filters(), limit=1, cursor=cursor)
 
 
-_WRITER = """
-import sys
-from pathlib import Path
-from index.data_folder import DataFolder
-from tests.test_gallery import SPEC, image, vectors
-home = DataFolder(Path(sys.argv[1]), default_spec=SPEC)
-gallery, start = home.get("default"), int(sys.argv[2])
-for n in range(start, start + 100_000):
-    gallery.add([image(f"i{n}", vectors(1, seed=n)[0])])
-    print("added", n, flush=True)
-    if n % 3 == 0:
-        gallery.delete(f"i{n}")
-        print("deleted", n, flush=True)
-"""
+def test_a_cursor_belongs_to_its_gallery(home: GalleryHome) -> None:
+    other, _ = home.create("other", SPEC)
+    for gallery in (other, home.get("default")):
+        gallery.add([image("a"), image("b")])
+    with pytest.raises(InvalidValue, match="cursor"):
+        other.page(Filters(), limit=1, cursor=home.get("default").page(Filters(), limit=1).cursor)
 
 
-def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
-    alive: set[int] = set()
-    unsure: set[int] = set()
-    start = 0
-    for lines in (3, 8, 14, 21, 5):
-        command = [sys.executable, "-c", _WRITER, str(tmp_path / "data"), str(start)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-            assert child.stdout is not None
-            said = [child.stdout.readline().split() for _ in range(lines)]
-            os.kill(child.pid, signal.SIGKILL)
-            said += [line.split() for line in child.stdout if line.endswith("\n")]
-        for word, text in (line for line in said if len(line) == 2):
-            (alive.add if word == "added" else alive.discard)(int(text))
-        last = int(said[-1][1])
-        unsure |= {last, last + 1}
-        start = last + 2
-        home = DataFolder(tmp_path / "data", default_spec=SPEC)
-        gallery = home.get("default")
-        held = {int(one.image_id[1:]) for one in gallery.page(Filters(), limit=1000).images}
-        assert held - unsure == alive - unsure
-        for number in alive - unsure:
-            assert ids(gallery, vectors(1, seed=number)[0], top_k=1) == [f"i{number}"]
-        kept = {one.crop_name for one in gallery.page(Filters(), limit=1000).images}
-        files = {path.name for path in (tmp_path / "data").rglob("*.png")}
-        assert files == kept
-        alive = held
-        home.close()
+# Retention
 
 
-def test_one_process_owns_a_folder(tmp_path: Path) -> None:
-    home = DataFolder(tmp_path, default_spec=SPEC)
-    with pytest.raises(DataFolderLocked, match=str(os.getpid())):
-        DataFolder(tmp_path, default_spec=SPEC)
-    home.close()
-    DataFolder(tmp_path, default_spec=SPEC).close()
+def test_expired_images_are_nowhere(home: GalleryHome, clock: Clock) -> None:
+    gallery, _ = home.create("short", replace(SPEC, retention_days=1.5))
+    gallery.add([image("old", vector(1), camera_id="c")])
+    clock.now += timedelta(days=1)
+    gallery.add([image("young", vector(0, 1), camera_id="c")])
+    assert gallery.count() == 2
+    clock.now = NOON + timedelta(days=1.5, microseconds=1)
+
+    assert gallery.count() == gallery.info().images == 1
+    assert listed(gallery) == ["young"]
+    assert ids(search(gallery, vector(1))) == ["young"]
+    assert ids(search(gallery, vector(1), filters=Filters(camera_id=("c",)))) == ["young"]
+    for ask in (gallery.get, gallery.embedding, gallery.crop, gallery.delete):
+        with pytest.raises(ImageNotFound):
+            ask("old")
+    with pytest.raises(ImageNotFound):
+        gallery.set_metadata("old", Metadata())
+    assert gallery.add([image("old")]) == ["created"]
+    assert listed(gallery) == ["old", "young"]
+    clock.now += timedelta(days=2)
+    assert gallery.delete_where(Filters()) == 0
 
 
-def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataFolderUnusable, match="cannot be written"):
-        DataFolder(tmp_path / "file", default_spec=SPEC)
-    DataFolder(tmp_path / "data", default_spec=SPEC).close()
-    (tmp_path / "data" / "layout").write_text("2\n")
-    with pytest.raises(DataFolderUnusable, match="layout '2'"):
-        DataFolder(tmp_path / "data", default_spec=SPEC)
+# Galleries
 
 
-def test_dropping_removes_everything(home: DataFolder, tmp_path: Path) -> None:
-    gallery, _ = home.create("gone", SPEC)
-    gallery.add([image("a", vectors(1)[0])])
-    home.drop("gone")
+def test_the_default_gallery_exists(home: GalleryHome, clock: Clock) -> None:
     assert home.names() == ["default"]
-    assert not list(tmp_path.rglob("*.png"))
+    info = home.get("default").info()
+    assert (info.name, info.spec, info.images, info.last_change) == ("default", SPEC, 0, 0)
+    assert info.disk_bytes > 0
+
+
+def test_a_gallery_is_created_once(home: GalleryHome) -> None:
+    created, new = home.create("yard", SPEC)
+    assert new
+    again, new = home.create("yard", SPEC)
+    assert not new
+    assert again is created
+    with pytest.raises(GalleryConflict, match="retention_days is None, not 3"):
+        home.create("yard", replace(SPEC, retention_days=3))
+    assert home.names() == ["default", "yard"]
+
+
+def test_a_gallery_has_a_name_that_can_be_one(home: GalleryHome) -> None:
+    with pytest.raises(InvalidValue):
+        home.create("../yard", SPEC)
+
+
+def test_galleries_are_apart(home: GalleryHome) -> None:
+    other, _ = home.create("other", replace(SPEC, embedding_dim=2))
+    other.add([image("x", np.ones(2, dtype=np.float32))])
+    assert home.get("default").count() == 0
+
+
+def test_a_dropped_gallery_is_gone(home: GalleryHome) -> None:
+    yard, _ = home.create("yard", SPEC)
+    yard.add([image("x")])
+    home.drop("yard")
+    for ask in (
+        lambda: home.get("yard"),
+        lambda: home.drop("yard"),
+        lambda: yard.get("x"),
+        lambda: yard.add([image("y")]),
+    ):
+        with pytest.raises(GalleryNotFound):
+            ask()
+    assert home.create("yard", SPEC)[1]
+    assert home.get("yard").count() == 0
+
+
+def test_every_write_moves_the_change_sequence(gallery: Gallery) -> None:
+    seen = [gallery.info().last_change]
+
+    def moved(write: Callable[[], object]) -> None:
+        write()
+        seen.append(gallery.info().last_change)
+
+    moved(lambda: gallery.add([image("x"), image("y")]))
+    moved(lambda: gallery.add([image("x")]))
+    moved(lambda: gallery.set_metadata("x", Metadata()))
+    moved(lambda: gallery.delete("x"))
+    moved(lambda: gallery.delete_where(Filters()))
+    assert seen == sorted(set(seen))
+
+
+# Many at once
+
+
+def test_readers_see_whole_writes_only(gallery: Gallery) -> None:
+    """One writer moves a pair of images to and fro and replaces a third; every answer holds all three, in one state."""
+    places = (vector(1), vector(0, 1))
+
+    def pair(place: int) -> list[NewImage]:
+        return [image(name, places[place], vehicle_id=str(place), crop=jpeg(str(place))) for name in ("a", "b")]
+
+    gallery.add([*pair(0), image("c", vector(0, 0, 1))])
+    stop = threading.Event()
+    begun = threading.Barrier(4)
+
+    def write() -> None:
+        begun.wait()
+        for turn in range(1, 61):
+            gallery.add(pair(turn % 2))
+            gallery.add([image("c", vector(0, 0, 1))])
+        stop.set()
+
+    def read() -> int:
+        begun.wait()
+        answers = 0
+        while not stop.is_set() or answers == 0:
+            matches = search(gallery, vector(1), top_k=3)
+            by_id = {match.image.image_id: match for match in matches}
+            assert sorted(by_id) == ["a", "b", "c"]
+            assert by_id["a"].distance == by_id["b"].distance
+            assert by_id["a"].image.metadata == by_id["b"].image.metadata
+            place = int(by_id["a"].image.metadata.vehicle_id or "")
+            np.testing.assert_array_equal(by_id["a"].embedding, places[place])
+            assert gallery.crop("a")[1] in (jpeg("0"), jpeg("1"))
+            assert len(gallery.page(Filters(), limit=10).images) == 3
+            answers += 1
+        return answers
+
+    with ThreadPoolExecutor(4) as pool:
+        writer = pool.submit(write)
+        readers = [pool.submit(read) for _ in range(3)]
+        writer.result()
+        assert all(reader.result() for reader in readers)
+
+
+def test_an_acknowledged_image_is_found_at_once_by_everyone(gallery: Gallery) -> None:
+    vectors = random_vectors(60)
+
+    def write_and_find(n: int) -> None:
+        gallery.add([image(f"i{n}", vectors[n])])
+        assert ids(search(gallery, vectors[n], top_k=1)) == [f"i{n}"]
+        gallery.delete(f"i{n}")
+        assert f"i{n}" not in ids(search(gallery, vectors[n], top_k=60))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write_and_find, range(60)))
+    assert gallery.count() == 0

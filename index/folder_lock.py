@@ -1,0 +1,36 @@
+"""One process owns a data folder: a lock file that says who."""
+
+import fcntl
+import os
+import sys
+from pathlib import Path
+
+from index.errors import DataFolderLocked
+
+_SHOWN = 200  # characters of the holder's command
+
+
+class FolderLock:
+    """Held from construction to ``close``, or to the end of the process however it ends.
+
+    Raises DataFolderLocked, naming the holder, and OSError where the file cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(self._handle, 4 * _SHOWN, 0).decode(errors="replace").strip()
+            os.close(self._handle)
+            raise DataFolderLocked(
+                f"the data folder {folder} is in use by {holder or 'another process'}; stop that, or send the pictures "
+                "to it over HTTP: POST /v1/galleries/{gallery}/images"
+            ) from error
+        command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:_SHOWN]
+        os.ftruncate(self._handle, 0)
+        os.pwrite(self._handle, f"process {os.getpid()} ({command})\n".encode(errors="replace"), 0)
+
+    def close(self) -> None:
+        """Let others in."""
+        os.close(self._handle)

@@ -1,0 +1,119 @@
+"""Clients for a real service: one that checks every answer against what the service says of itself, and a raw one."""
+
+import json
+import re
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+PROBLEM = "application/problem+json"
+
+
+class AnswerCheck:
+    """A hook of httpx: each answer is valid JSON or none, each refusal a problem, each status in the OpenAPI file."""
+
+    def __init__(self, address: str) -> None:
+        self._routes = [
+            (re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), operations)
+            for path, operations in httpx.get(f"{address}/openapi.json").json()["paths"].items()
+        ]
+
+    def __call__(self, response: httpx.Response) -> None:
+        response.read()
+        kind = response.headers.get("content-type", "")
+        if response.status_code >= 400 and response.request.method != "HEAD":
+            assert kind == PROBLEM, (response, response.text)
+            assert response.json()["status"] == response.status_code
+            assert {"type", "title", "detail"} <= response.json().keys()
+        if "json" in kind and response.content:
+            strict_json(response.content)
+        assert response.status_code in {*range(200, 500), 503, 507}, (response, response.text)
+        self._assert_documented(response)
+
+    def _assert_documented(self, response: httpx.Response) -> None:
+        path, method = urlsplit(str(response.request.url)).path, response.request.method.lower()
+        for pattern, operations in self._routes:
+            if pattern.fullmatch(path) and method in operations:
+                known = operations[method]["responses"]
+                assert str(response.status_code) in known, f"{method} {path}: {response.status_code} is not documented"
+
+
+def strict_json(data: bytes) -> Any:
+    """What RFC 8259 calls JSON; NaN and infinities are an error."""
+
+    def refuse(name: str) -> object:
+        raise AssertionError(f"{name} is not JSON")
+
+    return json.loads(data, parse_constant=refuse)
+
+
+def parts(*pictures: bytes, metadata: object = None) -> list[tuple[str, tuple[str, bytes]]]:
+    """Multipart parts for httpx: pictures, and metadata as JSON where it is given."""
+    files = [("image", (f"{number}.jpg", data)) for number, data in enumerate(pictures)]
+    if metadata is not None:
+        text = metadata if isinstance(metadata, bytes) else json.dumps(metadata).encode()
+        files.append(("metadata", ("metadata.json", text)))
+    return files
+
+
+def form(*pieces: tuple[str, bytes], boundary: str = "frontier", last: bool = True) -> tuple[bytes, dict[str, str]]:
+    """A multipart body written by hand, each piece (Content-Disposition, bytes), and its headers."""
+    body = b"".join(
+        f"--{boundary}\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + data + b"\r\n"
+        for disposition, data in pieces
+    )
+    if last:
+        body += f"--{boundary}--\r\n".encode()
+    return body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+
+
+def refused(response: httpx.Response, status: int, *words: str) -> dict[str, Any]:
+    """The problem of a refusal with this status, whose detail holds these words."""
+    assert response.status_code == status, response.text
+    document: dict[str, Any] = response.json()
+    for word in words:
+        assert word in document["detail"], document
+    return document
+
+
+def exchange(address: str, *pieces: bytes, end: bool = False) -> bytes:
+    """Send bytes as they are, read until the answer is whole or the server closes; ``end`` closes our side first."""
+    host, port = urlsplit(address).hostname, urlsplit(address).port
+    with socket.create_connection((host, port), timeout=20) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+        if end:
+            connection.shutdown(socket.SHUT_WR)
+        received = b""
+        while not _whole(received):
+            more = connection.recv(65536)
+            if not more:
+                break
+            received += more
+    return received
+
+
+def raw(address: str, method: str, target: str, *headers: str, body: bytes = b"", host: str = "127.0.0.1") -> bytes:
+    """One request whose target reaches the server as it stands here."""
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}", *headers]
+    return exchange(address, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + body)
+
+
+def status_of(answer: bytes) -> int:
+    """The status of a raw answer."""
+    return int(answer.split(b" ", 2)[1])
+
+
+def body_of(answer: bytes) -> Any:
+    """The JSON body of a raw answer."""
+    return strict_json(answer.partition(b"\r\n\r\n")[2])
+
+
+def _whole(answer: bytes) -> bool:
+    head, found, body = answer.partition(b"\r\n\r\n")
+    if not found:
+        return False
+    length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+    return len(body) >= (int(length[1]) if length else 0)
