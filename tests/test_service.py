@@ -384,7 +384,7 @@ def test_what_ends_the_start_is_one_line(tiny_model: Path, tmp_path: Path) -> No
     assert "contract" in refused("--model", str(tmp_path / "bare.onnx"), *data, "--port", str(free_port()))
     (tmp_path / "file").write_text("")
     model = ["--model", str(tiny_model)]
-    assert "cannot be written" in refused(*model, "--data-dir", str(tmp_path / "file"), "--port", str(free_port()))
+    assert "cannot be used" in refused(*model, "--data-dir", str(tmp_path / "file"), "--port", str(free_port()))
     assert "ALLOW_UNAUTHENTICATED_REMOTE" in refused(*model, *data, "--host", "0.0.0.0")
     assert "VEHICLE_SEARCH_PROT" in refused(*model, *data, env={**os.environ, "VEHICLE_SEARCH_PROT": "1"})
     with serving(tmp_path / "data", tiny_model) as server:
