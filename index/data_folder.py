@@ -73,7 +73,7 @@ class DataFolder:
                 sync_folder(making)
                 making.rename(self._folder / name)
                 sync_folder(self._folder)
-                self._galleries[name] = LocalGallery(self._folder / name, clock=self._clock)
+                self._galleries[name] = self._opened(name)
             except OSError as error:
                 raise _storage_error(f"gallery {name} cannot be created in {self.path}", error) from error
             finally:
@@ -124,10 +124,21 @@ class DataFolder:
             elif folder.is_dir():
                 self._galleries[folder.name] = LocalGallery(folder, clock=self._clock)
 
+    def _opened(self, name: str) -> LocalGallery:
+        """A gallery that was just made; where it cannot be opened, its folder goes, so that it can be made again."""
+        folder = self._folder / name
+        try:
+            return LocalGallery(folder, clock=self._clock)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
     def _check_layout(self) -> None:
         file = self.path / "layout"
         if not file.exists():
-            file.write_text(f"{LAYOUT}\n", encoding="ascii")
+            part = self.path / "layout.part"
+            part.write_text(f"{LAYOUT}\n", encoding="ascii")
+            part.rename(file)  # a crash leaves no empty file, which the next opening would refuse
             return
         written = file.read_text(encoding="ascii", errors="replace").strip()
         if written != str(LAYOUT):

@@ -43,7 +43,7 @@ class FlatIndex:
         return int(self._index.ntotal) - len(self._retired)
 
     def add(self, row_ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-        """Add rows int64 (n,) with vectors (n, D); a row id is never used twice."""
+        """Add rows int64 (n,) with vectors (n, D); a row id is not used again, except after ``forget``."""
         self._index.add_with_ids(np.ascontiguousarray(vectors, dtype=np.float32), row_ids)
 
     def retire(self, row_ids: NDArray[np.int64]) -> None:
@@ -56,6 +56,10 @@ class FlatIndex:
         if self._retired:
             retired = faiss.IDSelectorBatch(np.fromiter(self._retired, dtype=np.int64))
             self._alive = _Selection(faiss.IDSelectorNot(retired), retired)
+
+    def forget(self, row_ids: NDArray[np.int64]) -> None:
+        """Take rows out at once, so that their ids may be used again, as those of a write that is rolled back are."""
+        self._index.remove_ids(faiss.IDSelectorBatch(np.ascontiguousarray(row_ids)))
 
     def vectors(self, row_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """The vectors (n, D) of rows that are in the index."""

@@ -220,10 +220,17 @@ class GalleryDatabase:
             self.require_open()
             if self._idle:
                 return self._idle.pop()
-        with _translated(self.path):
-            connection = _connect(self.path, apsw.SQLITE_OPEN_READWRITE)  # WAL's index file is written by readers too
-            connection.execute("PRAGMA query_only = ON")
-            return connection
+        try:
+            with _translated(self.path):
+                connection = _connect(self.path, apsw.SQLITE_OPEN_READWRITE)  # WAL's index is written by readers too
+                connection.execute("PRAGMA query_only = ON")
+        except StorageError:
+            self.require_open()  # dropped meanwhile
+            raise
+        if self._closed:  # what was opened may be a successor's file
+            connection.close()
+        self.require_open()
+        return connection
 
     def _give_back(self, connection: apsw.Connection) -> None:
         with self._guard:

@@ -9,6 +9,7 @@ So every row of a reader's view is in the index it searches. Whatever else is th
 erased) is unknown to the view and dropped when hits are joined to it; the search then asks for more.
 """
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from index import image_rows
 from index.crop_store import CropStore
 from index.crops import content_name
-from index.errors import EmbeddingNotFinite, ImageNotFound, InvalidValue, StorageError
+from index.errors import EmbeddingNotFinite, ImageNotFound, InvalidValue, StorageError, StorageFull
 from index.flat_index import Candidates, FlatIndex
 from index.gallery import (
     Filters,
@@ -48,6 +49,7 @@ _EXTRA = 32  # candidates beyond those asked for: ties at the cut, rows that are
 _WIDER = 8
 _SELECTIVE = 10_000  # rows; a filter that fewer pass (or a twentieth of the gallery) is resolved before the search
 _SELECTIVE_SHARE = 20
+_LONGEST = np.finfo(np.float32).max / 4  # squared length; the squared distance of two such vectors is still a float32
 _PATIENCE = 2  # widenings before a filter that many pass, but none near the query, is resolved after all
 
 
@@ -73,9 +75,10 @@ class LocalGallery:
         self._unlinked: list[str] = []  # crops whose files are gone, still listed in ``discarded``
         try:
             self._recover_crops()
-            self.sweep()
             for row_ids, vectors in self._database.vectors():
                 self._index.add(row_ids, vectors)
+            with contextlib.suppress(StorageFull):  # what is over is not returned anyway, and reads go on
+                self.sweep()
         except BaseException:
             self._database.close()
             raise
@@ -118,7 +121,7 @@ class LocalGallery:
             try:
                 written = self._commit(images, names)
             except BaseException:
-                self._crops.discard(new_crops)
+                self._discard_unnamed(new_crops)
                 raise
             with self._index_lock.write():
                 self._index.retire(written.old)
@@ -246,7 +249,7 @@ class LocalGallery:
         except BaseException:
             if indexed:
                 with self._index_lock.write():
-                    self._index.retire(np.fromiter(new, dtype=np.int64))
+                    self._index.forget(np.fromiter(new, dtype=np.int64))
             raise
         old_rows = np.array([*old, *expired_rows.tolist()], dtype=np.int64)
         return _Written(statuses=statuses, old=old_rows, discarded=discarded)
@@ -271,6 +274,11 @@ class LocalGallery:
             return np.empty(0, dtype=np.int64)
         return image_rows.row_ids(connection, Condition("ingested_at < ?", (since,)), limit=_SWEPT_A_WRITE)
 
+    def _discard_unnamed(self, names: Sequence[str]) -> None:
+        """Remove the crops of a write that failed, unless it was interrupted after its commit."""
+        with contextlib.suppress(StorageError), self._database.snapshot() as connection:  # else: on the next opening
+            self._crops.discard([name for name in names if not _is_crop(connection, name)])
+
     def _forget_unlinked(self, connection: apsw.Connection) -> None:
         connection.executemany("DELETE FROM discarded WHERE name = ?", [(name,) for name in self._unlinked])
 
@@ -279,10 +287,7 @@ class LocalGallery:
         with self._database.snapshot() as connection:
             self._crops.recover(lambda name: _is_crop(connection, name))
             left = [name for (name,) in connection.execute("SELECT name FROM discarded")]
-        if left:
-            self._crops.discard(left)
-            with self._database.transaction() as connection:
-                connection.execute("DELETE FROM discarded")
+        self._unlinked = self._crops.discard(left)
 
     def _selected(
         self, connection: apsw.Connection, filters: Filters, condition: Condition
@@ -336,7 +341,7 @@ class LocalGallery:
             )
         with np.errstate(all="ignore"):
             square = np.dot(vector, vector)
-        if not np.isfinite(square):  # also of a vector whose squared length float32 cannot hold
+        if not square < _LONGEST:  # nor is NaN
             raise EmbeddingNotFinite(f"the embedding of {what} holds a value that is not finite")
 
     def _check_viewpoint(self, image: NewImage) -> None:
@@ -345,6 +350,8 @@ class LocalGallery:
                 f"the viewpoint of the image {image.image_id} has the shape {image.viewpoint.shape}; gallery "
                 f"{self.name} knows {', '.join(self.spec.viewpoints)}"
             )
+        if image.viewpoint is not None and not np.isfinite(image.viewpoint).all():
+            raise EmbeddingNotFinite(f"the viewpoint of the image {image.image_id} holds a value that is not finite")
 
 
 @dataclass(frozen=True)
@@ -373,10 +380,8 @@ def _rank(candidates: Candidates, rows: dict[int, Row], options: SearchOptions) 
     hits: list[_Hit] = []
     vehicles: set[str] = set()
     for distance, image_id, row_id in sorted(known):
-        if distance > farthest:
-            return hits, True
-        if distance >= candidates.certain:
-            return hits, False  # a row that is not among the candidates might come before this one
+        if distance > farthest or distance >= candidates.certain:
+            break  # from ``certain`` on, a row that is not among the candidates might come first
         if image_id == options.exclude_image_id:
             continue
         vehicle_id = rows[row_id].vehicle_id
