@@ -369,8 +369,7 @@ def test_filters_mean_the_same_for_search_listing_and_erasure(
     assert listed(gallery) == sorted(set("abcd") - set(expected))
 
 
-def test_a_filter_is_exact_at_every_selectivity(lean: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("index.local_gallery._SELECTIVE", 100)  # so that 2,000 rows try every way
+def test_a_filter_is_exact_at_every_selectivity(lean: Gallery) -> None:
     vectors = random_vectors(2000)
     shares = {"all": 1, "half": 2, "tenth": 10, "hundredth": 100, "twelve": 167}
     batch = []
@@ -389,8 +388,7 @@ def test_a_filter_is_exact_at_every_selectivity(lean: Gallery, monkeypatch: pyte
                 assert ids(matches) == [image_id for _, image_id in expected]
 
 
-def test_a_broad_filter_whose_rows_are_all_far_away(lean: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("index.local_gallery._SELECTIVE", 100)
+def test_a_broad_filter_whose_rows_are_all_far_away(lean: Gallery) -> None:
     lean.add([image(f"near{n:04}", vector(1, n / 10_000), camera_id="c1") for n in range(3000)])
     lean.add([image(f"far{n:04}", vector(-1, n / 10_000), camera_id="c2") for n in range(3000)])
     matches = search(lean, vector(1), filters=Filters(camera_id=("c2",)), top_k=3)
