@@ -1,5 +1,7 @@
 """The model file at work: crops in, embeddings out, by ONNX Runtime on the device that was asked for."""
 
+import contextlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -150,7 +152,8 @@ def _open(model: Path, device: Device, threads: int) -> ort.InferenceSession:
 def _session_on_cuda(model: Path, threads: int) -> ort.InferenceSession | None:
     """A session that really runs on CUDA, None where there is no such thing."""
     if hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()  # CUDA and cuDNN come as wheels, which the loader does not search
+        with contextlib.redirect_stdout(sys.stderr):  # where it prints what it misses, others expect results
+            ort.preload_dlls()  # CUDA and cuDNN come as wheels, which the loader does not search
     try:
         session = _session(model, [_CUDA, _CPU], threads)
     except ModelError:
