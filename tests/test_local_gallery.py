@@ -183,6 +183,74 @@ def test_expired_rows_are_swept_on_opening_and_by_writes(tmp_path: Path) -> None
     gallery.close()
 
 
+def test_rows_that_expired_while_it_was_closed_shorten_no_answer(tmp_path: Path) -> None:
+    folder = tmp_path / "short"
+    folder.mkdir()
+    LocalGallery.create(folder, "short", replace(SPEC, retention_days=1))
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    gallery = LocalGallery(folder, clock=lambda: now)
+    gallery.add([image(n) for n in range(10)])
+    now += timedelta(hours=23)
+    gallery.add([image(n) for n in range(10, 16)])
+    gallery.close()
+    now += timedelta(hours=2)
+    gallery = LocalGallery(folder, clock=lambda: now)
+    (matches,) = gallery.search(vector(0)[None], SearchOptions(top_k=100))
+    assert sorted(match.image.image_id for match in matches) == [f"i{n}" for n in range(10, 16)]
+    gallery.close()
+
+
+def test_nearness_is_not_lost_in_rounding(lean: LocalGallery) -> None:
+    """Far from the origin FAISS's batched squares are off by more than the distances that are asked for."""
+    stored = np.random.default_rng(0).normal(scale=0.3, size=(1000, D)).astype(np.float32) + np.float32(3000)
+    lean.add([replace(image(n), embedding=each) for n, each in enumerate(stored)])
+    distances = np.linalg.norm(stored.astype(float) - stored[0].astype(float), axis=1)
+    limit = float(np.sort(distances)[15])
+    expected = {f"i{n}" for n in np.flatnonzero(distances <= limit)}
+    for matches in lean.search(np.repeat(stored[:1], 25, axis=0), SearchOptions(top_k=20, max_distance=limit)):
+        assert {match.image.image_id for match in matches} == expected
+
+
+# Commits that fail
+
+
+def test_a_commit_that_fails_leaves_nothing_and_the_next_one_is_found(folder: Path, gallery: LocalGallery) -> None:
+    gallery.add([image(n) for n in range(3)])
+    gallery._database._writer.set_commit_hook(lambda: True)  # SQLite turns it into a rollback
+    for turn in (1, 2):
+        with pytest.raises(StorageError):
+            gallery.add([image(1, turn=turn), *(image(n) for n in range(10, 20))])
+        with pytest.raises(StorageError):
+            gallery.delete("i2")
+    gallery._database._writer.set_commit_hook(None)
+    assert gallery.count() == 3
+    assert crop_files(folder) == {content_name(image(n).crop) for n in range(3)}
+    for n in range(3):
+        assert nearest(gallery, vector(n)) == (f"i{n}", 0)
+        assert gallery.crop(f"i{n}")[1] == image(n).crop
+
+    gallery.add([image(n) for n in range(30, 40)])  # under the row ids that were given back
+    for n in range(30, 40):
+        assert nearest(gallery, vector(n)) == (f"i{n}", 0)
+    (matches,) = gallery.search(vector(10)[None], SearchOptions(top_k=100))
+    assert len(matches) == gallery.count() == 13
+
+
+def test_an_interruption_after_the_commit_loses_no_crop(folder: Path) -> None:
+    def interrupt(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    gallery = LocalGallery(folder)
+    gallery._database._writer.set_wal_hook(interrupt)  # called when the commit is done
+    with pytest.raises(KeyboardInterrupt):
+        gallery.add([image(1)])
+    gallery.close()
+    gallery = LocalGallery(folder)
+    assert gallery.crop("i1")[1] == image(1).crop
+    assert nearest(gallery, vector(1)) == ("i1", 0)
+    gallery.close()
+
+
 # Full disks
 
 
@@ -286,6 +354,63 @@ def test_what_was_acknowledged_survives_kill_9(folder: Path) -> None:
             assert nearest(gallery, expected.embedding) == (name, 0)
         assert gallery.count() == len(stored)
         assert crop_files(folder) == {each.crop_name for each in stored.values()}  # no orphan, none missing
+        gallery.close()
+
+
+CROWD = """
+import sys, threading
+from pathlib import Path
+from index.local_gallery import LocalGallery
+from tests.test_local_gallery import image
+
+gallery = LocalGallery(Path(sys.argv[1]))
+said = threading.Lock()
+
+def say(*words):
+    with said:
+        print(*words, flush=True)
+
+def write(n):
+    for turn in range(int(sys.argv[2]), 1_000_000):
+        say("writing", f"i{n}", turn)
+        gallery.add([image(n, turn=turn)])
+        say("wrote", f"i{n}", turn)
+        if turn % 3 == 0:
+            say("erasing", f"i{n}", turn)
+            gallery.delete(f"i{n}")
+            say("erased", f"i{n}", turn)
+
+for n in range(4):
+    threading.Thread(target=write, args=(n,)).start()
+"""
+
+
+def test_what_several_writers_were_told_survives_kill_9(folder: Path) -> None:
+    possible: dict[str, set[int | None]] = {f"i{n}": {None} for n in range(4)}  # turn that is stored, None: no image
+    for kill in range(10):
+        command = [sys.executable, "-c", CROWD, str(folder), str(1000 * (kill + 1))]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writers:
+            assert writers.stdout is not None
+            lines = [writers.stdout.readline() for _ in range(20 + 7 * kill)]
+            writers.send_signal(signal.SIGKILL)
+            lines += writers.stdout.readlines()
+        for line in lines:
+            word, name, turn = line.split()
+            after = None if word.startswith("eras") else int(turn)
+            possible[name] = {after} if word in ("wrote", "erased") else {*possible[name], after}
+
+        gallery = LocalGallery(folder)
+        stored = {each.image_id: each for each in gallery.page(Filters(), limit=100).images}
+        for name in possible:
+            found = int(stored[name].metadata.attributes["turn"]) if name in stored else None
+            assert found in possible[name]
+            possible[name] = {found}
+            if found is not None:
+                expected = image(int(name[1:]), turn=found)
+                assert gallery.crop(name)[1] == expected.crop
+                assert nearest(gallery, expected.embedding) == (name, 0)
+        assert gallery.count() == len(stored)
+        assert crop_files(folder) == {each.crop_name for each in stored.values()}
         gallery.close()
 
 
