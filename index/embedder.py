@@ -1,5 +1,7 @@
 """The model file at work: crops in, embeddings out, by ONNX Runtime on the device that was asked for."""
 
+import contextlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -60,7 +62,14 @@ class Embedder:
         self._fetches = ["embedding", "viewpoint"] if self.contract.has_viewpoint else ["embedding"]
         outputs = _check_tensors(self._session, self.contract)
         self._has_attention = outputs.issuperset(_ATTENTION)
-        self._run_once()
+        try:
+            self._run_once()
+        except ModelError:
+            if device != "auto" or self.provider == _CPU:
+                raise
+            self._session = _session(model, [_CPU], self.threads)  # the GPU opens but does not work
+            self.provider = self._session.get_providers()[0]
+            self._run_once()
 
     def embed(self, crops: NDArray[np.uint8]) -> Embedded:
         """Embed crops, uint8 (N, H, W, 3); N may be 0. Values that are not finite are passed on as they are."""
@@ -128,16 +137,28 @@ def _open(model: Path, device: Device, threads: int) -> ort.InferenceSession:
             "or use the device cpu"
         )
     if wanted:
-        if hasattr(ort, "preload_dlls"):
-            ort.preload_dlls()  # CUDA and cuDNN come as wheels, which the loader does not search
-        session = _session(model, [_CUDA, _CPU], threads)
-        if session.get_providers()[0] == _CUDA or device == "auto":
+        session = _session_on_cuda(model, threads)
+        if session is not None:
             return session
+    session = _session(model, [_CPU], threads)  # first, because it tells a bad model from a bad GPU
+    if device == "cuda":
         raise DeviceUnavailable(
-            "the device cuda was asked for, but ONNX Runtime fell back to the CPU: no GPU, or a driver or CUDA library "
-            "that does not fit; check nvidia-smi, or use the device cpu"
+            "the device cuda was asked for, but ONNX Runtime cannot use it: no GPU, or a driver or CUDA library that "
+            "does not fit; check nvidia-smi, or use the device cpu"
         )
-    return _session(model, [_CPU], threads)
+    return session
+
+
+def _session_on_cuda(model: Path, threads: int) -> ort.InferenceSession | None:
+    """A session that really runs on CUDA, None where there is no such thing."""
+    if hasattr(ort, "preload_dlls"):
+        with contextlib.redirect_stdout(sys.stderr):  # where it prints what it misses, others expect results
+            ort.preload_dlls()  # CUDA and cuDNN come as wheels, which the loader does not search
+    try:
+        session = _session(model, [_CUDA, _CPU], threads)
+    except ModelError:
+        return None
+    return session if session.get_providers()[0] == _CUDA else None  # a library that is missing is only a log line
 
 
 def _session(model: Path, providers: list[str], threads: int) -> ort.InferenceSession:
@@ -146,7 +167,8 @@ def _session(model: Path, providers: list[str], threads: int) -> ort.InferenceSe
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave cores to decoding
     try:
-        return ort.InferenceSession(str(model), options, providers=providers)
+        # without ONNX Runtime's own fallback, which changes to the CPU at any failed run and only prints that it did
+        return ort.InferenceSession(str(model), options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
         raise ModelError(f"{model} is not an ONNX model that can be opened: {_line(error)}") from error
 

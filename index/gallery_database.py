@@ -253,7 +253,7 @@ def moment(value: int) -> datetime:
 def _connect(path: Path, flags: int) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=flags)
     connection.set_busy_timeout(10_000)  # milliseconds; only recovery after a crash holds others up
-    connection.execute(_PRAGMAS)
+    connection.execute(_PRAGMAS).fetchall()  # to the end: a statement that gives a row holds up those behind it
     return connection
 
 

@@ -17,6 +17,8 @@ from index.errors import InvalidValue
 REQUIRED = ("path", "vehicle_id", "camera_id")
 OPTIONAL = ("image_id", "viewpoint", "captured_at", "box")
 
+_LONGEST_NUMBER = 400  # characters; Python itself refuses to read whole numbers of some thousands
+_MOST_DIGITS = 9  # of a side of a box
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
@@ -90,7 +92,9 @@ def _row(manifest: Path, line: int, cells: dict[str, str | None]) -> ManifestRow
     box = None
     if "box" in text:
         sides = text["box"].replace(" ", "").split(",")
-        if len(sides) != 4 or not all(side.isascii() and side.isdigit() for side in sides):
+        if len(sides) != 4 or not all(
+            side.isascii() and side.isdigit() and len(side) <= _MOST_DIGITS for side in sides
+        ):
             raise refuse("box", f"{text['box']!r} is not x,y,width,height in whole pixels")
         box = (int(sides[0]), int(sides[1]), int(sides[2]), int(sides[3]))
     return ManifestRow(
@@ -109,6 +113,6 @@ def _row(manifest: Path, line: int, cells: dict[str, str | None]) -> ManifestRow
 def attribute_value(text: str) -> str | int | float:
     """A text that is written like a JSON number is that number, everything else a string."""
     match = _NUMBER.fullmatch(text)
-    if match is None:
+    if match is None or len(text) > _LONGEST_NUMBER:
         return text
     return float(text) if match[2] or match[3] else int(text)

@@ -49,11 +49,14 @@ def read_png(data: bytes) -> PictureFile:
 
 
 def _colour_key(body: bytes, bits: int, colour_type: int) -> tuple[int, ...] | None:
-    samples = struct.unpack_from(">H" if colour_type == _GREY else ">3H", body) if len(body) >= 2 else ()
+    count = 1 if colour_type == _GREY else 3
+    if len(body) < 2 * count or not 1 <= bits <= 16:
+        return None
+    samples = struct.unpack_from(f">{count}H", body)
     if bits == 16:
         # Pillow decodes 16-bit RGB to the high bytes; a key can then only be compared by them.
         return samples if colour_type == _GREY else tuple(sample >> 8 for sample in samples)
     full = (1 << bits) - 1
-    if not samples or full == 0 or any(sample > full for sample in samples):
+    if any(sample > full for sample in samples):
         return None
     return tuple(sample * 255 // full for sample in samples)

@@ -50,7 +50,7 @@ class RequestMetrics:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-            await send(message)
+            await _send_or_drop(send, message)
 
         try:
             await self.app(scope, receive, watch)
@@ -62,6 +62,15 @@ class RequestMetrics:
 
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+async def _send_or_drop(send: Send, message: Message) -> None:
+    """A transport of uvloop raises where the server has closed the connection under an answer, after bytes that were no HTTP."""
+    try:
+        await send(message)
+    except RuntimeError as error:
+        if "handler is closed" not in str(error):
+            raise
 
 
 def _hostname(value: str, *, origin: bool) -> str:

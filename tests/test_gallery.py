@@ -66,6 +66,12 @@ def gallery(home: GalleryHome) -> Gallery:
     return home.get("default")
 
 
+@pytest.fixture
+def lean(home: GalleryHome) -> Gallery:
+    """An empty gallery that keeps no crops, for many rows."""
+    return home.create("lean", replace(SPEC, keep_crops=False))[0]
+
+
 def vector(*values: float) -> NDArray[np.float32]:
     padded = np.zeros(D, dtype=np.float32)
     padded[: len(values)] = values
@@ -175,12 +181,11 @@ def test_an_image_without_viewpoint(home: GalleryHome) -> None:
     assert listed(gallery, Filters(viewpoint=("any",))) == []
 
 
-def test_a_gallery_may_keep_no_crops(home: GalleryHome) -> None:
-    gallery, _ = home.create("lean", replace(SPEC, keep_crops=False))
-    gallery.add([image("x")])
-    assert gallery.get("x").crop_name is None
+def test_a_gallery_may_keep_no_crops(lean: Gallery) -> None:
+    lean.add([image("x")])
+    assert lean.get("x").crop_name is None
     with pytest.raises(ImageNotFound, match="no crop"):
-        gallery.crop("x")
+        lean.crop("x")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
@@ -241,13 +246,13 @@ def naive(
 
 @pytest.mark.parametrize("queries", [1, 7, 40])  # FAISS takes another way from 20 on
 @pytest.mark.parametrize("scale", [1.0, 300.0])
-def test_search_equals_a_naive_loop(gallery: Gallery, queries: int, scale: float) -> None:
+def test_search_equals_a_naive_loop(lean: Gallery, queries: int, scale: float) -> None:
     vectors = random_vectors(500) * np.float32(scale)
     names = [f"i{n:03}" for n in range(500)]
-    gallery.add([image(name, each) for name, each in zip(names, vectors, strict=True)])
+    lean.add([image(name, each) for name, each in zip(names, vectors, strict=True)])
     probes = random_vectors(queries, seed=1) * np.float32(scale)
 
-    for query, matches in zip(probes, gallery.search(probes, SearchOptions(top_k=20)), strict=True):
+    for query, matches in zip(probes, lean.search(probes, SearchOptions(top_k=20)), strict=True):
         expected = naive(vectors, names, query, 20)
         assert ids(matches) == [name for _, name in expected]
         assert [match.rank for match in matches] == list(range(1, 21))
@@ -255,31 +260,31 @@ def test_search_equals_a_naive_loop(gallery: Gallery, queries: int, scale: float
 
 
 @pytest.mark.parametrize("queries", [1, 19, 64])
-def test_a_stored_picture_is_at_no_distance_alone_and_in_a_batch(gallery: Gallery, queries: int) -> None:
+def test_a_stored_picture_is_at_no_distance_alone_and_in_a_batch(lean: Gallery, queries: int) -> None:
     vectors = random_vectors(100) * np.float32(50)
-    gallery.add([image(f"i{n:03}", each) for n, each in enumerate(vectors)])
-    for n, matches in enumerate(gallery.search(vectors[:queries], SearchOptions(top_k=1))):
+    lean.add([image(f"i{n:03}", each) for n, each in enumerate(vectors)])
+    for n, matches in enumerate(lean.search(vectors[:queries], SearchOptions(top_k=1))):
         assert (ids(matches), matches[0].distance) == ([f"i{n:03}"], 0)
 
 
 @pytest.mark.parametrize("top_k", [1, 3, 50, 1000])
-def test_ties_are_ordered_by_id_also_across_the_cut(gallery: Gallery, top_k: int) -> None:
+def test_ties_are_ordered_by_id_also_across_the_cut(lean: Gallery, top_k: int) -> None:
     names = [f"i{n:03}" for n in np.random.default_rng(0).permutation(300)]
-    gallery.add([image(name, vector(1)) for name in names])
-    gallery.add([image("far", vector(0, 1)), image("near", vector(1.01))])
+    lean.add([image(name, vector(1)) for name in names])
+    lean.add([image("far", vector(0, 1)), image("near", vector(1.01))])
     expected = [*sorted(names), "near", "far"][:top_k]
-    assert ids(search(gallery, vector(1), top_k=top_k)) == expected
+    assert ids(search(lean, vector(1), top_k=top_k)) == expected
 
 
-def test_erased_neighbours_never_shorten_an_answer(gallery: Gallery) -> None:
-    gallery.add([image(f"i{n:04}", vector(1, n / 1000)) for n in range(600)])
+def test_erased_neighbours_never_shorten_an_answer(lean: Gallery) -> None:
+    lean.add([image(f"i{n:04}", vector(1, n / 1000)) for n in range(600)])
     for n in range(80):
-        gallery.delete(f"i{n:04}")
-    assert ids(search(gallery, vector(1), top_k=5)) == [f"i{n:04}" for n in range(80, 85)]
-    assert gallery.delete_where(Filters()) == 520
-    assert search(gallery, vector(1)) == []
-    gallery.add([image("again", vector(1))])
-    assert ids(search(gallery, vector(1))) == ["again"]
+        lean.delete(f"i{n:04}")
+    assert ids(search(lean, vector(1), top_k=5)) == [f"i{n:04}" for n in range(80, 85)]
+    assert lean.delete_where(Filters()) == 520
+    assert search(lean, vector(1)) == []
+    lean.add([image("again", vector(1))])
+    assert ids(search(lean, vector(1))) == ["again"]
 
 
 def test_max_distance_is_inclusive(gallery: Gallery) -> None:
@@ -295,20 +300,20 @@ def test_a_stored_image_can_be_left_out(gallery: Gallery) -> None:
     assert ids(search(gallery, vector(1), exclude_image_id="a", top_k=2)) == ["b", "c"]
 
 
-def test_groups_are_filled_up(gallery: Gallery) -> None:
+def test_groups_are_filled_up(lean: Gallery) -> None:
     near = [image(f"v1-{n:03}", vector(1, n / 10_000), vehicle_id="v1") for n in range(200)]
     alone = [image(f"x{n}", vector(1, 0.1 + n / 100)) for n in range(3)]
     far = [image(f"v2-{n}", vector(1, 0.5 + n / 100), vehicle_id="v2") for n in range(3)]
-    gallery.add([*far, *alone, *near])
-    matches = search(gallery, vector(1), group_by="vehicle_id", top_k=5)
+    lean.add([*far, *alone, *near])
+    matches = search(lean, vector(1), group_by="vehicle_id", top_k=5)
     assert ids(matches) == ["v1-000", "x0", "x1", "x2", "v2-0"]
     assert [match.rank for match in matches] == [1, 2, 3, 4, 5]
-    assert ids(search(gallery, vector(1), group_by="vehicle_id", top_k=1000)) == ids(matches)
+    assert ids(search(lean, vector(1), group_by="vehicle_id", top_k=1000)) == ids(matches)
 
 
-def test_ties_between_groups_are_ordered_by_id(gallery: Gallery) -> None:
-    gallery.add([image(f"i{n:03}", vector(1), vehicle_id=f"v{n % 7}") for n in reversed(range(300))])
-    assert ids(search(gallery, vector(1), group_by="vehicle_id", top_k=3)) == ["i000", "i001", "i002"]
+def test_ties_between_groups_are_ordered_by_id(lean: Gallery) -> None:
+    lean.add([image(f"i{n:03}", vector(1), vehicle_id=f"v{n % 7}") for n in reversed(range(300))])
+    assert ids(search(lean, vector(1), group_by="vehicle_id", top_k=3)) == ["i000", "i001", "i002"]
 
 
 @pytest.mark.parametrize("top_k", [0, -1])
@@ -364,33 +369,29 @@ def test_filters_mean_the_same_for_search_listing_and_erasure(
     assert listed(gallery) == sorted(set("abcd") - set(expected))
 
 
-def test_a_filter_is_exact_at_every_selectivity(home: GalleryHome, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("index.local_gallery._SELECTIVE", 100)  # so that 2,000 rows try every way
-    gallery = home.get("default")
+def test_a_filter_is_exact_at_every_selectivity(lean: Gallery) -> None:
     vectors = random_vectors(2000)
     shares = {"all": 1, "half": 2, "tenth": 10, "hundredth": 100, "twelve": 167}
     batch = []
     for n, each in enumerate(vectors):
         attributes = {name: int(n % step == 0) for name, step in shares.items()}
         batch.append(image(f"i{n:04}", each, attributes=attributes))
-    gallery.add(batch)
+    lean.add(batch)
     for name, step in shares.items():
         rows = np.arange(0, 2000, step)
         expected = naive(vectors[rows], [f"i{n:04}" for n in rows], vectors[3], 12)
         for queries in (1, 25):
-            for matches in gallery.search(
+            for matches in lean.search(
                 np.repeat(vectors[3:4], queries, axis=0),
                 SearchOptions(top_k=12, filters=Filters(attributes={name: (1,)})),
             ):
                 assert ids(matches) == [image_id for _, image_id in expected]
 
 
-def test_a_broad_filter_whose_rows_are_all_far_away(home: GalleryHome, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("index.local_gallery._SELECTIVE", 100)
-    gallery = home.get("default")
-    gallery.add([image(f"near{n:04}", vector(1, n / 10_000), camera_id="c1") for n in range(3000)])
-    gallery.add([image(f"far{n:04}", vector(-1, n / 10_000), camera_id="c2") for n in range(3000)])
-    matches = search(gallery, vector(1), filters=Filters(camera_id=("c2",)), top_k=3)
+def test_a_broad_filter_whose_rows_are_all_far_away(lean: Gallery) -> None:
+    lean.add([image(f"near{n:04}", vector(1, n / 10_000), camera_id="c1") for n in range(3000)])
+    lean.add([image(f"far{n:04}", vector(-1, n / 10_000), camera_id="c2") for n in range(3000)])
+    matches = search(lean, vector(1), filters=Filters(camera_id=("c2",)), top_k=3)
     assert ids(matches) == ["far0000", "far0001", "far0002"]
 
 

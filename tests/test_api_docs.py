@@ -1,0 +1,77 @@
+"""``/docs`` and the OpenAPI file."""
+
+import re
+
+import httpx
+import pytest
+
+from service.parameters import ERASE, FILTERS, PAGE, SEARCH
+from tests.http_client import PROBLEM, refused
+
+_METHODS = {"get", "put", "post", "patch", "delete"}
+
+
+def test_the_page_needs_nobody_else(client: httpx.Client) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert not re.findall(r"https?://|[\"']//", page.text)
+    own = re.findall(r"(?:href|src)=\"([^\"]+)\"", page.text)
+    assert len(own) == 3
+    for address in own:
+        response = client.get(address)
+        assert response.status_code == 200, address
+        assert len(response.content) > 500
+    assert "/openapi.json" in page.text
+
+
+@pytest.mark.parametrize(
+    "path", ["nothing.js", "../application.py", "%2e%2e/%2e%2e/__init__.py", "%00", "x" * 5000, "", "/"]
+)
+def test_only_files_of_the_page_are_served(client: httpx.Client, path: str) -> None:
+    refused(client.get(f"/docs/assets/{path}"), 404)
+
+
+def test_every_route_tells_its_problems(client: httpx.Client) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    assert len(paths) == 13
+    for path, operations in paths.items():
+        for method, operation in operations.items():
+            assert method in _METHODS
+            assert operation["summary"]
+            assert operation["description"]
+            for status, response in operation["responses"].items():
+                assert response["description"]
+                if int(status) >= 400:
+                    assert list(response["content"]) == [PROBLEM], (path, method, status)
+            known = set(operation["responses"])
+            assert "403" in known
+            if path.startswith("/v1"):
+                assert "422" in known, (path, method)
+            if "{gallery}" in path and method != "put":
+                assert "404" in known, (path, method)
+            if "requestBody" in operation:
+                assert {"400", "413"} <= known, (path, method)
+
+
+def test_every_parameter_is_described(client: httpx.Client) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+
+    def named(path: str, method: str) -> set[str]:
+        return {one["name"] for one in paths[path][method]["parameters"] if one["in"] == "query"}
+
+    gallery = "/v1/galleries/{gallery}"
+    filters = {one.name for one in FILTERS} | {"attribute.NAME"}
+    searching = {one.name for one in SEARCH} | filters
+    assert named(f"{gallery}/search", "post") == searching | {"box", "combine"}
+    assert named(f"{gallery}/search/batch", "post") == searching
+    assert named(f"{gallery}/images/{{image_id}}/similar", "get") == searching
+    assert named(f"{gallery}/images", "get") == {one.name for one in PAGE} | filters
+    assert named(f"{gallery}/images", "delete") == {one.name for one in ERASE} | filters
+    assert named(gallery, "delete") == {"confirm"}
+
+
+def test_the_search_can_be_tried_with_a_file(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    content = document["paths"]["/v1/galleries/{gallery}/search"]["post"]["requestBody"]["content"]
+    assert next(iter(content)) == "multipart/form-data"
+    assert {"image/jpeg", "image/png", "image/webp", "image/bmp", "image/gif"} < set(content)

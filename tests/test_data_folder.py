@@ -1,0 +1,105 @@
+"""A folder of galleries: owned once, opened again, refused with one line."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index.data_folder import DataFolder
+from index.errors import DataFolderLocked, DataFolderUnusable, StorageError, StorageFull
+from index.gallery import GallerySpec, Metadata, NewImage
+from tests.small_disk import fill, small_disk
+
+SPEC = GallerySpec(embedding_space="space", embedding_dim=2, viewpoints=("front", "rear", "side"))
+IMAGE = NewImage(
+    image_id="x", metadata=Metadata(), crop=b"\xff\xd8\xff", embedding=np.ones(2, dtype=np.float32), viewpoint=None
+)
+
+
+def test_galleries_are_there_again(tmp_path: Path) -> None:
+    home = DataFolder(tmp_path / "a/b", default_spec=SPEC)
+    home.create("yard", replace(SPEC, retention_days=3))[0].add([IMAGE])
+    home.close()
+    again = DataFolder(tmp_path / "a/b", default_spec=replace(SPEC, embedding_space="other"))
+    assert again.names() == ["default", "yard"]
+    assert again.get("default").spec == SPEC  # bound to the space that it was made with
+    assert again.get("yard").spec.retention_days == 3
+    assert again.get("yard").get("x").image_id == "x"
+    again.close()
+
+
+def test_it_is_owned_once(tmp_path: Path) -> None:
+    home = DataFolder(tmp_path, default_spec=SPEC)
+    with pytest.raises(DataFolderLocked):
+        DataFolder(tmp_path, default_spec=SPEC)
+    home.close()
+    DataFolder(tmp_path, default_spec=SPEC).close()
+
+
+def test_looking_makes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataFolderUnusable, match=f"no data folder {tmp_path}/none; `vehicle-index add` makes one"):
+        DataFolder(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    DataFolder(tmp_path / "some", default_spec=SPEC).close()
+    shutil.rmtree(tmp_path / "some/galleries/default")
+    home = DataFolder(tmp_path / "some")
+    assert home.names() == []
+    home.close()
+
+
+def test_what_a_crash_left_is_removed(tmp_path: Path) -> None:
+    DataFolder(tmp_path, default_spec=SPEC).close()
+    for name in (".making-1", ".dropping-2"):
+        (tmp_path / "galleries" / name / "crops").mkdir(parents=True)
+    DataFolder(tmp_path, default_spec=SPEC).close()
+    assert [path.name for path in (tmp_path / "galleries").iterdir()] == ["default"]
+
+
+def test_a_dropped_gallery_leaves_no_file(tmp_path: Path) -> None:
+    home = DataFolder(tmp_path, default_spec=SPEC)
+    home.create("yard", SPEC)[0].add([IMAGE])
+    home.drop("yard")
+    assert [path.name for path in (tmp_path / "galleries").iterdir()] == ["default"]
+    home.close()
+
+
+def test_a_layout_of_another_release_is_named(tmp_path: Path) -> None:
+    (tmp_path / "layout").write_text("7\n")
+    with pytest.raises(DataFolderUnusable, match="layout '7', this release reads 1"):
+        DataFolder(tmp_path, default_spec=SPEC)
+    (tmp_path / "layout").write_text("1\n")
+    DataFolder(tmp_path, default_spec=SPEC).close()  # the lock was let go
+
+
+def test_a_file_in_its_place_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+    for path in (tmp_path / "data", tmp_path / "data/below"):
+        with pytest.raises(DataFolderUnusable, match="choose another --data-dir") as refused:
+            DataFolder(path, default_spec=SPEC)
+        assert "\n" not in str(refused.value)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(DataFolderUnusable, match="/proc/sys/none cannot be used"):
+        DataFolder(Path("/proc/sys/none"), default_spec=SPEC)  # refuses even root
+
+
+def test_a_damaged_gallery_is_named(tmp_path: Path) -> None:
+    DataFolder(tmp_path, default_spec=SPEC).close()
+    (tmp_path / "galleries/default/gallery.sqlite").write_bytes(b"damage" * 10_000)
+    with pytest.raises(StorageError, match=r"default/gallery\.sqlite"):
+        DataFolder(tmp_path, default_spec=SPEC)
+
+
+def test_a_full_disk_makes_no_half_gallery(tmp_path: Path) -> None:
+    with small_disk(tmp_path) as disk:
+        home = DataFolder(disk / "data", default_spec=SPEC)
+        filler = fill(disk)
+        with pytest.raises(StorageFull):
+            home.create("yard", SPEC)
+        assert [path.name for path in (disk / "data/galleries").iterdir()] == ["default"]
+        filler.unlink()
+        assert home.create("yard", SPEC)[1]
+        home.close()

@@ -1,0 +1,71 @@
+"""JSON in and out."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+
+import numpy as np
+import pytest
+
+from index.gallery import Match, Metadata, StoredImage
+from service.documents import answer, image_document, match_document, read_json, time_text, viewpoint_document
+from service.problems import MalformedRequest
+
+STORED = StoredImage(
+    image_id="cam1:7", metadata=Metadata(vehicle_id="v", attributes={"n": 1}),
+    ingested_at=datetime(2026, 5, 4, 10, 11, 12, tzinfo=UTC), viewpoint={"front": 0.123456}, crop_name="ab.jpg",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ['{"a": [1, 2.5, "ü", null, true]}', "5", '"\\ud800"', " [] ", "1e999"])
+def test_json_is_read(text: str) -> None:
+    assert read_json(text.encode(), what="it") == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"NaN", b"[Infinity]", b'{"a": 1, "a": 1}', b'{"\\ud800": 1, "\\ud800": 2}', b"\xff", b"\xef\xbb\xbf{}",
+     b"{} 1", b"[" * 100_000, b"1" * 5000, "{}".encode("utf-16")],
+)  # fmt: skip
+def test_what_is_no_json_is_refused_in_words_that_can_be_sent(data: bytes) -> None:
+    with pytest.raises(MalformedRequest, match="it is not JSON") as caught:
+        read_json(data, what="it")
+    assert str(caught.value).isascii()
+    assert len(str(caught.value)) < 400
+
+
+def test_an_answer_is_strict_json() -> None:
+    assert answer({"a": "ü\ud800"}).body == b'{"a":"\\u00fc\\ud800"}'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        answer({"a": float("nan")})
+
+
+@pytest.mark.parametrize(
+    ("time", "text"),
+    [
+        (datetime(2026, 5, 4, 10, 11, 12, tzinfo=UTC), "2026-05-04T10:11:12Z"),
+        (datetime(2026, 5, 4, 10, 11, 12, 5, tzinfo=UTC), "2026-05-04T10:11:12.000005Z"),
+        (datetime(1, 1, 1, tzinfo=UTC), "0001-01-01T00:00:00Z"),
+    ],
+)
+def test_a_time_is_rfc_3339_in_utc(time: datetime, text: str) -> None:
+    assert time_text(time) == text
+    assert datetime.fromisoformat(text).astimezone(timezone(timedelta(hours=2))) == time
+
+
+def test_an_image_as_clients_see_it() -> None:
+    document = image_document(STORED, "g")
+    assert document["crop"] == "/v1/galleries/g/images/cam1%3A7/crop"
+    assert document["viewpoint"] == {"front": 0.1235}
+    assert document["captured_at"] is None
+
+
+def test_a_match_shows_its_vector_only_when_asked() -> None:
+    match = Match(rank=1, distance=0.12345678, image=STORED, embedding=np.ones(2, np.float32))
+    assert match_document(match, "g", embedding=True)["embedding"] == [1.0, 1.0]
+    plain = match_document(match, "g", embedding=False)
+    assert "embedding" not in plain
+    assert plain["distance"] == 0.123457
+
+
+def test_a_model_with_one_viewpoint_has_none_to_tell() -> None:
+    assert viewpoint_document(("whole",), None) == {}
