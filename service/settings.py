@@ -71,7 +71,7 @@ def read_settings(options: list[str], *, prog: str) -> Settings:
             Settings, cli_parse_args=options, cli_prog_name=prog, cli_kebab_case=True, cli_implicit_flags=True,
             cli_hide_none_type=True, cli_avoid_json=True, cli_exit_on_error=False,
         )  # fmt: skip
-        return Settings(_cli_settings_source=source)  # type: ignore[call-arg]
+        return Settings(_cli_settings_source=source)
     except SettingsError as error:
         reason = str(error).removeprefix("error parsing CLI: ")
         raise InvalidValue(f"{reason}; see {prog} --help") from error

@@ -18,11 +18,14 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(data_dir: Path, model: Path, *options: str) -> Iterator[str]:
-    """A running service's base address; stopped with SIGTERM, which must end it with 0."""
+def serving(data_dir: Path, model: Path, *options: str, log: Path | None = None) -> Iterator[str]:
+    """A running service's base address; stopped with SIGTERM, which must end it with 0. ``log`` takes its stderr."""
     port = free_port()
     command = [*COMMAND, "--port", str(port), "--data-dir", str(data_dir), "--model", str(model), *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with (
+        contextlib.nullcontext() if log is None else log.open("w") as stderr,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
+    ):
         assert process.stdout is not None
         first = process.stdout.readline()
         assert "is ready" in first, first

@@ -292,7 +292,10 @@ def test_a_patch_merges(client: httpx.Client, gallery: str) -> None:
 def test_what_a_patch_must_not_say(client: httpx.Client, gallery: str) -> None:
     ingest(client, gallery, 1)
     path = f"{gallery}/images/i0"
-    for wrong in ({"image_id": "x"}, {"box": [0, 0, 1, 1]}, {"viewpoint": {}}, {"colour": 1}, {"camera_id": 7}, [], 5):
+    refused_patches: list[object] = [
+        {"image_id": "x"}, {"box": [0, 0, 1, 1]}, {"viewpoint": {}}, {"colour": 1}, {"camera_id": 7}, [], 5,
+    ]  # fmt: skip
+    for wrong in refused_patches:
         refused(client.patch(path, json=wrong), 422)
     for name in ("NaN", "same key twice", "not UTF-8", "BOM", "cut", "deep"):
         refused(client.patch(path, content=NO_JSON[name]), 400)
