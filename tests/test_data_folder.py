@@ -1,6 +1,9 @@
 """A folder of galleries: owned once, opened again, refused with one line."""
 
+import contextlib
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +11,15 @@ import numpy as np
 import pytest
 
 from index.data_folder import DataFolder
-from index.errors import DataFolderLocked, DataFolderUnusable, StorageError, StorageFull
-from index.gallery import GallerySpec, Metadata, NewImage
+from index.errors import (
+    DataFolderLocked,
+    DataFolderUnusable,
+    GalleryNotFound,
+    ImageNotFound,
+    StorageError,
+    StorageFull,
+)
+from index.gallery import GallerySpec, Metadata, NewImage, SearchOptions
 from tests.small_disk import fill, small_disk
 
 SPEC = GallerySpec(embedding_space="space", embedding_dim=2, viewpoints=("front", "rear", "side"))
@@ -103,3 +113,45 @@ def test_a_full_disk_makes_no_half_gallery(tmp_path: Path) -> None:
         filler.unlink()
         assert home.create("yard", SPEC)[1]
         home.close()
+
+
+def test_dropping_and_making_again_under_readers(tmp_path: Path) -> None:
+    """Whoever works on a dropped gallery ends as if it did not exist, and never takes its successor's rows for it."""
+    home = DataFolder(tmp_path, default_spec=SPEC)
+    stop, begun = threading.Event(), threading.Barrier(3)
+
+    def read() -> int:
+        answers = 0
+        begun.wait(10)
+        while not stop.wait(0.001):
+            with contextlib.suppress(GalleryNotFound):
+                gallery = home.get("yard")
+                (matches,) = gallery.search(IMAGE.embedding[None], SearchOptions())
+                found = [match.image.metadata.vehicle_id for match in matches]
+                assert found in ([], [str(gallery.spec.retention_days)])
+                with contextlib.suppress(ImageNotFound):
+                    gallery.crop("x")
+                gallery.info()
+                answers += 1
+        return answers
+
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        try:
+            begun.wait(10)
+            for number in range(1, 21):
+                gallery, _ = home.create("yard", replace(SPEC, retention_days=float(number)))
+                gallery.add([replace(IMAGE, metadata=Metadata(vehicle_id=str(float(number))))])
+                home.drop("yard")
+        finally:
+            stop.set()
+        assert all(reader.result() for reader in readers)
+    home.close()
+    assert [path.name for path in (tmp_path / "galleries").iterdir()] == ["default"]
+
+
+def test_a_crash_while_the_layout_is_written_is_mended(tmp_path: Path) -> None:
+    (tmp_path / "layout.part").touch()
+    for _ in range(2):
+        DataFolder(tmp_path, default_spec=SPEC).close()
+    assert (tmp_path / "layout").read_text() == "1\n"

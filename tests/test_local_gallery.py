@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from index.crops import content_name
 from index.errors import GalleryNotFound, StorageError, StorageFull
+from index.flat_index import Candidates
 from index.gallery import Filters, GallerySpec, Metadata, NewImage, SearchOptions
-from index.local_gallery import LocalGallery
+from index.image_rows import Row
+from index.local_gallery import LocalGallery, _rank
 from tests.small_disk import fill, small_disk
 
 D = 8
@@ -209,6 +211,25 @@ def test_nearness_is_not_lost_in_rounding(lean: LocalGallery) -> None:
     expected = {f"i{n}" for n in np.flatnonzero(distances <= limit)}
     for matches in lean.search(np.repeat(stored[:1], 25, axis=0), SearchOptions(top_k=20, max_distance=limit)):
         assert {match.image.image_id for match in matches} == expected
+
+
+def test_a_limit_is_sure_only_as_far_as_the_candidates_are() -> None:
+    """The candidate beyond the limit proves nothing where rows within it may be missing."""
+    rows = {1: Row("near", None), 2: Row("beyond", None)}
+    for certain, complete in ((0.4, False), (0.55, True), (np.inf, True)):
+        candidates = Candidates(row_ids=np.array([1, 2]), distances=np.array([0.1, 0.6]), certain=certain)
+        hits, known = _rank(candidates, rows, SearchOptions(top_k=5, max_distance=0.5))
+        assert ([hit.row_id for hit in hits], known) == ([1], complete)
+
+
+def test_the_index_holds_what_the_database_holds(folder: Path, gallery: LocalGallery) -> None:
+    gallery.add([image(n) for n in range(400)])
+    for turn in (1, 2):
+        gallery.add([image(n, turn=turn) for n in range(0, 400, 2)] + [image(1, turn=turn), image(1)])
+        assert len(gallery._index) == gallery.count() == 400
+    gallery.delete("i0")
+    gallery.delete_where(Filters(attributes={"turn": (0,)}))
+    assert len(gallery._index) == gallery.count() == 199
 
 
 # Commits that fail
