@@ -1,7 +1,10 @@
 """Fixtures that every room shares: one tiny real model, exported once a run."""
 
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import torch
 from torch import nn
@@ -9,6 +12,8 @@ from torch import nn
 from model_export.mvan import MVAN, MVANConfig, VNet
 from model_export.onnx_export import check_crops, export_model
 from model_export.training import Restored, Source, Training
+from tests.http_client import AnswerCheck
+from tests.server_process import serving
 
 TINY = MVANConfig(
     backbone="tiny", vnet="tiny", vnet_size=32, input_size=64, lam="standardized", embedding="fused", neck=True,
@@ -48,3 +53,32 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny.onnx"
     export_model(untrained(), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Base address of a running service; tests use galleries of their own."""
+    with serving(tmp_path_factory.mktemp("served") / "data", tiny_model) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def answer_check(server: str) -> AnswerCheck:
+    """What every answer of the running service is held against."""
+    return AnswerCheck(server)
+
+
+@pytest.fixture
+def client(server: str, answer_check: AnswerCheck) -> Iterator[httpx.Client]:
+    """A client of the running service that checks each answer."""
+    with httpx.Client(base_url=server, timeout=60, event_hooks={"response": [answer_check]}) as opened:
+        yield opened
+
+
+@pytest.fixture
+def gallery(client: httpx.Client) -> Iterator[str]:
+    """Path of an empty gallery of this test's own."""
+    name = f"test-{uuid.uuid4().hex}"
+    assert client.put(f"/v1/galleries/{name}").status_code == 201
+    yield f"/v1/galleries/{name}"
+    client.delete(f"/v1/galleries/{name}", params={"confirm": name})

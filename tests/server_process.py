@@ -1,0 +1,45 @@
+"""A real service process for tests."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "service.vehicle_search", "serve"]
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serving(data_dir: Path, model: Path, *options: str, log: Path | None = None) -> Iterator[str]:
+    """A running service's base address; stopped with SIGTERM, which must end it with 0. ``log`` takes its stderr."""
+    port = free_port()
+    command = [*COMMAND, "--port", str(port), "--data-dir", str(data_dir), "--model", str(model), *options]
+    with (
+        contextlib.nullcontext() if log is None else log.open("w") as stderr,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
+    ):
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        assert "is ready" in first, first
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0
+
+
+def refused(*options: str, env: dict[str, str] | None = None) -> str:
+    """The one line with which a service that cannot start ends."""
+    run = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=60, env=env, check=False)
+    assert run.returncode == 2, run
+    lines = run.stderr.splitlines()
+    assert len(lines) == 1, run.stderr
+    return lines[0]

@@ -1,0 +1,184 @@
+"""Workers, their queue, and what reaches a client when they are full or stopped; the service runs in this process."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+
+from index.data_folder import DataFolder
+from index.embedder import Embedder
+from index.errors import BoxOutsidePicture, ModelError, UnsupportedPicture
+from index.gallery import GallerySpec
+from service.application import create_app
+from service.context import Context
+from service.engine import CHUNK, Engine, Seen
+from service.metrics import Metrics
+from service.problems import NotReady, QueueFull
+from service.settings import Settings
+from tests.http_client import parts, refused
+from tests.pictures import jpeg
+
+
+@pytest.fixture(scope="module")
+def embedder(tiny_model: Path) -> Embedder:
+    return Embedder(tiny_model, device="cpu", threads=1)
+
+
+@pytest.fixture
+def engine(embedder: Embedder) -> Iterator[Engine]:
+    made = Engine(embedder, Metrics(), workers=2, queue_size=1, max_pixels=10_000)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def app(embedder: Embedder, tmp_path: Path) -> FastAPI:
+    """A service with one worker and one place to wait."""
+    home = DataFolder(tmp_path / "data", default_spec=GallerySpec.for_model(embedder.contract))
+    return create_app(settings=Settings(queue_size=1), embedder=embedder, home=home, workers=1)
+
+
+@asynccontextmanager
+async def calling(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client,
+    ):
+        yield client
+
+
+def run(work: Callable[[], Awaitable[Any]]) -> Any:
+    async def bounded() -> Any:
+        return await asyncio.wait_for(work(), 60)
+
+    return asyncio.run(bounded())
+
+
+def test_a_picture_is_seen_alone_as_in_a_batch(engine: Engine) -> None:
+    pictures = [(jpeg(number), None) for number in range(2 * CHUNK + 3)]
+    together = run(lambda: engine.look_at_all(pictures, keep=True))
+    for (data, _), seen in zip(pictures, together, strict=True):
+        assert isinstance(seen, Seen)
+        assert seen.stored == data  # an upright JPEG is kept as it came
+        np.testing.assert_allclose(engine.look(data, None).embedding, seen.embedding, atol=1e-4)
+
+
+def test_a_bad_picture_is_an_error_in_its_place(engine: Engine) -> None:
+    pictures = [(jpeg(0), None), (b"text", None), (jpeg(1), (90, 0, 40, 40)), (jpeg(2), (0, 0, 8, 8))]
+    kinds = [type(seen) for seen in run(lambda: engine.look_at_all(pictures, keep=False))]
+    assert kinds == [Seen, UnsupportedPicture, BoxOutsidePicture, Seen]
+    with pytest.raises(UnsupportedPicture):
+        engine.look(b"text", None)
+    assert run(lambda: engine.look_at_all([], keep=True)) == []
+
+
+def test_an_exception_reaches_whoever_waits(engine: Engine) -> None:
+    def fail() -> None:
+        raise ModelError("broken")
+
+    with pytest.raises(ModelError, match="broken"):
+        run(lambda: engine.run(fail))
+
+
+def test_a_place_is_given_back_whatever_happens(engine: Engine) -> None:
+    async def work() -> None:
+        async with engine.place(), engine.place(), engine.place():
+            with pytest.raises(QueueFull, match=r"3 requests.*queue_size"):
+                async with engine.place():
+                    pass
+        for _ in range(5):
+            with pytest.raises(KeyError):
+                async with engine.place():
+                    raise KeyError
+        async with engine.place(), engine.place(), engine.place():
+            pass
+
+    run(work)
+
+
+def test_two_workers_work_at_the_same_time(engine: Engine) -> None:
+    both = threading.Barrier(2, timeout=30)
+
+    async def work() -> None:
+        await asyncio.gather(engine.run(both.wait), engine.run(both.wait))
+
+    run(work)
+
+
+def test_nothing_is_taken_after_the_end(engine: Engine) -> None:
+    engine.close()
+
+    async def work() -> None:
+        async with engine.place():
+            pass
+
+    with pytest.raises(NotReady):
+        run(work)
+
+
+def test_a_full_queue_is_told_to_come_back(app: FastAPI) -> None:
+    context: Context = app.state.context
+    working, go_on = threading.Event(), threading.Event()
+
+    def block() -> None:
+        working.set()
+        go_on.wait(60)
+
+    async def work() -> None:
+        async with calling(app) as client, context.engine.place():
+            blocked = asyncio.create_task(context.engine.run(block))
+            await asyncio.to_thread(working.wait, 60)
+            path = "/v1/galleries/default"
+            waiting = asyncio.create_task(client.post(f"{path}/search", content=jpeg(0)))
+            while context.metrics.queue._value.get() < 2:  # until it has its place
+                await asyncio.sleep(0)
+            for request in (
+                client.post(f"{path}/search", content=jpeg(0)), client.post(f"{path}/images", files=parts(jpeg(0))),
+                client.post(f"{path}/search/batch", files=parts(jpeg(0))), client.put(f"{path}/images/a", content=b"x"),
+                client.post("/v1/embeddings", content=jpeg(0)), client.get(f"{path}/images/a/similar"),
+            ):  # fmt: skip
+                full = await request
+                refused(full, 429, "queue_size")
+                assert int(full.headers["retry-after"]) >= 1
+            assert (await client.get("/livez")).status_code == 200  # and what needs no worker goes on
+            assert (await client.get(path)).status_code == 200
+            go_on.set()
+            await blocked
+            assert (await waiting).status_code == 200
+            assert (await client.post(f"{path}/search", content=jpeg(0))).status_code == 200
+
+    run(work)
+
+
+def test_readiness_ends_with_the_service(app: FastAPI) -> None:
+    async def work() -> None:
+        async with calling(app) as client:
+            assert (await client.get("/readyz")).status_code == 200
+            app.state.stopping = True
+            refused(await client.get("/readyz"), 503)
+            assert (await client.get("/livez")).status_code == 200
+            app.state.context.engine.close()
+            refused(await client.post("/v1/embeddings", content=jpeg(0)), 503, "stopping")
+
+    run(work)
+
+
+def test_a_host_header_that_is_no_host_is_survived_without_the_guard(embedder: Embedder, tmp_path: Path) -> None:
+    settings = Settings(host="0.0.0.0", allow_unauthenticated_remote=True)
+    home = DataFolder(tmp_path / "open", default_spec=GallerySpec.for_model(embedder.contract))
+    app = create_app(settings=settings, embedder=embedder, home=home, workers=1)
+
+    async def work() -> None:
+        async with calling(app) as client:
+            for host in ("[", "example.org", "[::1", ""):
+                refused(await client.get("/nothing", headers={"Host": host}), 404, "/nothing")
+                refused(await client.post("/livez", headers={"Host": host}), 405, "/livez")
+
+    run(work)
