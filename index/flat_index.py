@@ -15,6 +15,7 @@ from index.cpu_quota import usable_cpus
 _RETIRED_AT_LEAST = 256  # rows; taking one row out moves all behind it, 25 ms in 100,000 × 512, so it is done for many
 _RETIRED_SHARE = 64
 _RELATIVE_ERROR = 2e-5  # of FAISS's squared float32 sums, D up to some thousands
+_BITMAP_UP_TO = 1 << 25  # row ids; they only grow, and a bitmap takes a byte for each that ever was while it is made
 _BATCH = 20  # queries from which FAISS computes ‖a‖² + ‖b‖² − 2ab: faster on several cores, but it cancels
 
 
@@ -114,7 +115,10 @@ class _Selection:
 
 
 def _selection(row_ids: NDArray[np.int64]) -> _Selection:
-    wanted = np.zeros(int(row_ids.max()) + 1, dtype=bool)
+    largest = int(row_ids.max())
+    if largest >= _BITMAP_UP_TO:
+        return _Selection(faiss.IDSelectorBatch(row_ids))
+    wanted = np.zeros(largest + 1, dtype=bool)
     wanted[row_ids] = True
     bits = np.packbits(wanted, bitorder="little")
     return _Selection(faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits)), bits)

@@ -65,7 +65,7 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 async def _send_or_drop(send: Send, message: Message) -> None:
-    """Uvloop raises where the server has closed the connection under an answer, after bytes that were no HTTP."""
+    """Send, or drop: uvloop raises where bytes that were no HTTP have closed the connection under an answer."""
     try:
         await send(message)
     except RuntimeError as error:

@@ -18,26 +18,32 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8000, ge=1, le=65535, description="port to listen on")
-    data_dir: Path = Field(Path("data"), description="folder of the galleries; one process owns it")
-    model: Path = Field(Path("models/default.onnx"), description="ONNX file that vehicle-model export wrote")
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=1, le=65535, description="port to listen on")
+    data_dir: Path = Field(default=Path("data"), description="folder of the galleries; one process owns it")
+    model: Path = Field(default=Path("models/default.onnx"), description="ONNX file that vehicle-model export wrote")
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="where the model runs; cuda is never replaced silently"
+        default="auto", description="where the model runs; cuda is never replaced silently"
     )
     threads: int = Field(
-        0, ge=0, le=1024, description="pictures worked on at a time; 0: the cores this process may use"
+        default=0, ge=0, le=1024, description="pictures worked on at a time; 0: the cores this process may use"
     )
-    queue_size: int = Field(64, ge=1, le=100_000, description="requests that may wait; one more is told 429")
-    max_body_bytes: int = Field(128 * 2**20, ge=1024, description="largest request body in bytes")
-    max_pixels: int = Field(50_000_000, ge=1, description="largest picture in pixels")
-    max_images: int = Field(256, ge=1, le=10_000, description="pictures in one batch ingestion")
-    max_queries: int = Field(64, ge=1, le=10_000, description="pictures in one batch search or embeddings request")
-    grace_seconds: float = Field(20, ge=0, le=3600, description="time that running requests get when the service stops")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
-    access_log: bool = Field(False, description="log a line for every request")
+    queue_size: int = Field(default=64, ge=1, le=100_000, description="requests that may wait; one more is told 429")
+    max_body_bytes: int = Field(default=128 * 2**20, ge=1024, description="largest request body in bytes")
+    max_pixels: int = Field(default=50_000_000, ge=1, description="largest picture in pixels")
+    max_images: int = Field(default=256, ge=1, le=10_000, description="pictures in one batch ingestion")
+    max_queries: int = Field(
+        default=64, ge=1, le=10_000, description="pictures in one batch search or embeddings request"
+    )
+    grace_seconds: int = Field(
+        default=20, ge=0, le=3600, description="time that running requests get when the service stops"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least level that is logged"
+    )
+    access_log: bool = Field(default=False, description="log a line for every request")
     allow_unauthenticated_remote: bool = Field(
-        False, description="listen on a non-loopback host although anybody who reaches it may read and erase"
+        default=False, description="listen on a non-loopback host although anybody who reaches it may read and erase"
     )
 
     @model_validator(mode="after")

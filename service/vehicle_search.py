@@ -58,7 +58,7 @@ def serve(settings: Settings) -> int:
         app = _load(settings)
         config = uvicorn.Config(
             app, log_config=None, access_log=settings.access_log, server_header=False, date_header=True,
-            timeout_graceful_shutdown=int(settings.grace_seconds), log_level="warning", lifespan="on",
+            timeout_graceful_shutdown=settings.grace_seconds, log_level="warning", lifespan="on",
         )  # fmt: skip
         server = _Server(config, app, lambda: _ready(settings, app, time.perf_counter() - began))
         server.run(sockets=[listener])

@@ -88,9 +88,25 @@ def test_an_empty_index() -> None:
     assert filled()[0].search(vectors(0), 5) == []
 
 
-def test_large_row_ids() -> None:
+@pytest.mark.parametrize("first", [2**25 - 2, 2**40])
+def test_large_row_ids(first: int) -> None:
     index = FlatIndex(D)
-    big = np.array([2**40, 2**40 + 1], dtype=np.int64)
-    index.add(big, vectors(2))
-    (found,) = index.search(vectors(1), 2)
-    assert sorted(found.row_ids.tolist()) == big.tolist()
+    row_ids = np.arange(first, first + 100, dtype=np.int64)
+    index.add(row_ids, vectors(100))
+    (found,) = index.search(vectors(1), 100)
+    assert sorted(found.row_ids.tolist()) == row_ids.tolist()
+    for some in (row_ids[::3], row_ids[:2]):
+        (found,) = index.search(vectors(1), 100, among=some)
+        assert sorted(found.row_ids.tolist()) == some.tolist()
+
+
+def test_forgotten_row_ids_can_be_used_again() -> None:
+    index, row_ids, stored = filled(100)
+    index.retire(row_ids[:5])
+    index.add(np.array([5000, 5001], dtype=np.int64), stored[:2])
+    index.forget(np.array([5000, 5001], dtype=np.int64))
+    index.add(np.array([5000], dtype=np.int64), stored[2:3] + 1)
+    assert len(index) == 96
+    (found,) = index.search(stored[2:3] + 1, 1)
+    assert (found.row_ids.tolist(), found.distances.tolist()) == ([5000], [0])
+    np.testing.assert_array_equal(index.vectors(np.array([5000], dtype=np.int64)), stored[2:3] + 1)

@@ -292,11 +292,17 @@ def test_a_patch_merges(client: httpx.Client, gallery: str) -> None:
 def test_what_a_patch_must_not_say(client: httpx.Client, gallery: str) -> None:
     ingest(client, gallery, 1)
     path = f"{gallery}/images/i0"
-    refused_patches: list[object] = [
-        {"image_id": "x"}, {"box": [0, 0, 1, 1]}, {"viewpoint": {}}, {"colour": 1}, {"camera_id": 7}, [], 5,
-    ]  # fmt: skip
-    for wrong in refused_patches:
-        refused(client.patch(path, json=wrong), 422)
+    wrong: list[Any] = [
+        {"image_id": "x"},
+        {"box": [0, 0, 1, 1]},
+        {"viewpoint": {}},
+        {"colour": 1},
+        {"camera_id": 7},
+        [],
+        5,
+    ]
+    for document in wrong:
+        refused(client.patch(path, json=document), 422)
     for name in ("NaN", "same key twice", "not UTF-8", "BOM", "cut", "deep"):
         refused(client.patch(path, content=NO_JSON[name]), 400)
     refused(client.patch(path, content=b"{}", headers={"Content-Type": "text/plain"}), 415, "merge-patch")
@@ -378,8 +384,8 @@ def test_a_gallery_without_crops_searches_and_says_so(client: httpx.Client, gall
     assert client.put(name, json={"keep_crops": False}).status_code == 201
     document = client.put(f"{name}/images/own", content=png(0)).json()
     assert document["crop"] is None
-    refused(client.get(f"{name}/images/own/crop"), 404, "keeps no crops")
-    refused(client.get(f"{name}/images/own/similar?include=attention"), 404, "keeps no crops")
+    refused(client.get(f"{name}/images/own/crop"), 404, "keeps no crop")
+    refused(client.get(f"{name}/images/own/similar?include=attention"), 404, "keeps no crop")
     assert client.get(f"{name}/images/own/similar").status_code == 200
     client.delete(name, params={"confirm": name.rpartition("/")[2]})
 
