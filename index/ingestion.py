@@ -1,5 +1,6 @@
 """Pictures into a gallery: decoded by threads, embedded in batches, written in larger ones, all three at a time."""
 
+import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from index.picture_source import PictureSource
 
 EMBEDDED_AT_ONCE: Final = 16  # crops; larger batches are no faster on a CPU and keep the threads waiting
 WRITTEN_AT_ONCE: Final = 256  # images; a write costs a flush of the disk whatever its size
+WRITTEN_EVERY: Final = 2.0  # seconds; with a slow model, so that little is lost and progress is seen
 MAX_PIXELS: Final = 100_000_000
 
 _AHEAD = 4 * EMBEDDED_AT_ONCE  # pictures that are decoded before somebody embeds them; they are held in memory
@@ -61,16 +63,18 @@ def ingest(sources: Sequence[PictureSource], gallery: Gallery, embedder: Embedde
         try:
             writing: Future[Progress] | None = None
             waiting: list[NewImage] = []
+            due = time.monotonic() + WRITTEN_EVERY
             for batch in _decoded(decoders, sources, embedder.contract.resize):
                 failed = [each for each in batch if isinstance(each, _Failed)]
                 images, refused = _embedded([each for each in batch if isinstance(each, _Decoded)], embedder)
                 if failed or refused:
                     yield Progress(failed=[(each.source, each.reason) for each in (*failed, *refused)])
                 waiting += images
-                if len(waiting) >= WRITTEN_AT_ONCE:
+                if waiting and (len(waiting) >= WRITTEN_AT_ONCE or time.monotonic() >= due):
                     if writing is not None:
                         yield writing.result()
                     writing, waiting = writer.submit(_write, gallery, waiting), []
+                    due = time.monotonic() + WRITTEN_EVERY
             if writing is not None:
                 yield writing.result()
             if waiting:
