@@ -47,7 +47,7 @@ test: install-test  ## every test that needs no GPU
 	$(BIN)/python -m pytest -m 'not gpu'
 
 bench: install-test  ## ratios: embedding, HTTP, search in 100,000 rows, routing, memory
-	$(BIN)/python scripts/bench.py
+	$(BIN)/python -m scripts.bench
 
 train-default: install-test  ## make models/default.onnx again from TRAINING_DATA (docs/model-card.md)
 	test -d $(TRAINING_DATA)/renders || $(BIN)/vehicle-model render --meshes $(MESHES) --out $(TRAINING_DATA)/renders --identities 600 --views 8

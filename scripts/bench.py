@@ -1,6 +1,6 @@
 """Ratios in one run: what each part costs over the least it could cost.
 
-    python scripts/bench.py [--model models/default.onnx] [--seconds 8]
+    python -m scripts.bench [--model models/default.onnx] [--seconds 8]
 
 Every ratio compares two figures of this run, because machines are noisy. Pictures are those of the demo gallery.
 """
