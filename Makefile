@@ -20,7 +20,7 @@ install: $(VENV)/.installed  ## install what serving needs (no torch)
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) && touch $@
+	@$(PYTHON) -m venv $(VENV) && $(PIP) install --quiet --upgrade 'pip>=25' && touch $@
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/.python
 	@echo "installing the service into $(VENV): about 120 MB to download on the first run"
