@@ -42,5 +42,5 @@ def test_developing_is_seeded() -> None:
 def test_wrong_configurations_and_missing_meshes_are_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match="views must be at least 1, not 0"):
         RenderConfig(meshes=tmp_path, out=tmp_path, views=0)
-    with pytest.raises(InvalidValue, match="no .glb mesh"):
+    with pytest.raises(InvalidValue, match=r"no \.glb mesh"):
         render_data_set(RenderConfig(meshes=tmp_path, out=tmp_path / "out"))
