@@ -4,7 +4,6 @@ import contextlib
 import threading
 from dataclasses import dataclass, field
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from index.embedder import Embedder
@@ -27,13 +26,13 @@ class Context:
     metrics: Metrics
     patching: threading.Lock = field(default_factory=threading.Lock)  # a patch reads, merges and writes as one
 
-    async def gallery(self, name: str) -> Gallery:
-        """A gallery by the name in a path; raises InvalidValue or GalleryNotFound."""
-        return await run_in_threadpool(self.home.get, check_gallery_name(name, pointer="/path/gallery"))
+    def gallery(self, name: str) -> Gallery:
+        """A gallery by the name in a path; raises InvalidValue or GalleryNotFound. Opened galleries are at hand."""
+        return self.home.get(check_gallery_name(name, pointer="/path/gallery"))
 
-    async def comparable(self, name: str) -> Gallery:
+    def comparable(self, name: str) -> Gallery:
         """As :meth:`gallery`, and its vectors may be compared with the model's; else EmbeddingSpaceMismatch."""
-        gallery = await self.gallery(name)
+        gallery = self.gallery(name)
         gallery.spec.require_space(self.embedder.contract, name)
         return gallery
 

@@ -13,6 +13,8 @@ from starlette.responses import Response
 from index.gallery import GalleryInfo, Match, StoredImage
 from service.problems import MalformedRequest
 
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
 
 def read_json(data: bytes, *, what: str) -> object:
     """Parse UTF-8 JSON; raises MalformedRequest for anything else, NaN, repeated keys and deep nesting included."""
@@ -25,8 +27,17 @@ def read_json(data: bytes, *, what: str) -> object:
 
 def answer(document: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A document as the whole answer."""
-    body = json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+    return encoded_answer(encode(document), status=status, headers=headers)
+
+
+def encoded_answer(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A document that is encoded already, as the whole answer."""
     return Response(body, status_code=status, headers=headers, media_type="application/json")
+
+
+def encode(document: object) -> bytes:
+    """RFC 8259 JSON in ASCII; ValueError for NaN and infinities."""
+    return _ENCODER.encode(document).encode("ascii")
 
 
 def viewpoint_document(names: Sequence[str], row: NDArray[np.float32] | None) -> dict[str, float]:

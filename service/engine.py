@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from index.crops import Box, cut, model_crop, read_picture, stored_crop
 from index.embedder import Embedder
-from index.errors import EmbeddingNotFinite, PictureError
+from index.errors import EmbeddingNotFinite, PictureError, PictureTooLarge, VehicleSearchError
 from service.metrics import Metrics
 from service.problems import NotReady, QueueFull
 
 CHUNK = 8  # pictures of a batch that one worker takes at a time
+FRESH_SECONDS = 10.0  # an answer of the model this old still proves that it answers
+PATIENCE_SECONDS = 5.0  # for an answer of the model, when somebody asks whether it answers
 
 T = TypeVar("T")
 
@@ -43,6 +45,15 @@ class Seen:
     embed: float
 
 
+Looked = Seen | PictureError | EmbeddingNotFinite
+
+
+def _hear(proof: asyncio.Task[tuple[None, float]]) -> None:
+    """Take the exception of a proof that nobody waits for any more."""
+    if not proof.cancelled():
+        proof.exception()
+
+
 class Engine:
     """Workers and their queue. Every exception of a piece of work reaches whoever waits for it."""
 
@@ -52,13 +63,30 @@ class Engine:
         self._max_pixels = max_pixels
         self._places = workers + queue_size
         self._taken = 0
+        self._answered = time.monotonic()  # when the model last did; it was warmed up on opening
+        self._proof: asyncio.Task[tuple[None, float]] | None = None
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="worker")
         self._closed = False
 
-    @property
-    def ready(self) -> bool:
-        """Whether work is taken."""
-        return not self._closed
+    async def check(self) -> None:
+        """Return where work is taken and the model answers; else raise NotReady with the reason.
+
+        Workers that are dead, stuck or fail give no answers, so the proof is an answer: one of the last seconds, or
+        else that of a grey crop which takes its turn in the queue like any work.
+        """
+        if self._closed:
+            raise NotReady("the service is stopping")
+        if time.monotonic() - self._answered < FRESH_SECONDS:
+            return
+        if self._proof is None or self._proof.done():
+            self._proof = asyncio.create_task(self.run(self._answer_once))
+            self._proof.add_done_callback(_hear)
+        try:
+            await asyncio.wait_for(asyncio.shield(self._proof), PATIENCE_SECONDS)
+        except TimeoutError as error:
+            raise NotReady(f"the model has not answered for {time.monotonic() - self._answered:.0f} s") from error
+        except VehicleSearchError as error:
+            raise NotReady(f"the model fails: {error}") from error
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
@@ -88,36 +116,32 @@ class Engine:
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, timed)
 
-    def look(self, data: bytes, box: Box | None) -> Seen:
-        """Decode and embed one query picture; raises PictureError or EmbeddingNotFinite. Runs on a worker."""
-        (seen,) = self.look_at([(data, box)], keep=False)
-        if isinstance(seen, Exception):
-            raise seen
-        return seen
-
     async def look_at_all(
         self, pictures: Sequence[tuple[bytes, Box | None]], *, keep: bool
-    ) -> list[Seen | PictureError | EmbeddingNotFinite]:
+    ) -> tuple[list[Looked], float]:
         """Decode and embed pictures in order, a chunk a worker; a bad one is an error in its place.
 
         A batch never holds more workers than there are, so that single searches get their turn between its chunks.
+        Also returns the seconds that chunks waited for a worker, added up.
         """
         gate = asyncio.Semaphore(self.workers)
 
-        async def chunk(part: Sequence[tuple[bytes, Box | None]]) -> list[Seen | PictureError | EmbeddingNotFinite]:
+        async def chunk(part: Sequence[tuple[bytes, Box | None]]) -> tuple[list[Looked], float]:
             async with gate:
-                return (await self.run(lambda: self.look_at(part, keep=keep)))[0]
+                return await self.run(lambda: self.look_at(part, keep=keep))
 
         size = max(1, min(CHUNK, -(-len(pictures) // self.workers)))
         parts = [chunk(pictures[start : start + size]) for start in range(0, len(pictures), size)]
-        return [seen for part in await asyncio.gather(*parts) for seen in part]
+        looked = await asyncio.gather(*parts)
+        return [seen for part, _ in looked for seen in part], sum(waited for _, waited in looked)
 
-    def look_at(
-        self, pictures: Sequence[tuple[bytes, Box | None]], *, keep: bool
-    ) -> list[Seen | PictureError | EmbeddingNotFinite]:
-        """Decode pictures one by one and embed them together; ``keep`` also makes the form that is stored."""
+    def look_at(self, pictures: Sequence[tuple[bytes, Box | None]], *, keep: bool) -> list[Looked]:
+        """Decode pictures one by one and embed them together; ``keep`` also makes the form that is stored.
+
+        Runs on a worker.
+        """
         resize = self.embedder.contract.resize
-        results: dict[int, Seen | PictureError | EmbeddingNotFinite] = {}
+        results: dict[int, Looked] = {}
         crops, kept, seconds, rows = [], [], [], []
         for number, (data, box) in enumerate(pictures):
             start = time.perf_counter()
@@ -129,6 +153,9 @@ class Engine:
                 else:
                     image = stored.image
                 crops.append(model_crop(image, resize))
+            except PictureTooLarge as error:
+                results[number] = PictureTooLarge(f"{error} (setting max_pixels = {self._max_pixels:,})")
+                continue
             except PictureError as error:
                 results[number] = error
                 continue
@@ -140,19 +167,23 @@ class Engine:
             start = time.perf_counter()
             embedded = self.embedder.embed(np.stack(crops))
             each = (time.perf_counter() - start) / len(crops)
+            self._answered = time.monotonic()
             for at, number in enumerate(rows):
                 self._metrics.stage("embed", each)
                 vector = embedded.embedding[at]
-                if not np.isfinite(vector).all():
-                    results[number] = EmbeddingNotFinite(
-                        "the model gave an embedding that is not finite for this picture"
-                    )
+                viewpoint = None if embedded.viewpoint is None else embedded.viewpoint[at]
+                if not np.isfinite(vector).all() or (viewpoint is not None and not np.isfinite(viewpoint).all()):
+                    results[number] = EmbeddingNotFinite("the model's answer to this picture is not finite")
                     continue
                 results[number] = Seen(
-                    crop=crops[at], embedding=vector, stored=kept[at], decode=seconds[at], embed=each,
-                    viewpoint=None if embedded.viewpoint is None else embedded.viewpoint[at],
+                    crop=crops[at], embedding=vector, viewpoint=viewpoint, stored=kept[at], decode=seconds[at],
+                    embed=each,
                 )  # fmt: skip
         return [results[number] for number in range(len(pictures))]
+
+    def _answer_once(self) -> None:
+        self.embedder.embed(np.full((1, *self.embedder.contract.input_size, 3), 128, dtype=np.uint8))
+        self._answered = time.monotonic()
 
     def close(self) -> None:
         """Take no more work and wait for what runs."""

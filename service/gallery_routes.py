@@ -52,7 +52,7 @@ async def put_gallery(request: Request, gallery: str) -> Response:
 async def get_gallery(request: Request, gallery: str) -> Response:
     """Its properties, how many images a search can return, and the bytes it takes on the disk."""
     read_parameters(request, ())
-    target = await context_of(request).gallery(gallery)
+    target = context_of(request).gallery(gallery)
     return answer(gallery_document(await run_in_threadpool(target.info)))
 
 
@@ -68,7 +68,7 @@ async def delete_gallery(request: Request, gallery: str) -> Response:
     """With everything in it; only with ``confirm`` set to its name. ``default`` can be emptied, not dropped."""
     context = context_of(request)
     values = read_parameters(request, (CONFIRM,))
-    target = await context.gallery(gallery)
+    target = context.gallery(gallery)
     if values.one("confirm") != target.name:
         raise InvalidValue(
             f"to drop this gallery and all its images, add confirm={target.name}", pointer="/query/confirm"

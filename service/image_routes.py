@@ -13,7 +13,7 @@ from index.gallery import Filters, Gallery, Metadata, NewImage
 from index.metadata import ImageDescription, check_metadata, merge_metadata
 from service import descriptions as say
 from service.context import Context, context_of, image_id_of
-from service.documents import answer, image_document, read_json
+from service.documents import answer, encode, encoded_answer, image_document, read_json
 from service.engine import Seen
 from service.parameters import ERASE, PAGE, filters_of, read_parameters
 from service.problems import UnsupportedBody, problem_of
@@ -39,7 +39,7 @@ async def add_images(request: Request, gallery: str) -> Response:
     """
     context = context_of(request)
     read_parameters(request, ())
-    target = await context.comparable(gallery)
+    target = context.comparable(gallery)
     async with context.engine.place():
         upload = await read_upload(request, _ingest_limits(context), metadata=True)
         descriptions = await run_in_threadpool(_descriptions, upload)
@@ -62,7 +62,7 @@ async def put_image(request: Request, gallery: str, image_id: str) -> Response:
     context = context_of(request)
     read_parameters(request, ())
     own = image_id_of(image_id)
-    target = await context.comparable(gallery)
+    target = context.comparable(gallery)
     async with context.engine.place():
         upload = await read_upload(request, _ingest_limits(context), metadata=True)
         if len(upload.images) != 1:
@@ -75,7 +75,7 @@ async def put_image(request: Request, gallery: str, image_id: str) -> Response:
             raise InvalidValue(
                 f"image_id is {description.image_id}, but the path says {own}", pointer="/metadata/image_id"
             )
-        (seen,) = await context.engine.look_at_all([(upload.images[0], description.box)], keep=True)
+        (seen,), _ = await context.engine.look_at_all([(upload.images[0], description.box)], keep=True)
         if isinstance(seen, VehicleSearchError):
             raise seen
         (status,) = await _store(context, target, [_new_image(own, description, seen)])
@@ -93,12 +93,14 @@ async def list_images(request: Request, gallery: str) -> Response:
     """Images in the order of their ids; ``next`` is the cursor of the following page, null on the last."""
     context = context_of(request)
     values = read_parameters(request, PAGE, attributes=True)
-    target = await context.gallery(gallery)
+    target = context.gallery(gallery)
     filters = filters_of(values, target.spec.viewpoints)
-    page = await run_in_threadpool(
-        lambda: target.page(filters, limit=values.one("limit", 100), cursor=values.one("cursor"))
-    )
-    return answer({"images": [image_document(image, target.name) for image in page.images], "next": page.cursor})
+
+    def listing() -> bytes:
+        page = target.page(filters, limit=values.one("limit", 100), cursor=values.one("cursor"))
+        return encode({"images": [image_document(image, target.name) for image in page.images], "next": page.cursor})
+
+    return encoded_answer(await run_in_threadpool(listing))
 
 
 @router.delete(
@@ -111,7 +113,7 @@ async def delete_images(request: Request, gallery: str) -> Response:
     """Erase every image that passes the filters; at least one filter, or ``all=true``."""
     context = context_of(request)
     values = read_parameters(request, ERASE, attributes=True)
-    target = await context.gallery(gallery)
+    target = context.gallery(gallery)
     filters = filters_of(values, target.spec.viewpoints)
     everything = values.one("all") is not None
     if filters.empty and not everything:
@@ -130,7 +132,7 @@ async def delete_images(request: Request, gallery: str) -> Response:
 async def get_image(request: Request, gallery: str, image_id: str) -> Response:
     """What the gallery knows about an image."""
     read_parameters(request, ())
-    own, target = image_id_of(image_id), await context_of(request).gallery(gallery)
+    own, target = image_id_of(image_id), context_of(request).gallery(gallery)
     return answer(image_document(await run_in_threadpool(target.get, own), target.name))
 
 
@@ -144,7 +146,7 @@ async def patch_image(request: Request, gallery: str, image_id: str) -> Response
     """An RFC 7396 merge patch: null removes a field, attributes merge name by name. Vector and crop stay."""
     context = context_of(request)
     read_parameters(request, ())
-    own, target = image_id_of(image_id), await context.gallery(gallery)
+    own, target = image_id_of(image_id), context.gallery(gallery)
     content_type = request.headers.get("content-type", _MERGE_PATCH_TYPES[0]).split(";")[0].strip().lower()
     if content_type not in _MERGE_PATCH_TYPES:
         raise UnsupportedBody(f"content type {content_type[:80]!a}: send {' or '.join(_MERGE_PATCH_TYPES)}")
@@ -169,7 +171,7 @@ async def patch_image(request: Request, gallery: str, image_id: str) -> Response
 async def delete_image(request: Request, gallery: str, image_id: str) -> Response:
     """The image is in no answer from now on."""
     read_parameters(request, ())
-    own, target = image_id_of(image_id), await context_of(request).gallery(gallery)
+    own, target = image_id_of(image_id), context_of(request).gallery(gallery)
     await run_in_threadpool(target.delete, own)
     return Response(status_code=204)
 
@@ -187,7 +189,7 @@ async def delete_image(request: Request, gallery: str, image_id: str) -> Respons
 async def get_crop(request: Request, gallery: str, image_id: str) -> Response:
     """The crop as it was embedded. Its ETag names the content and never changes meaning."""
     read_parameters(request, ())
-    own, target = image_id_of(image_id), await context_of(request).gallery(gallery)
+    own, target = image_id_of(image_id), context_of(request).gallery(gallery)
     name, data = await run_in_threadpool(target.crop, own)
     headers = {"ETag": f'"{name}"', "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
     wanted = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
@@ -205,7 +207,7 @@ async def _ingest(
         for number, (data, description) in enumerate(zip(images, descriptions, strict=True))
         if isinstance(description, ImageDescription)
     ]
-    looked = await context.engine.look_at_all([(data, one.box) for _, data, one in pictures], keep=True)
+    looked, _ = await context.engine.look_at_all([(data, one.box) for _, data, one in pictures], keep=True)
     results: dict[int, dict[str, Any]] = {
         number: {"image_id": None, "status": "failed", "problem": problem_of(one)}
         for number, one in enumerate(descriptions)

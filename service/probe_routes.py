@@ -31,8 +31,9 @@ async def livez() -> Response:
 @router.get("/readyz", summary="Is the service ready?", responses={200: {"description": "Yes"}, **say.problems(503)})
 async def readyz(request: Request) -> Response:
     """The model is warmed up on the wanted provider, the galleries are loaded, and the service is not stopping."""
-    if not context_of(request).engine.ready or request.app.state.stopping:
+    if request.app.state.stopping:
         raise NotReady("the service is stopping")
+    await context_of(request).engine.check()
     return answer({"status": "ready"})
 
 

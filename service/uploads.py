@@ -1,15 +1,16 @@
-"""Request bodies: pictures as the raw body or as multipart parts, counted while they arrive.
+"""Request bodies: pictures as the raw body or as multipart parts, counted and taken apart while they arrive.
 
 Parts are taken as bytes whether or not they carry a filename; a form parser that turns parts without one into text
 would damage pictures.
 """
 
+import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from index.errors import InvalidValue
@@ -18,11 +19,10 @@ from service.problems import MalformedRequest, RequestTooLarge, UnsupportedBody
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-_OTHER_PARTS = 4  # beside pictures: metadata, and room to name what is unknown
 _FORM = b"multipart/form-data"
+_PLAIN_ENCODINGS = (b"", b"binary", b"8bit", b"7bit")  # of a part, RFC 7578 section 4.7; the bytes are as they are
 _MAX_DOCUMENT = 2**20  # bytes of a JSON body: a gallery's properties, a merge patch
 _METADATA_AN_IMAGE = 2**16  # bytes of the part 'metadata' an image; every picture may say a lot about itself
-_LARGE = 2**18  # bytes; more are not parsed on the event loop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,102 +33,90 @@ class Limits:
     max_images: int
     images_setting: str  # name of the setting, or what else sets the limit
 
+    @property
+    def max_metadata(self) -> int:
+        """Bytes of the part ``metadata``."""
+        return _METADATA_AN_IMAGE * self.max_images
+
 
 @dataclass
 class Upload:
-    """The parts of a body: pictures in order, and ``metadata`` where it was sent."""
+    """The parts of a body: pictures in order, and ``metadata`` where it was sent.
+
+    ``complete`` is the reading of ``time.perf_counter`` when the last byte was there.
+    """
 
     images: list[bytes] = field(default_factory=list)
     metadata: bytes | None = None
-
-
-async def read_body(request: Request, *, max_bytes: int) -> bytes:
-    """The whole body; raises RequestTooLarge as soon as it is known to be, MalformedRequest where the client leaves."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_bytes:
-        raise _too_many_bytes(max_bytes)
-    chunks, size = [], 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > max_bytes:
-                raise _too_many_bytes(max_bytes)
-            chunks.append(chunk)
-    except ClientDisconnect as error:
-        raise MalformedRequest("the client left before the body ended") from error  # nobody hears it
-    return b"".join(chunks)
+    complete: float = 0.0
 
 
 async def read_document(request: Request, *, max_bytes: int) -> bytes:
-    """A body that is one JSON document; raises what read_body raises."""
-    body = await read_body(request, max_bytes=max_bytes)
+    """A body that is one JSON document; raises RequestTooLarge or, where the client leaves, MalformedRequest."""
+    body = b"".join([chunk async for chunk in _chunks(request, max_bytes)])
     if len(body) > _MAX_DOCUMENT:
         raise RequestTooLarge(f"the body is larger than {_MAX_DOCUMENT:,} bytes, the limit of a JSON document")
     return body
 
 
 async def read_upload(request: Request, limits: Limits, *, metadata: bool = False) -> Upload:
-    """Pictures of a raw or multipart body. Raises MalformedRequest, RequestTooLarge, UnsupportedBody, InvalidValue."""
+    """Pictures of a raw or multipart body, with ``metadata`` also that part.
+
+    Raises MalformedRequest, RequestTooLarge, UnsupportedBody, InvalidValue, as soon as the bytes that came say so.
+    """
     content_type, options = parse_options_header(request.headers.get("content-type"))
-    body = await read_body(request, max_bytes=limits.max_bytes)
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedBody(f"content encoding {encoding[:40]!a}: send the body as it is")
     if content_type != _FORM:
         if content_type.startswith(b"multipart/"):
             raise UnsupportedBody(
                 f"content type {content_type.decode('latin-1')[:80]!a}: send multipart/form-data or a picture"
             )
-        return Upload(images=[body])
+        body = b"".join([chunk async for chunk in _chunks(request, limits.max_bytes)])
+        return Upload(images=[body], complete=time.perf_counter())
     boundary = options.get(b"boundary")
     if not boundary:
         raise MalformedRequest("the content type multipart/form-data has no boundary")
-    if len(body) > _LARGE:
-        return await run_in_threadpool(_parts, body, boundary, limits, allow_metadata=metadata)
-    return _parts(body, boundary, limits, allow_metadata=metadata)
-
-
-def _parts(body: bytes, boundary: bytes, limits: Limits, *, allow_metadata: bool) -> Upload:
-    collector = _Collector(limits.max_images + _OTHER_PARTS)
+    parts = _Parts(limits, metadata=metadata)
     try:
-        parser = MultipartParser(boundary, collector.callbacks())
-        parser.write(body)
-        parser.finalize()
+        parser = MultipartParser(boundary, parts.callbacks())
+        async for chunk in _chunks(request, limits.max_bytes):
+            parser.write(chunk)
     except FormParserError as error:
         raise MalformedRequest(f"the multipart body is damaged: {error}") from error
-    if not collector.ended:
-        raise MalformedRequest("the multipart body is cut off: its closing boundary is missing")
-    upload = Upload()
-    known = "image and metadata" if allow_metadata else "image"
-    for name, data in collector.parts:
-        if name == "image":
-            upload.images.append(data)
-        elif name == "metadata" and allow_metadata:
-            if upload.metadata is not None:
-                raise InvalidValue("the part 'metadata' was sent twice", pointer="/metadata")
-            upload.metadata = data
-        else:
-            raise InvalidValue(f"unknown part {name[:60]!a}; the parts are {known}")
-    if len(upload.images) > limits.max_images or collector.overflowed:
-        raise RequestTooLarge(
-            f"more than {limits.max_images} parts 'image' in one request; the limit is {limits.images_setting}"
-        )
-    most = _METADATA_AN_IMAGE * limits.max_images
-    if upload.metadata is not None and len(upload.metadata) > most:
-        raise RequestTooLarge(f"the part 'metadata' is larger than {most:,} bytes, 64 KiB for each of the most images")
-    if not upload.images:
-        raise InvalidValue("no part 'image' was sent", pointer="/image")
-    return upload
+    return parts.upload()
 
 
-class _Collector:
-    """Gathers (name, bytes) of each part; stops keeping them when there are too many."""
+async def _chunks(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+    """The body as it comes; RequestTooLarge as soon as it is known to be, MalformedRequest where the client leaves."""
+    too_large = RequestTooLarge(f"the body is larger than {max_bytes:,} bytes, the limit set by max_body_bytes")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise too_large
+    size = 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > max_bytes:
+                raise too_large
+            yield chunk
+    except ClientDisconnect as error:
+        raise MalformedRequest("the client left before the body ended") from error  # nobody hears it
 
-    def __init__(self, max_parts: int) -> None:
-        self.parts: list[tuple[str, bytes]] = []
-        self.ended = self.overflowed = False
-        self._max_parts = max_parts
-        self._header_name = bytearray()
-        self._header_value = bytearray()
+
+class _Parts:
+    """Gathers the parts as the parser comes upon them, and refuses what may not be there when its headers end."""
+
+    def __init__(self, limits: Limits, *, metadata: bool) -> None:
+        self._limits, self._takes_metadata = limits, metadata
+        self._upload = Upload()
+        self._ended = False
+        self._header_name, self._header_value = bytearray(), bytearray()
         self._headers: dict[bytes, bytes] = {}
+        self._name = b""
         self._data: list[bytes] = []
+        self._size = 0
 
     def callbacks(self) -> "MultipartCallbacks":
         return {
@@ -136,31 +124,72 @@ class _Collector:
             "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),
             "on_header_value": lambda data, start, end: self._header_value.extend(data[start:end]),
             "on_header_end": self._header_end,
-            "on_part_data": lambda data, start, end: self._data.append(data[start:end]),
+            "on_headers_finished": self._headers_end,
+            "on_part_data": self._more,
             "on_part_end": self._end,
             "on_end": self._all_end,
         }
 
+    def upload(self) -> Upload:
+        """Everything that was sent, after its last byte."""
+        if not self._ended:
+            raise MalformedRequest("the multipart body is cut off: its closing boundary is missing")
+        if not self._upload.images:
+            raise InvalidValue("no part 'image' was sent", pointer="/image")
+        self._upload.complete = time.perf_counter()
+        return self._upload
+
     def _begin(self) -> None:
-        self._headers, self._data = {}, []
+        self._headers, self._data, self._size = {}, [], 0
 
     def _header_end(self) -> None:
         self._headers[bytes(self._header_name).lower()] = bytes(self._header_value)
         self._header_name.clear()
         self._header_value.clear()
 
-    def _end(self) -> None:
-        if len(self.parts) >= self._max_parts:
-            self.overflowed = True
-            return
+    def _headers_end(self) -> None:
         disposition, options = parse_options_header(self._headers.get(b"content-disposition"))
         if disposition != b"form-data" or b"name" not in options:
             raise MalformedRequest("a part of the multipart body has no Content-Disposition: form-data with a name")
-        self.parts.append((options[b"name"].decode("utf-8", "replace"), b"".join(self._data)))
+        self._name = options[b"name"]
+        self._require_welcome()
+        encoding = self._headers.get(b"content-transfer-encoding", b"").strip().lower()
+        if encoding not in _PLAIN_ENCODINGS:
+            raise MalformedRequest(
+                f"a part of the multipart body is encoded as {encoding.decode('latin-1')[:40]!a}: send its bytes as "
+                "they are"
+            )
+
+    def _require_welcome(self) -> None:
+        if self._name == b"image":
+            if len(self._upload.images) == self._limits.max_images:
+                raise RequestTooLarge(
+                    f"more than {self._limits.max_images} parts 'image' in one request; the limit is "
+                    f"{self._limits.images_setting}"
+                )
+        elif self._name == b"metadata" and self._takes_metadata:
+            if self._upload.metadata is not None:
+                raise InvalidValue("the part 'metadata' was sent twice", pointer="/metadata")
+        else:
+            known = "image and metadata" if self._takes_metadata else "image"
+            raise InvalidValue(f"unknown part {self._name.decode('utf-8', 'replace')[:60]!a}; the parts are {known}")
+
+    def _more(self, data: bytes, start: int, end: int) -> None:
+        self._size += end - start
+        if self._name == b"metadata" and self._size > self._limits.max_metadata:
+            raise RequestTooLarge(
+                f"the part 'metadata' is larger than {self._limits.max_metadata:,} bytes, 64 KiB for each of the "
+                "most images"
+            )
+        self._data.append(data[start:end])
+
+    def _end(self) -> None:
+        data = b"".join(self._data)
+        self._data = []
+        if self._name == b"image":
+            self._upload.images.append(data)
+        else:
+            self._upload.metadata = data
 
     def _all_end(self) -> None:
-        self.ended = True
-
-
-def _too_many_bytes(limit: int) -> RequestTooLarge:
-    return RequestTooLarge(f"the body is larger than {limit:,} bytes, the limit set by max_body_bytes")
+        self._ended = True
