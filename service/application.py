@@ -15,7 +15,7 @@ from service.api_docs import add_docs
 from service.context import Context, galleries_of
 from service.engine import Engine
 from service.metrics import Metrics
-from service.middleware import LoopbackGuard, RequestMetrics
+from service.middleware import CallerGuard, PlainPaths, RequestMetrics
 from service.problems import on_bug, on_http_exception, on_known_error
 from service.settings import Settings
 
@@ -61,7 +61,7 @@ def create_app(*, settings: Settings, embedder: Embedder, home: GalleryHome, wor
     for room in (search_routes, image_routes, gallery_routes, probe_routes):
         app.include_router(room.router)
     add_docs(app)
-    if settings.loopback:
-        app.add_middleware(LoopbackGuard)
+    app.add_middleware(PlainPaths)
+    app.add_middleware(CallerGuard, loopback=settings.loopback)  # keys, when there are some, take its place
     app.add_middleware(RequestMetrics, metrics=metrics)  # outermost: what the guard refuses is counted too
     return app

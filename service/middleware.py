@@ -1,5 +1,6 @@
-"""Around every request: who may call a keyless service, and what is counted."""
+"""Around every request: who may call a keyless service, which paths and methods exist, and what is counted."""
 
+import asyncio
 import ipaddress
 import time
 from urllib.parse import urlsplit
@@ -7,35 +8,75 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from index.errors import VehicleSearchError
 from service.metrics import Metrics
-from service.problems import Forbidden, problem_of, problem_response
+from service.problems import Forbidden, NotReady, plain_problem, problem_of, problem_response, shown_path
 
 
-class LoopbackGuard:
-    """Refuses requests whose Host or Origin is not this machine's.
+class CallerGuard:
+    """Refuses what a web page of another origin, or a name made to resolve to this machine, sends through a browser.
 
-    Without keys the service listens on loopback only; this keeps web pages of other origins, and names that were made
-    to resolve to this machine (DNS rebinding), from using it through a browser.
+    Without keys a service on loopback answers only to names of this machine (DNS rebinding) and to pages that came from
+    it. One that was told to listen elsewhere cannot know its names: a page must come from the very host that it calls.
+    """
+
+    def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
+        self.app, self._loopback = app, loopback
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            try:
+                self._require_welcome(headers.getlist("host"), headers.getlist("origin"))
+            except Forbidden as error:
+                await problem_response(problem_of(error))(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    def _require_welcome(self, hosts: list[str], origins: list[str]) -> None:
+        host = " and ".join(hosts)  # several are no host
+        called = _hostname(f"//{host}")
+        if self._loopback and not _is_loopback(called):
+            raise Forbidden(f"Host {host[:100]!a} is not this machine; without keys only this machine may call")
+        for origin in origins:
+            caller = _hostname(origin)
+            if self._loopback and not _is_loopback(caller):
+                raise Forbidden(f"Origin {origin[:100]!a} is not this machine; without keys only this machine may call")
+            if not caller or (not self._loopback and caller != called):
+                raise Forbidden(
+                    f"Origin {origin[:100]!a} is not the host that was called, {called[:100]!a}; a proxy in front must "
+                    "pass the header Host on"
+                )
+
+
+class PlainPaths:
+    """Refuses paths that decoding would turn into another route's: an id holds neither a slash nor a line end.
+
+    Also lets HEAD be answered as GET is, without the body, which the server leaves out.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            headers = Headers(scope=scope)
-            for name, host in (("Host", headers.get("host", "")), ("Origin", headers.get("origin"))):
-                if host is not None and not _is_loopback(_hostname(host, origin=name == "Origin")):
-                    error = Forbidden(
-                        f"{name} {host[:100]!a} is not this machine; without keys only this machine may call"
-                    )
-                    await problem_response(problem_of(error))(scope, receive, send)
-                    return
-        await self.app(scope, receive, send)
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if b"%2f" in scope.get("raw_path", b"").lower() or scope["path"].endswith("\n"):
+            document = plain_problem(
+                404, f"no route has the path {shown_path(scope)}; it holds a coded slash or line end"
+            )
+            await problem_response(document)(scope, receive, send)
+        elif scope["method"] == "HEAD":
+            inner = {**scope, "method": "GET"}
+            await self.app(inner, receive, send)
+            scope["route"] = inner.get("route")
+        else:
+            await self.app(scope, receive, send)
 
 
 class RequestMetrics:
-    """Counts requests by method, route template and status, and times them."""
+    """Counts requests by method, route template and status, and times them; the outermost of all."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
@@ -44,7 +85,7 @@ class RequestMetrics:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 500
+        began, status = time.perf_counter(), 0
 
         async def watch(message: Message) -> None:
             nonlocal status
@@ -54,10 +95,14 @@ class RequestMetrics:
 
         try:
             await self.app(scope, receive, watch)
+        except asyncio.CancelledError:  # the grace time is over
+            if not status:
+                error: VehicleSearchError = NotReady("the service stopped before the answer was ready")
+                await problem_response(problem_of(error))(scope, receive, watch)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             method = scope["method"] if scope["method"] in _METHODS else "other"
-            self.metrics.requests.labels(method, route, str(status)).inc()
+            self.metrics.requests.labels(method, route, str(status or 500)).inc()
             self.metrics.seconds.labels(route).observe(time.perf_counter() - began)
 
 
@@ -73,9 +118,10 @@ async def _send_or_drop(send: Send, message: Message) -> None:
             raise
 
 
-def _hostname(value: str, *, origin: bool) -> str:
+def _hostname(url: str) -> str:
+    """The host of a URL in lower case; empty where there is none."""
     try:
-        return urlsplit(value if origin else f"//{value}").hostname or ""
+        return urlsplit(url).hostname or ""
     except ValueError:
         return ""
 

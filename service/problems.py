@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -10,11 +11,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import Scope
 
 from index import errors
 from index.errors import InvalidValue, VehicleSearchError
 
 MEDIA_TYPE = "application/problem+json"
+TYPES = "urn:vehicle-search:problem:"  # and the error's name: what a program tells problems of one status apart by
 RETRY_AFTER_SECONDS = 1
 
 _LOG = logging.getLogger("service")
@@ -83,16 +86,24 @@ RESPONSES: dict[int, str] = {
 
 def status_of(error: VehicleSearchError) -> tuple[int, str]:
     """HTTP status and title; 500 for what a client cannot cause."""
-    for kind in type(error).__mro__:
-        if kind in _STATUS:
-            return _STATUS[kind]
-    return 500, "Internal error"
+    return _STATUS.get(_known_kind(error), (500, "Internal error"))
+
+
+def _known_kind(error: VehicleSearchError) -> type[VehicleSearchError]:
+    """The nearest class of an error that the table knows; the tree's root where it knows none."""
+    return next((kind for kind in type(error).__mro__ if kind in _STATUS), VehicleSearchError)
+
+
+def plain_problem(status: int, detail: str) -> dict[str, Any]:
+    """The problem document of an HTTP status that says all there is to say, as RFC 9457 wants it."""
+    return {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
 
 
 def problem_of(error: VehicleSearchError, *, pointer: str | None = None) -> dict[str, Any]:
     """The problem document of an error; ``pointer`` stands in where the error carries none."""
     status, title = status_of(error)
-    document: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": str(error)}
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", _known_kind(error).__name__).lower()
+    document: dict[str, Any] = {"type": f"{TYPES}{kind}", "title": title, "status": status, "detail": str(error)}
     at = error.pointer if isinstance(error, InvalidValue) else pointer
     if at is not None:
         document["errors"] = [{"pointer": at, "detail": str(error)}]
@@ -119,35 +130,35 @@ async def on_known_error(_: Request, error: Exception) -> Response:
 async def on_http_exception(request: Request, error: Exception) -> Response:
     """Handler of the framework's own refusals: unknown paths and methods."""
     assert isinstance(error, HTTPException)  # noqa: S101  # registered for that class
-    path = _shown_path(request)
+    path = shown_path(request.scope)
     detail = {
         404: f"no route has the path {path}",
         405: f"{path} does not know {request.method}; the header Allow names what it knows",
     }.get(error.status_code, str(error.detail))
-    title = HTTPStatus(error.status_code).phrase
-    document = {"type": "about:blank", "title": title, "status": error.status_code, "detail": detail}
     headers = dict(error.headers or {})
     if error.status_code == 405:
         headers["Allow"] = ", ".join(_allowed_methods(request)) or headers.get("Allow", "")
-    return problem_response(document, headers)
+    return problem_response(plain_problem(error.status_code, detail), headers)
 
 
 async def on_bug(request: Request, error: Exception) -> Response:
     """Handler of everything else: a bug of ours, logged whole and told without its insides."""
-    _LOG.error("%s %s failed", request.method, _shown_path(request), exc_info=error)
-    detail = "the service failed; its log says more"
-    return problem_response({"type": "about:blank", "title": "Internal error", "status": 500, "detail": detail})
+    _LOG.error("%s %s failed", request.method, shown_path(request.scope), exc_info=error)
+    return problem_response(plain_problem(500, "the service failed; its log says more"))
 
 
-def _shown_path(request: Request) -> str:
-    """From the scope: a URL made of the Host header need not be one."""
-    return ascii(request.scope["path"][:_SHOWN])[1:-1]
+def shown_path(scope: Scope) -> str:
+    """A path for a message, from the scope: a URL made of the Host header need not be one."""
+    return ascii(scope["path"][:_SHOWN])[1:-1]
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """Of every route with this path; the framework names those of the first alone."""
+    """Of every route with this path; the framework names those of the first alone. HEAD is answered as GET is."""
     return [
         method
         for method in _METHODS
-        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+        if any(
+            route.matches({**request.scope, "method": "GET" if method == "HEAD" else method})[0] is Match.FULL
+            for route in request.app.routes
+        )
     ]

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from index.cpu_quota import usable_cpus
 from index.errors import VehicleSearchError
+from service.http_protocol import HttpProtocol
 from service.settings import PREFIX, Settings, read_settings
 
 _HELP = f"""\
@@ -57,7 +58,7 @@ def serve(settings: Settings) -> int:
     try:
         app = _load(settings)
         config = uvicorn.Config(
-            app, log_config=None, access_log=settings.access_log, server_header=False, date_header=True,
+            app, http=HttpProtocol, ws="none", log_config=None, access_log=settings.access_log, server_header=False,
             timeout_graceful_shutdown=settings.grace_seconds, log_level="warning", lifespan="on",
         )  # fmt: skip
         server = _Server(config, app, lambda: _ready(settings, app, time.perf_counter() - began))

@@ -78,8 +78,11 @@ def refused(response: httpx.Response, status: int, *words: str) -> dict[str, Any
     return document
 
 
-def exchange(address: str, *pieces: bytes, end: bool = False) -> bytes:
-    """Send bytes as they are, read until the answer is whole or the server closes; ``end`` closes our side first."""
+def exchange(address: str, *pieces: bytes, end: bool = False, whole: bool = True) -> bytes:
+    """Send bytes as they are, read until the server closes or, with ``whole``, the first answer is complete.
+
+    ``end`` closes our side first.
+    """
     host, port = urlsplit(address).hostname, urlsplit(address).port
     with socket.create_connection((host, port), timeout=20) as connection:
         for piece in pieces:
@@ -87,7 +90,7 @@ def exchange(address: str, *pieces: bytes, end: bool = False) -> bytes:
         if end:
             connection.shutdown(socket.SHUT_WR)
         received = b""
-        while not _whole(received):
+        while not (whole and _whole(received)):
             more = connection.recv(65536)
             if not more:
                 break

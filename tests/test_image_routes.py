@@ -206,7 +206,7 @@ def test_put_takes_one_picture_and_no_other_id(client: httpx.Client, gallery: st
     assert listed(client, gallery) == []
 
 
-BAD_IDS = ["%2e%2e", "%2e", "-a", "a b", "a%00", "%c3%bc", "%ff", "x" * 129, "a%0a", "a;b", "a%zz", "~"]
+BAD_IDS = ["%2e%2e", "%2e", "-a", "a b", "a%00", "%c3%bc", "%ff", "x" * 129, "a%0ab", "a;b", "a%zz", "~"]
 
 
 @pytest.mark.parametrize("name", BAD_IDS)
@@ -249,13 +249,13 @@ def test_a_trailing_slash_is_another_path(client: httpx.Client, gallery: str) ->
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", "/images", "GET, POST, DELETE"),
-        ("POST", "/images/i0", "GET, PUT, PATCH, DELETE"),
-        ("DELETE", "/images/i0/crop", "GET"),
+        ("PUT", "/images", "GET, HEAD, POST, DELETE"),
+        ("POST", "/images/i0", "GET, HEAD, PUT, PATCH, DELETE"),
+        ("DELETE", "/images/i0/crop", "GET, HEAD"),
         ("GET", "/search", "POST"),
-        ("OPTIONS", "", "GET, PUT, DELETE"),
-        ("HEAD", "/images/i0", "GET, PUT, PATCH, DELETE"),
-        ("BREW", "/images/i0/similar", "GET"),
+        ("OPTIONS", "", "GET, HEAD, PUT, DELETE"),
+        ("HEAD", "/search", "POST"),
+        ("BREW", "/images/i0/similar", "GET, HEAD"),
     ],
 )
 def test_a_wrong_method_names_the_right_ones(

@@ -1,8 +1,14 @@
-"""Who may call a keyless service, with the real server."""
+"""Who may call a keyless service, which paths and methods there are, with the real server."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
 import pytest
 
 from tests.http_client import PROBLEM, body_of, exchange, raw, status_of
+from tests.pictures import jpeg
+from tests.server_process import serving
 
 
 @pytest.mark.parametrize(
@@ -39,6 +45,64 @@ def test_a_request_without_host_is_refused(server: str) -> None:
 def test_a_web_page_of_another_origin_may_not_call(server: str, origin: str, status: int) -> None:
     assert status_of(raw(server, "GET", "/livez", f"Origin: {origin}")) == status
     assert status_of(raw(server, "DELETE", "/v1/galleries/default/images?all=true", "Origin: http://evil")) == 403
+
+
+def test_two_hosts_are_no_host(server: str) -> None:
+    assert status_of(raw(server, "GET", "/livez", "Host: 127.0.0.1")) == 403
+
+
+@pytest.fixture(scope="module")
+def open_server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service that was told in so many words to listen to everybody."""
+    data = tmp_path_factory.mktemp("open") / "data"
+    with serving(data, tiny_model, "--host", "0.0.0.0", "--allow-unauthenticated-remote") as address:
+        yield address
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("cars.example:8000", None, 200), ("10.0.0.5", None, 200), ("cars.example", "https://cars.example", 200),
+        ("CARS.example:80", "http://cars.example:3000", 200), ("cars.example", "https://evil.example", 403),
+        ("cars.example", "null", 403), ("cars.example", "https://cars.example.evil", 403), ("[", None, 200),
+    ],
+)  # fmt: skip
+def test_a_page_may_call_the_host_that_it_came_from(
+    open_server: str, host: str, origin: str | None, status: int
+) -> None:
+    fields = [] if origin is None else [f"Origin: {origin}"]
+    assert status_of(raw(open_server, "GET", "/livez", *fields, host=host)) == status
+
+
+def test_head_is_get_without_the_body(server: str, client: httpx.Client, gallery: str) -> None:
+    client.put(f"{gallery}/images/own", content=jpeg(0))
+    for path in ("/livez", "/v1/model", gallery, f"{gallery}/images", f"{gallery}/images/own/crop", "/openapi.json"):
+        got, told = client.get(path), client.head(path)
+        assert (told.status_code, told.content) == (200, b""), path
+        assert told.headers["content-length"] == str(len(got.content))
+    assert client.head(f"{gallery}/images/none").status_code == 404
+    posted = client.head(f"{gallery}/search")
+    assert (posted.status_code, posted.headers["allow"]) == (405, "POST")
+    text = client.get("/metrics").text
+    assert 'vehicle_search_requests_total{method="HEAD",route="/v1/model",status="200"}' in text
+
+
+@pytest.mark.parametrize("coded", ["%2F", "%2f"])
+def test_a_coded_slash_leads_to_no_other_route(server: str, client: httpx.Client, gallery: str, coded: str) -> None:
+    client.put(f"{gallery}/images/own", content=jpeg(0))
+    name = gallery.rpartition("/")[2]
+    for method, target in (
+        ("DELETE", f"/v1/galleries/{name}{coded}images{coded}own"),
+        ("DELETE", f"{gallery}/images{coded}own"),
+        ("GET", f"{gallery}/images/own{coded}crop"),
+        ("DELETE", f"{gallery}/images%0a?all=true"),
+        ("POST", f"{gallery}/search%0A"),
+        ("GET", "/livez%0a"),
+    ):
+        answer = raw(server, method, target, body=jpeg(0))
+        assert status_of(answer) == 404, target
+        assert body_of(answer)["status"] == 404
+    assert client.get(f"{gallery}/images/own").status_code == 200
 
 
 def test_a_refused_call_is_counted(server: str) -> None:

@@ -54,3 +54,9 @@ def test_whatever_a_detail_says_it_can_be_sent() -> None:
 
 def test_a_full_queue_says_when_to_come_back() -> None:
     assert problem_response(problem_of(problems.QueueFull("full"))).headers["retry-after"] == "1"
+
+
+def test_a_type_tells_problems_of_one_status_apart() -> None:
+    assert problem_of(errors.GalleryNotFound("x"))["type"] == "urn:vehicle-search:problem:gallery-not-found"
+    assert problem_of(errors.ImageNotFound("x"))["type"] == "urn:vehicle-search:problem:image-not-found"
+    assert problems.plain_problem(405, "x")["type"] == "about:blank"

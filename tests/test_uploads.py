@@ -139,26 +139,6 @@ def test_a_client_that_leaves_gives_its_place_back(narrow: str, picture: bytes) 
     assert "vehicle_search_queue_requests 0.0" in metrics
 
 
-@pytest.mark.parametrize(
-    "request_text",
-    [
-        "GET / HTTP/9.9\r\n\r\n",
-        "\0\0\0\0\r\n\r\n",
-        "POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
-        "POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
-        f"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: {'9' * 5000}\r\n\r\n",
-        "POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        "CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        "GET http:// HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        "GET nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    ],
-)
-def test_what_is_no_http(narrow: str, request_text: str) -> None:
-    answer = exchange(narrow, request_text.encode("latin-1"), end=True)
-    assert not answer or 400 <= status_of(answer) < 500, answer
-
-
 def test_requests_one_behind_the_other(narrow: str) -> None:
     request = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\ntext"
     last = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"

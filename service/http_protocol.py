@@ -1,0 +1,102 @@
+"""HTTP/1.1 as uvicorn reads it with httptools, and what has to be said before there is a request to route.
+
+Heads are bounded, bytes that are no HTTP are told so as a problem document, and offers to change the protocol are
+passed over: curl ``--http2`` and Java's client send ``Upgrade: h2c`` with every request, and the parser would stop
+before their bodies.
+"""
+
+import re
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from service.problems import MEDIA_TYPE, plain_problem, problem_response
+
+MAX_HEAD = 2**16  # bytes of request line and header fields
+
+_OFFERS = (b"connection", b"upgrade", b"http2-settings")
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._messages = 0  # begun on this connection
+        self._in_head = self._refused = False
+        self._head = 0  # bytes of a head that is not complete, after those that came with its beginning
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self._unset_keepalive_if_required()
+        before = self._messages
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._pass_over_offer(data[offer.args[0] :])
+            return
+        except httptools.HttpParserError as error:
+            self._refuse(400, f"the bytes are not an HTTP/1.1 request: {error}")
+            return
+        if self._in_head and before == self._messages:
+            self._head += len(data)
+            if self._head > MAX_HEAD:
+                self._refuse_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._messages += 1
+        self._in_head, self._head = True, 0
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
+            self._refuse_head()
+        if not self._skipped():
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._skipped():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._skipped():
+            super().on_message_complete()
+
+    def _skipped(self) -> bool:
+        """Whether this message gets no answer from the application: not at all, or not in this form."""
+        return self._refused or bool(self.parser.should_upgrade())
+
+    def _pass_over_offer(self, rest: bytes) -> None:
+        """Begin the message again as if it had not offered another protocol."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(400, "CONNECT is for proxies")
+            return
+        close = any(
+            name == b"connection" and re.search(rb"\bclose\b", value, re.IGNORECASE) for name, value in self.headers
+        )
+        fields = [(name, value) for name, value in self.headers if name not in _OFFERS]
+        head = [method, b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
+        for name, value in [*fields, *([(b"connection", b"close")] if close else [])]:
+            head += [name, b": ", value, b"\r\n"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.data_received(b"".join(head) + b"\r\n" + rest)
+
+    def _refuse_head(self) -> None:
+        self._refuse(431, f"request line and header fields are larger than {MAX_HEAD:,} bytes")
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer and close: what follows on this connection cannot be understood."""
+        self._refused = True
+        self.logger.warning("refused with %d: %s", status, detail)
+        body = bytes(problem_response(plain_problem(status, detail)).body)
+        head = [STATUS_LINE[status]]
+        for name, value in self.server_state.default_headers:
+            head += [name, b": ", value, b"\r\n"]
+        head.append(f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n".encode())
+        self.transport.write(b"".join(head) + body)
+        self.transport.close()

@@ -1,0 +1,112 @@
+"""What reaches the server before there is a request: heads that are too large, offers of other protocols, no HTTP."""
+
+import httpx
+import pytest
+
+from service.http_protocol import MAX_HEAD
+from tests.http_client import PROBLEM, body_of, exchange, status_of
+from tests.pictures import jpeg
+
+OFFER = (
+    "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
+    "Content-Type: image/jpeg\r\n"
+)
+
+
+def head(first: str, *fields: str) -> bytes:
+    return "\r\n".join([first, "Host: localhost", *fields, "", ""]).encode("latin-1")
+
+
+def test_an_offer_of_another_protocol_loses_no_body(server: str) -> None:
+    picture = jpeg(0)
+    whole = f"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\n{OFFER}Content-Length: {len(picture)}\r\n\r\n".encode()
+    for pieces in ([whole + picture], [whole, picture], [whole[:50], whole[50:] + picture[:100], picture[100:]]):
+        answer = exchange(server, *pieces)
+        assert status_of(answer) == 200
+        assert len(body_of(answer)["results"]) == 1
+    chunked = f"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\n{OFFER}Transfer-Encoding: chunked\r\n\r\n".encode()
+    assert status_of(exchange(server, chunked, b"%x\r\n%s\r\n0\r\n\r\n" % (len(picture), picture))) == 200
+
+
+def test_a_connection_goes_on_after_an_offer(server: str) -> None:
+    first = f"GET /livez HTTP/1.1\r\nHost: localhost\r\n{OFFER}\r\n".encode()
+    second = head("GET /readyz HTTP/1.1", "Connection: close")
+    answers = exchange(server, first + second, whole=False)
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
+    closing = first.replace(b"Connection: Upgrade", b"Connection: close, Upgrade")
+    assert b"connection: close" in exchange(server, closing, whole=False)
+
+
+def test_a_websocket_is_answered_as_what_it_asks_for(server: str) -> None:
+    fields = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x", "Sec-WebSocket-Version: 13")
+    assert body_of(exchange(server, head("GET /livez HTTP/1.1", *fields))) == {"status": "alive"}
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        head("GET /livez HTTP/1.1", f"X-Long: {'x' * MAX_HEAD}"),
+        head("GET /livez HTTP/1.1", *["X: y"] * (MAX_HEAD // 2)),
+        head(f"GET /{'x' * MAX_HEAD} HTTP/1.1"),
+        head(f"GET /v1/galleries/default/images?camera_id={'x' * MAX_HEAD} HTTP/1.1"),
+        head("POST /v1/embeddings HTTP/1.1", f"X-Long: {'x' * MAX_HEAD}", "Content-Length: 4") + b"text",
+    ],
+)
+def test_a_head_has_a_limit(server: str, request_head: bytes) -> None:
+    answer = exchange(server, request_head)
+    assert status_of(answer) == 431
+    assert "65,536" in body_of(answer)["detail"]
+    assert PROBLEM.encode() in answer
+    assert b"connection: close" in answer
+
+
+def test_a_head_that_never_ends_is_cut_off(server: str) -> None:
+    try:
+        answer = exchange(server, b"GET /livez HTTP/1.1\r\nX: ", *[b"x" * 2**20] * 64)
+    except ConnectionError:  # the reset may overtake the answer
+        answer = b""
+    assert not answer or status_of(answer) == 431
+    assert httpx.get(f"{server}/livez").status_code == 200
+
+
+def test_a_head_just_below_the_limit_and_a_large_body_are_taken(server: str) -> None:
+    body = b"x" * 3_000_000
+    answer = exchange(
+        server,
+        head("POST /v1/embeddings HTTP/1.1", f"X: {'x' * (MAX_HEAD - 200)}", f"Content-Length: {len(body)}"),
+        body,
+    )
+    assert status_of(answer) == 415
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        "GET / HTTP/9.9\r\n\r\n",
+        "\0\0\0\0\r\n\r\n",
+        "\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",  # TLS
+        "POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+        "POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+        f"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: {'9' * 5000}\r\n\r\n",
+        "POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET http:// HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /livez HTTP/1.1\r\nHost : localhost\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_told_so_as_a_problem(server: str, request_text: str) -> None:
+    answer = exchange(server, request_text.encode("latin-1"))
+    assert status_of(answer) == 400, answer
+    assert body_of(answer)["status"] == 400
+    assert PROBLEM.encode() in answer
+
+
+def test_a_body_that_stops_being_http_is_survived(server: str) -> None:
+    broken = head("POST /v1/embeddings HTTP/1.1", "Transfer-Encoding: chunked") + b"5\r\nhello\r\nzz\r\n"
+    assert status_of(exchange(server, broken)) == 400
+    assert httpx.get(f"{server}/livez").status_code == 200
+
+
+def test_an_asterisk_is_no_path_of_ours(server: str) -> None:
+    assert status_of(exchange(server, head("OPTIONS * HTTP/1.1"))) == 404
