@@ -9,12 +9,14 @@ from typing import Any
 
 import httpx
 import numpy as np
+import onnx
 import pytest
 from fastapi import FastAPI
+from numpy.typing import NDArray
 
 from index.data_folder import DataFolder
-from index.embedder import Embedder
-from index.errors import BoxOutsidePicture, ModelError, UnsupportedPicture
+from index.embedder import Embedded, Embedder
+from index.errors import BoxOutsidePicture, ModelError, PictureTooLarge, UnsupportedPicture
 from index.gallery import GallerySpec
 from service.application import create_app
 from service.context import Context
@@ -155,6 +157,89 @@ def test_a_full_queue_is_told_to_come_back(app: FastAPI) -> None:
             await blocked
             assert (await waiting).status_code == 200
             assert (await client.post(f"{path}/search", content=jpeg(0))).status_code == 200
+
+    run(work)
+
+
+def test_a_picture_of_too_many_pixels_is_told_the_setting(engine: Engine) -> None:
+    (refused,) = engine.look_at([(jpeg(0, (200, 100)), None)], keep=False)
+    assert isinstance(refused, PictureTooLarge)
+    assert "max_pixels = 10,000" in str(refused)
+
+
+@pytest.fixture(scope="module")
+def broken_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose embedding is infinite wherever its first number is positive."""
+    model = onnx.load(tiny_model)
+    (last,) = [node for node in model.graph.node if "embedding" in node.output]
+    last.output[list(last.output).index("embedding")] = "finite"
+    zero = onnx.numpy_helper.from_array(np.zeros(32, dtype=np.float32), "zero")
+    model.graph.initializer.append(zero)
+    model.graph.node.append(onnx.helper.make_node("Div", ["finite", "zero"], ["embedding"]))
+    path = tmp_path_factory.mktemp("broken") / "broken.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def test_an_answer_that_is_not_finite_fails_its_picture(broken_model: Path, tmp_path: Path) -> None:
+    embedder = Embedder(broken_model, device="cpu", threads=1)
+    home = DataFolder(tmp_path / "data", default_spec=GallerySpec.for_model(embedder.contract))
+    app = create_app(settings=Settings(), embedder=embedder, home=home, workers=1)
+
+    async def work() -> None:
+        async with calling(app) as client:
+            path = "/v1/galleries/default"
+            refused(await client.post(f"{path}/search", content=jpeg(0)), 422, "not finite")
+            refused(await client.put(f"{path}/images/a", content=jpeg(0)), 422, "not finite")
+            batch = (await client.post(f"{path}/images", files=parts(jpeg(0), jpeg(1)))).json()
+            assert (batch["created"], batch["failed"]) == (0, 2)
+            results = (await client.post(f"{path}/search/batch", files=parts(jpeg(0)))).json()["results"]
+            assert results[0]["problem"]["status"] == 422
+
+    run(work)
+
+
+def test_a_model_that_begins_to_fail_ends_readiness_until_it_answers(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(engine.check)  # fresh from its warming up
+    monkeypatch.setattr("service.engine.FRESH_SECONDS", 0)
+    whole = engine.embedder
+
+    class Failing(Embedder):
+        """The same model after a fault of its device."""
+
+        def __init__(self) -> None:
+            self.__dict__.update(vars(whole))
+
+        def embed(self, crops: NDArray[np.uint8]) -> Embedded:
+            raise ModelError("the device is gone")
+
+    engine.embedder = Failing()
+    for _ in range(2):
+        with pytest.raises(NotReady, match="the device is gone"):
+            run(engine.check)
+    with pytest.raises(ModelError):
+        run(lambda: engine.look_at_all([(jpeg(0), None)], keep=False))
+    engine.embedder = whole
+    run(engine.check)
+
+
+def test_workers_that_are_stuck_end_readiness(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.engine.FRESH_SECONDS", 0)
+    monkeypatch.setattr("service.engine.PATIENCE_SECONDS", 0.05)
+    go_on = threading.Event()
+
+    async def work() -> None:
+        stuck = [asyncio.create_task(engine.run(lambda: go_on.wait(60))) for _ in range(engine.workers)]
+        await asyncio.sleep(0)  # both are with the workers
+        for _ in range(2):
+            with pytest.raises(NotReady, match="not answered"):
+                await engine.check()
+        go_on.set()
+        await asyncio.gather(*stuck)
+        monkeypatch.setattr("service.engine.PATIENCE_SECONDS", 30)
+        await engine.check()
 
     run(work)
 
