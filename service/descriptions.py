@@ -1,10 +1,15 @@
 """What the API says about itself in OpenAPI: bodies, parameters, answers and problems."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from fastapi import Path
 
 from service.parameters import ATTRIBUTE, Parameter
 from service.problems import MEDIA_TYPE, RESPONSES
+
+GalleryName = Annotated[str, Path(description="Name of the gallery.", examples=["default"])]
+ImageId = Annotated[str, Path(description="Id of the image.", examples=["v0015_03"])]
 
 _BINARY = {"type": "string", "format": "binary"}
 _PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/gif")

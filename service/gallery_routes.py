@@ -10,6 +10,7 @@ from index.gallery import GallerySpec
 from index.metadata import check_gallery_name
 from service import descriptions as say
 from service.context import context_of, galleries_of
+from service.descriptions import GalleryName
 from service.documents import answer, gallery_document, read_json
 from service.parameters import CONFIRM, read_parameters
 from service.uploads import read_document
@@ -34,7 +35,7 @@ async def list_galleries(request: Request) -> Response:
     responses={**say.responses(say.GALLERY_ANSWER, 400, 409, 413, 422, 507), 201: {"description": "Created"}},
     openapi_extra=say.request(say.GALLERY_SPEC, (), required=False),
 )
-async def put_gallery(request: Request, gallery: str) -> Response:
+async def put_gallery(request: Request, gallery: GalleryName) -> Response:
     """Bound to the loaded model's embedding space. The same again changes nothing; other properties are a 409."""
     context = context_of(request)
     read_parameters(request, ())
@@ -49,7 +50,7 @@ async def put_gallery(request: Request, gallery: str) -> Response:
 @router.get(
     "/v1/galleries/{gallery}", summary="Describe a gallery", responses=say.responses(say.GALLERY_ANSWER, 404, 422)
 )
-async def get_gallery(request: Request, gallery: str) -> Response:
+async def get_gallery(request: Request, gallery: GalleryName) -> Response:
     """Its properties, how many images a search can return, and the bytes it takes on the disk."""
     read_parameters(request, ())
     target = context_of(request).gallery(gallery)
@@ -64,7 +65,7 @@ async def get_gallery(request: Request, gallery: str) -> Response:
     responses=say.problems(404, 409, 422),
     openapi_extra=say.request(None, (CONFIRM,)),
 )
-async def delete_gallery(request: Request, gallery: str) -> Response:
+async def delete_gallery(request: Request, gallery: GalleryName) -> Response:
     """With everything in it; only with ``confirm`` set to its name. ``default`` can be emptied, not dropped."""
     context = context_of(request)
     values = read_parameters(request, (CONFIRM,))

@@ -13,6 +13,7 @@ from index.gallery import Filters, Gallery, Metadata, NewImage
 from index.metadata import ImageDescription, check_metadata, merge_metadata
 from service import descriptions as say
 from service.context import Context, context_of, image_id_of
+from service.descriptions import GalleryName, ImageId
 from service.documents import answer, encode, encoded_answer, image_document, read_json
 from service.engine import Seen
 from service.parameters import ERASE, PAGE, filters_of, read_parameters
@@ -31,7 +32,7 @@ router = APIRouter(tags=["images"])
     responses=say.responses(say.INGEST_ANSWER, 400, 404, 409, 413, 415, 422, 429, 503, 507),
     openapi_extra=say.request(say.PARTS_AND_METADATA, ()),
 )
-async def add_images(request: Request, gallery: str) -> Response:
+async def add_images(request: Request, gallery: GalleryName) -> Response:
     """Parts ``image``, and one part ``metadata``: a JSON array with an object for each, in order.
 
     A picture or an object that is wrong fails alone. An ``image_id`` that exists is replaced. What is answered as
@@ -57,7 +58,7 @@ async def add_images(request: Request, gallery: str) -> Response:
     },
     openapi_extra=say.request(say.PICTURE_OR_PART_AND_METADATA, ()),
 )
-async def put_image(request: Request, gallery: str, image_id: str) -> Response:
+async def put_image(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
     """Raw body, or the parts ``image`` and ``metadata`` (a JSON object). Sending the same again changes nothing."""
     context = context_of(request)
     read_parameters(request, ())
@@ -89,7 +90,7 @@ async def put_image(request: Request, gallery: str, image_id: str) -> Response:
     responses=say.responses(say.PAGE_ANSWER, 404, 422),
     openapi_extra=say.request(None, PAGE, attributes=True),
 )
-async def list_images(request: Request, gallery: str) -> Response:
+async def list_images(request: Request, gallery: GalleryName) -> Response:
     """Images in the order of their ids; ``next`` is the cursor of the following page, null on the last."""
     context = context_of(request)
     values = read_parameters(request, PAGE, attributes=True)
@@ -109,7 +110,7 @@ async def list_images(request: Request, gallery: str) -> Response:
     responses=say.responses(say.DELETED_ANSWER, 404, 422, 507),
     openapi_extra=say.request(None, ERASE, attributes=True),
 )
-async def delete_images(request: Request, gallery: str) -> Response:
+async def delete_images(request: Request, gallery: GalleryName) -> Response:
     """Erase every image that passes the filters; at least one filter, or ``all=true``."""
     context = context_of(request)
     values = read_parameters(request, ERASE, attributes=True)
@@ -129,7 +130,7 @@ async def delete_images(request: Request, gallery: str) -> Response:
     summary="Read an image's metadata",
     responses=say.responses(say.IMAGE_ANSWER, 404, 422),
 )
-async def get_image(request: Request, gallery: str, image_id: str) -> Response:
+async def get_image(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
     """What the gallery knows about an image."""
     read_parameters(request, ())
     own, target = image_id_of(image_id), context_of(request).gallery(gallery)
@@ -142,7 +143,7 @@ async def get_image(request: Request, gallery: str, image_id: str) -> Response:
     responses=say.responses(say.IMAGE_ANSWER, 400, 404, 413, 415, 422, 507),
     openapi_extra=say.request(say.MERGE_PATCH, ()),
 )
-async def patch_image(request: Request, gallery: str, image_id: str) -> Response:
+async def patch_image(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
     """An RFC 7396 merge patch: null removes a field, attributes merge name by name. Vector and crop stay."""
     context = context_of(request)
     read_parameters(request, ())
@@ -168,7 +169,7 @@ async def patch_image(request: Request, gallery: str, image_id: str) -> Response
     response_class=Response,
     responses=say.problems(404, 422, 507),
 )
-async def delete_image(request: Request, gallery: str, image_id: str) -> Response:
+async def delete_image(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
     """The image is in no answer from now on."""
     read_parameters(request, ())
     own, target = image_id_of(image_id), context_of(request).gallery(gallery)
@@ -186,7 +187,7 @@ async def delete_image(request: Request, gallery: str, image_id: str) -> Respons
         **say.problems(404, 422),
     },
 )
-async def get_crop(request: Request, gallery: str, image_id: str) -> Response:
+async def get_crop(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
     """The crop as it was embedded. Its ETag names the content and never changes meaning."""
     read_parameters(request, ())
     own, target = image_id_of(image_id), context_of(request).gallery(gallery)

@@ -33,19 +33,17 @@ class Parameter:
     schema: dict[str, Any]
     read: Callable[[str], object]
     repeatable: bool = False
-    example: object = None
 
     def document(self) -> dict[str, Any]:
         """Its OpenAPI form."""
         schema: dict[str, Any] = {"type": "array", "items": self.schema} if self.repeatable else self.schema
-        document = {
+        return {
             "name": self.name,
             "in": "query",
             "description": self.description,
             "required": False,
             "schema": schema,
         }
-        return document if self.example is None else {**document, "example": self.example}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,8 +210,8 @@ _TEXT = {"type": "string", "minLength": 1, "maxLength": 256}
 _INSTANT = {"type": "string", "format": "date-time"}
 
 BOX = Parameter(
-    name="box", description="Part of the upright picture to search for: x,y,width,height in pixels.",
-    schema={"type": "string", "pattern": r"^\d+,\d+,\d+,\d+$"}, read=_box, example="10,20,200,150",
+    name="box", description="Part of the upright picture: x,y,width,height in pixels, as in 10,20,200,150.",
+    schema={"type": "string", "pattern": r"^\d+,\d+,\d+,\d+$"}, read=_box,
 )  # fmt: skip
 COMBINE = Parameter(
     name="combine", description="With 2–8 pictures of one vehicle: search for the mean of their embeddings.",

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from index.errors import InvalidValue
 from service import descriptions as say
 from service.context import Context, context_of, image_id_of
+from service.descriptions import GalleryName, ImageId
 from service.documents import encode, encoded_answer, viewpoint_document
 from service.engine import Looked, Seen
 from service.parameters import BOX, COMBINE, SEARCH, Values, read_parameters, search_options_of
@@ -25,7 +26,7 @@ router = APIRouter(tags=["search"])
     responses=say.responses(say.SEARCH_ANSWER, 400, 404, 409, 413, 415, 422, 429, 503),
     openapi_extra=say.request(say.PICTURE_OR_PARTS, (BOX, COMBINE, *SEARCH), attributes=True),
 )
-async def search(request: Request, gallery: str) -> Response:
+async def search(request: Request, gallery: GalleryName) -> Response:
     """Send a picture as the raw body (``--data-binary @car.jpg``) or as the part ``image``; get ranked matches.
 
     Distances are Euclidean. With ``combine=mean``, 2–8 parts ``image`` of one vehicle are searched for together.
@@ -59,7 +60,7 @@ async def search(request: Request, gallery: str) -> Response:
     responses=say.responses(say.BATCH_ANSWER, 400, 404, 409, 413, 415, 422, 429, 503),
     openapi_extra=say.request(say.PARTS, SEARCH, attributes=True),
 )
-async def search_batch(request: Request, gallery: str) -> Response:
+async def search_batch(request: Request, gallery: GalleryName) -> Response:
     """One vehicle a part ``image``; the results come in the order of the parts, a bad picture's as a problem."""
     context = context_of(request)
     searcher = _searcher(context, gallery, read_parameters(request, SEARCH, attributes=True))
@@ -76,7 +77,7 @@ async def search_batch(request: Request, gallery: str) -> Response:
     responses=say.responses(say.SEARCH_ANSWER, 404, 409, 422, 429, 503),
     openapi_extra=say.request(None, SEARCH, attributes=True),
 )
-async def similar(request: Request, gallery: str, image_id: str) -> Response:
+async def similar(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
     """The same search with a stored image as the query; the image itself is left out."""
     began = time.perf_counter()
     context = context_of(request)
