@@ -37,7 +37,7 @@ def untrained(shape: MVANConfig = TINY, *, seed: int = 0) -> Restored:
 def be_sure(vnet: VNet, shape: MVANConfig) -> None:
     """Stretch V-Net's logits over test pictures, so that each viewpoint wins on some and p is nearly one-hot."""
     vnet.eval()
-    last = vnet.head.get_submodule("1")
+    last = list(vnet.head.children())[-1]
     assert isinstance(last, nn.Linear)
     crops = torch.from_numpy(check_crops(64, (shape.input_size, shape.input_size))).permute(0, 3, 1, 2).float()
     with torch.no_grad():
