@@ -57,9 +57,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Base address of a running service; tests use galleries of their own."""
-    with serving(tmp_path_factory.mktemp("served") / "data", tiny_model) as address:
+    """Base address of a running service; tests use galleries of their own. Nothing they do is logged as a bug."""
+    folder = tmp_path_factory.mktemp("served")
+    with serving(folder / "data", tiny_model, log=folder / "log") as address:
         yield address
+    log = (folder / "log").read_text()
+    assert "Traceback" not in log, log
 
 
 @pytest.fixture(scope="session")
