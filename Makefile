@@ -13,7 +13,7 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
 
 serve: install  ## serve the demo gallery on 127.0.0.1:8000 (loads it on the first start)
-	@test -d $(DATA)/galleries || { echo "loading the demo gallery (once)"; $(BIN)/vehicle-index add --data-dir $(DATA) examples/demo-gallery/manifest.csv; }
+	@test -e $(DATA)/.demo-gallery || { echo "loading the demo gallery (once)"; $(BIN)/vehicle-index add --data-dir $(DATA) examples/demo-gallery/manifest.csv && touch $(DATA)/.demo-gallery; }
 	@$(BIN)/vehicle-search serve --data-dir $(DATA)
 
 install: $(VENV)/.installed  ## install what serving needs (no torch)

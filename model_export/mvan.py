@@ -34,7 +34,7 @@ Embedding = Literal["fused", "fc512"]
 
 @dataclass(frozen=True, kw_only=True)
 class MVANConfig:
-    """The model's shape. ``paper-vgg16`` is the default of every field but the backbone's own split."""
+    """The model's shape. The defaults are the paper's VGG16 model; an empty ``split`` is the backbone's usual one."""
 
     backbone: str = "vgg16"
     split: str = ""  # first unshared stage; empty: the backbone's usual one
@@ -252,16 +252,6 @@ class MVAN(nn.Module):
                 continue
             parts.append((rows, *_weighted(branch(x.index_select(0, rows)), p[:, view].index_select(0, rows))))
         return tuple(_scatter(x.shape[0], [(part[0], part[n]) for part in parts]) for n in (1, 2, 3))  # type: ignore[return-value]
-
-    def count_parameters(self) -> dict[str, int]:
-        """Parameters by part, for the paper's table and the model card."""
-        parts: dict[str, nn.Module | None] = {
-            "vnet": self.vnet,
-            "shared": self.shared,
-            "branches": self.branches,
-            "fc": self.fc,
-        }
-        return {name: sum(p.numel() for p in part.parameters()) if part else 0 for name, part in parts.items()}
 
 
 class IdentityHead(nn.Module):

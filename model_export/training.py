@@ -15,7 +15,7 @@ from index.errors import InvalidValue, ModelError
 from index.manifest import ManifestRow
 from model_export.augment import AugmentConfig, augment
 from model_export.backbones import build_backbone, load_pretrained
-from model_export.checkpoint import load_checkpoint, save_checkpoint
+from model_export.checkpoint import load_checkpoint, require_writable, save_checkpoint
 from model_export.configuration import as_mapping, from_mapping
 from model_export.dataset import CropCache, Selection, decode_all, identities, read_rows
 from model_export.evaluation import Figures, evaluate
@@ -92,6 +92,7 @@ class Held:
 
 def train(config: Training, *, resume: bool = False) -> Path:
     """Train M-Net and write ``out``; returns its path. Held-out vehicles are measured as it goes."""
+    require_writable(config.out)
     torch.manual_seed(config.fit.seed)
     cache = CropCache(config.crop_resize)
     batches: list[Iterator[list[ManifestRow]]] = []
@@ -157,6 +158,11 @@ def train(config: Training, *, resume: bool = False) -> Path:
         if content["config"]["model"] != as_mapping(config)["model"]:
             raise ModelError(
                 f"{config.out} holds a model of another configuration; give another out, or leave --resume away"
+            )
+        if content["identities"] != len(labels):
+            raise ModelError(
+                f"{config.out} was trained on {content['identities']} vehicles, the sources give {len(labels)} now; "
+                "give the same sources and hold_out, or leave --resume away"
             )
         whole.load_state_dict(content["whole"])
         fitter.resume(content["fit"])

@@ -15,7 +15,7 @@ from index.errors import InvalidValue
 from index.manifest import ManifestRow
 from model_export.augment import AugmentConfig, augment
 from model_export.backbones import build_backbone, load_pretrained
-from model_export.checkpoint import load_checkpoint, save_checkpoint
+from model_export.checkpoint import load_checkpoint, require_writable, save_checkpoint
 from model_export.configuration import as_mapping
 from model_export.dataset import CropCache, Selection, decode_all, read_rows
 from model_export.fitting import FitConfig, Fitter, freeze, freeze_norms
@@ -69,6 +69,7 @@ class _Part:
 
 def train_vnet(config: VNetTraining, *, resume: bool = False) -> Path:
     """Train and write ``out``; returns its path. Prints accuracy on what is held out, by origin."""
+    require_writable(config.out)
     torch.manual_seed(config.fit.seed)
     cache = CropCache(_resize(config.model.vnet_size))
     training, held = _parts(config)

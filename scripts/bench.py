@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -26,6 +27,10 @@ from index.crops import model_crop, read_picture
 from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.gallery import Gallery, GallerySpec, Metadata, NewImage, SearchOptions
+from model_export.configuration import read_configuration
+from model_export.onnx_export import export_model
+from model_export.training import Training
+from tests.conftest import untrained
 from tests.server_process import serving
 
 CLIENTS, ROWS = 8, 100_000
@@ -85,6 +90,25 @@ def memory_mb(model: Path, rows: int, out: "multiprocessing.SimpleQueue[float]")
         home.close()
 
 
+def routing(name: str, crops: NDArray[np.uint8]) -> str:
+    """Routed over dense time of the default's shape with seeded weights: a checkpoint does not come with the project."""
+    config = read_configuration(Training, Path("model_export/configurations/default-mvan.toml"))
+    restored = untrained(config.model)
+    with tempfile.TemporaryDirectory() as folder:
+        times = []
+        for dense in (False, True):
+            path = Path(folder) / f"{dense}.onnx"
+            export_model(restored, path, dense=dense)
+            embedder = Embedder(path, device="cpu", threads=1)
+            times.append(median_ms(partial(embedder.embed, crops), 10))
+        viewpoint = embedder.embed(crops).viewpoint
+    active = 1.0 if viewpoint is None else float((viewpoint > 0.01).sum(1).mean())
+    return (
+        f"routed, 16 crops               {times[0]:8.1f} ms    over dense            {times[1]:8.1f} ms  = "
+        f"{times[0] / times[1]:.2f}  ({active:.2f} of {len(config.model.viewpoints)} branches, {name}'s shape)"
+    )
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -102,9 +126,11 @@ def main() -> None:
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(arguments.model), options, providers=["CPUExecutionProvider"])
     bare = rate(
-        lambda n: session.run(["embedding"], {"crops": crops[n % 119][None]}), threads=cores, seconds=arguments.seconds
+        lambda n: session.run(["embedding"], {"crops": crops[n % len(crops)][None]}),
+        threads=cores,
+        seconds=arguments.seconds,
     )
-    ours = rate(lambda n: embedder.embed(crops[n % 119][None]), threads=cores, seconds=arguments.seconds)
+    ours = rate(lambda n: embedder.embed(crops[n % len(crops)][None]), threads=cores, seconds=arguments.seconds)
     print(f"embedding                      {ours:8.1f} /s    over bare session.run {bare:8.1f} /s  = {ours / bare:.2f}")
 
     with tempfile.TemporaryDirectory() as folder:
@@ -159,15 +185,7 @@ def main() -> None:
         )
         home.close()
 
-    dense = arguments.model.with_suffix(".dense.onnx")
-    if dense.exists():
-        other = Embedder(dense, device="cpu", threads=1)
-        routed, full = median_ms(lambda: embedder.embed(crops[:16]), 10), median_ms(lambda: other.embed(crops[:16]), 10)
-        print(
-            f"routed, 16 crops               {routed:8.1f} ms    over dense            {full:8.1f} ms  = {routed / full:.2f}"
-        )
-    else:
-        print(f"routed over dense: export the same checkpoint with --dense to {dense} first")
+    print(routing(embedder.contract.name, crops[:16]))
 
     context = multiprocessing.get_context("spawn")
     for rows in (0, ROWS):

@@ -175,7 +175,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Responses that are problem documents."""
     return {
         status: {"description": RESPONSES[status], "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
-        for status in sorted({403, *statuses})
+        for status in sorted({403, *statuses, *([408] if 400 in statuses else [])})
     }
 
 

@@ -40,7 +40,9 @@ async def put_gallery(request: Request, gallery: GalleryName) -> Response:
     context = context_of(request)
     read_parameters(request, ())
     name = check_gallery_name(gallery, pointer="/path/gallery")
-    body = await read_document(request, max_bytes=context.settings.max_body_bytes)
+    body = await read_document(
+        request, max_bytes=context.settings.max_body_bytes, max_seconds=context.settings.body_seconds
+    )
     wanted = _properties(read_json(body, what="the body") if body else {})
     spec = GallerySpec.for_model(context.embedder.contract, **wanted)
     created, new = await run_in_threadpool(context.home.create, name, spec)

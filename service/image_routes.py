@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from index.errors import InvalidValue, VehicleSearchError
 from index.gallery import Filters, Gallery, Metadata, NewImage
-from index.metadata import ImageDescription, check_metadata, merge_metadata
+from index.metadata import ImageDescription, check_image_id, check_metadata, merge_metadata
 from service import descriptions as say
 from service.context import Context, context_of, image_id_of
 from service.descriptions import GalleryName, ImageId
@@ -59,7 +60,7 @@ async def add_images(request: Request, gallery: GalleryName) -> Response:
     openapi_extra=say.request(say.PICTURE_OR_PART_AND_METADATA, ()),
 )
 async def put_image(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
-    """Raw body, or the parts ``image`` and ``metadata`` (a JSON object). Sending the same again changes nothing."""
+    """Raw body, or the parts ``image`` and ``metadata`` (a JSON object). Sent again, it is the same, ingested anew."""
     context = context_of(request)
     read_parameters(request, ())
     own = image_id_of(image_id)
@@ -151,7 +152,9 @@ async def patch_image(request: Request, gallery: GalleryName, image_id: ImageId)
     content_type = request.headers.get("content-type", _MERGE_PATCH_TYPES[0]).split(";")[0].strip().lower()
     if content_type not in _MERGE_PATCH_TYPES:
         raise UnsupportedBody(f"content type {content_type[:80]!a}: send {' or '.join(_MERGE_PATCH_TYPES)}")
-    body = await read_document(request, max_bytes=context.settings.max_body_bytes)
+    body = await read_document(
+        request, max_bytes=context.settings.max_body_bytes, max_seconds=context.settings.body_seconds
+    )
     patch = read_json(body, what="the merge patch")
 
     def change() -> dict[str, Any]:
@@ -199,8 +202,16 @@ async def get_crop(request: Request, gallery: GalleryName, image_id: ImageId) ->
     return Response(data, media_type="image/jpeg" if name.endswith(".jpg") else "image/png", headers=headers)
 
 
+@dataclass(frozen=True)
+class _Refused:
+    """A metadata object that is wrong, with its id where that much is right."""
+
+    image_id: str | None
+    error: InvalidValue
+
+
 async def _ingest(
-    context: Context, gallery: Gallery, images: list[bytes], descriptions: list[ImageDescription | InvalidValue]
+    context: Context, gallery: Gallery, images: list[bytes], descriptions: list[ImageDescription | _Refused]
 ) -> list[dict[str, Any]]:
     """Embed and store; one result an image, in order."""
     pictures = [
@@ -210,9 +221,9 @@ async def _ingest(
     ]
     looked, _ = await context.engine.look_at_all([(data, one.box) for _, data, one in pictures], keep=True)
     results: dict[int, dict[str, Any]] = {
-        number: {"image_id": None, "status": "failed", "problem": problem_of(one)}
+        number: {"image_id": one.image_id, "status": "failed", "problem": problem_of(one.error)}
         for number, one in enumerate(descriptions)
-        if isinstance(one, InvalidValue)
+        if isinstance(one, _Refused)
     }
     new: list[tuple[int, NewImage]] = []
     for (number, _, description), seen in zip(pictures, looked, strict=True):
@@ -235,7 +246,7 @@ async def _store(context: Context, gallery: Gallery, new: list[NewImage]) -> lis
     return list(written)
 
 
-def _descriptions(upload: Upload) -> list[ImageDescription | InvalidValue]:
+def _descriptions(upload: Upload) -> list[ImageDescription | _Refused]:
     """One description or its error an image; raises where the request as a whole makes no sense."""
     if upload.metadata is None:
         return [_NOTHING] * len(upload.images)
@@ -246,13 +257,13 @@ def _descriptions(upload: Upload) -> list[ImageDescription | InvalidValue]:
         raise InvalidValue(
             f"the part 'metadata' has {len(documents)} objects for {len(upload.images)} images", pointer="/metadata"
         )
-    descriptions: list[ImageDescription | InvalidValue] = []
+    descriptions: list[ImageDescription | _Refused] = []
     first: dict[str, int] = {}
     for number, document in enumerate(documents):
         try:
             description = check_metadata(document, pointer=f"/metadata/{number}")
         except InvalidValue as error:
-            descriptions.append(error)
+            descriptions.append(_Refused(_own_id(document), error))
             continue
         own = description.image_id
         if own is not None and own in first:
@@ -263,6 +274,13 @@ def _descriptions(upload: Upload) -> list[ImageDescription | InvalidValue]:
             first[own] = number
         descriptions.append(description)
     return descriptions
+
+
+def _own_id(document: object) -> str | None:
+    try:
+        return check_image_id(document["image_id"]) if isinstance(document, dict) else None
+    except (KeyError, InvalidValue):
+        return None
 
 
 def _new_image(image_id: str, description: ImageDescription, seen: Seen) -> NewImage:
@@ -280,6 +298,7 @@ def _ingest_limits(context: Context) -> Limits:
     settings = context.settings
     return Limits(
         max_bytes=settings.max_body_bytes,
+        max_seconds=settings.body_seconds,
         max_images=settings.max_images,
         images_setting=f"max_images = {settings.max_images}",
     )

@@ -44,5 +44,5 @@ async def readyz(request: Request) -> Response:
     responses={200: {"description": "Exposition format", "content": {"text/plain": {}}}, **say.problems()},
 )
 def metrics(request: Request) -> Response:
-    """In base units; see the operator's guide."""
+    """In base units: seconds, bytes, requests, images."""
     return Response(context_of(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -41,6 +41,10 @@ class MalformedRequest(VehicleSearchError):
     """The body is not the multipart or JSON that it says it is."""
 
 
+class BodyTooSlow(VehicleSearchError):
+    """The body did not arrive in time."""
+
+
 class UnsupportedBody(VehicleSearchError):
     """The body's content type is none that the route reads."""
 
@@ -55,6 +59,7 @@ _STATUS: dict[type[VehicleSearchError], tuple[int, str]] = {
     Forbidden: (403, "Forbidden"),
     errors.GalleryNotFound: (404, "No such gallery"),
     errors.ImageNotFound: (404, "No such image"),
+    BodyTooSlow: (408, "Body too slow"),
     errors.EmbeddingSpaceMismatch: (409, "Embedding space mismatch"),
     errors.GalleryConflict: (409, "Gallery conflict"),
     errors.PictureTooLarge: (413, "Picture too large"),
@@ -74,6 +79,7 @@ RESPONSES: dict[int, str] = {
     400: "A picture, a multipart body or JSON cannot be read",
     403: "Host or Origin is not this machine's",
     404: "No such gallery or image",
+    408: "The body did not arrive within body_seconds",
     409: "Embedding space or gallery mismatch",
     413: "More bytes, pixels or parts than the limit, which the message names",
     415: "Not a picture type that is read",

@@ -35,7 +35,10 @@ async def search(request: Request, gallery: GalleryName) -> Response:
     values = read_parameters(request, (BOX, COMBINE, *SEARCH), attributes=True)
     searcher = _searcher(context, gallery, values)
     limits = Limits(
-        max_bytes=context.settings.max_body_bytes, max_images=MAX_COMBINED, images_setting="8 pictures of one vehicle"
+        max_bytes=context.settings.max_body_bytes,
+        max_seconds=context.settings.body_seconds,
+        max_images=MAX_COMBINED,
+        images_setting="8 pictures of one vehicle",
     )
     async with context.engine.place():
         upload = await read_upload(request, limits)
@@ -145,6 +148,7 @@ def _query_limits(context: Context) -> Limits:
     settings = context.settings
     return Limits(
         max_bytes=settings.max_body_bytes,
+        max_seconds=settings.body_seconds,
         max_images=settings.max_queries,
         images_setting=f"max_queries = {settings.max_queries}",
     )

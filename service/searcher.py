@@ -98,8 +98,10 @@ class Searcher:
                 result["attention"] = self._attention(one.crop)
             results.append(result)
         head = {"gallery": self.gallery.name, "model": self.context.embedder.fingerprint}
+        # one result at a time: the encoder holds the interpreter, and other requests, up while it is at work
+        body = encode(head)[:-1] + b',"results":[' + b",".join(map(encode, results)) + b"]}"
         return Found(
-            body=encode({**head, "results": results}), decode=sum(one.decode for one in seen),
+            body=body, decode=sum(one.decode for one in seen),
             embed=sum(one.embed for one in seen), search=search,
         )  # fmt: skip
 

@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     max_queries: int = Field(
         default=64, ge=1, le=10_000, description="pictures in one batch search or embeddings request"
     )
+    body_seconds: float = Field(
+        default=30, gt=0, le=3600, description="time within which a request's body must have arrived"
+    )
     grace_seconds: int = Field(
         default=20, ge=0, le=3600, description="time that running requests get when the service stops"
     )

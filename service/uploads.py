@@ -4,8 +4,10 @@ Parts are taken as bytes whether or not they carry a filename; a form parser tha
 would damage pictures.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from index.errors import InvalidValue
-from service.problems import MalformedRequest, RequestTooLarge, UnsupportedBody
+from service.problems import BodyTooSlow, MalformedRequest, RequestTooLarge, UnsupportedBody
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -30,6 +32,7 @@ class Limits:
     """What a body may hold, and the settings that say so."""
 
     max_bytes: int
+    max_seconds: float
     max_images: int
     images_setting: str  # name of the setting, or what else sets the limit
 
@@ -51,9 +54,10 @@ class Upload:
     complete: float = 0.0
 
 
-async def read_document(request: Request, *, max_bytes: int) -> bytes:
-    """A body that is one JSON document; raises RequestTooLarge or, where the client leaves, MalformedRequest."""
-    body = b"".join([chunk async for chunk in _chunks(request, max_bytes)])
+async def read_document(request: Request, *, max_bytes: int, max_seconds: float) -> bytes:
+    """A body that is one JSON document; RequestTooLarge, BodyTooSlow, or MalformedRequest where the client leaves."""
+    async with _deadline(max_seconds):
+        body = b"".join([chunk async for chunk in _chunks(request, max_bytes)])
     if len(body) > _MAX_DOCUMENT:
         raise RequestTooLarge(f"the body is larger than {_MAX_DOCUMENT:,} bytes, the limit of a JSON document")
     return body
@@ -62,8 +66,14 @@ async def read_document(request: Request, *, max_bytes: int) -> bytes:
 async def read_upload(request: Request, limits: Limits, *, metadata: bool = False) -> Upload:
     """Pictures of a raw or multipart body, with ``metadata`` also that part.
 
-    Raises MalformedRequest, RequestTooLarge, UnsupportedBody, InvalidValue, as soon as the bytes that came say so.
+    Raises MalformedRequest, RequestTooLarge, UnsupportedBody, InvalidValue, as soon as the bytes that came say so, and
+    BodyTooSlow where they do not come.
     """
+    async with _deadline(limits.max_seconds):
+        return await _read(request, limits, metadata=metadata)
+
+
+async def _read(request: Request, limits: Limits, *, metadata: bool) -> Upload:
     content_type, options = parse_options_header(request.headers.get("content-type"))
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
@@ -86,6 +96,16 @@ async def read_upload(request: Request, limits: Limits, *, metadata: bool = Fals
     except FormParserError as error:
         raise MalformedRequest(f"the multipart body is damaged: {error}") from error
     return parts.upload()
+
+
+@asynccontextmanager
+async def _deadline(seconds: float) -> AsyncIterator[None]:
+    """A sender who stalls frees its place in the queue."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise BodyTooSlow(f"the body did not arrive within {seconds:g} s, the limit set by body_seconds") from error
 
 
 async def _chunks(request: Request, max_bytes: int) -> AsyncIterator[bytes]:

@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from index.cpu_quota import usable_cpus
-from index.errors import VehicleSearchError
+from index.errors import EmbeddingSpaceMismatch, VehicleSearchError
 from service.http_protocol import HttpProtocol
 from service.settings import PREFIX, Settings, read_settings
 
@@ -28,6 +28,8 @@ Serve galleries over HTTP. Every option is also an environment variable: --queue
   vehicle-search serve --port 9000 --data-dir /srv/vehicles --device cuda
   vehicle-search serve --help                              # every option and its default
 """
+
+_LOG = logging.getLogger("service")
 
 
 class StartError(VehicleSearchError):
@@ -97,6 +99,11 @@ def _load(settings: Settings) -> FastAPI:
     workers = settings.threads or usable_cpus()
     embedder = Embedder(settings.model, device=settings.device, threads=1)
     home = DataFolder(settings.data_dir, default_spec=GallerySpec.for_model(embedder.contract))
+    for name in home.names():
+        try:
+            home.get(name).spec.require_space(embedder.contract, name)
+        except EmbeddingSpaceMismatch as error:
+            _LOG.warning("%s", error)
     return create_app(settings=settings, embedder=embedder, home=home, workers=workers)
 
 

@@ -34,7 +34,7 @@ def test_galleries_are_there_again(tmp_path: Path) -> None:
     home.close()
     again = DataFolder(tmp_path / "a/b", default_spec=replace(SPEC, embedding_space="other"))
     assert again.names() == ["default", "yard"]
-    assert again.get("default").spec == SPEC  # bound to the space that it was made with
+    assert again.get("yard").spec == replace(SPEC, retention_days=3)  # bound to the space that it was made with
     assert again.get("yard").spec.retention_days == 3
     assert again.get("yard").get("x").image_id == "x"
     again.close()
@@ -155,3 +155,17 @@ def test_a_crash_while_the_layout_is_written_is_mended(tmp_path: Path) -> None:
     for _ in range(2):
         DataFolder(tmp_path, default_spec=SPEC).close()
     assert (tmp_path / "layout").read_text() == "1\n"
+
+
+def test_an_empty_default_gallery_follows_the_model(tmp_path: Path) -> None:
+    """One that holds an image stays with the model that filled it."""
+    other = replace(SPEC, embedding_space="another")
+    home = DataFolder(tmp_path, default_spec=SPEC)
+    home.close()
+    home = DataFolder(tmp_path, default_spec=other)
+    assert home.get("default").spec == other
+    home.get("default").add([IMAGE])
+    home.close()
+    home = DataFolder(tmp_path, default_spec=SPEC)
+    assert (home.get("default").spec, home.get("default").count()) == (other, 1)
+    home.close()

@@ -334,6 +334,7 @@ def test_a_broad_filter_whose_rows_are_all_far_away(lean: LocalGallery) -> None:
 # Crashes
 
 WRITER = """
+import os
 import sys
 from pathlib import Path
 from index.local_gallery import LocalGallery
@@ -342,9 +343,9 @@ from tests.test_local_gallery import image
 gallery = LocalGallery(Path(sys.argv[1]))
 for turn in range(int(sys.argv[2]), 1_000_000):
     names = gallery.add([image(n, turn=turn) for n in range(6)])
-    print("wrote", turn, flush=True)
+    os.write(1, f"wrote {turn}\\n".encode())
     gallery.delete("i0")
-    print("erased", turn, flush=True)
+    os.write(1, f"erased {turn}\\n".encode())
 """
 
 
@@ -379,7 +380,7 @@ def test_what_was_acknowledged_survives_kill_9(folder: Path) -> None:
 
 
 CROWD = """
-import sys, threading
+import os, sys, threading
 from pathlib import Path
 from index.local_gallery import LocalGallery
 from tests.test_local_gallery import image
@@ -389,7 +390,7 @@ said = threading.Lock()
 
 def say(*words):
     with said:
-        print(*words, flush=True)
+        os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # whole or not at all, whenever it is killed
 
 def write(n):
     for turn in range(int(sys.argv[2]), 1_000_000):

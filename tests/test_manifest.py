@@ -151,3 +151,9 @@ def test_no_bytes_are_anything_but_a_manifest_or_refused(tmp_path_factory: pytes
     path = manifest(tmp_path_factory.getbasetemp(), HEADER.encode() + data)
     with contextlib.suppress(InvalidValue):
         list(read_manifest(path))
+
+
+def test_a_column_that_stands_twice_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("path,vehicle_id,camera_id,path\na.jpg,v,c,b.jpg\n")
+    with pytest.raises(InvalidValue, match="'path' stands twice"):
+        list(read_manifest(tmp_path / "manifest.csv"))

@@ -11,7 +11,7 @@ import torch
 
 from index.errors import ContractError, ModelError
 from model_export import onnx_export
-from model_export.onnx_export import check_crops, describe, embedding_space, export_model
+from model_export.onnx_export import check_crops, describe, embedding_space, export_model, mixed_crops
 from tests.conftest import TINY, untrained
 
 
@@ -101,3 +101,29 @@ def test_describe_refuses_what_is_not_ours(tmp_path: Path, tiny_model: Path) -> 
     onnx.save(proto, str(tmp_path / "newer.onnx"))
     with pytest.raises(ContractError, match="contract_version"):
         describe(tmp_path / "newer.onnx")
+
+
+def test_the_check_meets_every_viewpoint_and_its_empty_branches(tiny_model: Path) -> None:
+    model = untrained().model
+    crops = mixed_crops(model, 7)
+    with torch.no_grad():
+        p = model.viewpoint(torch.from_numpy(crops).permute(0, 3, 1, 2).float())
+    assert set(p.argmax(1).tolist()) == {0, 1, 2}
+    assert (p > 0.01).sum(1).min() == 1
+
+
+def test_a_model_that_gives_nan_does_not_pass(tmp_path: Path) -> None:
+    restored = untrained()
+    with torch.no_grad():
+        for parameter in restored.model.branches[0].get_submodule("gam").parameters():
+            parameter.fill_(torch.nan)
+    with pytest.raises(ModelError, match="self-check"):
+        export_model(restored, tmp_path / "model.onnx", half_weights=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_file_says_nothing_of_the_machine_that_wrote_it(tiny_model: Path) -> None:
+    data = tiny_model.read_bytes()
+    assert str(Path(onnx_export.__file__).parent.parent).encode() not in data
+    assert b"Traceback" not in data
+    assert b"site-packages" not in data

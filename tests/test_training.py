@@ -1,6 +1,7 @@
 """Both stages on tiny made-up pictures: they learn, they can be taken up again, they refuse what makes no sense."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,16 @@ def test_a_resumed_run_ends_with_the_same_step_and_refuses_another_shape(data: P
     )
     with pytest.raises(ModelError, match="another configuration"):
         train(other, resume=True)
+    fewer = from_mapping(Training, as_mapping(training(data, vnet, "resumed.pt", 6)))
+    fewer = replace(fewer, sources=(replace(fewer.sources[0], hold_out="50%"),))
+    with pytest.raises(ModelError, match=r"trained on 9 vehicles, the sources give 6"):
+        train(fewer, resume=True)
+
+
+def test_an_out_that_cannot_be_written_is_told_before_the_training(data: Path, vnet: Path) -> None:
+    (data / "file").write_text("")
+    with pytest.raises(ModelError, match="cannot be written"):
+        train(training(data, vnet, "../file/x.pt", 2))
 
 
 def test_a_picture_that_cannot_be_read_is_named_with_its_line(data: Path, vnet: Path, tmp_path: Path) -> None:
@@ -128,6 +139,9 @@ def test_configurations_name_the_key_that_is_wrong(tmp_path: Path, data: Path) -
         read_configuration(Training, path, ["fit.sede=3"])
     with pytest.raises(InvalidValue, match="iterations"):
         read_configuration(Training, path, ["fit.iterations=0"])
+    for override in ("sources.5.p=2", "sources.x.p=2", "name.x.p=2"):
+        with pytest.raises(InvalidValue, match=r"there is no key|name"):
+            read_configuration(Training, path, ["name=cars", override])
     with pytest.raises(InvalidValue, match="cannot be read"):
         read_configuration(Training, tmp_path / "none.toml")
 

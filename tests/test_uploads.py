@@ -1,6 +1,7 @@
 """Bodies as they come over the wire: multipart written by hand, too large ones, and ones that never end."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -143,3 +144,15 @@ def test_requests_one_behind_the_other(narrow: str) -> None:
     request = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\ntext"
     last = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     assert status_of(exchange(narrow, request + request + last)) == 415
+
+
+def test_a_body_that_does_not_come_frees_its_place(tiny_model: Path, tmp_path: Path) -> None:
+    """Stalled senders are told 408 after the deadline, and the next search is answered."""
+    options = ("--body-seconds", "0.3", "--threads", "1", "--queue-size", "1")
+    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nab"
+    with serving(tmp_path / "data", tiny_model, *options) as address:
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(pool.map(lambda _: exchange(address, head), range(2)))
+        assert [status_of(answer) for answer in answers] == [408, 408]
+        assert b"body_seconds" in answers[0]
+        assert httpx.post(f"{address}/v1/embeddings", content=jpeg(0)).status_code == 200
