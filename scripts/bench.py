@@ -27,10 +27,6 @@ from index.crops import model_crop, read_picture
 from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.gallery import Gallery, GallerySpec, Metadata, NewImage, SearchOptions
-from model_export.configuration import read_configuration
-from model_export.onnx_export import export_model
-from model_export.training import Training
-from tests.conftest import untrained
 from tests.server_process import serving
 
 CLIENTS, ROWS = 8, 100_000
@@ -91,9 +87,25 @@ def memory_mb(model: Path, rows: int, out: "multiprocessing.SimpleQueue[float]")
 
 
 def routing(name: str, crops: NDArray[np.uint8]) -> str:
-    """Routed over dense time of the default's shape with seeded weights: a checkpoint does not come with the project."""
+    """Routed over dense time of the default's shape with ImageNet's weights: a checkpoint does not come with the project."""
+    from model_export.backbones import build_backbone, load_pretrained
+    from model_export.configuration import read_configuration
+    from model_export.mvan import MVAN
+    from model_export.onnx_export import export_model
+    from model_export.training import Restored, Training
+    from tests.conftest import be_sure
+
     config = read_configuration(Training, Path("model_export/configurations/default-mvan.toml"))
-    restored = untrained(config.model)
+    model, lite0, lite2 = MVAN(config.model), build_backbone("efficientnet_lite0"), build_backbone("efficientnet_lite2")
+    for backbone in (lite0, lite2):
+        load_pretrained(backbone, "imagenet")
+    model.load_backbone(lite2)
+    if model.vnet is not None:
+        model.vnet.layers.load_state_dict(
+            lite0.cut(f"block{config.model.vnet.removeprefix('lite0-blocks')}")[0].state_dict()
+        )
+        be_sure(model.vnet, config.model)
+    restored = Restored(model.eval(), config, {}, "")
     with tempfile.TemporaryDirectory() as folder:
         times = []
         for dense in (False, True):
