@@ -47,6 +47,7 @@ class MVANConfig:
     input_size: int = 224  # H = W in pixels
     vnet: str = "vgg_cnn_m_1024"  # or lite0-blocksN: the first N blocks of EfficientNet-Lite0
     vnet_size: int = 224  # V-Net sees the crop at this size
+    vnet_standardized: bool = False  # V-Net sees each crop at one brightness and contrast, whatever the exposure
     routing_threshold: float | None = 0.01  # branches with p_v at or below it are not run; None: all run (dense)
 
     def __post_init__(self) -> None:
@@ -111,6 +112,7 @@ class VNet(nn.Module):
     def __init__(self, config: MVANConfig) -> None:
         super().__init__()
         self.size, self.input_size = config.vnet_size, config.input_size
+        self.standardized = config.vnet_standardized
         if config.vnet == "vgg_cnn_m_1024":
             layers, channels, backbone = _vgg_cnn_m_1024(), 512, build_backbone("vgg16")
         elif config.vnet.startswith("lite0-blocks") and config.vnet.removeprefix("lite0-blocks").isdecimal():
@@ -140,7 +142,12 @@ class VNet(nn.Module):
             x = F.avg_pool2d(x, 2)
         elif self.size != x.shape[-1]:
             x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False)
-        x = self.layers((x - self.mean) / self.std)  # (N, C, h, w)
+        if self.standardized:
+            centred = x - x.mean((1, 2, 3), keepdim=True)
+            x = centred / (centred.square().mean((1, 2, 3), keepdim=True) + 1).sqrt()  # + 1: a crop of one colour
+        else:
+            x = (x - self.mean) / self.std
+        x = self.layers(x)  # (N, C, h, w)
         return self.head(x.mean((2, 3)))  # type: ignore[no-any-return]  # (N, V)
 
     def forward(self, crops: Tensor) -> Tensor:

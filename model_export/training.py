@@ -196,7 +196,7 @@ def start_model(config: Training) -> MVAN:
     if model.vnet is not None and config.vnet is not None:
         content = load_checkpoint(config.vnet, kind="vnet")
         theirs, ours = content["config"]["model"], as_mapping(config.model)
-        for key in ("vnet", "vnet_size", "viewpoints"):
+        for key in ("vnet", "vnet_size", "vnet_standardized", "viewpoints"):
             if theirs[key] != ours[key]:
                 raise ModelError(f"{config.vnet} has {key} = {theirs[key]!r}, this model {ours[key]!r}")
         model.vnet.load_state_dict(content["weights"])

@@ -62,6 +62,7 @@ def create_app(*, settings: Settings, embedder: Embedder, home: GalleryHome, wor
         app.include_router(room.router)
     add_docs(app)
     app.add_middleware(PlainPaths)
-    app.add_middleware(CallerGuard, loopback=settings.loopback)  # keys, when there are some, take its place
+    local = settings.loopback or settings.loopback_names_only
+    app.add_middleware(CallerGuard, loopback=local)  # keys, when there are some, take its place
     app.add_middleware(RequestMetrics, metrics=metrics)  # outermost: what the guard refuses is counted too
     return app

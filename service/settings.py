@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     allow_unauthenticated_remote: bool = Field(
         default=False, description="listen on a non-loopback host although anybody who reaches it may read and erase"
     )
+    loopback_names_only: bool = Field(
+        default=False,
+        description="answer only to names of this machine, as on loopback: for a container published on loopback",
+    )
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:

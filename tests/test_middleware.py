@@ -108,3 +108,10 @@ def test_a_coded_slash_leads_to_no_other_route(server: str, client: httpx.Client
 def test_a_refused_call_is_counted(server: str) -> None:
     raw(server, "GET", "/livez", host="example.org")
     assert b'vehicle_search_requests_total{method="GET",route="none",status="403"}' in raw(server, "GET", "/metrics")
+
+
+def test_a_published_container_answers_to_this_machine_only(tiny_model: Path, tmp_path: Path) -> None:
+    options = ("--host", "0.0.0.0", "--allow-unauthenticated-remote", "--loopback-names-only")
+    with serving(tmp_path / "data", tiny_model, *options) as address:
+        assert status_of(raw(address, "GET", "/livez", host="rebound.example")) == 403
+        assert status_of(raw(address, "GET", "/livez", host="localhost:8000")) == 200
