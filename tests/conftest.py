@@ -1,12 +1,15 @@
 """Fixtures that every room shares: one tiny real model, exported once a run."""
 
+import csv
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from model_export.mvan import MVAN, MVANConfig, VNet
@@ -85,3 +88,24 @@ def gallery(client: httpx.Client) -> Iterator[str]:
     assert client.put(f"/v1/galleries/{name}").status_code == 201
     yield f"/v1/galleries/{name}"
     client.delete(f"/v1/galleries/{name}", params={"confirm": name})
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 vehicles (a colour each), 2 cameras (bright, dark), 3 viewpoints (where a white bar is)."""
+    folder = tmp_path_factory.mktemp("cars")
+    rng = np.random.default_rng(0)
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "vehicle_id", "camera_id", "viewpoint", "part"))
+        for vehicle in range(12):
+            colour = rng.integers(30, 225, 3)
+            for camera in range(2):
+                for view, name in enumerate(("front", "rear", "side")):
+                    pixels = np.full((40, 40, 3), colour, np.float64) * (1.0 if camera else 0.7)
+                    pixels[4 + 12 * view : 10 + 12 * view] = 250
+                    noisy = np.clip(pixels + rng.normal(0, 6, pixels.shape), 0, 255).astype(np.uint8)
+                    path = f"v{vehicle}_{camera}_{name}.png"
+                    Image.fromarray(noisy).save(folder / path)
+                    writer.writerow((path, f"v{vehicle}", f"c{camera}", name, "test" if vehicle < 3 else "train"))
+    return folder

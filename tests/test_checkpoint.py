@@ -1,0 +1,27 @@
+"""Checkpoints: whole, or refused by name."""
+
+from pathlib import Path
+
+import pytest
+
+from index.errors import ModelError
+from model_export.checkpoint import load_checkpoint, require_writable, save_checkpoint
+
+
+def test_checkpoints_are_whole_or_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "a.pt", {"kind": "vnet", "x": 1})
+    assert load_checkpoint(tmp_path / "a.pt", kind="vnet")["x"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+    with pytest.raises(ModelError, match="a mvan one is needed"):
+        load_checkpoint(tmp_path / "a.pt", kind="mvan")
+    (tmp_path / "b.pt").write_bytes((tmp_path / "a.pt").read_bytes()[:100])
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_checkpoint(tmp_path / "b.pt", kind="vnet")
+
+
+def test_an_out_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match="cannot be written"):
+        require_writable(tmp_path / "file" / "x.pt")
+    require_writable(tmp_path / "new" / "x.pt")
+    assert not list((tmp_path / "new").iterdir())
