@@ -49,7 +49,7 @@ class Resize:
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """One model file's description of itself; see DESIGN section 2. Raises ContractError when a field is wrong."""
+    """One model file's description of itself. Raises ContractError when a field is wrong."""
 
     contract_version: int
     name: str

@@ -4,7 +4,7 @@ Two homes are planned: ``LocalGallery`` (one machine) and a Milvus one (a cluste
 ``Gallery`` and ``GalleryHome`` only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol, Self
@@ -181,8 +181,11 @@ class Gallery(Protocol):
         """A page of the listing; InvalidValue for a cursor that this gallery did not give out."""
         ...
 
-    def set_metadata(self, image_id: str, metadata: Metadata) -> StoredImage:
-        """Replace an image's metadata; vector, crop and ingestion time stay."""
+    def change_metadata(self, image_id: str, change: Callable[[Metadata], Metadata]) -> StoredImage:
+        """Replace an image's metadata by what ``change`` makes of it; vector, crop and ingestion time stay.
+
+        No other write comes between reading and writing. What ``change`` raises is passed on, and nothing changed.
+        """
         ...
 
     def delete(self, image_id: str) -> None: ...

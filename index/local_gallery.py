@@ -166,10 +166,10 @@ class LocalGallery:
         more = len(found) > limit
         return Page(images=images, cursor=write_cursor(images[-1].image_id, self._database.secret) if more else None)
 
-    def set_metadata(self, image_id: str, metadata: Metadata) -> StoredImage:
+    def change_metadata(self, image_id: str, change: Callable[[Metadata], Metadata]) -> StoredImage:
         with self._writing, self._database.transaction() as connection:
-            row_id, _ = self._row(connection, image_id)
-            image_rows.replace_metadata(connection, row_id, metadata)
+            row_id, image = self._row(connection, image_id)
+            image_rows.replace_metadata(connection, row_id, change(image.metadata))
             return self._row(connection, image_id)[1]
 
     def delete(self, image_id: str) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 
 from tqdm import tqdm
@@ -95,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         "--attribute", action="append", default=[], metavar="NAME=VALUE",
         help='repeatable; 5 means the number, \'"5"\' the text',
     )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('vehicle-search')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     add = commands.add_parser(

@@ -1,7 +1,7 @@
 """From a checkpoint to one ONNX file that describes itself and has been checked.
 
-The file is written under a temporary name, run by ONNX Runtime against PyTorch, and only then renamed. DESIGN section
-2 fixes its inputs, outputs and contract.
+The file is written under a temporary name, run by ONNX Runtime against PyTorch, and only then renamed. Its
+inputs, outputs and contract are those of ``index.contract``.
 """
 
 import hashlib

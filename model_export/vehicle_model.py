@@ -5,6 +5,7 @@ import importlib.resources
 import json
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from index.errors import VehicleSearchError
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="vehicle-model", description="Train, measure and export the model that the vehicle search service runs.",
         epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('vehicle-search')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     render = commands.add_parser("render", help="make a data set of vehicles from meshes, viewpoints exact")

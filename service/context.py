@@ -1,8 +1,7 @@
 """What every route works with, and how it finds it."""
 
 import contextlib
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from starlette.requests import Request
 
@@ -24,7 +23,6 @@ class Context:
     engine: Engine
     home: GalleryHome
     metrics: Metrics
-    patching: threading.Lock = field(default_factory=threading.Lock)  # a patch reads, merges and writes as one
 
     def gallery(self, name: str) -> Gallery:
         """A gallery by the name in a path; raises InvalidValue or GalleryNotFound. Opened galleries are at hand."""

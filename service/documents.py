@@ -1,28 +1,53 @@
 """JSON in and out: strict reading of what clients send, and the documents that they get."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 from starlette.responses import Response
 
+from index.errors import InvalidValue
 from index.gallery import GalleryInfo, Match, StoredImage
 from service.problems import MalformedRequest
 
+_MOST_DIGITS: Final = 400  # of an integer: past what a double holds
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
-def read_json(data: bytes, *, what: str) -> object:
-    """Parse UTF-8 JSON; raises MalformedRequest for anything else, NaN, repeated keys and deep nesting included."""
+def read_json(data: bytes, *, what: str, pointer: str = "") -> object:
+    """Parse UTF-8 JSON; raises MalformedRequest for anything else, NaN and deep nesting included.
+
+    An object with one key twice is JSON, but means nothing: InvalidValue at ``pointer``.
+    """
+    document = read_json_lenient(data, what=what)
+    require_distinct_keys(document, pointer=pointer)
+    return document
+
+
+def read_json_lenient(data: bytes, *, what: str) -> object:
+    """As :func:`read_json`, but repeated keys are left for :func:`require_distinct_keys` to find, part by part."""
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        return json.loads(
+            data.decode("utf-8"), parse_constant=_refuse_constant, parse_int=_integer, object_pairs_hook=_object
+        )
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise MalformedRequest(f"{what} is not JSON: {reason[:200]!a}") from error
+
+
+def require_distinct_keys(document: object, *, pointer: str) -> None:
+    """Raise InvalidValue at ``pointer`` where an object in ``document`` had one key twice."""
+    parts = [document]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, _Ambiguous):
+            raise InvalidValue(f"the key {part.key[:60]!a} stands twice in one object", pointer=pointer)
+        parts += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
 
 
 def answer(document: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -109,10 +134,21 @@ def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+class _Ambiguous(dict[str, object]):
+    """An object in which ``key`` stood twice."""
+
+    key: str
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     document = dict(pairs)
-    if len(document) != len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {repeated[:60]!a} stands twice in one object")
-    return document
+    if len(document) == len(pairs):
+        return document
+    ambiguous = _Ambiguous(document)
+    ambiguous.key = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+    return ambiguous
+
+
+def _integer(text: str) -> int:
+    """Digits beyond any number that is taken are not counted out: Python refuses thousands of them as not JSON."""
+    return int(text) if len(text) <= _MOST_DIGITS else int(text[:_MOST_DIGITS])

@@ -15,7 +15,15 @@ from index.metadata import ImageDescription, check_image_id, check_metadata, mer
 from service import descriptions as say
 from service.context import Context, context_of, image_id_of
 from service.descriptions import GalleryName, ImageId
-from service.documents import answer, encode, encoded_answer, image_document, read_json
+from service.documents import (
+    answer,
+    encode,
+    encoded_answer,
+    image_document,
+    read_json,
+    read_json_lenient,
+    require_distinct_keys,
+)
 from service.engine import Seen
 from service.parameters import ERASE, PAGE, filters_of, read_parameters
 from service.problems import UnsupportedBody, problem_of
@@ -71,7 +79,9 @@ async def put_image(request: Request, gallery: GalleryName, image_id: ImageId) -
             raise InvalidValue(f"{len(upload.images)} parts 'image' were sent; PUT takes one", pointer="/image")
         description = _NOTHING
         if upload.metadata is not None:
-            document = await run_in_threadpool(read_json, upload.metadata, what="the part 'metadata'")
+            document = await run_in_threadpool(
+                read_json, upload.metadata, what="the part 'metadata'", pointer="/metadata"
+            )
             description = check_metadata(document, pointer="/metadata")
         if description.image_id not in (None, own):
             raise InvalidValue(
@@ -158,9 +168,8 @@ async def patch_image(request: Request, gallery: GalleryName, image_id: ImageId)
     patch = read_json(body, what="the merge patch")
 
     def change() -> dict[str, Any]:
-        with context.patching:
-            metadata = merge_metadata(target.get(own).metadata, patch)
-            return image_document(target.set_metadata(own, metadata), target.name)
+        changed = target.change_metadata(own, lambda metadata: merge_metadata(metadata, patch))
+        return image_document(changed, target.name)
 
     return answer(await run_in_threadpool(change))
 
@@ -250,7 +259,7 @@ def _descriptions(upload: Upload) -> list[ImageDescription | _Refused]:
     """One description or its error an image; raises where the request as a whole makes no sense."""
     if upload.metadata is None:
         return [_NOTHING] * len(upload.images)
-    documents = read_json(upload.metadata, what="the part 'metadata'")
+    documents = read_json_lenient(upload.metadata, what="the part 'metadata'")
     if not isinstance(documents, list):
         raise InvalidValue("the part 'metadata' must be a JSON array, one object an image", pointer="/metadata")
     if len(documents) != len(upload.images):
@@ -261,6 +270,7 @@ def _descriptions(upload: Upload) -> list[ImageDescription | _Refused]:
     first: dict[str, int] = {}
     for number, document in enumerate(documents):
         try:
+            require_distinct_keys(document, pointer=f"/metadata/{number}")
             description = check_metadata(document, pointer=f"/metadata/{number}")
         except InvalidValue as error:
             descriptions.append(_Refused(_own_id(document), error))

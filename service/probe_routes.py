@@ -22,15 +22,19 @@ async def model(request: Request) -> Response:
     return answer({"fingerprint": embedder.fingerprint, "provider": embedder.provider, "contract": contract})
 
 
-@router.get("/livez", summary="Is the process alive?", responses={200: {"description": "Yes"}, **say.problems()})
-async def livez() -> Response:
+@router.get("/livez", summary="Is the process alive?", responses={200: {"description": "Yes"}, **say.problems(422)})
+async def livez(request: Request) -> Response:
     """Whatever the model does."""
+    read_parameters(request, ())
     return answer({"status": "alive"})
 
 
-@router.get("/readyz", summary="Is the service ready?", responses={200: {"description": "Yes"}, **say.problems(503)})
+@router.get(
+    "/readyz", summary="Is the service ready?", responses={200: {"description": "Yes"}, **say.problems(422, 503)}
+)
 async def readyz(request: Request) -> Response:
     """The model is warmed up on the wanted provider, the galleries are loaded, and the service is not stopping."""
+    read_parameters(request, ())
     if request.app.state.stopping:
         raise NotReady("the service is stopping")
     await context_of(request).engine.check()
@@ -41,8 +45,9 @@ async def readyz(request: Request) -> Response:
     "/metrics",
     summary="Figures for Prometheus",
     response_class=Response,
-    responses={200: {"description": "Exposition format", "content": {"text/plain": {}}}, **say.problems()},
+    responses={200: {"description": "Exposition format", "content": {"text/plain": {}}}, **say.problems(422)},
 )
 def metrics(request: Request) -> Response:
     """In base units: seconds, bytes, requests, images."""
+    read_parameters(request, ())
     return Response(context_of(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -15,7 +15,7 @@ from service.problems import problem_of, problem_response
 from service.searcher import BadPicture, Found, Searcher
 from service.uploads import Limits, read_upload
 
-MAX_COMBINED = 8  # pictures of one vehicle, DESIGN section 4
+MAX_COMBINED = 8  # pictures of one vehicle
 
 router = APIRouter(tags=["search"])
 

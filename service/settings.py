@@ -14,7 +14,11 @@ PREFIX = "VEHICLE_SEARCH_"
 
 
 class Settings(BaseSettings):
-    """One frozen object; an option wins over the environment, which wins over the default."""
+    """Serve galleries over HTTP until SIGTERM or Ctrl-C.
+
+    Every option can also be set in the environment: --data-dir is VEHICLE_SEARCH_DATA_DIR. An option wins over the
+    environment, which wins over the default.
+    """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Generator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ Serve galleries over HTTP. Every option is also an environment variable: --queue
   vehicle-search serve                                     # 127.0.0.1:8000, galleries in data/, models/default.onnx
   vehicle-search serve --port 9000 --data-dir /srv/vehicles --device cuda
   vehicle-search serve --help                              # every option and its default
+  vehicle-search --version
 """
 
 _LOG = logging.getLogger("service")
@@ -39,6 +41,9 @@ class StartError(VehicleSearchError):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the door; returns the exit code. What ends the start is one line on stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words == ["--version"]:
+        print(f"vehicle-search {version('vehicle-search')}")
+        return 0
     if not words or words[0] != "serve":
         print(_HELP, end="", file=sys.stdout if words in (["--help"], ["-h"]) else sys.stderr)
         return 0 if words in (["--help"], ["-h"]) else 2

@@ -6,8 +6,18 @@ from datetime import UTC, datetime, timedelta, timezone
 import numpy as np
 import pytest
 
+from index.errors import InvalidValue
 from index.gallery import Match, Metadata, StoredImage
-from service.documents import answer, image_document, match_document, read_json, time_text, viewpoint_document
+from service.documents import (
+    answer,
+    image_document,
+    match_document,
+    read_json,
+    read_json_lenient,
+    require_distinct_keys,
+    time_text,
+    viewpoint_document,
+)
 from service.problems import MalformedRequest
 
 STORED = StoredImage(
@@ -23,14 +33,30 @@ def test_json_is_read(text: str) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"NaN", b"[Infinity]", b'{"a": 1, "a": 1}', b'{"\\ud800": 1, "\\ud800": 2}', b"\xff", b"\xef\xbb\xbf{}",
-     b"{} 1", b"[" * 100_000, b"1" * 5000, "{}".encode("utf-16")],
+    [b"", b"NaN", b"[Infinity]", b"\xff", b"\xef\xbb\xbf{}", b"{} 1", b"[" * 100_000, "{}".encode("utf-16")],
 )  # fmt: skip
 def test_what_is_no_json_is_refused_in_words_that_can_be_sent(data: bytes) -> None:
     with pytest.raises(MalformedRequest, match="it is not JSON") as caught:
         read_json(data, what="it")
     assert str(caught.value).isascii()
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '{"\\ud800": 1, "\\ud800": 2}', '[{"b": [{"a": 1, "a": 2}]}]'])
+def test_a_key_that_stands_twice_is_told_where_the_caller_says(text: str) -> None:
+    with pytest.raises(InvalidValue, match="stands twice") as caught:
+        read_json(text.encode(), what="it", pointer="/here")
+    assert str(caught.value).isascii()
+    assert caught.value.pointer == "/here"
+    lenient = read_json_lenient(f"[{text}, 1]".encode(), what="it")
+    assert isinstance(lenient, list)
+    require_distinct_keys(lenient[1], pointer="/1")
+    with pytest.raises(InvalidValue, match="stands twice"):
+        require_distinct_keys(lenient[0], pointer="/0")
+
+
+def test_an_integer_of_any_length_is_json() -> None:
+    assert read_json(b"-" + b"9" * 100_000, what="it") < -(2**1000)  # type: ignore[operator]
 
 
 def test_an_answer_is_strict_json() -> None:

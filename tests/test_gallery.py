@@ -214,7 +214,7 @@ def test_vectors_of_another_size_are_refused(gallery: Gallery) -> None:
         lambda gallery: gallery.embedding("none"),
         lambda gallery: gallery.crop("none"),
         lambda gallery: gallery.delete("none"),
-        lambda gallery: gallery.set_metadata("none", Metadata()),
+        lambda gallery: gallery.change_metadata("none", lambda _: Metadata()),
     ],
 )
 def test_an_unknown_id_is_named(gallery: Gallery, ask: Callable[[Gallery], object]) -> None:
@@ -222,12 +222,44 @@ def test_an_unknown_id_is_named(gallery: Gallery, ask: Callable[[Gallery], objec
         ask(gallery)
 
 
+def test_no_write_comes_between_reading_and_changing_metadata(gallery: Gallery) -> None:
+    gallery.add([image("x", vector(1), camera_id="old")])
+    replaced = threading.Event()
+
+    def replace_it() -> None:
+        gallery.add([image("x", vector(2), camera_id="new")])
+        replaced.set()
+
+    def change(metadata: Metadata) -> Metadata:
+        replacing.start()
+        assert not replaced.wait(0.1)
+        return replace(metadata, vehicle_id="v")
+
+    replacing = threading.Thread(target=replace_it)
+    assert gallery.change_metadata("x", change).metadata == Metadata(camera_id="old", vehicle_id="v")
+    replacing.join()
+    assert gallery.get("x").metadata == Metadata(camera_id="new")
+
+
+def test_a_change_that_raises_changes_nothing(gallery: Gallery) -> None:
+    gallery.add([image("x", camera_id="c")])
+    before = gallery.info().last_change
+
+    def change(_: Metadata) -> Metadata:
+        raise InvalidValue("no")
+
+    with pytest.raises(InvalidValue, match="no"):
+        gallery.change_metadata("x", change)
+    assert gallery.get("x").metadata == Metadata(camera_id="c")
+    assert gallery.info().last_change == before
+
+
 def test_metadata_is_replaced_and_the_rest_stays(gallery: Gallery, clock: Clock) -> None:
     gallery.add([image("x", vector(1), camera_id="c1", attributes={"a": 1, "b": "2"})])
     before = gallery.get("x")
     clock.now += timedelta(hours=1)
     changed = Metadata(vehicle_id="v", attributes={"b": 2})
-    assert gallery.set_metadata("x", changed) == replace(before, metadata=changed)
+    assert gallery.change_metadata("x", lambda _: changed) == replace(before, metadata=changed)
     assert gallery.get("x") == replace(before, metadata=changed)
     assert listed(gallery, Filters(vehicle_id=("v",), attributes={"b": (2,)})) == ["x"]
     assert listed(gallery, Filters(attributes={"a": (1,)})) == []
@@ -447,7 +479,7 @@ def test_expired_images_are_nowhere(home: GalleryHome, clock: Clock) -> None:
         with pytest.raises(ImageNotFound):
             ask("old")
     with pytest.raises(ImageNotFound):
-        gallery.set_metadata("old", Metadata())
+        gallery.change_metadata("old", lambda _: Metadata())
     assert gallery.add([image("old")]) == ["created"]
     assert listed(gallery) == ["old", "young"]
     clock.now += timedelta(days=2)
@@ -511,7 +543,7 @@ def test_every_write_moves_the_change_sequence(gallery: Gallery) -> None:
 
     moved(lambda: gallery.add([image("x"), image("y")]))
     moved(lambda: gallery.add([image("x")]))
-    moved(lambda: gallery.set_metadata("x", Metadata()))
+    moved(lambda: gallery.change_metadata("x", lambda _: Metadata()))
     moved(lambda: gallery.delete("x"))
     moved(lambda: gallery.delete_where(Filters()))
     assert seen == sorted(set(seen))
