@@ -116,6 +116,11 @@ def read_rows(manifest: Path, *needed: str) -> list[ManifestRow]:
     return rows
 
 
+def data_set_name(manifest: Path) -> str:
+    """What a manifest's data set is called in reports and contracts: its folder."""
+    return manifest.absolute().parent.name
+
+
 def identities(rows: Sequence[ManifestRow], *, at_least: int = 2) -> list[str]:
     """Vehicle ids with at least so many pictures, sorted: what a triplet can be made of."""
     counts = Counter(row.vehicle_id or "" for row in rows)

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from index.contract import CONTRACT_VERSION, METADATA_KEY, Contract, Resize
 from index.errors import ModelError
+from model_export.dataset import data_set_name
 from model_export.folding import fold, round_to_half
 from model_export.mvan import MVAN
 from model_export.training import Restored, restore
@@ -260,7 +261,7 @@ def _contract(restored: Restored, model: MVAN) -> Contract:
         viewpoints=shape.viewpoints, distance="l2", normalized=shape.normalized, precision="fp32",
         routing_threshold=shape.routing_threshold if len(shape.viewpoints) > 1 else None,
         embedding_space=embedding_space(model, config.crop_resize),
-        trained_on=tuple(source.manifest.parent.name or str(source.manifest) for source in config.sources),
+        trained_on=tuple(data_set_name(config.data_root / source.manifest) for source in config.sources),
         viewpoint_labels_from=restored.viewpoint_labels_from, metrics=metrics,
         created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"), git_revision=_git_revision(),
     )  # fmt: skip

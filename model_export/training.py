@@ -17,7 +17,7 @@ from model_export.augment import AugmentConfig, augment
 from model_export.backbones import build_backbone, load_pretrained
 from model_export.checkpoint import load_checkpoint, require_writable, save_checkpoint
 from model_export.configuration import as_mapping, from_mapping
-from model_export.dataset import CropCache, Selection, decode_all, identities, read_rows
+from model_export.dataset import CropCache, Selection, data_set_name, decode_all, identities, read_rows
 from model_export.evaluation import Figures, evaluate
 from model_export.fitting import FitConfig, Fitter, freeze, freeze_norms
 from model_export.losses import identity_loss, triplet_loss
@@ -106,7 +106,7 @@ def train(config: Training, *, resume: bool = False) -> Path:
         batches.append(pk_batches(kept, p=source.p, k=source.k, seed=config.fit.seed + number))
         everything += rows
         if out:
-            held.append(Held((config.data_root / source.manifest).resolve().parent.name, out, rows))
+            held.append(Held(data_set_name(config.data_root / source.manifest), out, rows))
     decode_all(cache, everything)
     model = start_model(config)
     head = IdentityHead(model, len(labels))
@@ -225,8 +225,9 @@ def restore(checkpoint: Path) -> Restored:
 def _viewpoint_labels_from(config: Training) -> str:
     if config.vnet is None:
         return ""
-    sources = load_checkpoint(config.vnet, kind="vnet")["config"]["sources"]
-    return ", ".join(Path(source["manifest"]).parent.name for source in sources)
+    theirs = load_checkpoint(config.vnet, kind="vnet")["config"]
+    manifests = [Path(theirs["data_root"]) / source["manifest"] for source in theirs["sources"]]
+    return ", ".join(data_set_name(manifest) for manifest in manifests)
 
 
 def measure_held(model: MVAN, held: Held, cache: CropCache) -> Figures:

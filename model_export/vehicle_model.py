@@ -4,11 +4,14 @@ import argparse
 import importlib.resources
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 from index.errors import VehicleSearchError
+
+Config = TypeVar("Config")
 
 _EXAMPLES = """\
 examples:
@@ -105,35 +108,35 @@ def _render(arguments: argparse.Namespace) -> int:
 
 
 def _train_vnet(arguments: argparse.Namespace) -> int:
-    from model_export.configuration import read_configuration
     from model_export.vnet_training import VNetTraining, train_vnet
 
-    if arguments.list or not arguments.configuration:
-        return _list_configurations()
-    config = read_configuration(VNetTraining, _configuration(arguments.configuration), arguments.set)
-    print(train_vnet(config, resume=arguments.resume))
-    return 0
+    return _run_training(arguments, VNetTraining, train_vnet)
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from model_export.configuration import read_configuration
     from model_export.training import Training, train
+
+    return _run_training(arguments, Training, train)
+
+
+def _run_training(arguments: argparse.Namespace, kind: type[Config], run: Callable[..., Path]) -> int:
+    from model_export.configuration import read_configuration
 
     if arguments.list or not arguments.configuration:
         return _list_configurations()
-    config = read_configuration(Training, _configuration(arguments.configuration), arguments.set)
-    print(train(config, resume=arguments.resume))
+    config = read_configuration(kind, _configuration(arguments.configuration), arguments.set)
+    print(run(config, resume=arguments.resume))
     return 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from model_export.dataset import CropCache, Selection, read_rows
+    from model_export.dataset import CropCache, Selection, data_set_name, read_rows
     from model_export.training import Held, measure_held, restore
 
     restored = restore(arguments.checkpoint)
     rows = read_rows(arguments.manifest, "vehicle_id", "camera_id")
     _, part = Selection.parse(arguments.part).split(rows, seed=arguments.seed)
-    held = Held(arguments.manifest.parent.name, part or rows, rows)
+    held = Held(data_set_name(arguments.manifest), part or rows, rows)
     figures = measure_held(restored.model, held, CropCache(restored.config.crop_resize))
     print(json.dumps(figures.to_dict(), indent=2) if arguments.json else figures)
     return 0

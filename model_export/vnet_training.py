@@ -17,7 +17,7 @@ from model_export.augment import AugmentConfig, augment
 from model_export.backbones import build_backbone, load_pretrained
 from model_export.checkpoint import load_checkpoint, require_writable, save_checkpoint
 from model_export.configuration import as_mapping
-from model_export.dataset import CropCache, Selection, decode_all, read_rows
+from model_export.dataset import CropCache, Selection, data_set_name, decode_all, read_rows
 from model_export.fitting import FitConfig, Fitter, freeze, freeze_norms
 from model_export.mvan import MVANConfig, VNet
 
@@ -187,7 +187,9 @@ def _parts(config: VNetTraining) -> tuple[list[_Part], list[_Part]]:
         ):
             by_origin: dict[str, list[ManifestRow]] = defaultdict(list)
             for row in kept:
-                by_origin[str(row.attributes.get(source.origin, source.manifest.parent.name))].append(row)
+                by_origin[
+                    str(row.attributes.get(source.origin, data_set_name(config.data_root / source.manifest)))
+                ].append(row)
             for origin, own in sorted(by_origin.items()):
                 labels = [_label(source, row, config.model.viewpoints) for row in own]
                 target.append(_Part(own, labels, origin, source.weight))

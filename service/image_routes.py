@@ -51,7 +51,7 @@ async def add_images(request: Request, gallery: GalleryName) -> Response:
     read_parameters(request, ())
     target = context.comparable(gallery)
     async with context.engine.place():
-        upload = await read_upload(request, _ingest_limits(context), metadata=True)
+        upload = await read_upload(request, Limits.of(context.settings, "max_images"), metadata=True)
         descriptions = await run_in_threadpool(_descriptions, upload)
         outcome = await _ingest(context, target, upload.images, descriptions)
     counts = {status: sum(one["status"] == status for one in outcome) for status in ("created", "updated", "failed")}
@@ -74,7 +74,7 @@ async def put_image(request: Request, gallery: GalleryName, image_id: ImageId) -
     own = image_id_of(image_id)
     target = context.comparable(gallery)
     async with context.engine.place():
-        upload = await read_upload(request, _ingest_limits(context), metadata=True)
+        upload = await read_upload(request, Limits.of(context.settings, "max_images"), metadata=True)
         if len(upload.images) != 1:
             raise InvalidValue(f"{len(upload.images)} parts 'image' were sent; PUT takes one", pointer="/image")
         description = _NOTHING
@@ -301,14 +301,4 @@ def _new_image(image_id: str, description: ImageDescription, seen: Seen) -> NewI
         crop=seen.stored or b"",
         embedding=seen.embedding,
         viewpoint=viewpoint,
-    )
-
-
-def _ingest_limits(context: Context) -> Limits:
-    settings = context.settings
-    return Limits(
-        max_bytes=settings.max_body_bytes,
-        max_seconds=settings.body_seconds,
-        max_images=settings.max_images,
-        images_setting=f"max_images = {settings.max_images}",
     )

@@ -68,7 +68,7 @@ async def search_batch(request: Request, gallery: GalleryName) -> Response:
     context = context_of(request)
     searcher = _searcher(context, gallery, read_parameters(request, SEARCH, attributes=True))
     async with context.engine.place():
-        upload = await read_upload(request, _query_limits(context))
+        upload = await read_upload(request, Limits.of(context.settings, "max_queries"))
         looked, waited = await context.engine.look_at_all([(data, None) for data in upload.images], keep=False)
         found, again = await context.engine.run(lambda: searcher.each(looked))
     return _timed(found, waited + again, since=upload.complete)
@@ -102,7 +102,7 @@ async def embeddings(request: Request) -> Response:
     context = context_of(request)
     read_parameters(request, ())
     async with context.engine.place():
-        upload = await read_upload(request, _query_limits(context))
+        upload = await read_upload(request, Limits.of(context.settings, "max_queries"))
         looked, _ = await context.engine.look_at_all([(data, None) for data in upload.images], keep=False)
         if len(looked) == 1 and not isinstance(looked[0], Seen):
             raise looked[0]
@@ -142,13 +142,3 @@ def _timed(found: Found, waited: float, *, since: float) -> Response:
     }
     timing = encode({name: round(value * 1000, 3) for name, value in seconds.items()})
     return encoded_answer(b'%s,"timing_ms":%s}' % (found.body[:-1], timing))  # the rest was encoded by the worker
-
-
-def _query_limits(context: Context) -> Limits:
-    settings = context.settings
-    return Limits(
-        max_bytes=settings.max_body_bytes,
-        max_seconds=settings.body_seconds,
-        max_images=settings.max_queries,
-        images_setting=f"max_queries = {settings.max_queries}",
-    )

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Self
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from index.errors import InvalidValue
 from service.problems import BodyTooSlow, MalformedRequest, RequestTooLarge, UnsupportedBody
+from service.settings import Settings
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -35,6 +36,15 @@ class Limits:
     max_seconds: float
     max_images: int
     images_setting: str  # name of the setting, or what else sets the limit
+
+    @classmethod
+    def of(cls, settings: Settings, images: Literal["max_images", "max_queries"]) -> Self:
+        """The settings' limits; ``images`` names the one that counts pictures."""
+        most: int = getattr(settings, images)
+        return cls(
+            max_bytes=settings.max_body_bytes, max_seconds=settings.body_seconds, max_images=most,
+            images_setting=f"{images} = {most}",
+        )  # fmt: skip
 
     @property
     def max_metadata(self) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from index.errors import InvalidValue
-from model_export.dataset import Selection, read_rows
+from model_export.dataset import Selection, data_set_name, read_rows
 
 
 def test_selection_never_splits_a_vehicle(data: Path) -> None:
@@ -19,3 +19,9 @@ def test_selection_never_splits_a_vehicle(data: Path) -> None:
             Selection.parse(wrong)
     with pytest.raises(InvalidValue, match="matches no row"):
         Selection.parse("part=nothing").split(rows, seed=0)
+
+
+def test_a_data_set_is_called_after_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert data_set_name(Path("data/road-vehicles/manifest.csv")) == "road-vehicles"
+    monkeypatch.chdir(tmp_path)
+    assert data_set_name(Path("manifest.csv")) == tmp_path.name
