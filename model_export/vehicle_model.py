@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _render(arguments: argparse.Namespace) -> int:
-    from model_export.renders import RenderConfig, render_data_set
+    from model_export.data_sets.renders import RenderConfig, render_data_set
 
     config = RenderConfig(
         meshes=arguments.meshes, out=arguments.out, identities=arguments.identities, views=arguments.views,
@@ -108,19 +108,19 @@ def _render(arguments: argparse.Namespace) -> int:
 
 
 def _train_vnet(arguments: argparse.Namespace) -> int:
-    from model_export.vnet_training import VNetTraining, train_vnet
+    from model_export.training.vnet_training import VNetTraining, train_vnet
 
     return _run_training(arguments, VNetTraining, train_vnet)
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from model_export.training import Training, train
+    from model_export.training.mnet_training import Training, train
 
     return _run_training(arguments, Training, train)
 
 
 def _run_training(arguments: argparse.Namespace, kind: type[Config], run: Callable[..., Path]) -> int:
-    from model_export.configuration import read_configuration
+    from model_export.training.configuration import read_configuration
 
     if arguments.list or not arguments.configuration:
         return _list_configurations()
@@ -130,8 +130,8 @@ def _run_training(arguments: argparse.Namespace, kind: type[Config], run: Callab
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from model_export.dataset import CropCache, Selection, data_set_name, read_rows
-    from model_export.training import Held, measure_held, restore
+    from model_export.data_sets.dataset import CropCache, Selection, data_set_name, read_rows
+    from model_export.training.mnet_training import Held, measure_held, restore
 
     restored = restore(arguments.checkpoint)
     rows = read_rows(arguments.manifest, "vehicle_id", "camera_id")
@@ -143,7 +143,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from model_export.onnx_export import export
+    from model_export.exporting.onnx_export import export
 
     print(export(arguments.checkpoint, arguments.out, dense=arguments.dense, half_weights=not arguments.full_weights))
     return 0
@@ -151,7 +151,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 def _describe(arguments: argparse.Namespace) -> int:
     from index.contract import fingerprint
-    from model_export.onnx_export import describe
+    from model_export.exporting.onnx_export import describe
 
     contract = json.loads(describe(arguments.model).to_json())
     print(json.dumps({"fingerprint": fingerprint(arguments.model), **contract}, indent=2, ensure_ascii=False))

@@ -88,11 +88,11 @@ def memory_mb(model: Path, rows: int, out: "multiprocessing.SimpleQueue[float]")
 
 def routing(name: str, crops: NDArray[np.uint8]) -> str:
     """Routed over dense time of the default's shape with ImageNet's weights: a checkpoint does not come with the project."""
-    from model_export.backbones import build_backbone, load_pretrained
-    from model_export.configuration import read_configuration
-    from model_export.mvan import MVAN
-    from model_export.onnx_export import export_model
-    from model_export.training import Restored, Training
+    from model_export.exporting.onnx_export import export_model
+    from model_export.network.backbones import build_backbone, load_pretrained
+    from model_export.network.mvan import MVAN
+    from model_export.training.configuration import read_configuration
+    from model_export.training.mnet_training import Restored, Training
     from tests.conftest import be_sure
 
     config = read_configuration(Training, Path("model_export/configurations/default-mvan.toml"))

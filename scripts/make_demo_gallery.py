@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from index.manifest import read_manifest
-from model_export.renders import RenderConfig, render_data_set
+from model_export.data_sets.renders import RenderConfig, render_data_set
 
 VEHICLES, VIEWS, SEED = 24, 5, 7
 QUERY = "v0015_00"  # the picture that is kept back

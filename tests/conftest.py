@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from model_export.mvan import MVAN, MVANConfig, VNet
-from model_export.onnx_export import check_crops, export_model
-from model_export.training import Restored, Source, Training
+from model_export.exporting.onnx_export import check_crops, export_model
+from model_export.network.mvan import MVAN, MVANConfig, VNet
+from model_export.training.mnet_training import Restored, Source, Training
 from tests.http_client import AnswerCheck
 from tests.server_process import serving
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from model_export.augment import AugmentConfig, augment
+from model_export.training.augment import AugmentConfig, augment
 
 
 def test_augmentation_is_seeded_and_stays_in_range() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from index.errors import InvalidValue, ModelError
-from model_export.backbones import build_backbone, load_pretrained
+from model_export.network.backbones import build_backbone, load_pretrained
 
 MAPS = {
     "vgg16": (512, 14), "resnet50": (2048, 14), "efficientnet_lite0": (1280, 7), "efficientnet_lite2": (1280, 7),

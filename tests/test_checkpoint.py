@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from index.errors import ModelError
-from model_export.checkpoint import load_checkpoint, require_writable, save_checkpoint
+from model_export.training.checkpoint import load_checkpoint, require_writable, save_checkpoint
 
 
 def test_checkpoints_are_whole_or_refused(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from index.errors import InvalidValue
-from model_export.configuration import read_configuration
-from model_export.training import Training
-from model_export.vnet_training import VNetTraining
+from model_export.training.configuration import read_configuration
+from model_export.training.mnet_training import Training
+from model_export.training.vnet_training import VNetTraining
 
 
 def test_configurations_name_the_key_that_is_wrong(tmp_path: Path, data: Path) -> None:

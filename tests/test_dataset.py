@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from index.errors import InvalidValue
-from model_export.dataset import Selection, data_set_name, read_rows
+from model_export.data_sets.dataset import Selection, data_set_name, read_rows
 
 
 def test_selection_never_splits_a_vehicle(data: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from index.errors import InvalidValue
-from model_export.evaluation import evaluate, wilson
+from model_export.measuring.evaluation import evaluate, wilson
 
 
 def test_a_table_computed_by_hand() -> None:

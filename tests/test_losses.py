@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from model_export.losses import identity_loss, pairwise_distances, triplet_loss
+from model_export.network.losses import identity_loss, pairwise_distances, triplet_loss
 
 
 def _naive(f: torch.Tensor, labels: list[int], margin: float | None) -> float:

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from index.errors import InvalidValue
-from model_export.mvan import LRN, MVAN, Attention, Branch, IdentityHead, Lam, MVANConfig
+from model_export.network.mvan import LRN, MVAN, Attention, Branch, IdentityHead, Lam, MVANConfig
 from tests.conftest import TINY, untrained
 
 

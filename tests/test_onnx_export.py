@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from index.errors import ContractError, ModelError
-from model_export import onnx_export
-from model_export.onnx_export import check_crops, describe, embedding_space, export_model, mixed_crops
+from model_export.exporting import onnx_export
+from model_export.exporting.onnx_export import check_crops, describe, embedding_space, export_model, mixed_crops
 from tests.conftest import TINY, untrained
 
 

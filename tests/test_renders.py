@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from index.errors import InvalidValue
-from model_export.renders import RenderConfig, _develop, _repaint, render_data_set, viewpoint_of
+from model_export.data_sets.renders import RenderConfig, _develop, _repaint, render_data_set, viewpoint_of
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from index.errors import InvalidValue
 from index.manifest import ManifestRow
-from model_export.sampling import pk_batches
+from model_export.training.sampling import pk_batches
 
 
 def _rows(pictures: dict[str, list[str]]) -> list[ManifestRow]:

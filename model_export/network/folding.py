@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from model_export.backbones import Bottleneck
-from model_export.mvan import MVAN
+from model_export.network.backbones import Bottleneck
+from model_export.network.mvan import MVAN
 
 
 def fold(model: MVAN) -> MVAN:

@@ -13,13 +13,13 @@ from torch.nn import functional as F
 from index.contract import Resize
 from index.errors import InvalidValue
 from index.manifest import ManifestRow
-from model_export.augment import AugmentConfig, augment
-from model_export.backbones import build_backbone, load_pretrained
-from model_export.checkpoint import load_checkpoint, require_writable, save_checkpoint
-from model_export.configuration import as_mapping
-from model_export.dataset import CropCache, Selection, data_set_name, decode_all, read_rows
-from model_export.fitting import FitConfig, Fitter, freeze, freeze_norms
-from model_export.mvan import MVANConfig, VNet
+from model_export.data_sets.dataset import CropCache, Selection, data_set_name, decode_all, read_rows
+from model_export.network.backbones import build_backbone, load_pretrained
+from model_export.network.mvan import MVANConfig, VNet
+from model_export.training.augment import AugmentConfig, augment
+from model_export.training.checkpoint import load_checkpoint, require_writable, save_checkpoint
+from model_export.training.configuration import as_mapping
+from model_export.training.fitting import FitConfig, Fitter, freeze, freeze_norms
 
 _EVALUATION_BATCH = 128
 

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from index.contract import Aspect, Filter, Resize
 from index.errors import InvalidValue, ModelError
 from index.manifest import ManifestRow
-from model_export.augment import AugmentConfig, augment
-from model_export.backbones import build_backbone, load_pretrained
-from model_export.checkpoint import load_checkpoint, require_writable, save_checkpoint
-from model_export.configuration import as_mapping, from_mapping
-from model_export.dataset import CropCache, Selection, data_set_name, decode_all, identities, read_rows
-from model_export.evaluation import Figures, evaluate
-from model_export.fitting import FitConfig, Fitter, freeze, freeze_norms
-from model_export.losses import identity_loss, triplet_loss
-from model_export.mvan import MVAN, IdentityHead, MVANConfig
-from model_export.sampling import pk_batches
+from model_export.data_sets.dataset import CropCache, Selection, data_set_name, decode_all, identities, read_rows
+from model_export.measuring.evaluation import Figures, evaluate
+from model_export.network.backbones import build_backbone, load_pretrained
+from model_export.network.losses import identity_loss, triplet_loss
+from model_export.network.mvan import MVAN, IdentityHead, MVANConfig
+from model_export.training.augment import AugmentConfig, augment
+from model_export.training.checkpoint import load_checkpoint, require_writable, save_checkpoint
+from model_export.training.configuration import as_mapping, from_mapping
+from model_export.training.fitting import FitConfig, Fitter, freeze, freeze_norms
+from model_export.training.sampling import pk_batches
 
 _EVALUATION_BATCH = 64
 

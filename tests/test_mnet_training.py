@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from index.errors import InvalidValue, ModelError
-from model_export.augment import AugmentConfig
-from model_export.checkpoint import load_checkpoint
-from model_export.configuration import as_mapping, from_mapping
-from model_export.fitting import FitConfig
-from model_export.mvan import MVANConfig
-from model_export.onnx_export import describe, export
-from model_export.training import Source, Training, restore, train
+from model_export.exporting.onnx_export import describe, export
+from model_export.network.mvan import MVANConfig
+from model_export.training.augment import AugmentConfig
+from model_export.training.checkpoint import load_checkpoint
+from model_export.training.configuration import as_mapping, from_mapping
+from model_export.training.fitting import FitConfig
+from model_export.training.mnet_training import Source, Training, restore, train
+from model_export.training.vnet_training import LabelledSource, VNetTraining, train_vnet
 from model_export.vehicle_model import main
-from model_export.vnet_training import LabelledSource, VNetTraining, train_vnet
 
 SHAPE = MVANConfig(
     backbone="tiny", vnet="tiny", vnet_size=32, input_size=32, lam="standardized", neck=True, normalized=True

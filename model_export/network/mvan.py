@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from index.errors import InvalidValue
-from model_export.backbones import Backbone, build_backbone
+from model_export.network.backbones import Backbone, build_backbone
 
 Attention = Literal["none", "gam", "lam", "glam"]
 Lam = Literal["paper", "standardized"]

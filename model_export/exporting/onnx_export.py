@@ -27,10 +27,10 @@ from torch import Tensor, nn
 
 from index.contract import CONTRACT_VERSION, METADATA_KEY, Contract, Resize
 from index.errors import ModelError
-from model_export.dataset import data_set_name
-from model_export.folding import fold, round_to_half
-from model_export.mvan import MVAN
-from model_export.training import Restored, restore
+from model_export.data_sets.dataset import data_set_name
+from model_export.network.folding import fold, round_to_half
+from model_export.network.mvan import MVAN
+from model_export.training.mnet_training import Restored, restore
 
 OPSET = 20
 TOLERANCE = (

@@ -1,0 +1,1 @@
+"""MVAN itself: backbones, V-Net, M-Net, losses."""
