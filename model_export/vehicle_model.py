@@ -130,7 +130,8 @@ def _run_training(arguments: argparse.Namespace, kind: type[Config], run: Callab
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from model_export.data_sets.dataset import CropCache, Selection, data_set_name, read_rows
+    from model_export.data_sets.crop_cache import CropCache
+    from model_export.data_sets.selection import Selection, data_set_name, read_rows
     from model_export.training.mnet_training import Held, measure_held, restore
 
     restored = restore(arguments.checkpoint)

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from index.contract import CONTRACT_VERSION, METADATA_KEY, Contract, Resize
 from index.errors import ModelError
-from model_export.data_sets.dataset import data_set_name
+from model_export.data_sets.selection import data_set_name
 from model_export.network.folding import fold, round_to_half
 from model_export.network.mvan import MVAN
 from model_export.training.mnet_training import Restored, restore

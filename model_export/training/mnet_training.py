@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from index.contract import Aspect, Filter, Resize
 from index.errors import InvalidValue, ModelError
 from index.manifest import ManifestRow
-from model_export.data_sets.dataset import CropCache, Selection, data_set_name, decode_all, identities, read_rows
+from model_export.data_sets.crop_cache import CropCache, decode_all
+from model_export.data_sets.selection import Selection, data_set_name, identities, read_rows
 from model_export.measuring.evaluation import Figures, evaluate
 from model_export.network.backbones import build_backbone, load_pretrained
 from model_export.network.losses import identity_loss, triplet_loss

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from index.contract import Resize
 from index.errors import InvalidValue
 from index.manifest import ManifestRow
-from model_export.data_sets.dataset import CropCache, Selection, data_set_name, decode_all, read_rows
+from model_export.data_sets.crop_cache import CropCache, decode_all
+from model_export.data_sets.selection import Selection, data_set_name, read_rows
 from model_export.network.backbones import build_backbone, load_pretrained
 from model_export.network.mvan import MVANConfig, VNet
 from model_export.training.augment import AugmentConfig, augment

@@ -1,11 +1,11 @@
-"""Data sets: what is kept back, and that a vehicle never lies on both sides."""
+"""Rows kept back: that a vehicle never lies on both sides."""
 
 from pathlib import Path
 
 import pytest
 
 from index.errors import InvalidValue
-from model_export.data_sets.dataset import Selection, data_set_name, read_rows
+from model_export.data_sets.selection import Selection, data_set_name, read_rows
 
 
 def test_selection_never_splits_a_vehicle(data: Path) -> None:

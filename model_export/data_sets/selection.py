@@ -1,27 +1,16 @@
-"""A data set in memory's reach: manifest rows, their labels, and crops decoded as the service decodes them.
-
-Crops come from ``index.crops`` with the contract's resize, so training sees the pixels that serving sees. Decoded crops
-are kept up to a stated limit; the rest is decoded again when asked for.
-"""
+"""Rows of a manifest: which are kept back, and which vehicles triplets can be made of."""
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
 
-from index.contract import Resize
-from index.crops import cut, model_crop, read_picture
-from index.errors import InvalidValue, PictureError
+from index.errors import InvalidValue
 from index.manifest import ManifestRow, read_manifest
-
-_MAX_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -62,46 +51,6 @@ class Selection:
             [row for row in rows if _group(row) not in held],
             [row for row in rows if _group(row) in held],
         )
-
-
-class CropCache:
-    """Decoded crops uint8 (H, W, 3) of manifest rows; keeps at most ``limit_bytes`` of them."""
-
-    def __init__(self, resize: Resize, *, limit_bytes: int = 4 << 30, threads: int = 2) -> None:
-        self._resize = resize
-        self._limit = limit_bytes
-        self._kept: dict[Path, NDArray[np.uint8]] = {}
-        self._bytes = 0
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-
-    def crops(self, rows: Sequence[ManifestRow]) -> NDArray[np.uint8]:
-        """uint8 (N, H, W, 3). Raises InvalidValue naming manifest line and picture when one cannot be read."""
-        return np.stack(list(self._pool.map(self._crop, rows)))
-
-    def check(self, rows: Sequence[ManifestRow], *, report: Callable[[int], object]) -> None:
-        """Decode everything once, so that a broken picture is known before training starts; ``report`` counts."""
-        for _ in self._pool.map(self._crop, rows):
-            report(1)
-
-    def _crop(self, row: ManifestRow) -> NDArray[np.uint8]:
-        kept = self._kept.get(row.path) if row.box is None else None
-        if kept is not None:
-            return kept
-        try:
-            image = read_picture(row.path.read_bytes(), max_pixels=_MAX_PIXELS)
-            crop: NDArray[np.uint8] = model_crop(cut(image, row.box) if row.box else image, self._resize)
-        except (OSError, PictureError) as error:
-            raise InvalidValue(f"manifest line {row.line}: {row.path}: {error}") from error
-        if row.box is None and self._bytes + crop.nbytes <= self._limit:
-            self._kept[row.path] = crop
-            self._bytes += crop.nbytes
-        return crop
-
-
-def decode_all(cache: CropCache, rows: Sequence[ManifestRow]) -> None:
-    """Decode every picture once with a progress bar; raises InvalidValue for the first that cannot be read."""
-    with tqdm(total=len(rows), unit="pictures", desc="decode") as progress:
-        cache.check(rows, report=progress.update)
 
 
 def read_rows(manifest: Path, *needed: str) -> list[ManifestRow]:
