@@ -1,7 +1,7 @@
 """A data set as the trainer sees it, whatever its layout on disk: rows by part, and what was odd about them.
 
-``veri776:DIR``, ``vehicleid:DIR``, ``vehicle-orientation:DIR``, ``uc3m-vri:DIR`` and ``manifest:FILE`` (or the bare path of
-a manifest) name one on a command line and in configurations.
+``veri776:DIR``, ``vehicleid:DIR``, ``vehicle-orientation:DIR``, ``uc3m-vri:DIR`` and ``manifest:FILE`` (or a bare path)
+name one on a command line and in configurations.
 """
 
 from collections.abc import Callable, Mapping
