@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from index.errors import VehicleSearchError
+from model_export import annotate_command
 
 Config = TypeVar("Config")
 
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('vehicle-search')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    annotate_command.add_to(commands)
 
     render = commands.add_parser("render", help="make a data set of vehicles from meshes, viewpoints exact")
     render.add_argument("--meshes", type=Path, required=True, help="folder of .glb meshes and their paint.json")

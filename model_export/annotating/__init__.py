@@ -1,0 +1,1 @@
+"""Viewpoints given to pictures: by a person on a local page, and by V-Net where it is sure."""
