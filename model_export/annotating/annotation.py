@@ -94,11 +94,9 @@ class Annotation:
                     continue
                 holder, until = self._lent.get(picture.id, (window, now))
                 (lent if holder != window and until > now else free).append(picture)
-            if not free and not held:
-                free = lent[:count]
             for picture in free:
                 self._lent[picture.id] = (window, now + _LENT_SECONDS)
-            return free
+            return free if free or held else lent[:count]
 
     def leave(self, window: str) -> None:
         """A window was closed: others may have its pictures."""

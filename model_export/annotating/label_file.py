@@ -73,9 +73,9 @@ class LabelFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._handle = _open_locked(self.path)
         try:
+            self._columns = _header(self.path)
             with _storage(self.path):
                 self.dropped = _mend_last_line(self._handle, self.path)
-            self._columns = _header(self.path)
             self._labels = {label.place: label for label in self._read()} if self._columns else {}
             self._size = os.fstat(self._handle).st_size
             wanted = [name for name in (*OWN_COLUMNS, *carried) if name not in self._columns]
@@ -272,9 +272,13 @@ def _is_even(content: bytes) -> bool:
 def _header(path: Path) -> list[str]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return next(csv.reader(file, strict=True), [])
+            names = next(csv.reader(file, strict=True), [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise InvalidValue(f"{path} is not a UTF-8 CSV file: {error}") from error
+    for name in ("path", "viewpoint"):
+        if names and name not in names:
+            raise InvalidValue(f"{path} is no label file: it has no column {name!r}; choose another --labels")
+    return names
 
 
 def _csv_line(cells: Sequence[str]) -> bytes:

@@ -232,7 +232,7 @@ function state({ progress, broken }) {
   if (progress.seconds_left !== null && left > 0) parts.push(`${duration(progress.seconds_left)} to go`);
   element("pace").textContent = parts.join(" · ");
   for (const button of element("viewpoints").children) {
-    button.querySelector(".told").textContent = number(progress.by_viewpoint[button.dataset.viewpoint]);
+    button.querySelector(".told").textContent = `${number(progress.by_viewpoint[button.dataset.viewpoint])} so far`;
   }
   const list = element("broken");
   list.hidden = broken.length === 0;
