@@ -148,7 +148,10 @@ def test_a_picture_comes_as_it_is_and_a_box_is_cut(served: Served) -> None:
 
 def test_deciding_skipping_and_undoing(served: Served) -> None:
     one, two, three = (each["id"] for each in served.next(3)["pictures"])
-    decide = lambda name, viewpoint: served.client.post("/decide", json={"picture": name, "viewpoint": viewpoint})  # noqa: E731
+
+    def decide(name: str, viewpoint: str | None) -> httpx.Response:
+        return served.client.post("/decide", json={"picture": name, "viewpoint": viewpoint})
+
     assert decide(one, "side").json()["progress"]["done"] == 1
     assert decide(two, None).json()["progress"]["skipped"] == 1
     assert decide(three, "rear").json()["progress"]["by_viewpoint"] == {"front": 0, "rear": 1, "side": 1}

@@ -39,6 +39,7 @@ async function start() {
       keys = new Map(viewpoints.flatMap((each) => each.keys.map((key) => [key, each.name])));
       const by = { uncertain: "most uncertain first", random: "in random order", manifest: "in the manifest's order" };
       element("work").textContent = `${work.model ? work.model + " · " : ""}${by[work.order]} → ${work.labels}`;
+      element("hide").hidden = work.model === "";
       break;
     } catch {
       alarm("The server does not answer; is vehicle-model annotate still running?");
@@ -236,7 +237,8 @@ function state({ progress, broken }) {
   }
   const list = element("broken");
   list.hidden = broken.length === 0;
-  list.querySelector("summary").textContent = `${number(broken.length)} cannot be read and are left out`;
+  const others = broken.length > 1 ? `, and ${number(broken.length - 1)} more` : "";
+  list.querySelector("summary").textContent = `Left out, cannot be read: ${broken.at(-1)?.path}${others}`;
   if (list.querySelectorAll("li").length !== broken.length) {
     list.querySelector("ul").replaceChildren(...broken.map(({ path, reason }) => {
       const line = document.createElement("li");
