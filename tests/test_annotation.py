@@ -151,10 +151,13 @@ def test_undo_of_a_windows_own_picture_leaves_the_others_decisions(tmp_path: Pat
         one, two = work.next("one", 1)[0], work.next("two", 1)[0]
         work.decide(one.id, "front")
         work.decide(two.id, "rear")
+        assert names(work.next("two", 1)) == [2]
         assert work.undo("one", one.id).viewpoint == "front"
         assert names(work.next("two", 1)) == [2]  # the undone one is lent to its window
         with pytest.raises(NotFound, match=r"nothing was decided by hand about 0\.jpg"):
             work.undo("one", one.id)
+        work.leave("one")
+        assert names(work.next("two", 1)) == [0]
     assert said(tmp_path) == {"1.jpg": "rear"}
 
 
@@ -194,6 +197,20 @@ def test_a_review_asks_about_what_auto_said_and_the_hand_wins(tmp_path: Path) ->
     with open_label_file(tmp_path / "labels.csv", viewpoints=VIEWPOINTS) as file:
         assert [(each.viewpoint, each.source) for each in file.labels.values()] == [("rear", "hand"), ("side", "hand")]
     assert said(tmp_path, "labels.skipped.csv") == {"2.jpg": None}
+
+
+def test_a_crash_between_the_two_files_is_put_right(tmp_path: Path) -> None:
+    given = pictures(tmp_path, 3)
+    with open_label_file(tmp_path / "labels.csv", viewpoints=VIEWPOINTS, carried=["vehicle_id"]) as file:
+        file.add(Label(place=given[0].place, viewpoint="rear", source="auto", confidence=0.99))
+        file.add(Label(place=given[1].place, viewpoint="rear", source="hand", decision=1))
+    with open_label_file(tmp_path / "labels.skipped.csv", viewpoints=()) as file:
+        for picture in given[:2]:
+            file.add(Label(place=picture.place, viewpoint="", source="hand", decision=2))
+    with working(tmp_path, given) as work:
+        assert (work.progress().done, work.progress().skipped) == (2, 1)
+    assert said(tmp_path) == {"1.jpg": "rear"}
+    assert said(tmp_path, "labels.skipped.csv") == {"0.jpg": None}
 
 
 def test_a_broken_picture_is_left_out_and_named(tmp_path: Path) -> None:

@@ -149,6 +149,22 @@ def test_a_file_that_somebody_else_changed_is_not_written_over(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_change_in_place_and_a_file_of_the_same_length_are_noticed_too(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    with open_label_file(path, viewpoints=VIEWPOINTS) as file:
+        file.add(label(place(tmp_path, 1)))
+        with path.open("a") as other:
+            other.write("p2.jpg,rear,,,\n")
+        with pytest.raises(StorageError, match="changed or removed"):
+            file.add(label(place(tmp_path, 3)))
+    with open_label_file(path, viewpoints=VIEWPOINTS) as file:
+        (tmp_path / "copy").write_bytes(path.read_bytes().replace(b"rear", b"side"))
+        (tmp_path / "copy").replace(path)
+        with pytest.raises(StorageError, match="changed or removed"):
+            file.add(label(place(tmp_path, 3)))
+    assert said(path) == {"p1.jpg": "front", "p2.jpg": "side"}
+
+
 def test_a_full_disk_leaves_the_labels_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
     with small_disk(tmp_path) as folder:
         path = folder / "labels.csv"
