@@ -1,4 +1,4 @@
-"""The trainer's door: ``vehicle-model render | train-vnet | train | evaluate | export | describe``."""
+"""The trainer's door: ``vehicle-model render | train-vnet | train | evaluate | figures | export | describe``."""
 
 import argparse
 import importlib.resources
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from index.errors import VehicleSearchError
+from model_export import measure_command
 
 Config = TypeVar("Config")
 
@@ -19,7 +20,8 @@ examples:
   vehicle-model train-vnet default-vnet --set data_root=data
   vehicle-model train default-single --set data_root=data
   vehicle-model train my-cameras.toml --set fit.iterations=4000 --resume
-  vehicle-model evaluate runs/default/mvan.pt --manifest data/test/manifest.csv
+  vehicle-model evaluate runs/default/mvan.pt --data manifest:data/test/manifest.csv --json figures.json
+  vehicle-model figures models/default.onnx --data veri776:data/VeRi --out figures/
   vehicle-model export runs/default/mvan.pt --out models/default.onnx
   vehicle-model describe models/default.onnx
 
@@ -74,13 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--list", action="store_true", help="show the shipped configurations")
         command.set_defaults(run=run)
 
-    evaluate = commands.add_parser("evaluate", help="rank-1/5/10 and mAP of a checkpoint on a manifest")
-    evaluate.add_argument("checkpoint", type=Path)
-    evaluate.add_argument("--manifest", type=Path, required=True)
-    evaluate.add_argument("--part", default="", help="measure only COLUMN=VALUE or N%% of the vehicles, against all")
-    evaluate.add_argument("--seed", type=int, default=0, help="of a share given as N%%")
-    evaluate.add_argument("--json", action="store_true", help="print figures as JSON")
-    evaluate.set_defaults(run=_evaluate)
+    measure_command.add_to(commands)
 
     export = commands.add_parser("export", help="write and check the ONNX file")
     export.add_argument("checkpoint", type=Path)
@@ -126,20 +122,6 @@ def _run_training(arguments: argparse.Namespace, kind: type[Config], run: Callab
         return _list_configurations()
     config = read_configuration(kind, _configuration(arguments.configuration), arguments.set)
     print(run(config, resume=arguments.resume))
-    return 0
-
-
-def _evaluate(arguments: argparse.Namespace) -> int:
-    from model_export.data_sets.crop_cache import CropCache
-    from model_export.data_sets.selection import Selection, data_set_name, read_rows
-    from model_export.training.mnet_training import Held, measure_held, restore
-
-    restored = restore(arguments.checkpoint)
-    rows = read_rows(arguments.manifest, "vehicle_id", "camera_id")
-    _, part = Selection.parse(arguments.part).split(rows, seed=arguments.seed)
-    held = Held(data_set_name(arguments.manifest), part or rows, rows)
-    figures = measure_held(restored.model, held, CropCache(restored.config.crop_resize))
-    print(json.dumps(figures.to_dict(), indent=2) if arguments.json else figures)
     return 0
 
 

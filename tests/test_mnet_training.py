@@ -63,7 +63,7 @@ def test_mnet_trains_measures_and_exports(data: Path, vnet: Path) -> None:
     contract = describe(data / "cars.onnx")
     assert (contract.name, contract.metrics) == ("cars", restored.metrics)
     assert main(["describe", str(data / "cars.onnx")]) == 0
-    assert main(["evaluate", str(checkpoint), "--manifest", str(data / "manifest.csv"), "--part", "part=test"]) == 0
+    assert main(["evaluate", str(checkpoint), "--data", str(data / "manifest.csv"), "--part", "part=test"]) == 0
 
 
 def test_a_resumed_run_ends_with_the_same_step_and_refuses_another_shape(data: Path, vnet: Path) -> None:
