@@ -14,6 +14,8 @@ from torch import nn
 
 from model_export.exporting.onnx_export import check_crops, export_model
 from model_export.network.mvan import MVAN, MVANConfig, VNet
+from model_export.training.checkpoint import save_checkpoint
+from model_export.training.configuration import as_mapping
 from model_export.training.mnet_training import Restored, Source, Training
 from tests.http_client import AnswerCheck
 from tests.server_process import serving
@@ -55,6 +57,19 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real ONNX file: 64 × 64 px, 32-d unit embeddings, front/rear/side."""
     path = tmp_path_factory.mktemp("model") / "tiny.onnx"
     export_model(untrained(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint that ``tiny_model`` could have been exported from."""
+    restored = untrained()
+    content = {
+        "kind": "mvan", "config": as_mapping(restored.config), "weights": restored.model.state_dict(), "metrics": {},
+        "viewpoint_labels_from": "tiny",
+    }  # fmt: skip
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.pt"
+    save_checkpoint(path, content)
     return path
 
 

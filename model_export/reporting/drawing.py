@@ -49,7 +49,7 @@ def cell_side(side: int) -> int:
 def write(
     draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, *, size: int, width: int, ink: Colour = INK
 ) -> None:
-    """One line of text from its upper left corner; where it is wider than ``width`` its end is kept, where ids differ."""
+    """One line of text from its upper left corner; of one wider than ``width`` the end is kept, where ids differ."""
     face = font(size)
     if draw.textlength(text, face) > width:
         while text and draw.textlength("…" + text, face) > width:

@@ -47,6 +47,7 @@ figcaption { overflow-wrap: anywhere; line-height: 1.3; padding-top: .15rem; }
 figcaption span { color: var(--faint); }
 figure.beyond { margin-left: 1.4rem; }
 figure.beyond::after { content: "…"; position: absolute; left: -1.1rem; top: 38px; color: var(--faint); }
+.case > figure { padding-bottom: .2rem; }
 .looks { display: flex; flex-wrap: wrap; gap: .6rem 2rem; }
 .looks figure, .looks figure img { width: 128px; } .looks figure img { height: 128px; }
 .faint { color: var(--faint); }
