@@ -18,7 +18,7 @@ def test_a_bootstrapped_share_has_the_width_of_its_normal_approximation() -> Non
 
 
 def test_each_column_has_its_own_and_a_seed_repeats_it() -> None:
-    values = np.random.default_rng(0).uniform(size=(50, 2)) + [0, 10]
+    values = np.random.default_rng(0).uniform(size=(50, 2)) + np.array([0, 10])
     first, second = bootstrap(values, np.arange(50), seed=3)
     assert first[0] < values[:, 0].mean() < first[1] < 2 < second[0] < values[:, 1].mean() < second[1]
     assert bootstrap(values, np.arange(50), seed=3) == [first, second]

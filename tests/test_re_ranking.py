@@ -50,7 +50,9 @@ def test_it_is_the_method_of_the_paper(k1: int, k2: int, weight: float) -> None:
 
 def test_what_would_not_fit_is_refused_with_its_size() -> None:
     require_fits(20_000)
-    with pytest.raises(InvalidValue, match=r"re-ranking 1,000,000 pictures .* 45\.1 GiB, the limit is 4\.0 GiB; measure without"):
+    with pytest.raises(
+        InvalidValue, match=r"re-ranking 1,000,000 pictures .* 45\.1 GiB, the limit is 4\.0 GiB; measure without"
+    ):
         require_fits(1_000_000)
     with pytest.raises(InvalidValue, match="re-ranking 50 pictures"):
         KReciprocal(np.zeros((50, 2), np.float32), limit_bytes=1000)

@@ -40,7 +40,9 @@ def naive(
 
 
 @pytest.mark.parametrize("rule", ["same-camera-junk", "other-cameras", "everything"])
-@pytest.mark.parametrize(("gallery_size", "vehicles", "values"), [(1, 2, 3), (3, 2, 2), (40, 9, 2), (300, 50, 4), (300, 400, 1000)])
+@pytest.mark.parametrize(
+    ("gallery_size", "vehicles", "values"), [(1, 2, 3), (3, 2, 2), (40, 9, 2), (300, 50, 4), (300, 400, 1000)]
+)
 def test_scores_are_those_of_a_naive_loop(rule: Rule, gallery_size: int, vehicles: int, values: int) -> None:
     rng = np.random.default_rng(gallery_size + values)
     gallery = rng.integers(0, values, (gallery_size, 3)).astype(np.float32)  # whole numbers: many equal distances
@@ -59,6 +61,8 @@ def test_scores_are_those_of_a_naive_loop(rule: Rule, gallery_size: int, vehicle
 def test_the_gap_tells_how_much_nearer_the_wrong_one_is() -> None:
     vectors = np.array([[0.0], [1.0], [3.0], [0.5]], np.float32)
     labels = [("a", "c1"), ("b", "c2"), ("a", "c2"), ("a", "c1")]  # the last is junk
-    found = score(Euclidean(vectors, np.array([0]), np.arange(1, 4)), Contest(labels[:1], labels[1:], "same-camera-junk"))
+    found = score(
+        Euclidean(vectors, np.array([0]), np.arange(1, 4)), Contest(labels[:1], labels[1:], "same-camera-junk")
+    )
     assert found.gap.tolist() == pytest.approx([3.0 - 1.0])
     assert found.of_pictures(np.array([17])).probe.tolist() == [17]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 Positions = NDArray[np.intp]
 
-_BLOCK = 1 << 25  # distances of one block: 128 MiB
+_BLOCK = 1 << 24  # distances of one block: 64 MiB
 _MOST_PROBES = 256  # of one block
 _COLUMNS = 8192  # gallery vectors that are float64 at a time
 _NOISE = 1e-13  # of ‖p‖² + ‖g‖²: what the expansion of ‖p − g‖² leaves of two equal vectors in float64

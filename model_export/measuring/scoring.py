@@ -76,29 +76,37 @@ def places(distances: NDArray[np.float32], right: Positions) -> NDArray[np.int64
 def score(distances: Distances, contest: Contest, *, progress: bool = False) -> Scores:
     """Rank the gallery for every probe."""
     count, gallery = distances.shape
-    probes, firsts, precisions, penalties, gaps = [], [], [], [], []
+    earned: list[_Earned] = []
     rows = block_rows(gallery)
     with tqdm(total=count, unit="probes", desc="rank", disable=not progress) as bar:
         for start in range(0, count, rows):
-            block = distances.block(start, min(start + rows, count))
-            for probe, row in enumerate(block, start):
-                right, junk = contest.right_and_junk(probe)
-                if right.size == 0:
-                    continue
-                row[junk] = np.inf
-                nearest = float(row[right].min())
-                stand = places(row, right)  # (H,)
-                probes.append(probe)
-                firsts.append(stand[0])
-                precisions.append(float(np.mean(np.arange(1, len(stand) + 1) / stand)))
-                penalties.append(len(stand) / stand[-1])
-                gaps.append(nearest - float(row.min()))
-            bar.update(len(block))
+            stop = min(start + rows, count)
+            earned += _score_block(distances.block(start, stop), contest, start)
+            bar.update(stop - start)
+    probe, first, precision, inverse_penalty, gap = zip(*earned, strict=True) if earned else ((),) * 5
     return Scores(
-        probe=np.array(probes, np.intp), first=np.array(firsts, np.int64), precision=np.array(precisions, np.float64),
-        inverse_penalty=np.array(penalties, np.float64), gap=np.array(gaps, np.float64),
-        excluded=count - len(probes), gallery=gallery,
+        probe=np.array(probe, np.intp), first=np.array(first, np.int64), precision=np.array(precision, np.float64),
+        inverse_penalty=np.array(inverse_penalty, np.float64), gap=np.array(gap, np.float64),
+        excluded=count - len(earned), gallery=gallery,
     )  # fmt: skip
+
+
+_Earned = tuple[int, int, float, float, float]  # the columns of Scores
+
+
+def _score_block(block: NDArray[np.float32], contest: Contest, start: int) -> list[_Earned]:
+    """Scores of the probes from ``start`` on that have a match; ``block`` (q, G) is used up."""
+    earned = []
+    for probe, row in enumerate(block, start):
+        right, junk = contest.right_and_junk(probe)
+        if right.size:
+            row[junk] = np.inf
+            nearest = float(row[right].min())
+            stand = places(row, right)  # (H,)
+            precision = float(np.mean(np.arange(1, len(stand) + 1) / stand))
+            gap = nearest - float(row.min())
+            earned.append((probe, int(stand[0]), precision, len(stand) / int(stand[-1]), gap))
+    return earned
 
 
 def _positions(names: Sequence[str]) -> dict[str, Positions]:
