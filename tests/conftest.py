@@ -31,10 +31,10 @@ def untrained(shape: MVANConfig = TINY, *, seed: int = 0) -> Restored:
     if model.vnet is not None:
         be_sure(model.vnet, shape)
     config = Training(
-        out=Path("none.pt"), sources=(Source(manifest=Path("tiny/manifest.csv")),), name="tiny", model=shape,
+        out=Path("none.pt"), sources=(Source(data="tiny/manifest.csv"),), name="tiny", model=shape,
         vnet=Path("vnet.pt"),
     )  # fmt: skip
-    return Restored(model.eval(), config, {}, "tiny")
+    return Restored(model.eval(), config, {}, ("tiny",), "tiny")
 
 
 def be_sure(vnet: VNet, shape: MVANConfig) -> None:
