@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _DATA = "veri776:DIR, vehicleid:DIR, manifest:FILE, or another data set by its spec"
-_PART = "which pictures probe: COLUMN=VALUE[,VALUE], or N%% of the vehicles; for VehicleID one of its test lists"
+_PART = "which pictures probe: COLUMN=VALUE[,VALUE], or N%% of the vehicles; for VehicleID its test lists"
 
 
 def add_to(commands: "Commands") -> None:

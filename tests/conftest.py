@@ -33,10 +33,10 @@ def untrained(shape: MVANConfig = TINY, *, seed: int = 0) -> Restored:
     if model.vnet is not None:
         be_sure(model.vnet, shape)
     config = Training(
-        out=Path("none.pt"), sources=(Source(manifest=Path("tiny/manifest.csv")),), name="tiny", model=shape,
+        out=Path("none.pt"), sources=(Source(data="tiny/manifest.csv"),), name="tiny", model=shape,
         vnet=Path("vnet.pt"),
     )  # fmt: skip
-    return Restored(model.eval(), config, {}, "tiny")
+    return Restored(model.eval(), config, {}, ("tiny",), "tiny")
 
 
 def be_sure(vnet: VNet, shape: MVANConfig) -> None:
@@ -60,17 +60,21 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def write_checkpoint(path: Path, restored: Restored) -> Path:
+    """What training would have left of this model."""
+    content = {
+        "kind": "mvan", "config": as_mapping(restored.config), "weights": restored.model.state_dict(),
+        "metrics": restored.metrics, "trained_on": list(restored.trained_on),
+        "viewpoint_labels_from": restored.viewpoint_labels_from,
+    }  # fmt: skip
+    save_checkpoint(path, content)
+    return path
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint that ``tiny_model`` could have been exported from."""
-    restored = untrained()
-    content = {
-        "kind": "mvan", "config": as_mapping(restored.config), "weights": restored.model.state_dict(), "metrics": {},
-        "viewpoint_labels_from": "tiny",
-    }  # fmt: skip
-    path = tmp_path_factory.mktemp("checkpoint") / "tiny.pt"
-    save_checkpoint(path, content)
-    return path
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny.pt", untrained())
 
 
 @pytest.fixture(scope="session")

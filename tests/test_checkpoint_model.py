@@ -12,7 +12,7 @@ from model_export.network.mvan import MVANConfig
 from model_export.reporting.checkpoint_model import CheckpointModel
 from model_export.training.checkpoint import save_checkpoint
 from model_export.training.configuration import as_mapping
-from tests.conftest import TINY, untrained
+from tests.conftest import TINY, untrained, write_checkpoint
 
 CROPS = check_crops(9, (64, 64))
 
@@ -43,12 +43,7 @@ def test_attention_is_the_same_where_one_viewpoint_wins(tiny_checkpoint: Path, t
 
 def test_the_paper_s_one_hot_map_is_drawn_from_its_sum(tmp_path: Path) -> None:
     shape = MVANConfig(**{**as_mapping(TINY), "lam": "paper", "viewpoints": ("any",)})
-    restored = untrained(shape)
-    content = {
-        "kind": "mvan", "config": as_mapping(restored.config), "weights": restored.model.state_dict(), "metrics": {},
-        "viewpoint_labels_from": "",
-    }  # fmt: skip
-    save_checkpoint(tmp_path / "paper.pt", content)
+    write_checkpoint(tmp_path / "paper.pt", untrained(shape))
     model = CheckpointModel(tmp_path / "paper.pt")
     assert model.see(CROPS).viewpoint is None
     locally = model.attention(CROPS).locally

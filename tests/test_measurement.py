@@ -35,7 +35,9 @@ def as_veri(cars: DataSet) -> DataSet:
 
 def as_vehicleid(cars: DataSet) -> DataSet:
     lists = {"4": tuple(f"v{n}" for n in range(4)), "12": tuple(f"v{n}" for n in range(12))}
-    return replace(cars, name="VehicleID", protocol="vehicleid", parts={"test": cars.part("train")}, test_sizes=lists)
+    return replace(
+        cars, name="VehicleID", protocol="vehicleid", parts={"gallery": cars.part("train")}, test_sizes=lists
+    )
 
 
 def test_camera_against_camera(model: OnnxModel, cars: DataSet) -> None:
@@ -73,7 +75,7 @@ def test_veri_leaves_out_the_vehicle_as_its_own_camera_saw_it(model: OnnxModel, 
 
 
 def maps_of_draws(model: OnnxModel, data: DataSet, *, seed: int) -> list[float]:
-    """mAP of each draw of the list of 12: one over the place of the one match, by sorting."""
+    """Of each draw of the list of 12 its mAP: one over the place of the one match, by sorting."""
     planned = plan(data, seed=seed)
     vectors = see_rows(model, planned.rows, progress=False).embedding
     vehicles = np.array([row.vehicle_id for row in planned.rows])

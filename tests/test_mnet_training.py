@@ -32,7 +32,7 @@ GENTLE = AugmentConfig(flip=0, rotate=0, exposure=0.1, grey=0, erase=0, blur=0)
 @pytest.fixture(scope="module")
 def vnet(data: Path) -> Path:
     config = VNetTraining(
-        out=data / "runs" / "vnet.pt", data_root=data, sources=(LabelledSource(manifest=Path("manifest.csv"), hold_out="part=test"),),
+        out=data / "runs" / "vnet.pt", data_root=data, sources=(LabelledSource(data="manifest.csv", hold_out="part=test"),),
         model=SHAPE, batch=24, augment=GENTLE, fit=fit(150),
     )  # fmt: skip
     return train_vnet(config)
@@ -40,7 +40,7 @@ def vnet(data: Path) -> Path:
 
 def training(data: Path, vnet: Path, out: str, iterations: int) -> Training:
     return Training(
-        out=data / "runs" / out, data_root=data, sources=(Source(manifest=Path("manifest.csv"), p=4, k=2, hold_out="part=test"),),
+        out=data / "runs" / out, data_root=data, sources=(Source(data="manifest.csv", p=4, k=2, hold_out="part=test"),),
         model=SHAPE, vnet=vnet, augment=GENTLE, fit=fit(iterations), name="cars",
     )  # fmt: skip
 
@@ -53,7 +53,9 @@ def test_mnet_trains_measures_and_exports(data: Path, vnet: Path) -> None:
     before = load_checkpoint(vnet, kind="vnet")["weights"]
     checkpoint = train(training(data, vnet, "mvan.pt", 60))
     restored = restore(checkpoint)
-    (figures,) = restored.metrics.values()
+    assert restored.metrics["viewpoint"]["mean"] >= 0.9
+    assert (restored.trained_on, restored.viewpoint_labels_from) == ((data.name,), data.name)
+    figures = restored.metrics[data.name]
     assert figures["probes"] == 18
     assert figures["rank_1"] > 0.3  # by chance 3 in 36
     state = restored.model.state_dict()
@@ -72,11 +74,11 @@ def test_a_resumed_run_ends_with_the_same_step_and_refuses_another_shape(data: P
     other = from_mapping(
         Training, {**as_mapping(training(data, vnet, "resumed.pt", 6)), "model": {**as_mapping(SHAPE), "lam": "paper"}}
     )
-    with pytest.raises(ModelError, match="another configuration"):
+    with pytest.raises(ModelError, match=r"trained with model\.lam = 'standardized', now it is 'paper'"):
         train(other, resume=True)
     fewer = from_mapping(Training, as_mapping(training(data, vnet, "resumed.pt", 6)))
     fewer = replace(fewer, sources=(replace(fewer.sources[0], hold_out="50%"),))
-    with pytest.raises(ModelError, match=r"trained on 9 vehicles, the sources give 6"):
+    with pytest.raises(ModelError, match=r"trained with sources\.0\.hold_out = 'part=test', now it is '50%'"):
         train(fewer, resume=True)
 
 

@@ -27,7 +27,7 @@ VEHICLEID = DataSet(
     name="VehicleID", root=Path("vid"), protocol="vehicleid",
     parts={
         "train": (row("90", None, 90),),
-        "test": (*(row(str(n % 8), None, n) for n in range(40)), row("8", None, 50), row("77", None, 51)),
+        "gallery": (*(row(str(n % 8), None, n) for n in range(40)), row("8", None, 50), row("77", None, 51)),
     },
     test_sizes={"small": ("0", "1", "2"), "large": tuple(str(n) for n in range(9))},
 )  # fmt: skip
@@ -85,6 +85,13 @@ def test_vehicleid_draws_one_picture_a_vehicle_ten_times() -> None:
     assert len({tuple(gallery) for _, gallery in probed(planned, "large")}) > 1
     assert probed(plan(VEHICLEID, seed=5), "large") == probed(planned, "large")
     assert probed(plan(VEHICLEID, seed=6), "large") != probed(planned, "large")
+
+
+def test_vehicleid_is_measured_on_the_lists_that_papers_quote() -> None:
+    lists = dict.fromkeys(("800", "1600", "2400", "13164"), ("0", "1"))
+    named = replace(VEHICLEID, test_sizes=lists)
+    assert list(plan(named).draws) == ["800", "1600", "2400"]
+    assert list(plan(named, part="13164,800").draws) == ["13164", "800"]
 
 
 def test_vehicleid_by_one_list() -> None:

@@ -60,7 +60,7 @@ def row_picture(row: ManifestRow) -> Image.Image:
         raise InvalidValue(f"manifest line {row.line}: {row.path}: {error}") from error
 
 
-def decode_all(cache: CropCache, rows: Sequence[ManifestRow]) -> None:
+def decode_all(cache: CropCache, rows: Sequence[ManifestRow], *, quiet: bool = False) -> None:
     """Decode every picture once with a progress bar; raises InvalidValue for the first that cannot be read."""
-    with tqdm(total=len(rows), unit="pictures", desc="decode") as progress:
+    with tqdm(total=len(rows), unit="pictures", desc="decode", disable=quiet) as progress:
         cache.check(rows, report=progress.update)
