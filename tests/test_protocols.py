@@ -46,6 +46,8 @@ def test_veri_queries_probe_the_gallery_and_its_size_is_told_where_it_is_another
     assert planned.rule == "same-camera-junk"
     assert probed(planned) == [(["1_0", "2_1"], ["1_10", "2_11", "3_12", "1_13", "2_14", "3_15"])]
     assert len(planned.tested) == 8
+    again = plan(replace(VERI, parts={**VERI.parts, "gallery": VERI.part("gallery") + VERI.part("query")}))
+    assert (len(again.rows), len(again.tested)) == (10, 8)  # query pictures that are in the gallery too are judged once
     assert "1,678 × 11,579 pictures, this copy 2 × 6" in planned.note
     assert planned.labels(planned.draws[""][0].probes) == [("1", "c1"), ("2", "c1")]
 

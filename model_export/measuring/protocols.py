@@ -86,7 +86,7 @@ def _veri776(data: DataSet, part: str, seed: int) -> Plan:
     draw = Draw(np.arange(len(query)), np.arange(len(query), len(rows)))
     return Plan(
         data_set=data.name, protocol=data.protocol, rows=rows, draws={"": (draw,)},
-        tested=draw.probes if part else np.arange(len(rows)), note=whole,
+        tested=draw.probes if part else _distinct(rows), note=whole,
     )  # fmt: skip
 
 
@@ -132,6 +132,11 @@ def _vehicleid_draws(rows: Sequence[ManifestRow], vehicles: Iterable[str], seed:
         gallery = np.array([own[rng.integers(len(own))] for own in owned], np.intp)
         draws.append(Draw(np.setdiff1d(everything, gallery, assume_unique=True), gallery))
     return tuple(draws)
+
+
+def _distinct(rows: Sequence[ManifestRow]) -> Positions:
+    """One position of each picture: VeRi-776's query pictures are in its gallery too."""
+    return np.array(sorted({(row.path.name, row.box): at for at, row in enumerate(rows)}.values()), np.intp)
 
 
 def _chosen(rows: Sequence[ManifestRow], part: str, seed: int) -> tuple[ManifestRow, ...]:
