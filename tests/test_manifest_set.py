@@ -27,7 +27,7 @@ def test_missing_pictures_are_skipped(tmp_path: Path) -> None:
     assert len(open_data_set(str(path)).part("train")) == 3
     for picture in tmp_path.glob("*/*.jpg"):
         picture.unlink()
-    with pytest.raises(InvalidValue, match="none of its 4 pictures is there, for one .*a/1.jpg"):
+    with pytest.raises(InvalidValue, match=r"none of its 4 pictures is there, for one .*a/1\.jpg"):
         open_data_set(str(path))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from index.errors import InvalidValue
 from model_export.data_sets.data_set import DataSet, Finding, open_data_set
-from tests.data_set_trees import FRONT_KEYPOINTS, REAR_KEYPOINTS, edit, veri776, vehicleid, write
+from tests.data_set_trees import FRONT_KEYPOINTS, REAR_KEYPOINTS, edit, vehicleid, veri776, write
 from tests.pictures import jpeg
 
 
@@ -133,7 +133,7 @@ def test_a_vehicle_in_train_and_test_is_fatal(tree: Path) -> None:
     write(tree / "name_train.txt", (tree / "name_train.txt").read_text() + "0004_c002_00000099_0.jpg\n")
     finding = found(tree)["vehicles in train and in query or gallery"]
     assert finding.examples == ("0004",)
-    with pytest.raises(InvalidValue, match="vehicles in train and in query or gallery .*0004"):
+    with pytest.raises(InvalidValue, match=r"vehicles in train and in query or gallery .*0004"):
         opened(tree).require_sound()
 
 
@@ -169,6 +169,7 @@ def test_labels_are_read_although_a_strict_parser_refuses_them(tree: Path) -> No
 def test_labels_of_unknown_pictures_and_numbers_are_said(tree: Path) -> None:
     edit(tree / "train_label.xml", "0001_c001_00000000_0.jpg", "0999_c001_00000000_0.jpg")
     edit(tree / "train_label.xml", 'colorID="2" typeID="2"', 'colorID="2" typeID="0"')
+    edit(tree / "train_label.xml", 'colorID="3"', 'colorID="03"')
     edit(tree / "train_label.xml", 'number="5"', 'number="7"')
     findings = found(tree)
     assert findings["pictures that train_label.xml labels and nobody knows"].examples == ("0999_c001_00000000_0.jpg",)
@@ -177,6 +178,7 @@ def test_labels_of_unknown_pictures_and_numbers_are_said(tree: Path) -> None:
     assert findings["label files with another number of items than they say"].examples == ("train_label.xml: 5, not 7",)
     assert opened(tree).part("train")[1].attributes["colour"] == "orange"
     assert "type" not in opened(tree).part("train")[1].attributes
+    assert opened(tree).part("train")[2].attributes["colour"] == "green"
 
 
 def test_a_label_that_contradicts_the_name_is_fatal(tree: Path) -> None:
@@ -281,5 +283,5 @@ def test_folders_of_the_same_names_with_other_pictures_are_refused(tree: Path) -
         shutil.rmtree(tree / f"image_{part}")
         write(tree / f"image_{part}" / "000001.jpg", jpeg())
         write(tree / f"name_{part}.txt", "000001.jpg\n")
-    with pytest.raises(InvalidValue, match="no picture is listed.*000001.jpg"):
+    with pytest.raises(InvalidValue, match=r"no picture is listed.*000001\.jpg"):
         opened(tree)

@@ -66,7 +66,7 @@ def open_data_set(spec: str, *, root: Path = Path()) -> DataSet:
         raise InvalidValue(f"data set {spec!r}: {kind!r} is not one of {', '.join(readers)}")
     if not place:
         raise InvalidValue(f"data set {spec!r} names no place; write {kind}:PATH")
-    return readers[kind](root / place)
+    return readers[kind](root / Path(place).expanduser())  # no shell expands the ~ of veri776:~/VeRi
 
 
 def _readers() -> dict[str, Callable[[Path], DataSet]]:

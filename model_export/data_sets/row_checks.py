@@ -14,7 +14,7 @@ _NUMBERED = re.compile(r"(\D*)(\d+)")
 def check_overlap(parts: Mapping[str, Sequence[ManifestRow]], findings: Findings) -> None:
     """A vehicle that is trained on and then searched for makes every figure too good: fatal."""
     test = {row.vehicle_id for name in ("query", "gallery") for row in parts.get(name, ())}
-    shared = {row.vehicle_id for row in parts.get("train", ())} & test - {None}
+    shared = {row.vehicle_id for row in parts.get("train", ())} & test
     findings.note_each("vehicles in train and in query or gallery", sorted(filter(None, shared)), fatal=True)
 
 

@@ -2,7 +2,7 @@
 
 Layout, from https://github.com/ramajoballester/UC3M-VRI (README and its three samples; the archive's folders are not
 described there, so any nesting is read): ``NNNNN.jpg``, 1920 × 1080 frames, each beside ``NNNNN.json`` with
-``imagePath``, ``imageWidth``, ``imageHeight`` and ``ids``, a list of ``label`` (make, model, year, colour; in Spanish) and
+``imagePath``, ``imageWidth``, ``imageHeight`` and ``ids``: each a ``label`` (make, model, year, colour; in Spanish) and
 ``bbox_coords``, two corners in pixels. Two subsets: *highway*, one camera, and *intersection*, cameras c1 and c2 at two
 places, v1 and v2, which the README tells apart by the frame's number.
 

@@ -1,4 +1,4 @@
-"""``vehicleid:DIR``: PKU VehicleID, 26,267 vehicles from the front or the rear (Liu et al., CVPR 2016).
+"""``vehicleid:DIR``: PKU VehicleID, 26,328 vehicles from the front or the rear (Liu et al., CVPR 2016).
 
 Layout, from the set's own README (https://www.pkuml.org/resources/pku-vehicleid.html) and public readers (fast-reid's
 ``vehicleid.py``, PVEN's converters):
@@ -7,7 +7,7 @@ Layout, from the set's own README (https://www.pkuml.org/resources/pku-vehicleid
 - ``train_test_split/train_list.txt`` and ``test_list_N.txt`` for N = 800, 1600, 2400, 3200, 6000 and 13164: a picture's
   name without ``.jpg`` and its vehicle a line. Papers measure on 800, 1,600 and 2,400 vehicles, "small", "medium" and
   "large"; MVAN's own figures are those of 2,400.
-- ``attribute/img2vid.txt``: picture → vehicle for all pictures; ``model_attr.txt`` and ``color_attr.txt``: vehicle →
+- ``attribute/img2vid.txt``: picture → vehicle for all pictures; ``model_attr.txt``, ``color_attr.txt``: vehicle →
   number; ``model_names.txt`` (Chinese) and ``color_names.txt``: what the numbers mean. Not every vehicle has them.
 
 There are no camera numbers, so nothing can be measured from camera to camera: a seeded draw takes one picture of each

@@ -6,8 +6,8 @@ Layout, from the set's own ReadMe as quoted at https://github.com/JDAI-CV/VeRida
 - ``image_train/``, ``image_query/``, ``image_test/`` hold ``VVVV_cCCC_FFFFFFFF_N.jpg``: vehicle, camera, frame. The
   query pictures are copies of some in ``image_test``; the same vehicle on the query's own camera is junk.
 - ``name_train.txt``, ``name_query.txt``, ``name_test.txt`` list them; readers that only look at the names do without.
-- ``train_label.xml``, ``test_label.xml`` say gb2312, which Python's XML parser refuses, and hold one ``Item`` a picture
-  with ``imageName``, ``vehicleID``, ``cameraID``, ``colorID``, ``typeID``; ``list_color.txt`` and ``list_type.txt`` name
+- ``train_label.xml``, ``test_label.xml`` say gb2312, which Python's XML parser refuses. They hold an ``Item`` a picture
+  with ``imageName``, ``vehicleID``, ``cameraID``, ``colorID``, ``typeID``; ``list_color.txt``, ``list_type.txt`` name
   the numbers. Early releases give vehicles 3, 7 and 41 the type 0, which is none.
 - ``gt_index.txt`` and ``jk_index.txt`` (positions in ``name_test.txt``, from 1), elsewhere ``gt_image.txt`` and
   ``jk_image.txt`` (names), give each query's matches and junk, a line a query.
