@@ -50,7 +50,7 @@ bench: install-test  ## ratios: embedding, HTTP, search in 100,000 rows, routing
 	$(BIN)/python -m scripts.bench
 
 train-default: install-test  ## make models/default.onnx again from TRAINING_DATA (docs/model-card.md)
-	test -e $(TRAINING_DATA)/renders/manifest.csv || $(BIN)/vehicle-model render --meshes $(MESHES) --out $(TRAINING_DATA)/renders --identities 600 --views 8
+	test -e $(TRAINING_DATA)/renders/manifest.csv || $(BIN)/vehicle-model data render --meshes $(MESHES) --out $(TRAINING_DATA)/renders --identities 600 --views 8
 	$(BIN)/vehicle-model train-vnet default-vnet --set data_root=$(TRAINING_DATA)
 	$(BIN)/vehicle-model train default-single --set data_root=$(TRAINING_DATA)
 	$(BIN)/vehicle-model train default-mvan --set data_root=$(TRAINING_DATA)

@@ -1,4 +1,4 @@
-"""The trainer's door: ``vehicle-model render | train-vnet | train | evaluate | figures | export | describe``."""
+"""The trainer's door: ``vehicle-model data | train-vnet | train | evaluate | figures | export | describe``."""
 
 import argparse
 import importlib.resources
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from index.errors import VehicleSearchError
-from model_export import measure_command
+from model_export import data_command, measure_command
 
 Config = TypeVar("Config")
 
 _EXAMPLES = """\
 examples:
-  vehicle-model render --meshes meshes/ --out data/renders --identities 600 --views 8
+  vehicle-model data check veri776:data/VeRi
   vehicle-model train-vnet default-vnet --set data_root=data
   vehicle-model train default-single --set data_root=data
   vehicle-model train my-cameras.toml --set fit.iterations=4000 --resume
@@ -51,18 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('vehicle-search')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    render = commands.add_parser("render", help="make a data set of vehicles from meshes, viewpoints exact")
-    render.add_argument("--meshes", type=Path, required=True, help="folder of .glb meshes and their paint.json")
-    render.add_argument("--out", type=Path, required=True, help="folder that receives images/ and manifest.csv")
-    render.add_argument("--identities", type=int, default=300, help="vehicles in all (default %(default)s)")
-    render.add_argument("--views", type=int, default=10, help="pictures of each (default %(default)s)")
-    render.add_argument("--size", type=int, default=224, help="longest side in pixels (default %(default)s)")
-    render.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures")
-    render.add_argument("--processes", type=int, default=2, help="renderers at work (default %(default)s)")
-    render.add_argument("--clean", action="store_true", help="daylight and sharp, for pictures that people look at")
-    render.add_argument("--only", nargs="*", default=[], metavar="MESH", help="meshes to use (default all)")
-    render.set_defaults(run=_render)
-
+    data_command.add_to(commands)
     for name, run, what in (
         ("train-vnet", _train_vnet, "first stage: teach V-Net the viewpoints"),
         ("train", _train, "second stage: train M-Net under a frozen V-Net"),
@@ -89,18 +78,6 @@ def _parser() -> argparse.ArgumentParser:
     describe.add_argument("model", type=Path)
     describe.set_defaults(run=_describe)
     return parser
-
-
-def _render(arguments: argparse.Namespace) -> int:
-    from model_export.data_sets.renders import RenderConfig, render_data_set
-
-    config = RenderConfig(
-        meshes=arguments.meshes, out=arguments.out, identities=arguments.identities, views=arguments.views,
-        size=arguments.size, seed=arguments.seed, processes=arguments.processes, clean=arguments.clean,
-        only=tuple(arguments.only),
-    )  # fmt: skip
-    print(render_data_set(config))
-    return 0
 
 
 def _train_vnet(arguments: argparse.Namespace) -> int:

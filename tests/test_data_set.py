@@ -18,6 +18,11 @@ def test_a_manifest_is_a_data_set(data: Path, prefix: str) -> None:
         opened.part("query")
 
 
+def test_a_home_folder_is_found_behind_the_colon(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(data))
+    assert open_data_set("manifest:~/manifest.csv").root == data
+
+
 @pytest.mark.parametrize(("spec", "words"), [("market:x", "'market' is not one of"), ("manifest:", "names no place")])
 def test_a_spec_that_says_nothing_known_is_refused(spec: str, words: str) -> None:
     with pytest.raises(InvalidValue, match=words):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from model_export.vehicle_model import main
+from tests import data_set_trees
 
 
 def test_evaluate_tells_figures_and_writes_them(
@@ -25,6 +26,24 @@ def test_evaluate_tells_figures_and_writes_them(
     assert main(["evaluate", str(tiny_checkpoint), "--data", spec, "--rerank", "--seed", "3", "--json", "-"]) == 0
     reranked = json.loads(capsys.readouterr().out)
     assert (reranked["reranked"], reranked["seed"], reranked["probes"]) == (True, 3, 72)
+
+
+def test_public_sets_are_measured_by_their_own_protocol(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    veri, vehicleid = data_set_trees.veri776(tmp_path / "veri"), data_set_trees.vehicleid(tmp_path / "vid")
+    assert main(["evaluate", str(tiny_model), "--data", f"veri776:{veri}", "--json", "-"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["protocol"], told["probes"], told["gallery"], told["excluded"]) == ("veri776", 2, 6, 0)
+    assert (
+        main(["evaluate", str(tiny_model), "--data", f"vehicleid:{vehicleid}", "--part", "2,2400", "--json", "-"]) == 0
+    )
+    told = json.loads(capsys.readouterr().out)
+    assert {name: (own["probes"], own["gallery"]) for name, own in told["test_lists"].items()} == {
+        "2": (2, 2),
+        "2400": (3, 3),
+    }
+    assert (told["protocol"], told["test_list"], told["draws"]) == ("vehicleid", "2400", 10)
 
 
 def test_figures_names_its_page(
