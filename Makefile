@@ -10,7 +10,7 @@ MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 .PHONY: help serve install install-test check fix test bench train-default demo-gallery figure clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
 
 serve: install  ## serve the demo gallery on 127.0.0.1:8000 (loads it on the first start)
 	@test -e $(DATA)/.demo-gallery || { echo "loading the demo gallery (once)"; $(BIN)/vehicle-index add --data-dir $(DATA) examples/demo-gallery/manifest.csv && touch $(DATA)/.demo-gallery; }
@@ -50,7 +50,7 @@ bench: install-test  ## ratios: embedding, HTTP, search in 100,000 rows, routing
 	$(BIN)/python -m scripts.bench
 
 train-default: install-test  ## make models/default.onnx again from TRAINING_DATA (docs/model-card.md)
-	test -d $(TRAINING_DATA)/renders || $(BIN)/vehicle-model render --meshes $(MESHES) --out $(TRAINING_DATA)/renders --identities 600 --views 8
+	test -e $(TRAINING_DATA)/renders/manifest.csv || $(BIN)/vehicle-model data render --meshes $(MESHES) --out $(TRAINING_DATA)/renders --identities 600 --views 8
 	$(BIN)/vehicle-model train-vnet default-vnet --set data_root=$(TRAINING_DATA)
 	$(BIN)/vehicle-model train default-single --set data_root=$(TRAINING_DATA)
 	$(BIN)/vehicle-model train default-mvan --set data_root=$(TRAINING_DATA)

@@ -19,7 +19,14 @@ from PIL.ImageFile import ImageFile
 from index import bmp_file, gif_file, jpeg_file, png_file
 from index.bmp_file import is_bmp, read_bmp
 from index.contract import Filter, Resize
-from index.errors import BoxOutsidePicture, PictureError, PictureTooLarge, UndecodablePicture, UnsupportedPicture
+from index.errors import (
+    BoxOutsidePicture,
+    PictureError,
+    PictureTooLarge,
+    PictureTooLong,
+    UndecodablePicture,
+    UnsupportedPicture,
+)
 from index.exif import UPRIGHT
 from index.gif_file import read_gif
 from index.jpeg_file import read_jpeg
@@ -156,7 +163,7 @@ def _read_file(data: bytes, max_pixels: int) -> PictureFile:
             f"the picture is {width} × {height} = {width * height:,} pixels; the limit is {max_pixels:,} pixels"
         )
     if max(width, height) > MAX_SIDE:
-        raise PictureTooLarge(f"the picture is {width} × {height} pixels; the limit is {MAX_SIDE:,} pixels a side")
+        raise PictureTooLong(f"the picture is {width} × {height} pixels; no side may exceed {MAX_SIDE:,}")
     return file
 
 

@@ -170,7 +170,10 @@ def _session(model: Path, providers: list[str], threads: int) -> ort.InferenceSe
         # without ONNX Runtime's own fallback, which changes to the CPU at any failed run and only prints that it did
         return ort.InferenceSession(str(model), options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
-        raise ModelError(f"{model} is not an ONNX model that can be opened: {_line(error)}") from error
+        raise ModelError(
+            f"{model} is not an ONNX model that can be opened: {_line(error)}; "
+            "use a file that `vehicle-model export` wrote"
+        ) from error
 
 
 def _contract(session: ort.InferenceSession, model: Path) -> Contract:
@@ -180,7 +183,7 @@ def _contract(session: ort.InferenceSession, model: Path) -> Contract:
     try:
         return Contract.from_json(text)
     except ContractError as error:
-        raise ContractError(f"{model}: {error}") from error
+        raise ContractError(f"{model}: {error}; export it again with `vehicle-model export`") from error
 
 
 def _check_tensors(session: ort.InferenceSession, contract: Contract) -> set[str]:

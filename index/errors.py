@@ -8,6 +8,7 @@ VehicleSearchError
 │   ├── UndecodablePicture       damaged, truncated or empty
 │   ├── UnsupportedPicture       not one of the types that are read
 │   ├── PictureTooLarge          more pixels than the limit
+│   │   └── PictureTooLong       a side longer than any may be
 │   └── BoxOutsidePicture        the box does not lie inside the upright picture
 ├── InvalidValue                 a value that breaks a stated rule; carries a JSON pointer
 ├── NotFound                     GalleryNotFound, ImageNotFound
@@ -41,6 +42,10 @@ class UnsupportedPicture(PictureError):
 
 class PictureTooLarge(PictureError):
     """The picture has more pixels than the limit allows."""
+
+
+class PictureTooLong(PictureTooLarge):
+    """A side has more pixels than any picture may have."""
 
 
 class BoxOutsidePicture(PictureError):

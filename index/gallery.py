@@ -18,6 +18,7 @@ from index.errors import EmbeddingSpaceMismatch
 Attribute = str | int | float
 Kind = Literal["flat"]  # ivf and hnsw get their place here
 GroupBy = Literal["vehicle_id"]
+DISTANCE_DECIMALS = 4  # one picture embedded in batches of other sizes differs beyond these
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ class Filters:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """How a query is answered. ``max_distance`` is inclusive and Euclidean."""
+    """How a query is answered. ``max_distance`` is inclusive, Euclidean, and compared with what a match says."""
 
     top_k: int = 10
     filters: Filters = field(default_factory=Filters)
@@ -92,7 +93,7 @@ class SearchOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """One answer: ``rank`` from 1, ``distance`` Euclidean (never squared). ``embedding`` float32 (D,)."""
+    """One answer: ``rank`` from 1, ``distance`` Euclidean (never squared), rounded. ``embedding`` float32 (D,)."""
 
     rank: int
     distance: float
@@ -195,7 +196,7 @@ class Gallery(Protocol):
         ...
 
     def search(self, queries: NDArray[np.float32], options: SearchOptions) -> list[list[Match]]:
-        """Nearest images of each query, float32 (Q, D): ascending distance, ties by image_id."""
+        """Nearest images of each query, float32 (Q, D): ascending rounded distance, ties by image_id."""
         ...
 
 

@@ -27,6 +27,7 @@ from index.crops import content_name
 from index.errors import EmbeddingNotFinite, ImageNotFound, InvalidValue, StorageError, StorageFull
 from index.flat_index import Candidates, FlatIndex
 from index.gallery import (
+    DISTANCE_DECIMALS,
     Filters,
     GalleryInfo,
     GallerySpec,
@@ -371,16 +372,18 @@ class _Written:
 
 def _rank(candidates: Candidates, rows: dict[int, Row], options: SearchOptions) -> tuple[list[_Hit], bool]:
     """The best hits of the candidates, and whether rows beyond them could change anything."""
+    distances = np.round(candidates.distances, DISTANCE_DECIMALS).tolist()
+    certain = float(np.round(candidates.certain, DISTANCE_DECIMALS))
     known = [
         (distance, rows[row_id].image_id, row_id)
-        for row_id, distance in zip(candidates.row_ids.tolist(), candidates.distances.tolist(), strict=True)
+        for row_id, distance in zip(candidates.row_ids.tolist(), distances, strict=True)
         if row_id in rows
     ]
     farthest = np.inf if options.max_distance is None else options.max_distance
     hits: list[_Hit] = []
     vehicles: set[str] = set()
     for distance, image_id, row_id in sorted(known):
-        if distance > farthest or distance >= candidates.certain:
+        if distance > farthest or distance >= certain:
             break  # from ``certain`` on, a row that is not among the candidates might come first
         if image_id == options.exclude_image_id:
             continue
@@ -392,7 +395,7 @@ def _rank(candidates: Candidates, rows: dict[int, Row], options: SearchOptions) 
         hits.append(_Hit(row_id, distance))
         if len(hits) == options.top_k:
             return hits, True
-    return hits, candidates.certain == np.inf or candidates.certain > farthest
+    return hits, certain == np.inf or certain > farthest
 
 
 def _is_crop(connection: apsw.Connection, name: str) -> bool:

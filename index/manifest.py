@@ -76,7 +76,9 @@ def parse_time(text: str) -> datetime:
         raise ValueError(f"{text!r} is not a time: {error}") from error
 
 
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d(?:\.\d{1,9})?)([Zz]|[+\- ]\d\d:\d\d)", re.ASCII)
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d(?:\.\d{1,9})?)([Zz]|[+\- ](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
+)
 
 
 def _row(manifest: Path, line: int, cells: dict[str, str | None]) -> ManifestRow:

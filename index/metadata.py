@@ -21,7 +21,9 @@ MAX_ATTRIBUTES: Final = 64  # of one image
 MAX_ATTRIBUTE_NAME: Final = 128  # characters
 MAX_ATTRIBUTE_TEXT: Final = 1024  # characters of a value
 
-_IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+IMAGE_ID: Final = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"  # pattern of a client's own id
+
+_IMAGE_ID = re.compile(IMAGE_ID)
 _GALLERY_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _INT64 = range(-(2**63), 2**63)
 _MAX_TIME_TEXT = 64

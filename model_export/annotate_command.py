@@ -99,7 +99,10 @@ def _data_set(arguments: argparse.Namespace) -> "DataSet":
 
     if true_path(Path(arguments.data.removeprefix("manifest:"))) == true_path(arguments.labels):
         raise InvalidValue(f"--labels {arguments.labels} is the manifest itself; name another file")
-    return open_data_set(arguments.data)
+    data_set = open_data_set(arguments.data)
+    for line in data_set.left_out():
+        print(line)
+    return data_set
 
 
 def _viewpoints(wanted: str | None, model: "ViewpointModel | None") -> tuple[str, ...]:
@@ -136,7 +139,8 @@ def _guesses(
     broken = {pictures[n].id: reason for n, reason in answer.broken.items()}
     shown = [f"  {pictures[n].shown_path}: {reason}" for n, reason in answer.broken.items()]
     if shown:
-        print(f"{len(shown):,} pictures cannot be read and are left out:", *shown[:_NAMED], sep="\n")
+        count = "1 picture" if len(shown) == 1 else f"{len(shown):,} pictures"
+        print(f"cannot be read, {count} left out:", *shown[:_NAMED], sep="\n")
         if len(shown) > _NAMED:
             print(f"  and {len(shown) - _NAMED:,} more")
     return guessed(pictures, answer.probabilities[:, columns]), broken

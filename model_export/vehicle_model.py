@@ -1,4 +1,4 @@
-"""The trainer's door: ``vehicle-model render | train-vnet | train | evaluate | export | describe``."""
+"""The trainer's door: ``vehicle-model data | annotate | train-vnet | train | evaluate | figures | export | …``."""
 
 import argparse
 import importlib.resources
@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from index.errors import VehicleSearchError
-from model_export import annotate_command
+from model_export import annotate_command, data_command, measure_command
 
 Config = TypeVar("Config")
 
 _EXAMPLES = """\
 examples:
-  vehicle-model render --meshes meshes/ --out data/renders --identities 600 --views 8
+  vehicle-model data check veri776:data/VeRi
+  vehicle-model annotate data/crops/manifest.csv --labels data/crops/labels.csv --model models/default.onnx
   vehicle-model train-vnet default-vnet --set data_root=data
   vehicle-model train default-single --set data_root=data
   vehicle-model train my-cameras.toml --set fit.iterations=4000 --resume
-  vehicle-model evaluate runs/default/mvan.pt --manifest data/test/manifest.csv
+  vehicle-model evaluate runs/default/mvan.pt --data manifest:data/test/manifest.csv --json figures.json
+  vehicle-model figures models/default.onnx --data veri776:data/VeRi --out figures/
   vehicle-model export runs/default/mvan.pt --out models/default.onnx
   vehicle-model describe models/default.onnx
 
@@ -49,20 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('vehicle-search')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    data_command.add_to(commands)
     annotate_command.add_to(commands)
-
-    render = commands.add_parser("render", help="make a data set of vehicles from meshes, viewpoints exact")
-    render.add_argument("--meshes", type=Path, required=True, help="folder of .glb meshes and their paint.json")
-    render.add_argument("--out", type=Path, required=True, help="folder that receives images/ and manifest.csv")
-    render.add_argument("--identities", type=int, default=300, help="vehicles in all (default %(default)s)")
-    render.add_argument("--views", type=int, default=10, help="pictures of each (default %(default)s)")
-    render.add_argument("--size", type=int, default=224, help="longest side in pixels (default %(default)s)")
-    render.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures")
-    render.add_argument("--processes", type=int, default=2, help="renderers at work (default %(default)s)")
-    render.add_argument("--clean", action="store_true", help="daylight and sharp, for pictures that people look at")
-    render.add_argument("--only", nargs="*", default=[], metavar="MESH", help="meshes to use (default all)")
-    render.set_defaults(run=_render)
-
     for name, run, what in (
         ("train-vnet", _train_vnet, "first stage: teach V-Net the viewpoints"),
         ("train", _train, "second stage: train M-Net under a frozen V-Net"),
@@ -76,13 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--list", action="store_true", help="show the shipped configurations")
         command.set_defaults(run=run)
 
-    evaluate = commands.add_parser("evaluate", help="rank-1/5/10 and mAP of a checkpoint on a manifest")
-    evaluate.add_argument("checkpoint", type=Path)
-    evaluate.add_argument("--manifest", type=Path, required=True)
-    evaluate.add_argument("--part", default="", help="measure only COLUMN=VALUE or N%% of the vehicles, against all")
-    evaluate.add_argument("--seed", type=int, default=0, help="of a share given as N%%")
-    evaluate.add_argument("--json", action="store_true", help="print figures as JSON")
-    evaluate.set_defaults(run=_evaluate)
+    measure_command.add_to(commands)
 
     export = commands.add_parser("export", help="write and check the ONNX file")
     export.add_argument("checkpoint", type=Path)
@@ -95,18 +79,6 @@ def _parser() -> argparse.ArgumentParser:
     describe.add_argument("model", type=Path)
     describe.set_defaults(run=_describe)
     return parser
-
-
-def _render(arguments: argparse.Namespace) -> int:
-    from model_export.data_sets.renders import RenderConfig, render_data_set
-
-    config = RenderConfig(
-        meshes=arguments.meshes, out=arguments.out, identities=arguments.identities, views=arguments.views,
-        size=arguments.size, seed=arguments.seed, processes=arguments.processes, clean=arguments.clean,
-        only=tuple(arguments.only),
-    )  # fmt: skip
-    print(render_data_set(config))
-    return 0
 
 
 def _train_vnet(arguments: argparse.Namespace) -> int:
@@ -128,20 +100,6 @@ def _run_training(arguments: argparse.Namespace, kind: type[Config], run: Callab
         return _list_configurations()
     config = read_configuration(kind, _configuration(arguments.configuration), arguments.set)
     print(run(config, resume=arguments.resume))
-    return 0
-
-
-def _evaluate(arguments: argparse.Namespace) -> int:
-    from model_export.data_sets.crop_cache import CropCache
-    from model_export.data_sets.selection import Selection, data_set_name, read_rows
-    from model_export.training.mnet_training import Held, measure_held, restore
-
-    restored = restore(arguments.checkpoint)
-    rows = read_rows(arguments.manifest, "vehicle_id", "camera_id")
-    _, part = Selection.parse(arguments.part).split(rows, seed=arguments.seed)
-    held = Held(data_set_name(arguments.manifest), part or rows, rows)
-    figures = measure_held(restored.model, held, CropCache(restored.config.crop_resize))
-    print(json.dumps(figures.to_dict(), indent=2) if arguments.json else figures)
     return 0
 
 

@@ -105,7 +105,7 @@ def routing(name: str, crops: NDArray[np.uint8]) -> str:
             lite0.cut(f"block{config.model.vnet.removeprefix('lite0-blocks')}")[0].state_dict()
         )
         be_sure(model.vnet, config.model)
-    restored = Restored(model.eval(), config, {}, "")
+    restored = Restored(model.eval(), config, {}, (), "")
     with tempfile.TemporaryDirectory() as folder:
         times = []
         for dense in (False, True):

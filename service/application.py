@@ -16,7 +16,7 @@ from service.context import Context, galleries_of
 from service.engine import Engine
 from service.metrics import Metrics
 from service.middleware import CallerGuard, PlainPaths, RequestMetrics
-from service.problems import on_bug, on_http_exception, on_known_error
+from service.problems import BadPicture, on_bad_picture, on_bug, on_http_exception, on_known_error
 from service.settings import Settings
 
 _DESCRIPTION = """
@@ -54,7 +54,10 @@ def create_app(*, settings: Settings, embedder: Embedder, home: GalleryHome, wor
     app = FastAPI(
         title="Vehicle search", version=version("vehicle-search"), description=_DESCRIPTION, lifespan=lifespan,
         docs_url=None, redoc_url=None, redirect_slashes=False,
-        exception_handlers={VehicleSearchError: on_known_error, HTTPException: on_http_exception, Exception: on_bug},
+        exception_handlers={
+            VehicleSearchError: on_known_error, BadPicture: on_bad_picture, HTTPException: on_http_exception,
+            Exception: on_bug,
+        },
     )  # fmt: skip
     app.state.context = Context(settings=settings, embedder=embedder, engine=engine, home=home, metrics=metrics)
     app.state.stopping = False

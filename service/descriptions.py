@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import Path
 
+from index.metadata import IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
 from service.parameters import ATTRIBUTE, Parameter
 from service.problems import MEDIA_TYPE, RESPONSES
 
@@ -118,10 +119,39 @@ GALLERIES_ANSWER = _object(galleries={"type": "array", "items": _GALLERY})
 MODEL_ANSWER = _object(fingerprint={"type": "string"}, provider={"type": "string"}, contract={"type": "object"})
 
 _RAW = {kind: {"schema": _BINARY} for kind in _PICTURE_TYPES}
-_METADATA_ONE = {"type": "string", "description": "JSON object", "contentMediaType": "application/json"}
+_LABEL = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_LABEL}
+_DESCRIPTION = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "image_id": {
+            "type": ["string", "null"], "pattern": f"^{IMAGE_ID}$",
+            "description": "yours, or left away for one of ours; written again it replaces the image",
+        },
+        "vehicle_id": _LABEL,
+        "camera_id": _LABEL,
+        "captured_at": {"type": ["string", "null"], "format": "date-time", "description": "with an offset"},
+        "attributes": {
+            "type": ["object", "null"], "maxProperties": MAX_ATTRIBUTES,
+            "propertyNames": {"minLength": 1, "maxLength": MAX_ATTRIBUTE_NAME},
+            "additionalProperties": {
+                "type": ["string", "number"], "maxLength": MAX_ATTRIBUTE_TEXT,
+                "description": "a string or a finite number; a whole number of at most 64 bits",
+            },
+        },
+        "box": {
+            "type": ["array", "null"], "items": {"type": "integer", "minimum": 0}, "minItems": 4, "maxItems": 4,
+            "description": "the vehicle in the upright picture: x, y, width, height in pixels",
+        },
+    },
+}  # fmt: skip
+_JSON = "application/json"
+_METADATA_ONE = {
+    "type": "string", "description": "JSON object", "contentMediaType": _JSON, "contentSchema": _DESCRIPTION,
+}  # fmt: skip
 _METADATA_ALL = {
-    "type": "string", "description": "JSON array, one object an image", "contentMediaType": "application/json",
-    "examples": [_EXAMPLE_METADATA],
+    "type": "string", "description": "JSON array, one object an image, in order", "contentMediaType": _JSON,
+    "contentSchema": {"type": "array", "items": _DESCRIPTION}, "examples": [_EXAMPLE_METADATA],
 }  # fmt: skip
 
 

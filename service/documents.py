@@ -86,7 +86,7 @@ def match_document(match: Match, gallery: str, *, embedding: bool) -> dict[str, 
     return {
         "rank": match.rank,
         "image_id": image.image_id,
-        "distance": round(match.distance, 6),
+        "distance": match.distance,
         **_described(image),
         "crop": _crop_path(image, gallery),
         **({"embedding": match.embedding.tolist()} if embedding else {}),

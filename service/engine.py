@@ -153,11 +153,8 @@ class Engine:
                 else:
                     image = stored.image
                 crops.append(model_crop(image, resize))
-            except PictureTooLarge as error:
-                results[number] = PictureTooLarge(f"{error} (setting max_pixels = {self._max_pixels:,})")
-                continue
             except PictureError as error:
-                results[number] = error
+                results[number] = self._with_setting(error)
                 continue
             kept.append(None if stored is None else stored.data)
             rows.append(number)
@@ -180,6 +177,12 @@ class Engine:
                     embed=each,
                 )  # fmt: skip
         return [results[number] for number in range(len(pictures))]
+
+    def _with_setting(self, error: PictureError) -> PictureError:
+        """The error with the setting that decides, where one does."""
+        if type(error) is PictureTooLarge:
+            return PictureTooLarge(f"{error}, set by max_pixels")
+        return error
 
     def _answer_once(self) -> None:
         self.embedder.embed(np.full((1, *self.embedder.contract.input_size, 3), 128, dtype=np.uint8))

@@ -90,7 +90,8 @@ def _properties(document: object) -> dict[str, Any]:
     for name in document:
         if name not in ("kind", "retention_days", "keep_crops"):
             raise InvalidValue(
-                f"{name[:60]!a} is not a property; known are kind, retention_days, keep_crops", pointer=""
+                f"{name[:60]!a} is not a property; known are kind, retention_days, keep_crops",
+                pointer=f"/{name[:60].replace('~', '~0').replace('/', '~1')}" if name.isascii() else "",
             )
     if document.get("kind", "flat") != "flat":
         raise InvalidValue("kind must be flat, the only one in this release", pointer="/kind")

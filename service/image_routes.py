@@ -26,7 +26,7 @@ from service.documents import (
 )
 from service.engine import Seen
 from service.parameters import ERASE, PAGE, filters_of, read_parameters
-from service.problems import UnsupportedBody, problem_of
+from service.problems import BadPicture, UnsupportedBody, pointer_of, problem_of
 from service.uploads import Limits, Upload, read_document, read_upload
 
 _MERGE_PATCH_TYPES = ("application/merge-patch+json", "application/json")
@@ -89,7 +89,7 @@ async def put_image(request: Request, gallery: GalleryName, image_id: ImageId) -
             )
         (seen,), _ = await context.engine.look_at_all([(upload.images[0], description.box)], keep=True)
         if isinstance(seen, VehicleSearchError):
-            raise seen
+            raise BadPicture(problem_of(seen, pointer=pointer_of(seen, "/image", "/metadata/box")))
         (status,) = await _store(context, target, [_new_image(own, description, seen)])
     stored = image_document(await run_in_threadpool(target.get, own), target.name)
     return answer({**stored, "status": status}, status=201 if status == "created" else 200)
@@ -239,7 +239,7 @@ async def _ingest(
         if isinstance(seen, Seen):
             new.append((number, _new_image(description.image_id or str(uuid.uuid4()), description, seen)))
         else:
-            problem = problem_of(seen, pointer=f"/image/{number}")
+            problem = problem_of(seen, pointer=pointer_of(seen, f"/image/{number}", f"/metadata/{number}/box"))
             results[number] = {"image_id": description.image_id, "status": "failed", "problem": problem}
     if new:
         written = await _store(context, gallery, [image for _, image in new])
@@ -269,20 +269,20 @@ def _descriptions(upload: Upload) -> list[ImageDescription | _Refused]:
     descriptions: list[ImageDescription | _Refused] = []
     first: dict[str, int] = {}
     for number, document in enumerate(documents):
+        described: ImageDescription | _Refused
         try:
             require_distinct_keys(document, pointer=f"/metadata/{number}")
-            description = check_metadata(document, pointer=f"/metadata/{number}")
+            described = check_metadata(document, pointer=f"/metadata/{number}")
         except InvalidValue as error:
-            descriptions.append(_Refused(_own_id(document), error))
-            continue
-        own = description.image_id
+            described = _Refused(_own_id(document), error)
+        own = described.image_id
         if own is not None and own in first:
             raise InvalidValue(
                 f"image_id {own} stands in objects {first[own]} and {number}", pointer=f"/metadata/{number}/image_id"
             )
         if own is not None:
             first[own] = number
-        descriptions.append(description)
+        descriptions.append(described)
     return descriptions
 
 

@@ -34,8 +34,8 @@ class CallerGuard:
         await self.app(scope, receive, send)
 
     def _require_welcome(self, hosts: list[str], origins: list[str]) -> None:
-        host = " and ".join(hosts)  # several are no host
-        called = _hostname(f"//{host}")
+        host = " and ".join(hosts)
+        called = _hostname(f"//{host}") if len(hosts) == 1 else ""
         if self._loopback and not _is_loopback(called):
             raise Forbidden(f"Host {host[:100]!a} is not this machine; without keys only this machine may call")
         for origin in origins:
@@ -119,9 +119,10 @@ async def _send_or_drop(send: Send, message: Message) -> None:
 
 
 def _hostname(url: str) -> str:
-    """The host of a URL in lower case; empty where there is none."""
+    """The host of a URL in lower case; empty where there is none, or a port that is no number."""
     try:
-        return urlsplit(url).hostname or ""
+        parts = urlsplit(url)
+        return (parts.hostname or "") if parts.port is None or parts.port else ""
     except ValueError:
         return ""
 

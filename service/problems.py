@@ -19,6 +19,7 @@ from index.errors import InvalidValue, VehicleSearchError
 MEDIA_TYPE = "application/problem+json"
 TYPES = "urn:vehicle-search:problem:"  # and the error's name: what a program tells problems of one status apart by
 RETRY_AFTER_SECONDS = 1
+_INPUT_AT_FAULT = (400, 408, 413, 415, 422)
 
 _LOG = logging.getLogger("service")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -51,6 +52,14 @@ class UnsupportedBody(VehicleSearchError):
 
 class Forbidden(VehicleSearchError):
     """The request comes from where none may come from."""
+
+
+class BadPicture(Exception):
+    """A picture is at fault and with it the request; ``problem`` says which and why."""
+
+    def __init__(self, problem: dict[str, Any]) -> None:
+        super().__init__(problem["detail"])
+        self.problem = problem
 
 
 _STATUS: dict[type[VehicleSearchError], tuple[int, str]] = {
@@ -111,9 +120,16 @@ def problem_of(error: VehicleSearchError, *, pointer: str | None = None) -> dict
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", _known_kind(error).__name__).lower()
     document: dict[str, Any] = {"type": f"{TYPES}{kind}", "title": title, "status": status, "detail": str(error)}
     at = error.pointer if isinstance(error, InvalidValue) else pointer
+    if at is None and status in _INPUT_AT_FAULT:
+        at = ""  # the body as a whole
     if at is not None:
         document["errors"] = [{"pointer": at, "detail": str(error)}]
     return document
+
+
+def pointer_of(error: VehicleSearchError, image: str, box: str) -> str:
+    """Where a picture's error points: at its box, where it has one that does not fit, else at the picture."""
+    return box if isinstance(error, errors.BoxOutsidePicture) else image
 
 
 def problem_response(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
@@ -131,6 +147,12 @@ async def on_known_error(_: Request, error: Exception) -> Response:
     if status_of(error)[0] >= 500:
         _LOG.error("%s: %s", type(error).__name__, error)
     return problem_response(problem_of(error))
+
+
+async def on_bad_picture(_: Request, error: Exception) -> Response:
+    """Handler of :class:`BadPicture`."""
+    assert isinstance(error, BadPicture)  # noqa: S101  # registered for that class
+    return problem_response(error.problem)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

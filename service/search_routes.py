@@ -11,8 +11,8 @@ from service.descriptions import GalleryName, ImageId
 from service.documents import encode, encoded_answer, viewpoint_document
 from service.engine import Looked, Seen
 from service.parameters import BOX, COMBINE, SEARCH, Values, read_parameters, search_options_of
-from service.problems import problem_of, problem_response
-from service.searcher import BadPicture, Found, Searcher
+from service.problems import problem_of
+from service.searcher import Found, Searcher
 from service.uploads import Limits, read_upload
 
 MAX_COMBINED = 8  # pictures of one vehicle
@@ -50,10 +50,7 @@ async def search(request: Request, gallery: GalleryName) -> Response:
             )
         if several and box is not None:
             raise InvalidValue("parameter box goes with one picture only", pointer="/query/box")
-        try:
-            found, waited = await context.engine.run(lambda: searcher.vehicle(upload.images, box))
-        except BadPicture as error:
-            return problem_response(error.problem)
+        found, waited = await context.engine.run(lambda: searcher.vehicle(upload.images, box))
     return _timed(found, waited, since=upload.complete)
 
 

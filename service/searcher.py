@@ -18,15 +18,7 @@ from index.gallery import Gallery, Match, SearchOptions
 from service.context import Context
 from service.documents import encode, match_document, viewpoint_document
 from service.engine import Looked, Seen
-from service.problems import problem_of
-
-
-class BadPicture(Exception):
-    """One of several pictures is at fault, so all are; ``problem`` says which and why."""
-
-    def __init__(self, problem: dict[str, Any]) -> None:
-        super().__init__(problem["detail"])
-        self.problem = problem
+from service.problems import BadPicture, pointer_of, problem_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +41,17 @@ class Searcher:
     include: frozenset[str]  # of "embedding" and "attention"
 
     def vehicle(self, pictures: Sequence[bytes], box: Box | None) -> Found:
-        """Search for one vehicle by one picture, or by the mean of several; raises PictureError or BadPicture."""
+        """Search for one vehicle by one picture, or by the mean of several; raises BadPicture."""
         looked = self.context.engine.look_at([(data, box) for data in pictures], keep=False)
         seen = []
         for number, one in enumerate(looked):
             if isinstance(one, Seen):
                 seen.append(one)
             elif len(looked) == 1:
-                raise one
+                raise BadPicture(problem_of(one, pointer=pointer_of(one, "/image", "/query/box")))
             else:
-                raise BadPicture(problem_of(type(one)(f"image {number}: {one}"), pointer=f"/image/{number}"))
+                at = pointer_of(one, f"/image/{number}", "/query/box")
+                raise BadPicture(problem_of(type(one)(f"image {number}: {one}"), pointer=at))
         query = _mean([one.embedding for one in seen], normalized=self.context.embedder.contract.normalized)
         (matches,), search = self._find(query[None])
         rows = [one.viewpoint for one in seen if one.viewpoint is not None]  # none where the model has one viewpoint

@@ -69,7 +69,7 @@ async def read_document(request: Request, *, max_bytes: int, max_seconds: float)
     async with _deadline(max_seconds):
         body = b"".join([chunk async for chunk in _chunks(request, max_bytes)])
     if len(body) > _MAX_DOCUMENT:
-        raise RequestTooLarge(f"the body is larger than {_MAX_DOCUMENT:,} bytes, the limit of a JSON document")
+        raise RequestTooLarge(f"the body is larger than {_MAX_DOCUMENT:,} bytes, the fixed limit of a JSON document")
     return body
 
 
@@ -209,7 +209,7 @@ class _Parts:
         if self._name == b"metadata" and self._size > self._limits.max_metadata:
             raise RequestTooLarge(
                 f"the part 'metadata' is larger than {self._limits.max_metadata:,} bytes, 64 KiB for each of the "
-                "most images"
+                f"images that one request may have ({self._limits.images_setting})"
             )
         self._data.append(data[start:end])
 

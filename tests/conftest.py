@@ -14,6 +14,8 @@ from torch import nn
 
 from model_export.exporting.onnx_export import check_crops, export_model
 from model_export.network.mvan import MVAN, MVANConfig, VNet
+from model_export.training.checkpoint import save_checkpoint
+from model_export.training.configuration import as_mapping
 from model_export.training.mnet_training import Restored, Source, Training
 from tests.http_client import AnswerCheck
 from tests.server_process import serving
@@ -31,10 +33,10 @@ def untrained(shape: MVANConfig = TINY, *, seed: int = 0) -> Restored:
     if model.vnet is not None:
         be_sure(model.vnet, shape)
     config = Training(
-        out=Path("none.pt"), sources=(Source(manifest=Path("tiny/manifest.csv")),), name="tiny", model=shape,
+        out=Path("none.pt"), sources=(Source(data="tiny/manifest.csv"),), name="tiny", model=shape,
         vnet=Path("vnet.pt"),
     )  # fmt: skip
-    return Restored(model.eval(), config, {}, "tiny")
+    return Restored(model.eval(), config, {}, ("tiny",), "tiny")
 
 
 def be_sure(vnet: VNet, shape: MVANConfig) -> None:
@@ -56,6 +58,23 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny.onnx"
     export_model(untrained(), path)
     return path
+
+
+def write_checkpoint(path: Path, restored: Restored) -> Path:
+    """What training would have left of this model."""
+    content = {
+        "kind": "mvan", "config": as_mapping(restored.config), "weights": restored.model.state_dict(),
+        "metrics": restored.metrics, "trained_on": list(restored.trained_on),
+        "viewpoint_labels_from": restored.viewpoint_labels_from,
+    }  # fmt: skip
+    save_checkpoint(path, content)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint that ``tiny_model`` could have been exported from."""
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny.pt", untrained())
 
 
 @pytest.fixture(scope="session")

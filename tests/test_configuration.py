@@ -12,10 +12,12 @@ from model_export.training.vnet_training import VNetTraining
 
 def test_configurations_name_the_key_that_is_wrong(tmp_path: Path, data: Path) -> None:
     path = tmp_path / "c.toml"
-    path.write_text('out = "x.pt"\n[[sources]]\nmanifest = "m.csv"\n[model]\nviewpoints = ["any"]\n')
+    path.write_text('out = "x.pt"\n[[sources]]\ndata = "m.csv"\n[model]\nviewpoints = ["any"]\n')
     assert read_configuration(Training, path, ["fit.seed=3", "model.lam=standardized"]).fit.seed == 3
-    with pytest.raises(InvalidValue, match=r"fit\.sede"):
+    with pytest.raises(InvalidValue, match=r"fit\.sede is not known; seed is"):
         read_configuration(Training, path, ["fit.sede=3"])
+    with pytest.raises(InvalidValue, match=r"sources\.0\.data is missing"):
+        read_configuration(Training, path, ["sources=[{p=4}]"])
     with pytest.raises(InvalidValue, match="iterations"):
         read_configuration(Training, path, ["fit.iterations=0"])
     for override in ("sources.5.p=2", "sources.x.p=2", "name.x.p=2"):

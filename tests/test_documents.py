@@ -86,11 +86,11 @@ def test_an_image_as_clients_see_it() -> None:
 
 
 def test_a_match_shows_its_vector_only_when_asked() -> None:
-    match = Match(rank=1, distance=0.12345678, image=STORED, embedding=np.ones(2, np.float32))
+    match = Match(rank=1, distance=0.1235, image=STORED, embedding=np.ones(2, np.float32))
     assert match_document(match, "g", embedding=True)["embedding"] == [1.0, 1.0]
     plain = match_document(match, "g", embedding=False)
     assert "embedding" not in plain
-    assert plain["distance"] == 0.123457
+    assert plain["distance"] == 0.1235
 
 
 def test_a_model_with_one_viewpoint_has_none_to_tell() -> None:

@@ -164,7 +164,7 @@ def test_a_full_queue_is_told_to_come_back(app: FastAPI) -> None:
 def test_a_picture_of_too_many_pixels_is_told_the_setting(engine: Engine) -> None:
     (refused,) = engine.look_at([(jpeg(0, (200, 100)), None)], keep=False)
     assert isinstance(refused, PictureTooLarge)
-    assert "max_pixels = 10,000" in str(refused)
+    assert "the limit is 10,000 pixels, set by max_pixels" in str(refused)
 
 
 @pytest.fixture(scope="module")

@@ -170,7 +170,7 @@ def test_an_erased_id_written_again_is_one_hit_with_the_new_picture(gallery: Gal
     gallery.delete("x")
     assert gallery.add([image("x", vector(0, 1), crop=jpeg("new"))]) == ["created"]
     (match,) = search(gallery, vector(1))
-    assert match.distance == pytest.approx(2**0.5)
+    assert match.distance == 1.4142
     assert gallery.crop("x")[1] == jpeg("new")
 
 
@@ -272,7 +272,7 @@ def test_metadata_is_replaced_and_the_rest_stays(gallery: Gallery, clock: Clock)
 def naive(
     vectors: NDArray[np.float32], names: list[str], query: NDArray[np.float32], count: int
 ) -> list[tuple[float, str]]:
-    distances = np.linalg.norm(vectors.astype(np.float64) - query.astype(np.float64), axis=1)
+    distances = np.round(np.linalg.norm(vectors.astype(np.float64) - query.astype(np.float64), axis=1), 4)
     return sorted(zip(distances.tolist(), names, strict=True))[:count]
 
 
@@ -288,7 +288,23 @@ def test_search_equals_a_naive_loop(lean: Gallery, queries: int, scale: float) -
         expected = naive(vectors, names, query, 20)
         assert ids(matches) == [name for _, name in expected]
         assert [match.rank for match in matches] == list(range(1, 21))
-        np.testing.assert_allclose([match.distance for match in matches], [distance for distance, _ in expected])
+        assert [match.distance for match in matches] == [distance for distance, _ in expected]
+
+
+def test_a_distance_that_was_told_is_a_limit_that_keeps_its_match(lean: Gallery) -> None:
+    lean.add([image(f"i{n:03}", each) for n, each in enumerate(random_vectors(200))])
+    query = random_vectors(1, seed=1)[0]
+    every = search(lean, query, top_k=200)
+    for match in every[::7]:
+        within = search(lean, query, top_k=200, max_distance=match.distance)
+        assert ids(within) == ids([other for other in every if other.distance <= match.distance])
+
+
+def test_what_differs_by_noise_alone_is_a_tie(lean: Gallery) -> None:
+    noise = np.random.default_rng(0).normal(scale=1e-7, size=(9, D)).astype(np.float32)
+    lean.add([image(f"i{n}", vector(1) + noise[n]) for n in range(9)])
+    assert ids(search(lean, vector(1))) == [f"i{n}" for n in range(9)]
+    assert ids(search(lean, vector(1), top_k=2)) == ["i0", "i1"]
 
 
 @pytest.mark.parametrize("queries", [1, 19, 64])

@@ -410,3 +410,30 @@ def test_pages_of_a_listing(client: httpx.Client, gallery: str) -> None:
     for wrong in ("limit=0", "limit=1001", "limit=x", "cursor=", "cursor=%25", "cursor=!!", "cursor=x&cursor=y", "a=b"):
         refused(client.get(f"{gallery}/images?{wrong}"), 422)
     refused(client.get(f"{gallery}/images?cursor=_w"), 422, "cursor")  # base64 of what is not UTF-8
+
+
+def test_a_box_that_does_not_fit_is_pointed_at(client: httpx.Client, gallery: str) -> None:
+    outside = {"box": [0, 0, 10_000, 10]}
+    many = client.post(f"{gallery}/images", files=parts(jpeg(0), jpeg(1), metadata=json.dumps([{}, outside]).encode()))
+    assert many.json()["results"][1]["problem"]["errors"][0]["pointer"] == "/metadata/1/box"
+    one = refused(client.put(f"{gallery}/images/own", files=parts(jpeg(0), metadata=json.dumps(outside).encode())), 422)
+    assert one["errors"][0]["pointer"] == "/metadata/box"
+    query = refused(client.post(f"{gallery}/search?box=0,0,10000,10", content=jpeg(0)), 422)
+    assert query["errors"][0]["pointer"] == "/query/box"
+
+
+@pytest.mark.parametrize("content", [b"", b"text", jpeg(0)[:200]])
+def test_a_picture_at_fault_is_pointed_at(client: httpx.Client, gallery: str, content: bytes) -> None:
+    for response in (
+        client.post(f"{gallery}/search", content=content),
+        client.put(f"{gallery}/images/own", content=content),
+    ):
+        assert response.status_code in (400, 415)
+        assert response.json()["errors"][0]["pointer"] == "/image"
+
+
+def test_an_id_that_stands_twice_fails_the_request_also_where_one_object_is_wrong(
+    client: httpx.Client, gallery: str
+) -> None:
+    metadata = b'[{"image_id": "d", "x": 1}, {"image_id": "d"}]'
+    refused(client.post(f"{gallery}/images", files=parts(jpeg(0), jpeg(1), metadata=metadata)), 422, "image_id d")

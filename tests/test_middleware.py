@@ -21,7 +21,7 @@ def test_names_of_this_machine_may_call(server: str, host: str) -> None:
 @pytest.mark.parametrize(
     "host",
     ["example.org", "localhost.example.org", "127.0.0.1.example.org", "10.0.0.5", "0.0.0.0", "", "[::1", "[",
-     "a" * 9000, "localhost@example.org", "\xe4", "127.0.0.1, example.org", "[fe80::1%25lo]", "2130706433"],
+     "127.0.0.1:evil.example", "a" * 9000, "localhost@example.org", "\xe4", "127.0.0.1, example.org", "[fe80::1%25lo]", "2130706433"],
 )  # fmt: skip
 def test_other_names_are_refused(server: str, host: str) -> None:
     answer = raw(server, "GET", "/v1/galleries", host=host)
@@ -49,6 +49,8 @@ def test_a_web_page_of_another_origin_may_not_call(server: str, origin: str, sta
 
 def test_two_hosts_are_no_host(server: str) -> None:
     assert status_of(raw(server, "GET", "/livez", "Host: 127.0.0.1")) == 403
+    twice = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
+    assert status_of(exchange(server, twice)) == 403
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,13 @@
-"""P × K sampling: what a batch is made of, and that a seed means the same batches."""
+"""Sampling: what a batch is made of, and that seed and number alone decide it."""
 
 from collections import Counter
-from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from index.errors import InvalidValue
 from index.manifest import ManifestRow
-from model_export.training.sampling import pk_batches
+from model_export.training.sampling import LabelledRows, PKSampler, ViewpointSampler
 
 
 def _rows(pictures: dict[str, list[str]]) -> list[ManifestRow]:
@@ -21,7 +20,8 @@ def _rows(pictures: dict[str, list[str]]) -> list[ManifestRow]:
 
 def test_every_batch_has_p_vehicles_with_k_pictures() -> None:
     rows = _rows({f"v{n}": ["c1", "c2", "c3", "c3", "c3"] for n in range(9)})
-    for batch in islice(pk_batches(rows, p=4, k=4, seed=0), 20):
+    sampler = PKSampler(rows, p=4, k=4, seed=0)
+    for batch in map(sampler.batch, range(20)):
         assert sorted(Counter(row.vehicle_id for row in batch).values()) == [4, 4, 4, 4]
         assert len({row.path for row in batch}) == 16
         for vehicle in {row.vehicle_id for row in batch}:
@@ -30,12 +30,13 @@ def test_every_batch_has_p_vehicles_with_k_pictures() -> None:
 
 def test_a_pass_visits_each_vehicle_once_and_leaves_single_pictures_out() -> None:
     rows = _rows({**{f"v{n}": ["c1", "c2"] for n in range(8)}, "alone": ["c1"]})
-    seen = [row.vehicle_id for batch in islice(pk_batches(rows, p=4, k=2, seed=0), 2) for row in batch]
+    sampler = PKSampler(rows, p=4, k=2, seed=0)
+    seen = [row.vehicle_id for number in range(2, 4) for row in sampler.batch(number)]
     assert Counter(seen) == {f"v{n}": 2 for n in range(8)}
 
 
 def test_fewer_than_k_pictures_are_given_again() -> None:
-    batch = next(pk_batches(_rows({"a": ["c1", "c2"], "b": ["c1", "c1"]}), p=2, k=4, seed=0))
+    batch = PKSampler(_rows({"a": ["c1", "c2"], "b": ["c1", "c1"]}), p=2, k=4, seed=0).batch(0)
     assert Counter(row.vehicle_id for row in batch) == {"a": 4, "b": 4}
 
 
@@ -43,7 +44,7 @@ def test_the_seed_decides() -> None:
     rows = _rows({f"v{n}": ["c1", "c2"] for n in range(8)})
 
     def paths(seed: int) -> list[Path]:
-        return [row.path for batch in islice(pk_batches(rows, p=4, k=2, seed=seed), 5) for row in batch]
+        return [row.path for number in range(5) for row in PKSampler(rows, p=4, k=2, seed=seed).batch(number)]
 
     assert paths(1) == paths(1)
     assert paths(1) != paths(2)
@@ -51,4 +52,33 @@ def test_the_seed_decides() -> None:
 
 def test_too_few_vehicles_are_refused_with_the_count() -> None:
     with pytest.raises(InvalidValue, match="there are 2"):
-        pk_batches(_rows({"a": ["c1", "c2"], "b": ["c1", "c2"], "c": ["c1"]}), p=3, k=2, seed=0)
+        PKSampler(_rows({"a": ["c1", "c2"], "b": ["c1", "c2"], "c": ["c1"]}), p=3, k=2, seed=0)
+
+
+def test_the_smallest_batch_is_one_vehicle_of_two() -> None:
+    batch = PKSampler(_rows({"a": ["c1", "c2"], "b": ["c1", "c2"]}), p=1, k=2, seed=0).batch(7)
+    assert len({row.vehicle_id for row in batch}) == 1
+    assert len(batch) == 2
+
+
+def _labelled(origin: str, counts: list[int], weight: float = 1.0) -> LabelledRows:
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    rows = [ManifestRow(line=1, path=Path(f"{origin}{n}"), vehicle_id=None, camera_id=None) for n in range(len(labels))]
+    return LabelledRows(rows, labels, origin, weight)
+
+
+def test_viewpoints_are_drawn_evenly_and_origins_by_weight_and_root() -> None:
+    parts = [_labelled("a", [400, 4]), _labelled("b", [100, 0], weight=2.0)]
+    sampler = ViewpointSampler(parts, viewpoints=("front", "rear"), batch=100, seed=0)
+    drawn = [pair for number in range(40) for pair in zip(*sampler.batch(number), strict=True)]
+    assert abs(Counter(label for _, label in drawn)[0] - 2000) < 150
+    fronts = Counter(str(row.path)[0] for row, label in drawn if label == 0)
+    assert abs(fronts["a"] - fronts["b"]) < 150  # 1 · √400 against 2 · √100
+    assert {str(row.path)[0] for row, label in drawn if label == 1} == {"a"}
+    assert sampler.batch(3) == ViewpointSampler(parts, viewpoints=("front", "rear"), batch=100, seed=0).batch(3)
+    assert sampler.batch(3) != sampler.batch(4)
+
+
+def test_a_viewpoint_without_pictures_is_named() -> None:
+    with pytest.raises(InvalidValue, match="labelled rear"):
+        ViewpointSampler([_labelled("a", [3, 0])], viewpoints=("front", "rear"), batch=4, seed=0)

@@ -30,9 +30,9 @@ def vnet_checkpoint(folder: Path) -> tuple[Path, VNet]:
     torch.manual_seed(3)
     net = VNet(replace(TINY, input_size=TINY.vnet_size))
     be_sure(net, replace(TINY, input_size=TINY.vnet_size))
-    source = LabelledSource(manifest=Path("cars/manifest.csv"))
-    config = VNetTraining(out=folder / "vnet.pt", sources=(source,), model=TINY)
-    save_checkpoint(config.out, {"kind": "vnet", "config": as_mapping(config), "weights": net.state_dict()})
+    config = VNetTraining(out=folder / "vnet.pt", sources=(LabelledSource(data="cars/manifest.csv"),), model=TINY)
+    content = {"kind": "vnet", "config": as_mapping(config), "weights": net.state_dict(), "trained_on": ["cars"]}
+    save_checkpoint(config.out, content)
     return config.out, net.eval()
 
 

@@ -78,7 +78,6 @@ class VNetCheckpoint:
     """A V-Net that ``vehicle-model train-vnet`` wrote, its averaged weights. Raises ModelError."""
 
     def __init__(self, path: Path) -> None:
-        from model_export.data_sets.selection import data_set_name
         from model_export.network.mvan import VNet
         from model_export.training.checkpoint import load_checkpoint
         from model_export.training.configuration import from_mapping
@@ -92,7 +91,7 @@ class VNetCheckpoint:
         self._net.eval()
         self.name, self.viewpoints = path.name, config.model.viewpoints
         self.resize = Resize(size=(size, size), crop=(size, size))
-        self.labels_from = tuple(data_set_name(config.data_root / source.manifest) for source in config.sources)
+        self.labels_from = tuple(content["trained_on"])
 
     def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         import torch

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from tqdm import tqdm
 
 from index.contract import Resize
@@ -43,18 +44,23 @@ class CropCache:
         kept = self._kept.get(row.path) if row.box is None else None
         if kept is not None:
             return kept
-        try:
-            image = read_picture(row.path.read_bytes(), max_pixels=_MAX_PIXELS)
-            crop: NDArray[np.uint8] = model_crop(cut(image, row.box) if row.box else image, self._resize)
-        except (OSError, PictureError) as error:
-            raise InvalidValue(f"manifest line {row.line}: {row.path}: {error}") from error
+        crop = model_crop(row_picture(row), self._resize)
         if row.box is None and self._bytes + crop.nbytes <= self._limit:
             self._kept[row.path] = crop
             self._bytes += crop.nbytes
         return crop
 
 
-def decode_all(cache: CropCache, rows: Sequence[ManifestRow]) -> None:
+def row_picture(row: ManifestRow) -> Image.Image:
+    """A row's upright RGB picture, cut to its box; raises InvalidValue naming line and picture if it cannot be read."""
+    try:
+        image = read_picture(row.path.read_bytes(), max_pixels=_MAX_PIXELS)
+        return cut(image, row.box) if row.box else image
+    except (OSError, PictureError) as error:
+        raise InvalidValue(f"manifest line {row.line}: {row.path}: {error}") from error
+
+
+def decode_all(cache: CropCache, rows: Sequence[ManifestRow], *, quiet: bool = False) -> None:
     """Decode every picture once with a progress bar; raises InvalidValue for the first that cannot be read."""
-    with tqdm(total=len(rows), unit="pictures", desc="decode") as progress:
+    with tqdm(total=len(rows), unit="pictures", desc="decode", disable=quiet) as progress:
         cache.check(rows, report=progress.update)

@@ -30,6 +30,9 @@ class Finding:
 class DataSet:
     """Rows by part: ``train``, ``query``, ``gallery``; a set without a split has ``train`` only.
 
+    VehicleID has no queries of its own: all its test pictures are ``gallery``, and a seeded draw over ``test_sizes``
+    tells queries from gallery.
+
     ``protocol`` says how it is measured: VeRi-776's own, VehicleID's seeded draws, or every camera against the others.
     """
 
@@ -45,6 +48,14 @@ class DataSet:
         if name not in self.parts:
             raise InvalidValue(f"data set {self.name} has no part {name!r}; it has {', '.join(self.parts)}")
         return self.parts[name]
+
+    def left_out(self) -> tuple[str, ...]:
+        """A line for each finding that cost pictures: what, how many, and a few of them."""
+        return tuple(
+            f"{self.name}: {finding.what}; left out {finding.skipped:,} (as {', '.join(finding.examples)})"
+            for finding in self.findings
+            if finding.skipped
+        )
 
     def require_sound(self) -> None:
         """Raise InvalidValue where a finding would falsify a result."""
@@ -63,10 +74,20 @@ def open_data_set(spec: str, *, root: Path = Path()) -> DataSet:
         raise InvalidValue(f"data set {spec!r}: {kind!r} is not one of {', '.join(readers)}")
     if not place:
         raise InvalidValue(f"data set {spec!r} names no place; write {kind}:PATH")
-    return readers[kind](root / place)
+    return readers[kind](root / Path(place).expanduser())  # no shell expands the ~ of veri776:~/VeRi
 
 
 def _readers() -> dict[str, Callable[[Path], DataSet]]:
     from model_export.data_sets.manifest_set import read_manifest_set
+    from model_export.data_sets.uc3m_vri import read_uc3m_vri
+    from model_export.data_sets.vehicle_orientation import read_vehicle_orientation
+    from model_export.data_sets.vehicleid import read_vehicleid
+    from model_export.data_sets.veri776 import read_veri776
 
-    return {"manifest": read_manifest_set}
+    return {
+        "veri776": read_veri776,
+        "vehicleid": read_vehicleid,
+        "vehicle-orientation": read_vehicle_orientation,
+        "uc3m-vri": read_uc3m_vri,
+        "manifest": read_manifest_set,
+    }

@@ -20,20 +20,21 @@ class Selection:
     column: str = ""
     values: tuple[str, ...] = ()
     percent: float = 0.0
+    called: str = "hold_out"  # the setting, for messages
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str, *, called: str = "hold_out") -> Self:
         """Read a command line's or configuration's form; the empty string keeps nothing back."""
         if not text:
             return cls()
         if match := re.fullmatch(r"(\d+(?:\.\d+)?)%", text):
             if not 0 < float(match[1]) < 100:
-                raise InvalidValue(f"hold_out {text!r}: the share must lie between 0% and 100%")
-            return cls(percent=float(match[1]))
+                raise InvalidValue(f"{called} {text!r}: the share must lie between 0% and 100%")
+            return cls(percent=float(match[1]), called=called)
         column, sign, values = text.partition("=")
         if not sign or not column or not values:
-            raise InvalidValue(f"hold_out {text!r} is neither COLUMN=VALUE[,VALUE] nor a share such as 25%")
-        return cls(column=column, values=tuple(values.split(",")))
+            raise InvalidValue(f"{called} {text!r} is neither COLUMN=VALUE[,VALUE] nor a share such as 25%")
+        return cls(column=column, values=tuple(values.split(",")), called=called)
 
     def split(self, rows: Sequence[ManifestRow], *, seed: int) -> tuple[list[ManifestRow], list[ManifestRow]]:
         """(kept for training, held out). A vehicle, or where none is named a scene, never lies on both sides."""
@@ -44,7 +45,9 @@ class Selection:
         elif self.column:
             held = {_group(row) for row in rows if str(_cell(row, self.column)) in self.values}
             if not held:
-                raise InvalidValue(f"hold_out {self.column}={','.join(self.values)} matches no row of the manifest")
+                raise InvalidValue(
+                    f"{self.called} {self.column}={','.join(self.values)} matches no row of the manifest"
+                )
         else:
             held = set()
         return (

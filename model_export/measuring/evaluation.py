@@ -1,7 +1,7 @@
-"""Re-identification figures: CMC at rank 1, 5 and 10 and mAP, across cameras.
+"""Re-identification figures: CMC at rank 1, 5 and 10, mAP and mINP.
 
-The rule of VeRi-776 and Market-1501: for each probe, gallery pictures of the same vehicle from the same camera are
-left out; a probe without a match in what remains is excluded and counted.
+For each probe the pictures that a rule leaves out (see :class:`~model_export.measuring.scoring.Contest`) are not
+ranked; a probe without a match in what remains is excluded and counted.
 """
 
 from collections.abc import Sequence
@@ -11,78 +11,89 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import InvalidValue
-
-_CHUNK = 256  # probes per distance block
+from model_export.measuring.distances import Euclidean
+from model_export.measuring.intervals import bootstrap, wilson
+from model_export.measuring.scoring import Contest, Label, Rule, Scores, score
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Fractions in 0…1. ``interval`` is rank-1's 95 % interval (Wilson 1927) for so many probes."""
+    """Fractions in 0…1, the mean over the draws where there are several.
+
+    ``interval`` is rank-1's 95 % interval for so many independent probes (Wilson 1927); ``rank_1_interval`` and
+    ``map_interval`` are bootstrapped over the probes. Wilson's is the one to trust near 0 and 1.
+    """
 
     rank_1: float
     rank_5: float
     rank_10: float
     map: float
+    minp: float  # mean inverse negative penalty (Ye et al. 2021)
     probes: int
     gallery: int
-    excluded: int
+    excluded: int  # probes without a match
     interval: tuple[float, float]
+    rank_1_interval: tuple[float, float]
+    map_interval: tuple[float, float]
 
     def to_dict(self) -> dict[str, object]:
         """As stored in checkpoints and contracts, rounded to four digits."""
-        return {
-            **{key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(self).items()},
-            "interval": [round(end, 4) for end in self.interval],
-        }
+        return {key: _rounded(value) for key, value in asdict(self).items()}
 
     def __str__(self) -> str:
         low, high = self.interval
+        map_low, map_high = self.map_interval
         return (
             f"rank-1 {self.rank_1:.1%} ({low:.1%}–{high:.1%}), rank-5 {self.rank_5:.1%}, rank-10 {self.rank_10:.1%}, "
-            f"mAP {self.map:.1%}, {self.probes} probes × {self.gallery}"
+            f"mAP {self.map:.1%} ({map_low:.1%}–{map_high:.1%}), mINP {self.minp:.1%}, "
+            f"{self.probes} probes × {self.gallery}" + (f", {self.excluded} without a match" if self.excluded else "")
         )
 
 
 def evaluate(
-    probes: NDArray[np.float32], probe_labels: Sequence[tuple[str, str]],
-    gallery: NDArray[np.float32], gallery_labels: Sequence[tuple[str, str]],
-    *, other_cameras_only: bool = False,
+    probes: NDArray[np.float32], probe_labels: Sequence[Label],
+    gallery: NDArray[np.float32], gallery_labels: Sequence[Label],
+    *, other_cameras_only: bool = False, seed: int = 0,
 ) -> Figures:  # fmt: skip
     """Rank ``gallery`` (G, D) for every probe (Q, D) by L2; labels are (vehicle_id, camera_id).
 
-    ``other_cameras_only`` leaves every picture of the probe's own camera out, whatever the vehicle.
-    Equal distances are ranked worst case last among equals by gallery order, which is fixed. Raises InvalidValue when
-    no probe has a match.
+    ``other_cameras_only`` leaves every picture of the probe's own camera out, whatever the vehicle; otherwise its own
+    vehicle as its own camera saw it. Of equal distances the wrong ones stand first. Raises InvalidValue when no probe
+    has a match.
     """
-    vehicle = np.array([label[0] for label in gallery_labels])
-    camera = np.array([label[1] for label in gallery_labels])
-    precisions, firsts, excluded = [], [], 0
-    squares = (gallery.astype(np.float64) ** 2).sum(1)
-    for start in range(0, len(probes), _CHUNK):
-        block = probes[start : start + _CHUNK].astype(np.float64)
-        distances = squares[None, :] - 2 * block @ gallery.astype(np.float64).T  # (q, G), up to a constant per row
-        for row, (own_vehicle, own_camera) in zip(distances, probe_labels[start : start + _CHUNK], strict=True):
-            keep = camera != own_camera if other_cameras_only else ~((vehicle == own_vehicle) & (camera == own_camera))
-            order = np.argsort(row[keep], kind="stable")
-            hits = np.flatnonzero(vehicle[keep][order] == own_vehicle)
-            if hits.size == 0:
-                excluded += 1
-                continue
-            firsts.append(hits[0])
-            precisions.append(float(np.mean(np.arange(1, len(hits) + 1) / (hits + 1))))
-    if not firsts:
+    vectors = np.concatenate([probes, gallery])
+    distances = Euclidean(vectors, np.arange(len(probes)), np.arange(len(probes), len(vectors)))
+    rule: Rule = "other-cameras" if other_cameras_only else "same-camera-junk"
+    return summarize([score(distances, Contest(probe_labels, gallery_labels, rule))], seed=seed)
+
+
+def summarize(draws: Sequence[Scores], *, seed: int = 0) -> Figures:
+    """Figures of one ranking, or their mean over several draws of probes from the same pictures.
+
+    ``Scores.probe`` must name the same picture by the same number in every draw; ``seed`` is the bootstrap's. Raises
+    InvalidValue when no probe has a match.
+    """
+    if any(len(draw.first) == 0 for draw in draws):
         raise InvalidValue("no probe has a match from another camera in the gallery; nothing can be measured")
-    first = np.array(firsts)
-    rank_1 = float((first < 1).mean())
+    means = np.mean([columns(draw).mean(0) for draw in draws], axis=0)
+    rank_1, rank_5, rank_10, mean_precision, minp = (float(value) for value in means)
+    earned = np.concatenate([columns(draw)[:, [0, 3]] for draw in draws])
+    rank_1_interval, map_interval = bootstrap(earned, np.concatenate([draw.probe for draw in draws]), seed=seed)
+    probes = len(draws[0].first)
     return Figures(
-        rank_1=rank_1, rank_5=float((first < 5).mean()), rank_10=float((first < 10).mean()),
-        map=float(np.mean(precisions)), probes=len(first), gallery=len(gallery), excluded=excluded,
-        interval=wilson(rank_1, len(first)),
+        rank_1=rank_1, rank_5=rank_5, rank_10=rank_10, map=mean_precision, minp=minp, probes=probes,
+        gallery=draws[0].gallery, excluded=draws[0].excluded, interval=wilson(rank_1, probes),
+        rank_1_interval=rank_1_interval, map_interval=map_interval,
     )  # fmt: skip
 
 
-def wilson(share: float, count: int, *, z: float = 1.96) -> tuple[float, float]:
-    """95 % interval of a share seen in ``count`` trials (Wilson 1927)."""
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * ((share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5)
-    return max(0.0, centre - half), min(1.0, centre + half)
+def columns(scores: Scores) -> NDArray[np.float64]:
+    """What each probe adds to rank-1, rank-5, rank-10, mAP and mINP, (n, 5)."""
+    first = scores.first
+    return np.stack([first <= 1, first <= 5, first <= 10, scores.precision, scores.inverse_penalty], axis=1)
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_rounded(part) for part in value]
+    return round(value, 4) if isinstance(value, float) else value

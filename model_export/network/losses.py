@@ -41,3 +41,25 @@ def triplet_loss(f: Tensor, labels: Tensor, *, margin: float | None) -> Tensor:
         return f.sum() * 0.0
     gap = positive[usable] - negative[usable]
     return (F.softplus(gap) if margin is None else F.relu(gap + margin)).mean()
+
+
+def circle_loss(f: Tensor, labels: Tensor, *, scale: float = 64.0, relaxation: float = 0.25) -> Tensor:
+    """Circle loss on cosine similarities (Sun et al. 2020, equation 6): ``f`` (N, D), ``labels`` (N,) → scalar.
+
+    For each anchor, log(1 + Σ exp(γ αₙ (sₙ − m)) · Σ exp(−γ αₚ (sₚ − 1 + m))) with αₚ = [1 + m − sₚ]₊ and
+    αₙ = [sₙ + m]₊, γ = ``scale``, m = ``relaxation``. Anchors without a positive or a negative are
+    left out; a batch without any gives 0.
+    """
+    unit = F.normalize(f.float())
+    similarity = unit @ unit.T  # (N, N)
+    same = labels[:, None] == labels[None, :]
+    itself = torch.eye(len(labels), dtype=torch.bool, device=f.device)
+    positive, negative = same & ~itself, ~same
+    usable = positive.any(1) & negative.any(1)
+    if not bool(usable.any()):
+        return f.sum() * 0.0
+    weight_p = (1 + relaxation - similarity.detach()).clamp_min(0)
+    weight_n = (similarity.detach() + relaxation).clamp_min(0)
+    logit_p = (-scale * weight_p * (similarity - 1 + relaxation)).masked_fill(~positive, -torch.inf)
+    logit_n = (scale * weight_n * (similarity - relaxation)).masked_fill(~negative, -torch.inf)
+    return F.softplus(logit_p[usable].logsumexp(1) + logit_n[usable].logsumexp(1)).mean()

@@ -30,11 +30,25 @@ class AugmentConfig:
     erase: float = 0.3  # probability of a filled rectangle
 
 
+def random_crop(crops: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """(N, 3, H, W) → (N, 3, size, size), each from a place of its own; H and W are at least ``size``."""
+    n, _, height, width = crops.shape
+    if (height, width) == (size, size):
+        return crops
+    tops = torch.randint(0, height - size + 1, (n,), generator=generator).tolist()
+    lefts = torch.randint(0, width - size + 1, (n,), generator=generator).tolist()
+    places = zip(crops, tops, lefts, strict=True)
+    return torch.stack([crop[:, top : top + size, left : left + size] for crop, top, left in places])
+
+
 def augment(crops: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """uint8 or float (N, 3, H, W), 0–255 → float32 of the same shape, 0–255."""
     n = len(crops)
-    x = _move(crops.float(), config, generator)
-    x = _expose(x, config, generator)
+    x = crops.float()
+    if config.flip or config.scale or config.shift or config.rotate:
+        x = _move(x, config, generator)
+    if config.exposure or config.colour or config.grey:
+        x = _expose(x, config, generator)
     for row in (torch.rand(n, generator=generator) < config.blur).nonzero().flatten().tolist():
         x[row] = _coarsen(x[row : row + 1], config.smallest, generator)[0]
     if config.noise:

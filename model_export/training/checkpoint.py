@@ -1,6 +1,7 @@
 """Checkpoints: everything a later day needs, written so that a crash leaves the old one or the new one."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +9,31 @@ import torch
 
 from index.errors import ModelError
 
-_FORMAT = 1
+_FORMAT = 2
+_MAY_CHANGE = {
+    "out", "data_root", "name", "vnet", "warm_start", "fit.iterations", "fit.checkpoint_every", "fit.evaluate_every",
+    "fit.workers", "fit.cache_mb", "fit.device",
+}  # fmt: skip
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write to a temporary name beside ``path``, flush to the disk, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write to a temporary name beside ``path``, flush to the disk, rename.
+
+    Raises ModelError where that fails; what was at ``path`` is then still there.
+    """
     temporary = path.with_name(path.name + ".partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             torch.save({"format": _FORMAT, **content}, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch turns an error of the file into one of its own
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise ModelError(
+            f"checkpoint {path} was not written: {reason}; free some space or choose another out"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -34,6 +47,31 @@ def require_writable(path: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise ModelError(f"checkpoint {path} cannot be written: {error.strerror}; choose another out") from error
+
+
+def require_same_run(theirs: Mapping[str, Any], ours: Mapping[str, Any], path: Path) -> None:
+    """Raise ModelError naming the first key in which a run differs from the one that it would go on with.
+
+    Where and how long it runs may differ, what it learns from and how may not.
+    """
+    before, now = _flat(theirs), _flat(ours)
+    for key in sorted(before.keys() | now.keys()):
+        if key not in _MAY_CHANGE and before.get(key) != now.get(key):
+            raise ModelError(
+                f"{path} was trained with {key} = {before.get(key)!r}, now it is {now.get(key)!r}; give another "
+                "out, or leave --resume away"
+            )
+
+
+def _flat(document: object, prefix: str = "") -> dict[str, object]:
+    pairs = (
+        document.items() if isinstance(document, Mapping) else enumerate(document) if isinstance(document, list) else ()
+    )
+    flat: dict[str, object] = {}
+    for key, value in pairs:
+        name = f"{prefix}{key}"
+        flat |= _flat(value, f"{name}.") if isinstance(value, Mapping | list) else {name: value}
+    return flat
 
 
 def load_checkpoint(path: Path, *, kind: str) -> dict[str, Any]:

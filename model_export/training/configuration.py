@@ -3,7 +3,10 @@
 An unknown key, a value of the wrong type and a value that a dataclass refuses are all told with the key's full name.
 """
 
+import dataclasses
+import difflib
 import tomllib
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,16 +45,35 @@ def from_mapping(kind: type[Config], document: dict[str, Any]) -> Config:
     try:
         return _adapter(kind).validate_python(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InvalidValue(
-            f"configuration key {key or '(whole)'}: {first['msg']}, not {first['input']!r}"[:400]
-        ) from error
+        raise InvalidValue(f"configuration key {_problem(kind, error)}"[:400]) from error
 
 
 def as_mapping(config: object) -> dict[str, Any]:
     """A plain mapping of a configuration, as kept in checkpoints and contracts."""
     return TypeAdapter(type(config)).dump_python(config, mode="json")  # type: ignore[no-any-return]
+
+
+def _problem(kind: type, error: ValidationError) -> str:
+    first = error.errors()[0]
+    *parts, last = (str(part) for part in first["loc"] or ("(whole)",))
+    key = ".".join((*parts, last))
+    if first["type"] == "missing":
+        return f"{key} is missing"
+    if first["type"] == "unexpected_keyword_argument":
+        near = difflib.get_close_matches(last, sorted(_keys(kind)), n=1)
+        return f"{key} is not known" + (f"; {near[0]} is" if near else "")
+    return f"{key}: {first['msg'].removeprefix('Value error, ')}, not {first['input']!r}"
+
+
+def _keys(kind: type) -> set[str]:
+    """Names of the fields of a dataclass and of those inside it."""
+    keys: set[str] = set()
+    if dataclasses.is_dataclass(kind):
+        for name, hint in typing.get_type_hints(kind).items():
+            keys.add(name)
+            for part in (hint, *typing.get_args(hint)):
+                keys |= _keys(part) if isinstance(part, type) else set()
+    return keys
 
 
 def _adapter(kind: type[Config]) -> TypeAdapter[Config]:
@@ -61,9 +83,6 @@ def _adapter(kind: type[Config]) -> TypeAdapter[Config]:
 
 def _forbid_unknown(kind: type) -> None:
     """Make pydantic refuse keys that a dataclass, or one inside it, does not have."""
-    import dataclasses
-    import typing
-
     if dataclasses.is_dataclass(kind):
         kind.__pydantic_config__ = ConfigDict(extra="forbid", strict=False)  # type: ignore[attr-defined]
         for hint in typing.get_type_hints(kind).values():

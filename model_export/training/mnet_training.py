@@ -1,47 +1,52 @@
 """Second stage: train M-Net under a frozen V-Net with identity and triplet loss on P × K batches."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from index.contract import Aspect, Filter, Resize
 from index.errors import InvalidValue, ModelError
 from index.manifest import ManifestRow
 from model_export.data_sets.crop_cache import CropCache, decode_all
-from model_export.data_sets.selection import Selection, data_set_name, identities, read_rows
+from model_export.data_sets.data_set import open_data_set
+from model_export.data_sets.selection import Selection, identities
 from model_export.measuring.evaluation import Figures, evaluate
 from model_export.network.backbones import build_backbone, load_pretrained
-from model_export.network.losses import identity_loss, triplet_loss
+from model_export.network.losses import circle_loss, identity_loss, triplet_loss
 from model_export.network.mvan import MVAN, IdentityHead, MVANConfig
-from model_export.training.augment import AugmentConfig, augment
-from model_export.training.checkpoint import load_checkpoint, require_writable, save_checkpoint
+from model_export.training.augment import AugmentConfig, augment, random_crop
+from model_export.training.checkpoint import load_checkpoint, require_same_run, require_writable, save_checkpoint
 from model_export.training.configuration import as_mapping, from_mapping
-from model_export.training.fitting import FitConfig, Fitter, freeze, freeze_norms
-from model_export.training.sampling import pk_batches
+from model_export.training.fitting import FitConfig, Fitter, Objective, freeze, freeze_norms
+from model_export.training.loader import Batch
+from model_export.training.processes import started
+from model_export.training.run_log import RunLog, log_folder
+from model_export.training.sampling import PKSampler
 
 _EVALUATION_BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One manifest of vehicles and its share of every batch."""
+    """One data set of vehicles and its share of every batch."""
 
-    manifest: Path
+    data: str  # as in veri776:DIR or a manifest's path, see data_set
+    part: str = "train"
     p: int = 4  # vehicles a batch
     k: int = 4  # pictures of each
     hold_out: str = ""  # kept from training and measured, see Selection
 
     def __post_init__(self) -> None:
         if self.p < 1 or self.k < 2:
-            raise InvalidValue(
-                f"source {self.manifest}: p must be at least 1 and k at least 2, not {self.p} × {self.k}"
-            )
+            raise InvalidValue(f"source {self.data}: p must be at least 1 and k at least 2, not {self.p} × {self.k}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,18 +55,20 @@ class Training:
 
     out: Path  # checkpoint that is written
     sources: tuple[Source, ...]
-    data_root: Path = Path()  # manifests are relative to it
+    data_root: Path = Path()  # places of data sets are relative to it
     name: str = "mvan"
     model: MVANConfig = field(default_factory=MVANConfig)
-    resize: int = 0  # side to which pictures are stretched before the centre crop; 0: the input size
+    resize: int = 0  # side to which pictures are stretched before the crop (random, centre in tests); 0: the input size
     resize_filter: Filter = "bilinear"
     resize_aspect: Aspect = "stretch"
     pretrained: str = ""  # imagenet, hed, a state dict's path, or nothing
     vnet: Path | None = None  # V-Net checkpoint; none only where there is one viewpoint
     warm_start: Path | None = None  # M-Net checkpoint whose one branch every branch starts from
+    metric_loss: Literal["triplet", "circle"] = "triplet"
     margin: float = 0.5  # of the triplet loss
     soft_margin: bool = False  # log(1 + exp(·)) instead of a margin
-    triplet_weight: float = 1.0  # λ of equation (9)
+    identity_weight: float = 1.0  # 0: the metric loss alone
+    triplet_weight: float = 1.0  # λ of equation (9), of whichever metric loss; 0: the identity loss alone
     smoothing: float = 0.0
     frozen_stages: int = 0  # so many of the backbone's first stages stay as they are
     frozen_depthwise: bool = False
@@ -71,15 +78,27 @@ class Training:
 
     def __post_init__(self) -> None:
         if not self.sources:
-            raise InvalidValue("sources is empty; name at least one manifest")
+            raise InvalidValue("sources is empty; name at least one data set")
         if len(self.model.viewpoints) > 1 and self.vnet is None:
             raise InvalidValue("vnet names no checkpoint; a model with several viewpoints needs a trained V-Net")
+        if self.resize and self.resize < self.model.input_size:
+            raise InvalidValue(f"resize is {self.resize}, less than model.input_size = {self.model.input_size}")
+        if self.identity_weight < 0 or self.triplet_weight < 0 or not self.identity_weight + self.triplet_weight:
+            raise InvalidValue(
+                f"identity_weight {self.identity_weight} and triplet_weight {self.triplet_weight}: both must be at "
+                "least 0 and one above it"
+            )
 
     @property
     def crop_resize(self) -> Resize:
         """How crops are made, in training and for ever after."""
         size, crop = (self.resize or self.model.input_size,) * 2, (self.model.input_size,) * 2
         return Resize(size=size, crop=crop, filter=self.resize_filter, aspect=self.resize_aspect)
+
+    @property
+    def train_resize(self) -> Resize:
+        """As :attr:`crop_resize`, before anything is cropped."""
+        return replace(self.crop_resize, crop=self.crop_resize.size)
 
 
 @dataclass(frozen=True)
@@ -91,86 +110,159 @@ class Held:
     gallery: list[ManifestRow]
 
 
+@dataclass(frozen=True)
+class _Vehicles:
+    """One source opened: what is trained on, labels from ``first`` on, what is held out."""
+
+    name: str
+    everything: list[ManifestRow]
+    sampler: PKSampler
+    labels: Mapping[str, int]
+    held: Held | None
+
+
+class _MNetObjective(Objective):
+    """Equation (9) of M-Net and its identity head, with what stays frozen frozen."""
+
+    def __init__(self, model: MVAN, head: IdentityHead, config: Training) -> None:
+        super().__init__()
+        self.model, self.head, self._config = model, head, config
+        self.train()
+
+    def train(self, mode: bool = True) -> "_MNetObjective":
+        super().train(mode)
+        _prepare(self.model, self._config)
+        return self
+
+    def forward(self, crops: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        config = self._config
+        output = self.model(crops)
+        logits = self.head(output, self.model)
+        l_id = identity_loss(logits, labels, smoothing=config.smoothing)
+        if config.metric_loss == "circle":
+            l_metric = circle_loss(output.fused, labels)
+        else:
+            l_metric = triplet_loss(output.fused, labels, margin=None if config.soft_margin else config.margin)
+        loss = config.identity_weight * l_id + config.triplet_weight * l_metric
+        right = (logits.detach().argmax(1) == labels).float().mean()
+        return loss, {"id": l_id.detach(), config.metric_loss: l_metric.detach(), "right": right}
+
+
 def train(config: Training, *, resume: bool = False) -> Path:
-    """Train M-Net and write ``out``; returns its path. Held-out vehicles are measured as it goes."""
+    """Train M-Net and write ``out``; returns its path. Held-out vehicles are measured as it goes.
+
+    Under ``torchrun`` each process draws batches of its own and gradients are averaged.
+    """
     require_writable(config.out)
-    torch.manual_seed(config.fit.seed)
-    cache = CropCache(config.crop_resize)
-    batches: list[Iterator[list[ManifestRow]]] = []
-    labels: dict[tuple[int, str], int] = {}
-    held: list[Held] = []
-    everything: list[ManifestRow] = []
-    for number, source in enumerate(config.sources):
-        rows = read_rows(config.data_root / source.manifest, "vehicle_id", "camera_id")
-        kept, out = Selection.parse(source.hold_out).split(rows, seed=config.fit.seed)
-        labels.update({(number, vehicle): len(labels) + n for n, vehicle in enumerate(identities(kept))})
-        batches.append(pk_batches(kept, p=source.p, k=source.k, seed=config.fit.seed + number))
-        everything += rows
-        if out:
-            held.append(Held(data_set_name(config.data_root / source.manifest), out, rows))
-    decode_all(cache, everything)
-    model = start_model(config)
-    head = IdentityHead(model, len(labels))
-    labels_from = _viewpoint_labels_from(config)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    whole = nn.ModuleDict({"model": model, "head": head})
-    _prepare(model, config)
-    fitter = Fitter(config.fit, whole, whole.parameters())
-    generator = torch.Generator().manual_seed(config.fit.seed)
-    stream = _batches(batches, labels, cache, config, generator)
-    margin = None if config.soft_margin else config.margin
+    content = load_checkpoint(config.out, kind="mvan") if resume and config.out.exists() else None
+    if content:
+        require_same_run(content["config"], as_mapping(config), config.out)
+    with started(config.fit.device) as processes:
+        torch.manual_seed(config.fit.seed)
+        vehicles = _open(config)
+        identity_count = sum(len(part.labels) for part in vehicles)
+        cache = CropCache(config.train_resize, limit_bytes=config.fit.cache_mb << 20)
+        decode_all(cache, [row for part in vehicles for row in part.everything], quiet=not processes.first)
+        model = start_model(config)
+        objective = _MNetObjective(model, IdentityHead(model, identity_count), config)
+        objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        fitter = Fitter(config.fit, objective, processes)
+        log = RunLog(log_folder(config.out)) if processes.first else None
+        metrics: dict[str, Any] = _viewpoint_metrics(config)
 
-    def loss_of(_: int) -> tuple[Tensor, dict[str, float]]:
-        whole.train()
-        _prepare(model, config)
-        crops, target = next(stream)
-        output = model(crops)
-        logits = head(output, model)
-        l_id = identity_loss(logits, target, smoothing=config.smoothing)
-        l_tri = triplet_loss(output.fused, target, margin=margin)
-        right = float((logits.argmax(1) == target).float().mean())
-        return l_id + config.triplet_weight * l_tri, {"id": l_id.item(), "tri": l_tri.item(), "right": right}
+        def make(number: int) -> Batch:
+            generator = torch.Generator().manual_seed(_augmentation_seed(config.fit.seed, number))
+            rows, labels = [], []
+            for part in vehicles:
+                drawn = part.sampler.batch(number)
+                rows += drawn
+                labels += [part.labels[row.vehicle_id or ""] for row in drawn]
+            crops = torch.from_numpy(cache.crops(rows)).permute(0, 3, 1, 2)  # (N, 3, H, W)
+            crops = augment(random_crop(crops, config.model.input_size, generator), config.augment, generator)
+            return Batch(crops.contiguous(memory_format=torch.channels_last), torch.tensor(labels), rows)
 
-    metrics: dict[str, dict[str, object]] = {}
+        def measure(_: int) -> tuple[str, dict[str, float]]:
+            twin = _averaged_model(fitter, config)
+            lines: list[str] = []
+            told: dict[str, float] = {}
+            for held in (part.held for part in vehicles if part.held):
+                figures = measure_held(twin, held, cache)
+                metrics[held.name] = figures.to_dict()
+                lines.append(f"{held.name}: {figures}")
+                told |= {f"{held.name}/rank_1": figures.rank_1, f"{held.name}/map": figures.map}
+            return "; ".join(lines) or "nothing held out", told
 
-    def measure(_: int) -> str:
-        twin = MVAN(config.model)
-        prefix = "model."
-        twin.load_state_dict({k.removeprefix(prefix): v for k, v in fitter.averaged().items() if k.startswith(prefix)})
-        twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        lines = []
-        for part in held:
-            figures = measure_held(twin, part, cache)
-            metrics[part.name] = figures.to_dict()
-            lines.append(f"{part.name}: {figures}")
-        return "; ".join(lines) or "nothing held out"
+        def save(step: int) -> None:
+            save_checkpoint(config.out, {
+                "kind": "mvan", "config": as_mapping(config), "step": step, "objective": objective.state_dict(),
+                "fit": fitter.state(), "metrics": dict(metrics), "weights": _averaged_weights(fitter),
+                "trained_on": [part.name for part in vehicles], "viewpoint_labels_from": _viewpoint_labels_from(config),
+            })  # fmt: skip
 
-    def save(step: int) -> None:
-        averaged = {k.removeprefix("model."): v for k, v in fitter.averaged().items() if k.startswith("model.")}
-        content: dict[str, Any] = {
-            "kind": "mvan", "config": as_mapping(config), "step": step, "identities": len(labels),
-            "whole": whole.state_dict(), "fit": fitter.state(), "metrics": dict(metrics),
-            "weights": averaged, "viewpoint_labels_from": labels_from,
-        }  # fmt: skip
-        save_checkpoint(config.out, content)
-
-    if resume and config.out.exists():
-        content = load_checkpoint(config.out, kind="mvan")
-        if content["config"]["model"] != as_mapping(config)["model"]:
-            raise ModelError(
-                f"{config.out} holds a model of another configuration; give another out, or leave --resume away"
-            )
-        if content["identities"] != len(labels):
-            raise ModelError(
-                f"{config.out} was trained on {content['identities']} vehicles, the sources give {len(labels)} now; "
-                "give the same sources and hold_out, or leave --resume away"
-            )
-        whole.load_state_dict(content["whole"])
-        fitter.resume(content["fit"])
-        for _ in range(fitter.step):
-            next(stream)
-    fitter.run(loss_of, title="M-Net", evaluate=measure, save=save)
+        if content:
+            objective.load_state_dict(content["objective"])
+            fitter.resume(content["fit"])
+            metrics.update(content["metrics"])
+        try:
+            fitter.run(
+                make, title="M-Net", log=log, measure=measure, save=save,
+                advice="lower sources.0.p or model.input_size, make up for it with fit.accumulate, or set "
+                "fit.precision=bf16",
+            )  # fmt: skip
+        finally:
+            if log:
+                log.close()
     return config.out
+
+
+def _open(config: Training) -> list[_Vehicles]:
+    """Every source, its labels following those of the one before."""
+    opened: list[_Vehicles] = []
+    first = 0
+    for number, source in enumerate(config.sources):
+        data_set = open_data_set(source.data, root=config.data_root)
+        data_set.require_sound()
+        for line in data_set.left_out():
+            tqdm.write(line, file=sys.stderr)
+        rows = list(data_set.part(source.part))
+        for row in rows:
+            if row.vehicle_id is None or row.camera_id is None:
+                column = "vehicle_id" if row.vehicle_id is None else "camera_id"
+                raise InvalidValue(f"{source.data} line {row.line}, column {column}: is empty; training needs it")
+        kept, out = Selection.parse(source.hold_out).split(rows, seed=config.fit.seed)
+        labels = {vehicle: first + n for n, vehicle in enumerate(identities(kept))}
+        first += len(labels)
+        try:
+            sampler = PKSampler(kept, p=source.p, k=source.k, seed=config.fit.seed + number)
+        except InvalidValue as error:
+            raise InvalidValue(f"source {source.data}: {error}; lower sources.{number}.p") from error
+        held = Held(data_set.name, out, rows) if out else None
+        opened.append(_Vehicles(data_set.name, rows, sampler, labels, held))
+    return opened
+
+
+def _augmentation_seed(seed: int, number: int) -> int:
+    return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _averaged_weights(fitter: Fitter) -> dict[str, Tensor]:
+    return {
+        name.removeprefix("model."): value for name, value in fitter.averaged().items() if name.startswith("model.")
+    }
+
+
+def _averaged_model(fitter: Fitter, config: Training) -> MVAN:
+    twin = MVAN(config.model)
+    twin.load_state_dict(_averaged_weights(fitter))
+    return twin.to(fitter.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _viewpoint_metrics(config: Training) -> dict[str, Any]:
+    """What V-Net's own training measured, for the contract."""
+    if config.vnet is None:
+        return {}
+    measured = load_checkpoint(config.vnet, kind="vnet")["metrics"]
+    return {"viewpoint": measured} if measured else {}
 
 
 def start_model(config: Training) -> MVAN:
@@ -211,6 +303,7 @@ class Restored:
     model: MVAN
     config: Training
     metrics: dict[str, Any]
+    trained_on: tuple[str, ...]  # names of data sets
     viewpoint_labels_from: str
 
 
@@ -220,15 +313,15 @@ def restore(checkpoint: Path) -> Restored:
     config = from_mapping(Training, content["config"])
     model = MVAN(config.model)
     model.load_state_dict(content["weights"])
-    return Restored(model.eval(), config, content["metrics"], content["viewpoint_labels_from"])
+    return Restored(
+        model.eval(), config, content["metrics"], tuple(content["trained_on"]), content["viewpoint_labels_from"]
+    )
 
 
 def _viewpoint_labels_from(config: Training) -> str:
     if config.vnet is None:
         return ""
-    theirs = load_checkpoint(config.vnet, kind="vnet")["config"]
-    manifests = [Path(theirs["data_root"]) / source["manifest"] for source in theirs["sources"]]
-    return ", ".join(data_set_name(manifest) for manifest in manifests)
+    return ", ".join(load_checkpoint(config.vnet, kind="vnet")["trained_on"])
 
 
 def measure_held(model: MVAN, held: Held, cache: CropCache) -> Figures:
@@ -239,14 +332,17 @@ def measure_held(model: MVAN, held: Held, cache: CropCache) -> Figures:
     return evaluate(probes, _labels(held.probes), gallery, _labels(held.gallery), other_cameras_only=True)
 
 
-def embed_rows(model: MVAN, rows: list[ManifestRow], cache: CropCache) -> NDArray[np.float32]:
-    """Embeddings float32 (N, D) in evaluation mode."""
+def embed_rows(model: MVAN, rows: Sequence[ManifestRow], cache: CropCache) -> NDArray[np.float32]:
+    """Embeddings float32 (N, D) in evaluation mode, of the centre of what ``cache`` gives."""
     model.eval()
+    device, size = model.mean.device, model.config.input_size
     parts = []
     for start in range(0, len(rows), _EVALUATION_BATCH):
-        crops = torch.from_numpy(cache.crops(rows[start : start + _EVALUATION_BATCH])).permute(0, 3, 1, 2)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            parts.append(model(crops.contiguous(memory_format=torch.channels_last)).embedding.float().numpy())
+        pixels = cache.crops(rows[start : start + _EVALUATION_BATCH])
+        top, left = (pixels.shape[1] - size) // 2, (pixels.shape[2] - size) // 2
+        crops = torch.from_numpy(pixels[:, top : top + size, left : left + size]).permute(0, 3, 1, 2).to(device)
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+            parts.append(model(crops.contiguous(memory_format=torch.channels_last)).embedding.float().cpu().numpy())
     return np.concatenate(parts)
 
 
@@ -261,19 +357,3 @@ def _prepare(model: MVAN, config: Training) -> None:
     freeze(model, stages=stages, depthwise=config.frozen_depthwise)
     if config.frozen_norms:
         freeze_norms(model)
-
-
-def _batches(
-    streams: list[Iterator[list[ManifestRow]]], labels: dict[tuple[int, str], int], cache: CropCache,
-    config: Training, generator: torch.Generator,
-) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
-    """Augmented crops float (N, 3, H, W) and labels int64 (N,), for ever."""
-    while True:
-        rows, target = [], []
-        for number, stream in enumerate(streams):
-            drawn = next(stream)
-            rows += drawn
-            target += [labels[number, row.vehicle_id or ""] for row in drawn]
-        crops = torch.from_numpy(cache.crops(rows)).permute(0, 3, 1, 2)
-        crops = augment(crops, config.augment, generator)
-        yield crops.contiguous(memory_format=torch.channels_last), torch.tensor(target)

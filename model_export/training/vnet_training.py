@@ -1,5 +1,6 @@
 """First stage: teach V-Net to name the viewpoint, from labelled crops of any origin, balanced."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -7,30 +8,37 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from index.contract import Resize
 from index.errors import InvalidValue
 from index.manifest import ManifestRow
 from model_export.data_sets.crop_cache import CropCache, decode_all
-from model_export.data_sets.selection import Selection, data_set_name, read_rows
+from model_export.data_sets.data_set import open_data_set
+from model_export.data_sets.selection import Selection
 from model_export.network.backbones import build_backbone, load_pretrained
 from model_export.network.mvan import MVANConfig, VNet
-from model_export.training.augment import AugmentConfig, augment
-from model_export.training.checkpoint import load_checkpoint, require_writable, save_checkpoint
+from model_export.training.augment import AugmentConfig, augment, random_crop
+from model_export.training.checkpoint import load_checkpoint, require_same_run, require_writable, save_checkpoint
 from model_export.training.configuration import as_mapping
-from model_export.training.fitting import FitConfig, Fitter, freeze, freeze_norms
+from model_export.training.fitting import FitConfig, Fitter, Objective, freeze, freeze_norms
+from model_export.training.loader import Batch
+from model_export.training.processes import started
+from model_export.training.run_log import RunLog, log_folder
+from model_export.training.sampling import LabelledRows, ViewpointSampler
 
 _EVALUATION_BATCH = 128
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledSource:
-    """One manifest of viewpoint labels. ``origin`` names the column that tells places apart in the report."""
+    """One data set of viewpoint labels. ``origin`` names the attribute that tells places apart in the report."""
 
-    manifest: Path
-    viewpoint: str = ""  # label of every row, where the manifest has no such column
+    data: str  # as in vehicle-orientation:DIR or a manifest's path, see data_set
+    part: str = "train"
+    viewpoint: str = ""  # label of every row, where the data set says none
     weight: float = 1.0  # how often its pictures are drawn, before balancing viewpoints
     hold_out: str = ""  # see Selection
     origin: str = ""
@@ -42,9 +50,10 @@ class VNetTraining:
 
     out: Path  # checkpoint that is written
     sources: tuple[LabelledSource, ...]
-    data_root: Path = Path()  # manifests are relative to it
+    data_root: Path = Path()  # places of data sets are relative to it
     model: MVANConfig = field(default_factory=MVANConfig)
     pretrained: str = ""  # for lite0-blocksN: imagenet
+    resize: int = 0  # side to which pictures are stretched before the crop (random, centre in tests); 0: vnet_size
     batch: int = 64
     smoothing: float = 0.05
     frozen_stages: int = 0
@@ -55,66 +64,98 @@ class VNetTraining:
 
     def __post_init__(self) -> None:
         if not self.sources:
-            raise InvalidValue("sources is empty; name at least one manifest with a viewpoint column")
+            raise InvalidValue("sources is empty; name at least one data set with viewpoints")
         if len(self.model.viewpoints) < 2:
             raise InvalidValue("model.viewpoints has one name; a V-Net needs two or more")
+        if self.resize and self.resize < self.model.vnet_size:
+            raise InvalidValue(f"resize is {self.resize}, less than model.vnet_size = {self.model.vnet_size}")
+        if self.batch < 1:
+            raise InvalidValue(f"batch must be at least 1, not {self.batch}")
 
 
-@dataclass(frozen=True)
-class _Part:
-    rows: list[ManifestRow]
-    labels: list[int]
-    origin: str
-    weight: float
+class _VNetObjective(Objective):
+    """Cross entropy of V-Net, with what stays frozen frozen."""
+
+    def __init__(self, net: VNet, config: VNetTraining) -> None:
+        super().__init__()
+        self.net, self._config = net, config
+        self.train()
+
+    def train(self, mode: bool = True) -> "_VNetObjective":
+        super().train(mode)
+        config = self._config
+        stages: list[nn.Module] = list(self.net.layers.children())[: config.frozen_stages]
+        freeze(self.net, stages=stages, depthwise=config.frozen_depthwise)
+        if config.frozen_norms:
+            freeze_norms(self.net)
+        return self
+
+    def forward(self, crops: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        logits = self.net.logits(crops).float()  # (N, V)
+        right = (logits.detach().argmax(1) == labels).float().mean()
+        return F.cross_entropy(logits, labels, label_smoothing=self._config.smoothing), {"right": right}
 
 
 def train_vnet(config: VNetTraining, *, resume: bool = False) -> Path:
-    """Train and write ``out``; returns its path. Prints accuracy on what is held out, by origin."""
+    """Train and write ``out``; returns its path. Accuracy on what is held out is told by origin.
+
+    Under ``torchrun`` each process draws batches of its own and gradients are averaged.
+    """
     require_writable(config.out)
-    torch.manual_seed(config.fit.seed)
-    cache = CropCache(_resize(config.model.vnet_size))
-    training, held = _parts(config)
-    decode_all(cache, [row for part in training + held for row in part.rows])
-    net = VNet(replace(config.model, input_size=config.model.vnet_size))
-    if config.pretrained:
-        _load_lite0(net, config)
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    generator = torch.Generator().manual_seed(config.fit.seed)
-    draw = _Draw(training, len(config.model.viewpoints), config.fit.seed)
-    fitter = Fitter(config.fit, net, _prepare(net, config))
+    content = load_checkpoint(config.out, kind="vnet") if resume and config.out.exists() else None
+    if content:
+        require_same_run(content["config"], as_mapping(config), config.out)
+    with started(config.fit.device) as processes:
+        torch.manual_seed(config.fit.seed)
+        size, viewpoints = config.model.vnet_size, config.model.viewpoints
+        training, held, names = _open(config)
+        cache = CropCache(_resize(config.resize or size), limit_bytes=config.fit.cache_mb << 20)
+        decode_all(cache, [row for part in training + held for row in part.rows], quiet=not processes.first)
+        net = VNet(replace(config.model, input_size=size))
+        if config.pretrained:
+            _load_lite0(net, config)
+        objective = _VNetObjective(net, config)
+        objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        sampler = ViewpointSampler(training, viewpoints=viewpoints, batch=config.batch, seed=config.fit.seed)
+        fitter = Fitter(config.fit, objective, processes)
+        log = RunLog(log_folder(config.out)) if processes.first else None
+        metrics: dict[str, float] = {}
 
-    def loss_of(_: int) -> tuple[Tensor, dict[str, float]]:
-        rows, labels = draw.batch(config.batch)
-        net.train()
-        _prepare(net, config)
-        crops = augment(_tensor(cache, rows), config.augment, generator)
-        logits = net.logits(crops.contiguous(memory_format=torch.channels_last))
-        target = torch.tensor(labels)
-        accuracy = float((logits.argmax(1) == target).float().mean())
-        return F.cross_entropy(logits.float(), target, label_smoothing=config.smoothing), {"accuracy": accuracy}
+        def make(number: int) -> Batch:
+            generator = torch.Generator().manual_seed(
+                int(np.random.SeedSequence((config.fit.seed, number)).generate_state(1, np.uint64)[0] >> 1)
+            )
+            rows, labels = sampler.batch(number)
+            crops = torch.from_numpy(cache.crops(rows)).permute(0, 3, 1, 2)  # (N, 3, H, W)
+            crops = augment(random_crop(crops, size, generator), config.augment, generator)
+            return Batch(crops.contiguous(memory_format=torch.channels_last), torch.tensor(labels), rows)
 
-    metrics: dict[str, float] = {}
+        def measure(_: int) -> tuple[str, dict[str, float]]:
+            if not held:
+                return "nothing held out", {}
+            metrics.clear()
+            metrics.update(measure_vnet(_averaged_net(fitter, config), held_parts(held), cache, viewpoints))
+            return ", ".join(f"{name} {value:.1%}" for name, value in metrics.items()), dict(metrics)
 
-    def evaluate(_: int) -> str:
-        if not held:
-            return "nothing held out"
-        metrics.clear()
-        metrics.update(measure_vnet(_averaged(fitter, config), held_parts(held), cache, config.model.viewpoints))
-        return ", ".join(f"{name} {value:.1%}" for name, value in metrics.items())
+        def save(step: int) -> None:
+            save_checkpoint(config.out, {
+                "kind": "vnet", "config": as_mapping(config), "step": step, "objective": objective.state_dict(),
+                "fit": fitter.state(), "metrics": dict(metrics), "weights": _averaged_weights(fitter),
+                "trained_on": names,
+            })  # fmt: skip
 
-    def save(step: int) -> None:
-        content = {
-            "kind": "vnet", "config": as_mapping(config), "step": step, "model": net.state_dict(),
-            "fit": fitter.state(),
-            "weights": {k: v.clone() for k, v in fitter.averaged().items()}, "metrics": dict(metrics),
-        }  # fmt: skip
-        save_checkpoint(config.out, content)
-
-    if resume and config.out.exists():
-        content = load_checkpoint(config.out, kind="vnet")
-        net.load_state_dict(content["model"])
-        fitter.resume(content["fit"])
-    fitter.run(loss_of, title="V-Net", evaluate=evaluate, save=save)
+        if content:
+            objective.load_state_dict(content["objective"])
+            fitter.resume(content["fit"])
+            metrics.update(content["metrics"])
+        try:
+            fitter.run(
+                make, title="V-Net", log=log, measure=measure, save=save,
+                advice="lower batch or model.vnet_size, make up for it with fit.accumulate, or set fit.precision=bf16",
+            )  # fmt: skip
+        finally:
+            if log:
+                log.close()
     return config.out
 
 
@@ -123,12 +164,16 @@ def measure_vnet(
 ) -> dict[str, float]:
     """Accuracy by origin (mean over its viewpoints that have 5 pictures or more) and ``mean`` over origins."""
     net.eval()
+    device, size = net.mean.device, net.size
     figures: dict[str, float] = {}
     for origin, rows, labels in parts:
         guesses = []
         for start in range(0, len(rows), _EVALUATION_BATCH):
             with torch.no_grad():
-                crops = _tensor(cache, rows[start : start + _EVALUATION_BATCH])
+                pixels = cache.crops(rows[start : start + _EVALUATION_BATCH])
+                edge = (pixels.shape[1] - size) // 2
+                crops = torch.from_numpy(pixels[:, edge : edge + size, edge : edge + size]).permute(0, 3, 1, 2)
+                crops = crops.float().to(device)
                 guesses += net.logits(crops.contiguous(memory_format=torch.channels_last)).argmax(1).tolist()
         truth, guess = np.array(labels), np.array(guesses)
         shares = {
@@ -142,7 +187,7 @@ def measure_vnet(
     return figures
 
 
-def held_parts(parts: Sequence[_Part]) -> list[tuple[str, list[ManifestRow], list[int]]]:
+def held_parts(parts: Sequence[LabelledRows]) -> list[tuple[str, list[ManifestRow], list[int]]]:
     """Rows and labels joined by origin."""
     joined: dict[str, tuple[list[ManifestRow], list[int]]] = defaultdict(lambda: ([], []))
     for part in parts:
@@ -151,73 +196,46 @@ def held_parts(parts: Sequence[_Part]) -> list[tuple[str, list[ManifestRow], lis
     return [(origin, rows, labels) for origin, (rows, labels) in sorted(joined.items())]
 
 
-class _Draw:
-    """Draws viewpoints evenly, then origins by weight and by the root of their size, then a picture."""
-
-    def __init__(self, parts: Sequence[_Part], views: int, seed: int) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.pools: list[list[list[ManifestRow]]] = []
-        self.chances: list[np.ndarray[tuple[int], np.dtype[np.float64]]] = []
-        for view in range(views):
-            pools = [
-                [row for row, label in zip(part.rows, part.labels, strict=True) if label == view] for part in parts
-            ]
-            weights = np.array([part.weight * len(pool) ** 0.5 for part, pool in zip(parts, pools, strict=True)])
-            if weights.sum() == 0:
-                raise InvalidValue(f"no training picture is labelled with viewpoint number {view} of model.viewpoints")
-            self.pools.append(pools)
-            self.chances.append(weights / weights.sum())
-
-    def batch(self, size: int) -> tuple[list[ManifestRow], list[int]]:
-        """Rows and labels of a batch."""
-        rows, labels = [], []
-        for view in self.rng.integers(0, len(self.pools), size):
-            pool = self.pools[view][self.rng.choice(len(self.chances[view]), p=self.chances[view])]
-            rows.append(pool[self.rng.integers(len(pool))])
-            labels.append(int(view))
-        return rows, labels
-
-
-def _parts(config: VNetTraining) -> tuple[list[_Part], list[_Part]]:
-    training: list[_Part] = []
-    held: list[_Part] = []
+def _open(config: VNetTraining) -> tuple[list[LabelledRows], list[LabelledRows], list[str]]:
+    """What is trained on and what is held out, by source and origin, and the data sets' names."""
+    training: list[LabelledRows] = []
+    held: list[LabelledRows] = []
+    names = []
     for source in config.sources:
-        rows = read_rows(config.data_root / source.manifest, *(() if source.viewpoint else ("viewpoint",)))
-        for target, kept in zip(
-            (training, held), Selection.parse(source.hold_out).split(rows, seed=config.fit.seed), strict=True
-        ):
+        data_set = open_data_set(source.data, root=config.data_root)
+        data_set.require_sound()
+        for line in data_set.left_out():
+            tqdm.write(line, file=sys.stderr)
+        names.append(data_set.name)
+        rows = data_set.part(source.part)
+        sides = Selection.parse(source.hold_out).split(rows, seed=config.fit.seed)
+        for target, kept in zip((training, held), sides, strict=True):
             by_origin: dict[str, list[ManifestRow]] = defaultdict(list)
             for row in kept:
-                by_origin[
-                    str(row.attributes.get(source.origin, data_set_name(config.data_root / source.manifest)))
-                ].append(row)
+                by_origin[str(row.attributes.get(source.origin, data_set.name))].append(row)
             for origin, own in sorted(by_origin.items()):
                 labels = [_label(source, row, config.model.viewpoints) for row in own]
-                target.append(_Part(own, labels, origin, source.weight))
-    return training, held
+                target.append(LabelledRows(own, labels, origin, source.weight))
+    return training, held, names
 
 
 def _label(source: LabelledSource, row: ManifestRow, viewpoints: tuple[str, ...]) -> int:
     name = source.viewpoint or row.viewpoint or ""
     if name not in viewpoints:
         raise InvalidValue(
-            f"{source.manifest} line {row.line}, column viewpoint: {name!r} is not one of {', '.join(viewpoints)}"
+            f"{source.data} line {row.line}, column viewpoint: {name!r} is not one of {', '.join(viewpoints)}"
         )
     return viewpoints.index(name)
 
 
-def _prepare(net: VNet, config: VNetTraining) -> list[torch.nn.Parameter]:
-    stages = list(net.layers.children())[: config.frozen_stages]
-    freeze(net, stages=stages, depthwise=config.frozen_depthwise)
-    if config.frozen_norms:
-        freeze_norms(net)
-    return list(net.parameters())
+def _averaged_weights(fitter: Fitter) -> dict[str, Tensor]:
+    return {name.removeprefix("net."): value for name, value in fitter.averaged().items()}
 
 
-def _averaged(fitter: Fitter, config: VNetTraining) -> VNet:
+def _averaged_net(fitter: Fitter, config: VNetTraining) -> VNet:
     twin = VNet(replace(config.model, input_size=config.model.vnet_size))
-    twin.load_state_dict(fitter.averaged())
-    return twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    twin.load_state_dict(_averaged_weights(fitter))
+    return twin.to(fitter.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _load_lite0(net: VNet, config: VNetTraining) -> None:
@@ -225,10 +243,6 @@ def _load_lite0(net: VNet, config: VNetTraining) -> None:
     load_pretrained(backbone, config.pretrained)
     layers, _ = backbone.cut(f"block{config.model.vnet.removeprefix('lite0-blocks')}")
     net.layers.load_state_dict(layers.state_dict())
-
-
-def _tensor(cache: CropCache, rows: Sequence[ManifestRow]) -> Tensor:
-    return torch.from_numpy(cache.crops(rows)).permute(0, 3, 1, 2).float()  # (N, 3, H, W)
 
 
 def _resize(size: int) -> Resize:

@@ -1,0 +1,1 @@
+"""Finished models, opened, measured and shown."""
