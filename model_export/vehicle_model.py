@@ -72,6 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("checkpoint", type=Path)
     export.add_argument("--out", type=Path, required=True)
     export.add_argument("--dense", action="store_true", help="run every branch always (for CUDA graphs)")
+    export.add_argument(
+        "--precision", choices=("fp32", "fp16", "int8"), default="fp32",
+        help="fp16: for GPUs; int8: for CPUs, calibrated on training crops; both are measured against fp32 first",
+    )  # fmt: skip
+    export.add_argument(
+        "--data", default="", metavar="SPEC", help="measure fewer bits on this, not on what was held out"
+    )
+    export.add_argument("--part", default="", help="of --data, as in evaluate")
+    export.add_argument("--seed", type=int, default=0, help="of --part")
     export.add_argument("--full-weights", action="store_true", help="store weights as fp32: twice the size")
     export.set_defaults(run=_export)
 
@@ -104,9 +113,17 @@ def _run_training(arguments: argparse.Namespace, kind: type[Config], run: Callab
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from model_export.exporting.onnx_export import export
+    from model_export.exporting.onnx_export import export_model
+    from model_export.exporting.reduced_export import Measuring, export_reduced
+    from model_export.training.mnet_training import restore
 
-    print(export(arguments.checkpoint, arguments.out, dense=arguments.dense, half_weights=not arguments.full_weights))
+    restored = restore(arguments.checkpoint)
+    if arguments.precision == "fp32":
+        half = not arguments.full_weights
+        print(export_model(restored, arguments.out, dense=arguments.dense, half_weights=half))
+        return 0
+    measuring = Measuring(spec=arguments.data, part=arguments.part, seed=arguments.seed) if arguments.data else None
+    print(export_reduced(restored, arguments.out, arguments.precision, dense=arguments.dense, measuring=measuring))
     return 0
 
 

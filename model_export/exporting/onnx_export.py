@@ -4,6 +4,7 @@ The file is written under a temporary name, run by ONNX Runtime against PyTorch,
 inputs, outputs and contract are those of ``index.contract``.
 """
 
+import copy
 import hashlib
 import json
 import logging
@@ -35,6 +36,7 @@ OPSET = 20
 TOLERANCE = (
     1e-4  # largest difference of any embedding component, ONNX Runtime against PyTorch and batched against alone
 )
+MOST_ROUNDED = 1e-2  # largest ‖Δf‖/‖f‖ that storing weights as fp16 may cost
 CHECKED_BATCHES = (1, 2, 7, 64)
 
 _OUTPUTS = ("embedding", "viewpoint", "global_attention", "local_attention")
@@ -52,6 +54,7 @@ class ExportReport:
     against_pytorch: float
     alone: float
     against_dense: float  # max ‖Δf‖/‖f‖ of the routed graph against running every branch
+    against_full: float  # max ‖Δf‖/‖f‖ of weights stored as fp16 against full ones; 0 where they are stored in full
     checked: dict[str, int]  # pictures of the check by their most probable viewpoint
 
     def __str__(self) -> str:
@@ -60,7 +63,8 @@ class ExportReport:
             f"{self.path}: {self.bytes / 1e6:.1f} MB, checked on batches of "
             f"{', '.join(map(str, CHECKED_BATCHES))} ({views}); largest difference to PyTorch "
             f"{self.against_pytorch:.1e}, of a row to itself alone {self.alone:.1e}, "
-            f"of routed to dense {self.against_dense:.1e} of its length"
+            f"of routed to dense {self.against_dense:.1e} of its length, "
+            f"of stored to full weights {self.against_full:.1e}"
         )
 
 
@@ -77,8 +81,16 @@ def export(checkpoint: Path, out: Path, *, dense: bool = False, half_weights: bo
 def export_model(restored: Restored, out: Path, *, dense: bool = False, half_weights: bool = True) -> ExportReport:
     """As :func:`export`, from a model in memory."""
     model = fold(restored.model)
+    lost = 0.0
     if half_weights:
+        full = copy.deepcopy(model)
         round_to_half(model)
+        lost = _drift(full, model)
+        if not lost <= MOST_ROUNDED:
+            raise ModelError(
+                f"self-check: weights stored as fp16 move embeddings by {lost:.1e} of their length, limit "
+                f"{MOST_ROUNDED}; store them in full (--full-weights)"
+            )
     if dense:
         model.config = replace(model.config, routing_threshold=None)
     contract = _contract(restored, model)
@@ -88,16 +100,12 @@ def export_model(restored: Restored, out: Path, *, dense: bool = False, half_wei
         proto = _translate(model)
         if half_weights:
             _store_half(proto)
-        proto.producer_name, proto.producer_version = "vehicle-model", str(CONTRACT_VERSION)
-        helper.set_model_props(proto, {METADATA_KEY: contract.to_json()})
+        stamp(proto, contract)
         onnx.checker.check_model(proto)
-        with temporary.open("wb") as file:
-            file.write(proto.SerializeToString())
-            file.flush()
-            os.fsync(file.fileno())
+        write_file(proto, temporary)
         report = check_file(temporary, model, contract)
         temporary.replace(out)
-        return replace(report, path=out)
+        return replace(report, path=out, against_full=lost)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -121,23 +129,32 @@ def check_file(path: Path, model: MVAN, contract: Contract) -> ExportReport:
                     f"self-check: {name}, batch of {size}: differs from PyTorch by {difference:.2e}, limit {TOLERANCE}"
                 )
             against_pytorch = max(against_pytorch, difference)
-        for row in range(size):
-            single = session.run(["embedding"], {"crops": crops[row : row + 1]})[0]
-            gap_alone = float(np.abs(single[0] - given["embedding"][row]).max())
-            if not gap_alone <= TOLERANCE:
-                raise ModelError(
-                    f"self-check: row {row} of a batch of {size} differs from itself alone by {gap_alone:.2e}, "
-                    f"limit {TOLERANCE}"
-                )
-            alone = max(alone, gap_alone)
+        alone = max(alone, check_alone(session, crops, given["embedding"], TOLERANCE))
         gap = (dense - expected.fused).norm(dim=1) / dense.norm(dim=1)
         against_dense = max(against_dense, float(gap.max()))
         for view in expected.viewpoint.argmax(1).tolist():
             counts[contract.viewpoints[view]] += 1
     return ExportReport(
         path=path, bytes=path.stat().st_size, embedding_space=contract.embedding_space, against_pytorch=against_pytorch,
-        alone=alone, against_dense=against_dense, checked=counts,
+        alone=alone, against_dense=against_dense, against_full=0.0, checked=counts,
     )  # fmt: skip
+
+
+def check_alone(
+    session: onnxruntime.InferenceSession, crops: NDArray[np.uint8], batched: NDArray[np.float32], tolerance: float
+) -> float:
+    """Largest difference of a row of ``batched`` (N, D) to its crop run alone; ModelError beyond ``tolerance``."""
+    largest = 0.0
+    for row in range(len(crops)):
+        single = session.run(["embedding"], {"crops": crops[row : row + 1]})[0]
+        gap = float(np.abs(single[0] - batched[row]).max())
+        if not gap <= tolerance:  # NaN is no pass
+            raise ModelError(
+                f"self-check: row {row} of a batch of {len(crops)} differs from itself alone by {gap:.2e}, "
+                f"limit {tolerance}"
+            )
+        largest = max(largest, gap)
+    return largest
 
 
 def check_crops(count: int, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -259,7 +276,7 @@ def _contract(restored: Restored, model: MVAN) -> Contract:
         input_size=(shape.input_size, shape.input_size), resize=config.crop_resize, embedding_dim=model.embedding_dim,
         viewpoints=shape.viewpoints, distance="l2", normalized=shape.normalized, precision="fp32",
         routing_threshold=shape.routing_threshold if len(shape.viewpoints) > 1 else None,
-        embedding_space=embedding_space(model, config.crop_resize),
+        embedding_space=embedding_space(restored.model, config.crop_resize),
         trained_on=restored.trained_on,
         viewpoint_labels_from=restored.viewpoint_labels_from, metrics=metrics,
         created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"), git_revision=_git_revision(),
@@ -267,7 +284,11 @@ def _contract(restored: Restored, model: MVAN) -> Contract:
 
 
 def embedding_space(model: MVAN, resize: Resize) -> str:
-    """Hash of trained weights and pre-processing: 32 hex digits. Routed and dense files of one training share it."""
+    """Hash of trained weights and pre-processing: 32 hex digits.
+
+    Routed and dense files of one training share it, and so do files that store weights as fp16: the export refuses
+    those where that moves embeddings.
+    """
     digest = hashlib.sha256(json.dumps(asdict(resize), sort_keys=True).encode())
     shape = {key: value for key, value in asdict(model.config).items() if key != "routing_threshold"}
     digest.update(json.dumps(shape, sort_keys=True).encode())
@@ -275,6 +296,29 @@ def embedding_space(model: MVAN, resize: Resize) -> str:
         digest.update(name.encode())
         digest.update(value.detach().contiguous().numpy().tobytes())
     return digest.hexdigest()[:32]
+
+
+def stamp(proto: onnx.ModelProto, contract: Contract) -> None:
+    """Write the contract into a graph, in place of any that is there."""
+    proto.producer_name, proto.producer_version = "vehicle-model", str(CONTRACT_VERSION)
+    del proto.metadata_props[:]
+    helper.set_model_props(proto, {METADATA_KEY: contract.to_json()})
+
+
+def write_file(proto: onnx.ModelProto, path: Path) -> None:
+    """Write and flush to the disk."""
+    with path.open("wb") as file:
+        file.write(proto.SerializeToString())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _drift(full: MVAN, rounded: MVAN) -> float:
+    """Largest ‖Δf‖/‖f‖ of embeddings on test pictures."""
+    crops = torch.from_numpy(mixed_crops(full, CHECKED_BATCHES[-1])).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        before, after = full(crops).embedding, rounded(crops).embedding
+    return float(((after - before).norm(dim=1) / before.norm(dim=1)).max())
 
 
 def _dense(model: MVAN, crops: NDArray[np.uint8]) -> Tensor:

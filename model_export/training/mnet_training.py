@@ -111,11 +111,12 @@ class Held:
 
 
 @dataclass(frozen=True)
-class _Vehicles:
-    """One source opened: what is trained on, labels from ``first`` on, what is held out."""
+class Vehicles:
+    """One source opened: what is trained on, its labels, which follow those of the source before, what is held out."""
 
     name: str
     everything: list[ManifestRow]
+    kept: list[ManifestRow]
     sampler: PKSampler
     labels: Mapping[str, int]
     held: Held | None
@@ -159,7 +160,7 @@ def train(config: Training, *, resume: bool = False) -> Path:
         require_same_run(content["config"], as_mapping(config), config.out)
     with started(config.fit.device) as processes:
         torch.manual_seed(config.fit.seed)
-        vehicles = _open(config)
+        vehicles = open_sources(config)
         identity_count = sum(len(part.labels) for part in vehicles)
         cache = CropCache(config.train_resize, limit_bytes=config.fit.cache_mb << 20)
         decode_all(cache, [row for part in vehicles for row in part.everything], quiet=not processes.first)
@@ -215,9 +216,9 @@ def train(config: Training, *, resume: bool = False) -> Path:
     return config.out
 
 
-def _open(config: Training) -> list[_Vehicles]:
-    """Every source, its labels following those of the one before."""
-    opened: list[_Vehicles] = []
+def open_sources(config: Training) -> list[Vehicles]:
+    """Every source of a configuration, in order; raises InvalidValue for one that cannot be trained on."""
+    opened: list[Vehicles] = []
     first = 0
     for number, source in enumerate(config.sources):
         data_set = open_data_set(source.data, root=config.data_root)
@@ -237,7 +238,7 @@ def _open(config: Training) -> list[_Vehicles]:
         except InvalidValue as error:
             raise InvalidValue(f"source {source.data}: {error}; lower sources.{number}.p") from error
         held = Held(data_set.name, out, rows) if out else None
-        opened.append(_Vehicles(data_set.name, rows, sampler, labels, held))
+        opened.append(Vehicles(data_set.name, rows, kept, sampler, labels, held))
     return opened
 
 

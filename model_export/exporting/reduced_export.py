@@ -1,0 +1,130 @@
+"""A checkpoint as a file of fewer bits, measured against its own fp32 file before it is written."""
+
+import hashlib
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from index.contract import Contract, Precision
+from index.errors import InvalidValue
+from model_export.data_sets.crop_cache import CropCache
+from model_export.data_sets.data_set import open_data_set
+from model_export.exporting.onnx_export import (
+    check_alone,
+    describe,
+    export_model,
+    mixed_crops,
+    stamp,
+    write_file,
+)
+from model_export.exporting.parity import Parity, compare
+from model_export.exporting.reduction import reduce_precision
+from model_export.measuring.onnx_model import OnnxModel
+from model_export.network.folding import fold
+from model_export.training.mnet_training import Restored, Training, open_sources
+
+CALIBRATION_CROPS = 128
+_TOLERANCES: dict[Precision, float] = {"fp16": 5e-3, "int8": 1e-4}  # of a row against itself alone
+_CHECKED = 16  # crops of mixed viewpoints that are run together and alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """On what a precision is measured; ``part`` and ``seed`` as in ``vehicle-model evaluate``."""
+
+    spec: str
+    root: Path = Path()
+    part: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducedReport:
+    """What was written and what it costs."""
+
+    path: Path
+    precision: Precision
+    bytes: int
+    alone: float  # largest difference of a row to itself alone
+    parity: Parity
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: {self.precision}, {self.bytes / 1e6:.1f} MB, a row differs from itself alone by "
+            f"{self.alone:.1e}; {self.parity}"
+        )
+
+
+def export_reduced(
+    restored: Restored, out: Path, precision: Precision, *, dense: bool = False, measuring: Measuring | None = None
+) -> ReducedReport:
+    """Export in ``precision`` (fp16, int8), measured on ``measuring`` or on what the training held out.
+
+    The file keeps the training's embedding space where mixing it with fp32 costs at most ``parity.MOST_LOST`` mAP, and
+    gets one of its own otherwise; the figures stand in its contract. Raises InvalidValue where there is nothing to
+    measure or calibrate on, ModelError when a check fails; nothing is left then.
+    """
+    measuring = measuring or held_out(restored.config)
+    data = open_data_set(measuring.spec, root=measuring.root)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
+        whole, reduced = Path(folder) / "fp32.onnx", Path(folder) / "reduced.onnx"
+        export_model(restored, whole, dense=dense, half_weights=False)
+        reduce_precision(whole, reduced, precision, lambda: calibration_crops(restored.config))
+        contract = replace(describe(whole), precision=precision)
+        _rewrite(reduced, contract)
+        parity = compare(OnnxModel(whole), OnnxModel(reduced), data, part=measuring.part, seed=measuring.seed)
+        contract = replace(
+            contract,
+            embedding_space=contract.embedding_space if parity.keeps_space else _own_space(contract),
+            metrics={**contract.metrics, "parity": parity.to_dict()},
+        )
+        _rewrite(reduced, contract)
+        alone = _check_rows(reduced, mixed_crops(fold(restored.model), _CHECKED), _TOLERANCES[precision])
+        report = ReducedReport(path=out, precision=precision, bytes=reduced.stat().st_size, alone=alone, parity=parity)
+        reduced.replace(out)
+        return report
+
+
+def held_out(config: Training) -> Measuring:
+    """What a training kept back first; raises InvalidValue where that is nothing."""
+    for source in config.sources:
+        if source.hold_out:
+            return Measuring(spec=source.data, root=config.data_root, part=source.hold_out, seed=config.fit.seed)
+    raise InvalidValue(
+        "fewer bits are measured before they are written, and this training held nothing out; name vehicles that it "
+        "has not seen with --data SPEC [--part PART]"
+    )
+
+
+def calibration_crops(config: Training, count: int = CALIBRATION_CROPS) -> NDArray[np.uint8]:
+    """Crops uint8 (count, H, W, 3) that were trained on, of each source as many as its share of a batch, seeded."""
+    sources = open_sources(config)
+    shares = np.array([source.p * source.k for source in config.sources], np.float64)
+    rng = np.random.default_rng(config.fit.seed)
+    rows = []
+    for opened, share in zip(sources, shares / shares.sum(), strict=True):
+        wanted = min(len(opened.kept), max(1, round(count * share)))
+        rows += [opened.kept[at] for at in rng.permutation(len(opened.kept))[:wanted]]
+    return CropCache(config.crop_resize, limit_bytes=0).crops(rows)
+
+
+def _own_space(contract: Contract) -> str:
+    return hashlib.sha256(f"{contract.embedding_space} {contract.precision}".encode()).hexdigest()[:32]
+
+
+def _rewrite(path: Path, contract: Contract) -> None:
+    proto = onnx.load(str(path))
+    stamp(proto, contract)
+    write_file(proto, path)
+
+
+def _check_rows(path: Path, crops: NDArray[np.uint8], tolerance: float) -> float:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    batched = session.run(["embedding"], {"crops": crops})[0]
+    return check_alone(session, crops, batched, tolerance)

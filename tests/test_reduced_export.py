@@ -1,0 +1,119 @@
+"""Files of fewer bits: measured first, and in the embedding space only where mixing costs nothing."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from index.errors import InvalidValue
+from model_export.data_sets.crop_cache import CropCache
+from model_export.exporting import parity, reduced_export
+from model_export.exporting.graph_parts import reducible_nodes
+from model_export.exporting.onnx_export import describe, embedding_space, export_model
+from model_export.exporting.reduced_export import Measuring, calibration_crops, export_reduced
+from model_export.network.mvan import MVANConfig
+from model_export.training.mnet_training import Restored, Source, train
+from model_export.vehicle_model import main
+from tests.conftest import untrained
+from tests.test_mnet_training import training
+
+SHAPE = MVANConfig(
+    backbone="tiny", vnet="tiny", vnet_size=32, input_size=64, lam="standardized", neck=True, normalized=True
+)
+
+
+@pytest.fixture(scope="module")
+def restored(data: Path) -> Restored:
+    """An untrained model that says it was trained on the cars and held some out."""
+    model = untrained(SHAPE)
+    source = Source(data="manifest.csv", p=4, k=2, hold_out="part=test")
+    return replace(model, config=replace(model.config, sources=(source,), data_root=data))
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_a_reduced_file_is_measured_and_says_so(restored: Restored, tmp_path: Path, precision: str) -> None:
+    report = export_reduced(restored, tmp_path / "reduced.onnx", precision)  # type: ignore[arg-type]
+    contract = describe(tmp_path / "reduced.onnx")
+    assert contract.precision == precision
+    assert contract.metrics["parity"] == report.parity.to_dict()
+    assert report.parity.reference.probes == 18
+    assert 0 < report.parity.drift_p50 <= report.parity.drift_p99
+    space = embedding_space(restored.model, restored.config.crop_resize)
+    assert (contract.embedding_space == space) == report.parity.keeps_space
+    assert [path.name for path in tmp_path.iterdir()] == ["reduced.onnx"]
+    types = {node.op_type for node in onnx.load(str(tmp_path / "reduced.onnx")).graph.node}
+    assert ("QuantizeLinear" in types) == (precision == "int8")
+
+
+def test_int8_is_near_fp32_and_routes_as_it(restored: Restored, tmp_path: Path) -> None:
+    export_model(restored, tmp_path / "whole.onnx", half_weights=False)
+    export_reduced(restored, tmp_path / "int8.onnx", "int8")
+    crops = calibration_crops(restored.config, 24)
+    whole, int8 = (
+        onnxruntime.InferenceSession(str(tmp_path / name)).run(["embedding", "viewpoint"], {"crops": crops})
+        for name in ("whole.onnx", "int8.onnx")
+    )
+    assert np.linalg.norm(whole[0] - int8[0], axis=1).max() < 0.2
+    assert (whole[1].argmax(1) == int8[1].argmax(1)).mean() > 0.9
+    assert not np.array_equal(whole[0], int8[0])
+
+
+def test_a_precision_that_costs_too_much_gets_a_space_of_its_own(
+    restored: Restored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parity, "MOST_LOST", -1.0)
+    export_reduced(restored, tmp_path / "own.onnx", "int8")
+    own = describe(tmp_path / "own.onnx")
+    assert own.embedding_space != embedding_space(restored.model, restored.config.crop_resize)
+    assert len(own.embedding_space) == 32
+    assert own.metrics["parity"]["keeps_space"] is False
+
+
+def test_attention_and_fusion_stay_in_fp32(restored: Restored, tmp_path: Path) -> None:
+    export_model(restored, tmp_path / "whole.onnx", half_weights=False)
+    graph = onnx.load(str(tmp_path / "whole.onnx")).graph
+    chosen = set(reducible_nodes(graph))
+    kinds = {node.op_type for node in graph.node if node.name in chosen}
+    assert "Conv" in kinds
+    assert kinds <= {"Conv", "Relu", "Clip", "MaxPool", "Pad", "Add"}
+    attention = [node for node in graph.node if node.op_type == "Conv" and ".gam." in node.input[1]]
+    assert len(attention) == 6
+    assert not chosen & {node.name for node in attention}
+
+
+def test_with_nothing_held_out_something_must_be_named(restored: Restored, data: Path, tmp_path: Path) -> None:
+    everything = replace(restored, config=replace(restored.config, sources=(Source(data="manifest.csv", p=4, k=2),)))
+    with pytest.raises(InvalidValue, match="--data SPEC"):
+        export_reduced(everything, tmp_path / "none.onnx", "int8")
+    named = Measuring(spec="manifest.csv", root=data, part="part=test")
+    assert export_reduced(everything, tmp_path / "some.onnx", "int8", measuring=named).parity.reference.probes == 18
+
+
+def test_calibration_never_sees_what_is_measured(restored: Restored, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    class Cache(CropCache):
+        def crops(self, rows):  # type: ignore[no-untyped-def]
+            seen.extend(row.vehicle_id or "" for row in rows)
+            return super().crops(rows)
+
+    monkeypatch.setattr(reduced_export, "CropCache", Cache)
+    assert calibration_crops(restored.config, 20).shape == (20, 64, 64, 3)
+    assert len(seen) == 20
+    assert not {"v0", "v1", "v2"} & set(seen)
+
+
+def test_the_door_exports_int8(data: Path, tmp_path: Path) -> None:
+    config = training(data, tmp_path / "vnet.pt", "unused.pt", 2)
+    torch.manual_seed(0)
+    one = replace(config.model, viewpoints=("any",))
+    checkpoint = train(replace(config, out=tmp_path / "one.pt", model=one, vnet=None))
+    out = tmp_path / "one.onnx"
+    assert main(["export", str(checkpoint), "--out", str(out), "--precision", "int8"]) == 0
+    assert describe(out).precision == "int8"
+    shutil.rmtree(tmp_path / "one-log")
