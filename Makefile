@@ -7,7 +7,7 @@ DATA ?= data
 TRAINING_DATA ?= training-data
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
-.PHONY: help serve install install-test check fix test bench train-default demo-gallery figure clean
+.PHONY: help serve install install-test check fix test bench bench-model bench-train train-default demo-gallery figure clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
@@ -48,6 +48,12 @@ test: install-test  ## every test that needs no GPU
 
 bench: install-test  ## ratios: embedding, HTTP, search in 100,000 rows, routing, memory
 	$(BIN)/python -m scripts.bench
+
+bench-model: install-test  ## time and size of every backbone, precision and routing
+	$(BIN)/python -m scripts.bench_model
+
+bench-train: install-test  ## pictures a second of a training over its forward and backward alone
+	$(BIN)/python -m scripts.bench_train
 
 train-default: install-test  ## make models/default.onnx again from TRAINING_DATA (docs/model-card.md)
 	test -e $(TRAINING_DATA)/renders/manifest.csv || $(BIN)/vehicle-model data render --meshes $(MESHES) --out $(TRAINING_DATA)/renders --identities 600 --views 8

@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"vehicle-model: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("vehicle-model: stopped; a training can be taken up again with --resume", file=sys.stderr)
+        how = "; go on with --resume" if hasattr(arguments, "resume") else ""
+        print(f"vehicle-model: stopped{how}", file=sys.stderr)
         return 130
 
 

@@ -27,8 +27,8 @@ def test_configurations_name_the_key_that_is_wrong(tmp_path: Path, data: Path) -
         read_configuration(Training, tmp_path / "none.toml")
 
 
-def test_the_shipped_configurations_are_read() -> None:
-    folder = Path("model_export/configurations")
-    read_configuration(VNetTraining, folder / "default-vnet.toml")
-    for name in ("default-single", "default-mvan"):
-        read_configuration(Training, folder / f"{name}.toml")
+@pytest.mark.parametrize("path", sorted(Path("model_export/configurations").glob("*.toml")), ids=lambda path: path.stem)
+def test_a_shipped_configuration_is_read_and_says_what_it_is(path: Path) -> None:
+    kind = VNetTraining if "vnet" in path.stem else Training
+    assert read_configuration(kind, path).out.parts[0] == "runs"
+    assert path.read_text().startswith("# ")

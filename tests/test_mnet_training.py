@@ -50,6 +50,20 @@ def test_vnet_learns_the_viewpoints_of_vehicles_it_has_not_seen(vnet: Path) -> N
     assert load_checkpoint(vnet, kind="vnet")["metrics"]["mean"] >= 0.9
 
 
+def test_rows_without_a_viewpoint_are_refused_or_left_out(data: Path, tmp_path: Path) -> None:
+    text = (data / "manifest.csv").read_text().replace("v0,c0,front", "v0,c0,")
+    labels = data / "unlabelled.csv"
+    labels.write_text(text)
+    config = VNetTraining(
+        out=tmp_path / "v.pt", data_root=data, sources=(LabelledSource(data="unlabelled.csv"),), model=SHAPE, batch=4,
+        fit=fit(1),
+    )  # fmt: skip
+    with pytest.raises(InvalidValue, match=r"line 2, column viewpoint: '' is not one of front, rear, side"):
+        train_vnet(config)
+    train_vnet(replace(config, sources=(LabelledSource(data="unlabelled.csv", skip_unlabelled=True),)))
+    labels.unlink()
+
+
 def test_mnet_trains_measures_and_exports(data: Path, vnet: Path) -> None:
     before = load_checkpoint(vnet, kind="vnet")["weights"]
     checkpoint = train(training(data, vnet, "mvan.pt", 60))

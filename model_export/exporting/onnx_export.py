@@ -97,7 +97,7 @@ def export_model(restored: Restored, out: Path, *, dense: bool = False, half_wei
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.partial")
     try:
-        proto = _translate(model)
+        proto = translate(model)
         if half_weights:
             _store_half(proto)
         stamp(proto, contract)
@@ -220,7 +220,8 @@ def _outputs(model: MVAN) -> Sequence[str]:
     return _OUTPUTS if model.vnet is not None else [name for name in _OUTPUTS if name != "viewpoint"]
 
 
-def _translate(model: MVAN) -> onnx.ModelProto:
+def translate(model: MVAN) -> onnx.ModelProto:
+    """The graph of a folded model, unchecked and without a contract; raises ModelError."""
     size = model.config.input_size
     example = torch.zeros(3, size, size, 3, dtype=torch.uint8)
     level = logging.getLogger("torch.onnx").level

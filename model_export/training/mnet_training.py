@@ -122,7 +122,7 @@ class Vehicles:
     held: Held | None
 
 
-class _MNetObjective(Objective):
+class MNetObjective(Objective):
     """Equation (9) of M-Net and its identity head, with what stays frozen frozen."""
 
     def __init__(self, model: MVAN, head: IdentityHead, config: Training) -> None:
@@ -130,7 +130,7 @@ class _MNetObjective(Objective):
         self.model, self.head, self._config = model, head, config
         self.train()
 
-    def train(self, mode: bool = True) -> "_MNetObjective":
+    def train(self, mode: bool = True) -> "MNetObjective":
         super().train(mode)
         _prepare(self.model, self._config)
         return self
@@ -165,7 +165,7 @@ def train(config: Training, *, resume: bool = False) -> Path:
         cache = CropCache(config.train_resize, limit_bytes=config.fit.cache_mb << 20)
         decode_all(cache, [row for part in vehicles for row in part.everything], quiet=not processes.first)
         model = start_model(config)
-        objective = _MNetObjective(model, IdentityHead(model, identity_count), config)
+        objective = MNetObjective(model, IdentityHead(model, identity_count), config)
         objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         fitter = Fitter(config.fit, objective, processes)
         log = RunLog(log_folder(config.out)) if processes.first else None

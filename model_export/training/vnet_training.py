@@ -38,6 +38,7 @@ class LabelledSource:
 
     data: str  # as in vehicle-orientation:DIR or a manifest's path, see data_set
     part: str = "train"
+    skip_unlabelled: bool = False  # leave rows without a viewpoint out instead of refusing them
     viewpoint: str = ""  # label of every row, where the data set says none
     weight: float = 1.0  # how often its pictures are drawn, before balancing viewpoints
     hold_out: str = ""  # see Selection
@@ -207,7 +208,9 @@ def _open(config: VNetTraining) -> tuple[list[LabelledRows], list[LabelledRows],
         for line in data_set.left_out():
             tqdm.write(line, file=sys.stderr)
         names.append(data_set.name)
-        rows = data_set.part(source.part)
+        rows = [
+            row for row in data_set.part(source.part) if row.viewpoint or source.viewpoint or not source.skip_unlabelled
+        ]
         sides = Selection.parse(source.hold_out).split(rows, seed=config.fit.seed)
         for target, kept in zip((training, held), sides, strict=True):
             by_origin: dict[str, list[ManifestRow]] = defaultdict(list)

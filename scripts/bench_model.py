@@ -1,0 +1,125 @@
+"""Time and size of every backbone × precision × routing, over the same model's fp32 dense time, in one run.
+
+    python -m scripts.bench_model [--only resnet50 …] [--threads 2] [--batch 8]
+
+Weights are ImageNet's where they are installed and random elsewhere: speed does not depend on them. V-Net is made sure
+of itself, so that one branch runs for a crop, as trained ones nearly do. The pictures are those of the demo gallery.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from index.contract import Precision, Resize
+from index.cpu_quota import usable_cpus
+from index.crops import model_crop, read_picture
+from model_export.exporting.onnx_export import translate
+from model_export.exporting.reduction import reduce_precision
+from model_export.network.backbones import build_backbone, load_pretrained
+from model_export.network.folding import fold
+from model_export.network.mvan import MVAN, MVANConfig
+
+LIGHT = MVANConfig(
+    backbone="efficientnet_lite2", lam="standardized", embedding="fc512", neck=True, normalized=True,
+    vnet="lite0-blocks11", vnet_standardized=True, vnet_size=112,
+)  # fmt: skip
+SHAPES = {
+    "lite0 at 224": replace(LIGHT, backbone="efficientnet_lite0"),
+    "lite2 at 224": LIGHT,
+    "lite2 at 256": replace(LIGHT, input_size=256, vnet_size=128),
+    "resnet50": MVANConfig(backbone="resnet50"),
+    "vgg16 split 2": MVANConfig(backbone="vgg16", split="conv3"),
+    "vgg16 split 4": MVANConfig(backbone="vgg16"),
+}
+CALIBRATION, TIMES = 16, 5
+Kind = tuple[Precision, bool]  # precision, dense
+
+
+def build(shape: MVANConfig) -> MVAN:
+    """The shape with a V-Net that calls everything by its first viewpoint."""
+    torch.manual_seed(0)
+    model = MVAN(shape)
+    if shape.backbone.startswith("efficientnet"):
+        backbone = build_backbone(shape.backbone)
+        load_pretrained(backbone, "imagenet")
+        model.load_backbone(backbone)
+    last = [layer for layer in model.vnet.head if isinstance(layer, nn.Linear)][-1] if model.vnet else nn.Linear(1, 1)
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor([20.0] + [0.0] * (last.out_features - 1)))
+    return fold(model)
+
+
+def write(model: MVAN, kind: Kind, folder: Path, crops: NDArray[np.uint8]) -> Path:
+    """The model as a file of one precision and routing."""
+    precision, dense = kind
+    model.config = replace(model.config, routing_threshold=None if dense else 0.01)
+    path = folder / f"{precision}-{dense}.onnx"
+    whole = path if precision == "fp32" else folder / "whole.onnx"
+    onnx.save(translate(model), str(whole))
+    if precision != "fp32":
+        reduce_precision(whole, path, precision, lambda: crops[:CALIBRATION])
+    return path
+
+
+def crop_ms(path: Path, crops: NDArray[np.uint8], threads: int) -> float:
+    """Least milliseconds a crop of a few runs, after two that warm up."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    seconds = []
+    for _ in range(TIMES + 2):
+        began = time.perf_counter()
+        session.run(["embedding"], {"crops": crops})
+        seconds.append(time.perf_counter() - began)
+    return min(seconds[2:]) / len(crops) * 1000
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help=f"of {', '.join(SHAPES)}")
+    parser.add_argument("--threads", type=int, default=usable_cpus())
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--fp16", action="store_true", help="fp16 too, which a CPU has no fast kernels for")
+    arguments = parser.parse_args()
+    pictures = [path.read_bytes() for path in sorted(Path("examples/demo-gallery/images").glob("*.jpg"))]
+    kinds: list[Kind] = [("fp32", True), ("fp32", False), ("int8", True), ("int8", False)]
+    if arguments.fp16:
+        kinds += [("fp16", True), ("fp16", False)]
+    print(f"{arguments.threads} threads, batches of {arguments.batch}, load average {os.getloadavg()[0]:.1f}")
+    print(f"{'':16}{'precision':>10}{'routing':>9}{'ms a crop':>11}{'÷ fp32 dense':>14}{'MB':>8}")
+    for name, shape in SHAPES.items():
+        if arguments.only and name not in arguments.only:
+            continue
+        model, size = build(shape), (shape.input_size,) * 2
+        resize = Resize(size=size, crop=size)
+        crops = np.stack([
+            model_crop(read_picture(data, max_pixels=10**8), resize)
+            for data in pictures[: max(arguments.batch, CALIBRATION)]
+        ])  # fmt: skip
+        dense_ms = 0.0
+        with tempfile.TemporaryDirectory() as folder:
+            for kind in kinds:
+                path = write(model, kind, Path(folder), crops)
+                each = crop_ms(path, crops[: arguments.batch], arguments.threads)
+                dense_ms = dense_ms or each
+                print(
+                    f"{name:16}{kind[0]:>10}{'dense' if kind[1] else 'routed':>9}{each:11.1f}{each / dense_ms:14.2f}"
+                    f"{path.stat().st_size / 1e6:8.1f}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
