@@ -29,6 +29,6 @@ def test_configurations_name_the_key_that_is_wrong(tmp_path: Path, data: Path) -
 
 @pytest.mark.parametrize("path", sorted(Path("model_export/configurations").glob("*.toml")), ids=lambda path: path.stem)
 def test_a_shipped_configuration_is_read_and_says_what_it_is(path: Path) -> None:
-    kind = VNetTraining if "vnet" in path.stem else Training
-    assert read_configuration(kind, path).out.parts[0] == "runs"
+    config = read_configuration(VNetTraining, path) if "vnet" in path.stem else read_configuration(Training, path)
+    assert config.out.parts[0] == "runs"
     assert path.read_text().startswith("# ")
