@@ -98,9 +98,13 @@ def _train_vnet(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    from model_export.reporting.training_pictures import training_pictures
     from model_export.training.mnet_training import Training, train
 
-    return _run_training(arguments, Training, train)
+    def run(config: Training, *, resume: bool) -> Path:
+        return train(config, resume=resume, look=training_pictures(config))
+
+    return _run_training(arguments, Training, run)
 
 
 def _run_training(arguments: argparse.Namespace, kind: type[Config], run: Callable[..., Path]) -> int:

@@ -18,7 +18,7 @@ CROPS = check_crops(9, (64, 64))
 
 
 def test_checkpoint_and_exported_file_say_the_same(tiny_checkpoint: Path, tiny_model: Path) -> None:
-    trained, exported = CheckpointModel(tiny_checkpoint), OnnxModel(tiny_model)
+    trained, exported = CheckpointModel.open(tiny_checkpoint), OnnxModel(tiny_model)
     assert (trained.name, trained.resize, trained.viewpoints) == (exported.name, exported.resize, exported.viewpoints)
     assert trained.embedding_dim == exported.embedding_dim
     assert trained.fingerprint != exported.fingerprint
@@ -30,7 +30,7 @@ def test_checkpoint_and_exported_file_say_the_same(tiny_checkpoint: Path, tiny_m
 
 
 def test_attention_is_the_same_where_one_viewpoint_wins(tiny_checkpoint: Path, tiny_model: Path) -> None:
-    trained, exported = CheckpointModel(tiny_checkpoint), OnnxModel(tiny_model)
+    trained, exported = CheckpointModel.open(tiny_checkpoint), OnnxModel(tiny_model)
     seen = trained.see(CROPS).viewpoint
     assert seen is not None
     sure = seen.max(1) > 0.999
@@ -44,7 +44,7 @@ def test_attention_is_the_same_where_one_viewpoint_wins(tiny_checkpoint: Path, t
 def test_the_paper_s_one_hot_map_is_drawn_from_its_sum(tmp_path: Path) -> None:
     shape = MVANConfig(**{**as_mapping(TINY), "lam": "paper", "viewpoints": ("any",)})
     write_checkpoint(tmp_path / "paper.pt", untrained(shape))
-    model = CheckpointModel(tmp_path / "paper.pt")
+    model = CheckpointModel.open(tmp_path / "paper.pt")
     assert model.see(CROPS).viewpoint is None
     locally = model.attention(CROPS).locally
     np.testing.assert_allclose(locally.mean((1, 2)), 0, atol=1e-5)
@@ -54,4 +54,4 @@ def test_the_paper_s_one_hot_map_is_drawn_from_its_sum(tmp_path: Path) -> None:
 def test_another_kind_of_checkpoint_is_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "vnet.pt", {"kind": "vnet"})
     with pytest.raises(ModelError, match="is a vnet checkpoint, a mvan one is needed"):
-        CheckpointModel(tmp_path / "vnet.pt")
+        CheckpointModel.open(tmp_path / "vnet.pt")

@@ -21,7 +21,7 @@ def test_pictures_and_one_page_that_needs_nothing_else(
     model, cars = OnnxModel(tiny_model), open_data_set("manifest.csv", root=data)
     out = tmp_path / "deep" / "figures"
     page = draw_figures(
-        model, cars, out, baseline=CheckpointModel(tiny_checkpoint), count=8, part="part=test", progress=False
+        model, cars, out, baseline=CheckpointModel.open(tiny_checkpoint), count=8, part="part=test", progress=False
     )
     names = {path.name for path in out.iterdir()}
     cases = {f"{kind}-{number:03}.png" for kind in ("ranking", "attention") for number in range(1, 9)}
@@ -37,7 +37,7 @@ def test_pictures_and_one_page_that_needs_nothing_else(
     assert text.count("<section>") == 8
     assert str(measure(model, cars, part="part=test", progress=False).figures) in text
     assert text.count('class="right') + text.count('class="wrong') >= 2 * 8 * 10
-    fingerprint = CheckpointModel(tiny_checkpoint).fingerprint[:8]
+    fingerprint = CheckpointModel.open(tiny_checkpoint).fingerprint[:8]
     assert text.count(f"<h3>baseline tiny ({fingerprint})</h3>") == 8
     places = [int(place) for place in re.findall(r"first right match at rank (\d+),", text)]
     assert places == sorted(places, reverse=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
 from index.errors import InvalidValue, ModelError
@@ -137,7 +138,11 @@ def test_a_run_logs_a_line_of_json_and_scalars(data: Path, tmp_path: Path) -> No
     assert [(line["kind"], line["step"]) for line in lines] == [("train", 10), ("train", 20), ("measure", 20)]
     assert {"loss", "id", "triplet", "right", "learning_rate", "pictures_per_second", "seconds"} <= lines[0].keys()
     assert 0 <= lines[2][f"{data.name}/rank_1"] <= 1
-    assert list((tmp_path / "told-log").glob("events.out.tfevents.*"))
+    board = EventAccumulator(str(tmp_path / "told-log"))
+    board.Reload()
+    assert {"train/loss", "train/learning_rate", f"measure/{data.name}/map"} <= set(board.Tags()["scalars"])
+    assert set(board.Tags()["images"]) == {f"{data.name}/ranking", f"{data.name}/attention"}
+    assert board.Images(f"{data.name}/ranking")[0].step == 20
 
 
 def test_a_loss_that_is_no_number_names_the_pictures_and_keeps_the_weights(data: Path, tmp_path: Path) -> None:

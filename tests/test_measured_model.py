@@ -39,4 +39,4 @@ def test_an_embedding_that_is_not_finite_is_refused(tiny_checkpoint: Path, data:
     content["weights"][name] = torch.full_like(content["weights"][name], float("nan"))
     save_checkpoint(tmp_path / "nan.pt", content)
     with pytest.raises(ModelError, match=r"model tiny gives .*v0_0_front\.png an embedding that is not finite"):
-        see_rows(CheckpointModel(tmp_path / "nan.pt"), list(read_manifest(data / "manifest.csv")), progress=False)
+        see_rows(CheckpointModel.open(tmp_path / "nan.pt"), list(read_manifest(data / "manifest.csv")), progress=False)

@@ -116,7 +116,10 @@ def test_re_ranking_is_named_and_changes_the_figures(model: OnnxModel, cars: Dat
 def test_a_checkpoint_is_measured_like_the_file_exported_from_it(
     tiny_checkpoint: Path, model: OnnxModel, cars: DataSet
 ) -> None:
-    ours, theirs = measure(CheckpointModel(tiny_checkpoint), cars, progress=False), measure(model, cars, progress=False)
+    ours, theirs = (
+        measure(CheckpointModel.open(tiny_checkpoint), cars, progress=False),
+        measure(model, cars, progress=False),
+    )
     assert ours.figures.map == pytest.approx(theirs.figures.map, abs=0.02)
     assert ours.figures.probes == theirs.figures.probes
 

@@ -1,6 +1,7 @@
 """A checkpoint as it is measured: its averaged weights, in float32."""
 
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -9,18 +10,23 @@ from torch import Tensor
 
 from index.contract import fingerprint
 from model_export.measuring.measured_model import Attention, Seen
-from model_export.training.mnet_training import restore
+from model_export.network.mvan import MVAN
+from model_export.training.mnet_training import Training, restore
 
 
 class CheckpointModel:
-    """A :class:`~model_export.measuring.measured_model.MeasuredModel`. Raises ModelError for another kind of file."""
+    """A :class:`~model_export.measuring.measured_model.MeasuredModel`, on the CPU."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, model: MVAN, config: Training, fingerprint: str) -> None:
+        self._model = model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.name, self.resize, self.fingerprint = config.name, config.crop_resize, fingerprint
+        self.viewpoints, self.embedding_dim = config.model.viewpoints, model.embedding_dim
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Read a checkpoint; raises ModelError for another kind of file."""
         restored = restore(path)
-        self._model = restored.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.name, self.resize = restored.config.name, restored.config.crop_resize
-        self.viewpoints, self.embedding_dim = restored.config.model.viewpoints, restored.model.embedding_dim
-        self.fingerprint = fingerprint(path)
+        return cls(restored.model, restored.config, fingerprint(path))
 
     def see(self, crops: NDArray[np.uint8]) -> Seen:
         """Crops uint8 (N, H, W, 3) → embedding (N, D) and viewpoint (N, V)."""

@@ -22,5 +22,5 @@ def open_model(path: Path) -> MeasuredModel:
     if start == _ZIP:
         from model_export.reporting.checkpoint_model import CheckpointModel
 
-        return CheckpointModel(path)
+        return CheckpointModel.open(path)
     return OnnxModel(path)

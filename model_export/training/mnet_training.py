@@ -1,7 +1,7 @@
 """Second stage: train M-Net under a frozen V-Net with identity and triplet loss on P × K batches."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -122,6 +123,9 @@ class Vehicles:
     held: Held | None
 
 
+Look = Callable[[MVAN, Held, NDArray[np.float32]], Mapping[str, Image.Image]]
+
+
 class MNetObjective(Objective):
     """Equation (9) of M-Net and its identity head, with what stays frozen frozen."""
 
@@ -149,8 +153,11 @@ class MNetObjective(Objective):
         return loss, {"id": l_id.detach(), config.metric_loss: l_metric.detach(), "right": right}
 
 
-def train(config: Training, *, resume: bool = False) -> Path:
+def train(config: Training, *, resume: bool = False, look: Look | None = None) -> Path:
     """Train M-Net and write ``out``; returns its path. Held-out vehicles are measured as it goes.
+
+    ``look`` draws pictures of what was measured for the log, from the model, what was held out and its gallery's
+    embeddings (G, D).
 
     Under ``torchrun`` each process draws batches of its own and gradients are averaged.
     """
@@ -182,12 +189,16 @@ def train(config: Training, *, resume: bool = False) -> Path:
             crops = augment(random_crop(crops, config.model.input_size, generator), config.augment, generator)
             return Batch(crops.contiguous(memory_format=torch.channels_last), torch.tensor(labels), rows)
 
-        def measure(_: int) -> tuple[str, dict[str, float]]:
+        def measure(step: int) -> tuple[str, dict[str, float]]:
             twin = _averaged_model(fitter, config)
             lines: list[str] = []
             told: dict[str, float] = {}
             for held in (part.held for part in vehicles if part.held):
-                figures = measure_held(twin, held, cache)
+                vectors = embed_rows(twin, held.gallery, cache)
+                figures = measure_held(held, vectors)
+                if look and log:
+                    for name, picture in look(twin, held, vectors).items():
+                        log.picture(step, f"{held.name}/{name}", picture)
                 metrics[held.name] = figures.to_dict()
                 lines.append(f"{held.name}: {figures}")
                 told |= {f"{held.name}/rank_1": figures.rank_1, f"{held.name}/map": figures.map}
@@ -325,12 +336,16 @@ def _viewpoint_labels_from(config: Training) -> str:
     return ", ".join(load_checkpoint(config.vnet, kind="vnet")["trained_on"])
 
 
-def measure_held(model: MVAN, held: Held, cache: CropCache) -> Figures:
-    """Every held-out picture probes all pictures of the other cameras, the vehicles of training among them."""
-    gallery = embed_rows(model, held.gallery, cache)
+def held_positions(held: Held) -> NDArray[np.intp]:
+    """Where the probes stand in the gallery, (Q,)."""
     position = {id(row): n for n, row in enumerate(held.gallery)}
-    probes = gallery[[position[id(row)] for row in held.probes]]
-    return evaluate(probes, _labels(held.probes), gallery, _labels(held.gallery), other_cameras_only=True)
+    return np.array([position[id(row)] for row in held.probes], np.intp)
+
+
+def measure_held(held: Held, vectors: NDArray[np.float32]) -> Figures:
+    """Every held-out picture probes all pictures of the other cameras; ``vectors`` (G, D) embed the gallery."""
+    probes = vectors[held_positions(held)]
+    return evaluate(probes, _labels(held.probes), vectors, _labels(held.gallery), other_cameras_only=True)
 
 
 def embed_rows(model: MVAN, rows: Sequence[ManifestRow], cache: CropCache) -> NDArray[np.float32]:

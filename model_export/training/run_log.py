@@ -5,6 +5,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 
@@ -24,6 +26,10 @@ class RunLog:
         self._file.flush()
         for name, value in figures.items():
             self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def picture(self, step: int, name: str, picture: Image.Image) -> None:
+        """An RGB picture of a step; TensorBoard shows it."""
+        self._board.add_image(name, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
 
     def close(self) -> None:
         """Flush and close."""
