@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--resume", action="store_true", help="go on from the checkpoint in out")
         command.add_argument("--list", action="store_true", help="show the shipped configurations")
+        command.add_argument("--keys", action="store_true", help="show every key, its default and its meaning")
         command.set_defaults(run=run)
 
     measure_command.add_to(commands)
@@ -110,6 +111,11 @@ def _train(arguments: argparse.Namespace) -> int:
 def _run_training(arguments: argparse.Namespace, kind: type[Config], run: Callable[..., Path]) -> int:
     from model_export.training.configuration import read_configuration
 
+    if arguments.keys:
+        from model_export.training.configuration_keys import configuration_keys
+
+        print(*configuration_keys(kind), sep="\n")
+        return 0
     if arguments.list or not arguments.configuration:
         return _list_configurations()
     config = read_configuration(kind, _configuration(arguments.configuration), arguments.set)

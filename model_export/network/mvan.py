@@ -36,11 +36,11 @@ Embedding = Literal["fused", "fc512"]
 class MVANConfig:
     """The model's shape. The defaults are the paper's VGG16 model; an empty ``split`` is the backbone's usual one."""
 
-    backbone: str = "vgg16"
+    backbone: str = "vgg16"  # vgg16, resnet50, efficientnet_lite0, efficientnet_lite2, tiny
     split: str = ""  # first unshared stage; empty: the backbone's usual one
     viewpoints: tuple[str, ...] = ("front", "rear", "side")  # V branches; one name: no V-Net
-    attention: Attention = "glam"
-    lam: Lam = "paper"
+    attention: Attention = "glam"  # none, gam (G), lam (L), glam (both)
+    lam: Lam = "paper"  # paper, or standardized: S at mean 0 and deviation 1 before its softmax
     embedding: Embedding = "fused"  # fc512: a 512-d layer on f is what is stored and compared
     normalized: bool = False  # embeddings of unit length
     neck: bool = False  # batch norm between f and the embedding (Luo et al. 2019, BNNeck)

@@ -30,14 +30,14 @@ _NAMED = 8  # pictures of a batch that an error names
 class FitConfig:
     """How weights move; see each field."""
 
-    iterations: int = 2000
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    iterations: int = 2000  # steps in all
+    optimizer: Literal["adamw", "sgd"] = "adamw"  # adamw, sgd
     learning_rate: float = 5e-4  # peak
     warm_up: int = 100  # iterations of linear rise
-    schedule: Literal["cosine", "step"] = "cosine"
+    schedule: Literal["cosine", "step"] = "cosine"  # after the warm-up: cosine to 1 % of the peak, step
     step_every: int = 80_000  # step: × step_factor every so many iterations
-    step_factor: float = 0.2
-    weight_decay: float = 1e-3
+    step_factor: float = 0.2  # step: what the rate is multiplied by
+    weight_decay: float = 1e-3  # adamw: of matrices; sgd: of all weights
     momentum: float = 0.9  # sgd
     clip: float = 0.0  # largest norm of the gradient; 0: as it comes
     accumulate: int = 1  # batches whose gradients are added up for one step
@@ -46,9 +46,9 @@ class FitConfig:
     average: float = 0.0  # decay of the exponential moving average of weights; 0: none
     workers: int = 1  # threads that decode and augment ahead; 0: none
     cache_mb: int = 4096  # decoded pictures that are kept, MiB
-    checkpoint_every: int = 500
-    evaluate_every: int = 500
-    seed: int = 0
+    checkpoint_every: int = 500  # iterations
+    evaluate_every: int = 500  # iterations
+    seed: int = 0  # of every draw: hold-outs, batches, augmentation, dropout
 
     def __post_init__(self) -> None:
         for name in ("iterations", "checkpoint_every", "evaluate_every", "accumulate", "step_every"):

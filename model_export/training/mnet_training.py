@@ -39,11 +39,11 @@ _EVALUATION_BATCH = 64
 class Source:
     """One data set of vehicles and its share of every batch."""
 
-    data: str  # as in veri776:DIR or a manifest's path, see data_set
-    part: str = "train"
+    data: str  # veri776:DIR, vehicleid:DIR, manifest:FILE or a manifest's path
+    part: str = "train"  # of a data set that is split
     p: int = 4  # vehicles a batch
     k: int = 4  # pictures of each
-    hold_out: str = ""  # kept from training and measured, see Selection
+    hold_out: str = ""  # kept from training and measured: COLUMN=VALUE[,VALUE] or a share of the vehicles as 30%
 
     def __post_init__(self) -> None:
         if self.p < 1 or self.k < 2:
@@ -57,23 +57,23 @@ class Training:
     out: Path  # checkpoint that is written
     sources: tuple[Source, ...]
     data_root: Path = Path()  # places of data sets are relative to it
-    name: str = "mvan"
+    name: str = "mvan"  # stands in the contract
     model: MVANConfig = field(default_factory=MVANConfig)
     resize: int = 0  # side to which pictures are stretched before the crop (random, centre in tests); 0: the input size
-    resize_filter: Filter = "bilinear"
-    resize_aspect: Aspect = "stretch"
+    resize_filter: Filter = "bilinear"  # bilinear, bicubic, lanczos, box
+    resize_aspect: Aspect = "stretch"  # stretch, or pad: the aspect ratio is kept on mid-grey
     pretrained: str = ""  # imagenet, hed, a state dict's path, or nothing
     vnet: Path | None = None  # V-Net checkpoint; none only where there is one viewpoint
     warm_start: Path | None = None  # M-Net checkpoint whose one branch every branch starts from
-    metric_loss: Literal["triplet", "circle"] = "triplet"
+    metric_loss: Literal["triplet", "circle"] = "triplet"  # triplet, circle
     margin: float = 0.5  # of the triplet loss
     soft_margin: bool = False  # log(1 + exp(·)) instead of a margin
     identity_weight: float = 1.0  # 0: the metric loss alone
     triplet_weight: float = 1.0  # λ of equation (9), of whichever metric loss; 0: the identity loss alone
-    smoothing: float = 0.0
+    smoothing: float = 0.0  # of identity labels
     frozen_stages: int = 0  # so many of the backbone's first stages stay as they are
-    frozen_depthwise: bool = False
-    frozen_norms: bool = False
+    frozen_depthwise: bool = False  # depthwise kernels stay as pre-trained: much faster on a CPU
+    frozen_norms: bool = False  # batch norms keep their statistics: a branch's batches are small
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     fit: FitConfig = field(default_factory=FitConfig)
 

@@ -36,13 +36,13 @@ _EVALUATION_BATCH = 128
 class LabelledSource:
     """One data set of viewpoint labels. ``origin`` names the attribute that tells places apart in the report."""
 
-    data: str  # as in vehicle-orientation:DIR or a manifest's path, see data_set
-    part: str = "train"
+    data: str  # vehicle-orientation:DIR, veri776:DIR, manifest:FILE or a manifest's path
+    part: str = "train"  # of a data set that is split
     skip_unlabelled: bool = False  # leave rows without a viewpoint out instead of refusing them
     viewpoint: str = ""  # label of every row, where the data set says none
     weight: float = 1.0  # how often its pictures are drawn, before balancing viewpoints
-    hold_out: str = ""  # see Selection
-    origin: str = ""
+    hold_out: str = ""  # kept from training and measured: COLUMN=VALUE[,VALUE] or a share such as 30%
+    origin: str = ""  # attribute that tells places apart, which are drawn and reported apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +55,10 @@ class VNetTraining:
     model: MVANConfig = field(default_factory=MVANConfig)
     pretrained: str = ""  # for lite0-blocksN: imagenet
     resize: int = 0  # side to which pictures are stretched before the crop (random, centre in tests); 0: vnet_size
-    batch: int = 64
-    smoothing: float = 0.05
-    frozen_stages: int = 0
-    frozen_depthwise: bool = False
+    batch: int = 64  # pictures
+    smoothing: float = 0.05  # of labels; smoothed ones keep every p above the routing threshold
+    frozen_stages: int = 0  # so many of the first stages stay as pre-trained
+    frozen_depthwise: bool = False  # depthwise kernels stay as pre-trained: much faster on a CPU
     frozen_norms: bool = False  # batches mix renders and photographs; their statistics are neither's
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     fit: FitConfig = field(default_factory=FitConfig)
