@@ -1,10 +1,16 @@
 """The README says what the code does: settings, routes, make targets, files."""
 
+import argparse
 import re
 from pathlib import Path
 
 import httpx
+import pytest
 
+from model_export.training.configuration_keys import configuration_keys
+from model_export.training.mnet_training import Training
+from model_export.training.vnet_training import VNetTraining
+from model_export.vehicle_model import _parser
 from service.settings import PREFIX, Settings
 
 README = Path("README.md").read_text(encoding="utf-8")
@@ -44,3 +50,31 @@ def test_targets_and_files_exist() -> None:
     for link in re.findall(r"\]\(([^)#:]+)\)", README):
         assert Path(link).exists(), link
     assert Path("examples/query.jpg").exists()
+
+
+DOCUMENTS = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_and_options_exist(document: Path) -> None:
+    """Every ``vehicle-model COMMAND --option`` that a document shows is one that the door knows."""
+    parser = _parser()
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    shown = re.findall(r"vehicle-model ([a-z][a-z-]*)((?: [^\s`]+)*)", document.read_text(encoding="utf-8"))
+    for name, words in shown:
+        assert name in commands.choices, name
+        known = set(commands.choices[name]._option_string_actions)
+        for sub in commands.choices[name]._actions:
+            if isinstance(sub, argparse._SubParsersAction):
+                for each in sub.choices.values():
+                    known |= set(each._option_string_actions)
+        for option in re.findall(r"(?<!\S)--[a-z-]+", words):
+            assert option in known, f"{name} {option}"
+
+
+def test_configuration_keys_in_the_guide_exist() -> None:
+    known = {key.name for kind in (Training, VNetTraining) for key in configuration_keys(kind)}
+    guide = Path("docs/training.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b((?:fit|model|augment|sources\.0)\.[a-z_]+)", guide))
+    assert len(named) >= 4
+    assert named <= known
