@@ -53,7 +53,6 @@ def bare_rate(config: Training) -> float:
         Fitter(replace(config.fit, average=0.0, workers=0), objective, processes).run(
             lambda _: batch, title="bare", log=log, measure=lambda _: ("done", {}), save=lambda _: None, advice=""
         )
-    log.close()
     return logged_rate(log_folder(config.out))
 
 

@@ -6,7 +6,9 @@ that is passed in.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,6 +30,14 @@ class AugmentConfig:
     smallest: float = 0.25  # lowest resolution, as a share of the side
     noise: float = 8.0  # largest standard deviation, in grey levels
     erase: float = 0.3  # probability of a filled rectangle
+
+
+def augmented(pixels: NDArray[np.uint8], size: int, config: AugmentConfig, *, seed: int, number: int) -> Tensor:
+    """Crops uint8 (N, H, W, 3) as batch ``number`` sees them: float32 (N, 3, size, size), channels last."""
+    generator = torch.Generator()
+    generator.manual_seed(int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0] >> 1))
+    crops = random_crop(torch.from_numpy(pixels).permute(0, 3, 1, 2), size, generator)
+    return augment(crops, config, generator).contiguous(memory_format=torch.channels_last)
 
 
 def random_crop(crops: Tensor, size: int, generator: torch.Generator) -> Tensor:

@@ -49,6 +49,19 @@ def require_writable(path: Path) -> None:
         raise ModelError(f"checkpoint {path} cannot be written: {error.strerror}; choose another out") from error
 
 
+def checkpoint_to_resume(path: Path, *, kind: str, config: Mapping[str, Any], resume: bool) -> dict[str, Any] | None:
+    """What a run goes on from, None where it begins; raises ModelError now for what would fail at the end.
+
+    That is a place that cannot be written, and a checkpoint of another run.
+    """
+    require_writable(path)
+    if not resume or not path.exists():
+        return None
+    content = load_checkpoint(path, kind=kind)
+    require_same_run(content["config"], config, path)
+    return content
+
+
 def require_same_run(theirs: Mapping[str, Any], ours: Mapping[str, Any], path: Path) -> None:
     """Raise ModelError naming the first key in which a run differs from the one that it would go on with.
 

@@ -7,7 +7,7 @@ weights of an unbroken one.
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -94,7 +94,7 @@ class Fitter:
 
     Calls ``measure(step) -> (line, figures)`` now and then and ``save(step)`` at every checkpoint and at the end, after
     Ctrl-C too, both in the first process only. A loss that is not finite stops the run with the pictures that made it;
-    too little memory stops it with the settings that need less.
+    too little memory stops it with the settings that need less. Closes ``log``.
     """
 
     def __init__(self, config: FitConfig, objective: Objective, processes: Processes) -> None:
@@ -171,6 +171,8 @@ class Fitter:
                 raise ModelError(f"memory ran out at iteration {self.step}; {advice}") from error
             finally:
                 loader.close()
+                if log:
+                    log.close()
                 if first and self.saved != self.step:
                     save(self.step)
 
@@ -180,23 +182,27 @@ class Fitter:
         return {name: value.detach().cpu().clone() for name, value in state.items()}
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs besides the model."""
-        return {
-            "step": self.step,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self._scaler.state_dict(),
-            "average": self.average.state if self.average else None,
-            "average_updates": self.average.updates if self.average else 0,
-        }
+        """What a resumed run needs, as a part of its checkpoint."""
+        return {"step": self.step, "objective": self.objective.state_dict(), "fit": self._fit_state()}
 
-    def resume(self, state: dict[str, Any]) -> None:
-        """Take up a state of :meth:`state`."""
-        self.step = self.saved = state["step"]
+    def resume(self, content: Mapping[str, Any]) -> None:
+        """Take up a checkpoint with a :meth:`state`."""
+        self.objective.load_state_dict(content["objective"])
+        state = content["fit"]
+        self.step = self.saved = content["step"]
         self.optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
         if self.average and state["average"]:
             self.average.state = {name: value.to(self.processes.device) for name, value in state["average"].items()}
             self.average.updates = state["average_updates"]
+
+    def _fit_state(self) -> dict[str, Any]:
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "average": self.average.state if self.average else None,
+            "average_updates": self.average.updates if self.average else 0,
+        }
 
     def _show(self, figures: dict[str, float], rate: float, progress: "tqdm[Any]", log: RunLog | None) -> None:
         progress.set_postfix({name: f"{value:.3f}" for name, value in figures.items()} | {"img/s": f"{rate:.0f}"})

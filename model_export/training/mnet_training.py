@@ -23,8 +23,8 @@ from model_export.measuring.evaluation import Figures, evaluate
 from model_export.network.backbones import build_backbone, load_pretrained
 from model_export.network.losses import circle_loss, identity_loss, triplet_loss
 from model_export.network.mvan import MVAN, IdentityHead, MVANConfig
-from model_export.training.augment import AugmentConfig, augment, random_crop
-from model_export.training.checkpoint import load_checkpoint, require_same_run, require_writable, save_checkpoint
+from model_export.training.augment import AugmentConfig, augmented
+from model_export.training.checkpoint import checkpoint_to_resume, load_checkpoint, save_checkpoint
 from model_export.training.configuration import as_mapping, from_mapping
 from model_export.training.fitting import FitConfig, Fitter, Objective, freeze, freeze_norms
 from model_export.training.loader import Batch
@@ -161,10 +161,7 @@ def train(config: Training, *, resume: bool = False, look: Look | None = None) -
 
     Under ``torchrun`` each process draws batches of its own and gradients are averaged.
     """
-    require_writable(config.out)
-    content = load_checkpoint(config.out, kind="mvan") if resume and config.out.exists() else None
-    if content:
-        require_same_run(content["config"], as_mapping(config), config.out)
+    content = checkpoint_to_resume(config.out, kind="mvan", config=as_mapping(config), resume=resume)
     with started(config.fit.device) as processes:
         torch.manual_seed(config.fit.seed)
         vehicles = open_sources(config)
@@ -179,15 +176,14 @@ def train(config: Training, *, resume: bool = False, look: Look | None = None) -
         metrics: dict[str, Any] = _viewpoint_metrics(config)
 
         def make(number: int) -> Batch:
-            generator = torch.Generator().manual_seed(_augmentation_seed(config.fit.seed, number))
             rows, labels = [], []
             for part in vehicles:
                 drawn = part.sampler.batch(number)
                 rows += drawn
                 labels += [part.labels[row.vehicle_id or ""] for row in drawn]
-            crops = torch.from_numpy(cache.crops(rows)).permute(0, 3, 1, 2)  # (N, 3, H, W)
-            crops = augment(random_crop(crops, config.model.input_size, generator), config.augment, generator)
-            return Batch(crops.contiguous(memory_format=torch.channels_last), torch.tensor(labels), rows)
+            size, seed = config.model.input_size, config.fit.seed
+            crops = augmented(cache.crops(rows), size, config.augment, seed=seed, number=number)
+            return Batch(crops, torch.tensor(labels), rows)
 
         def measure(step: int) -> tuple[str, dict[str, float]]:
             twin = _averaged_model(fitter, config)
@@ -204,26 +200,21 @@ def train(config: Training, *, resume: bool = False, look: Look | None = None) -
                 told |= {f"{held.name}/rank_1": figures.rank_1, f"{held.name}/map": figures.map}
             return "; ".join(lines) or "nothing held out", told
 
-        def save(step: int) -> None:
+        def save(_: int) -> None:
             save_checkpoint(config.out, {
-                "kind": "mvan", "config": as_mapping(config), "step": step, "objective": objective.state_dict(),
-                "fit": fitter.state(), "metrics": dict(metrics), "weights": _averaged_weights(fitter),
+                "kind": "mvan", "config": as_mapping(config), "metrics": dict(metrics),
+                "weights": _averaged_weights(fitter), **fitter.state(),
                 "trained_on": [part.name for part in vehicles], "viewpoint_labels_from": _viewpoint_labels_from(config),
             })  # fmt: skip
 
         if content:
-            objective.load_state_dict(content["objective"])
-            fitter.resume(content["fit"])
+            fitter.resume(content)
             metrics.update(content["metrics"])
-        try:
-            fitter.run(
-                make, title="M-Net", log=log, measure=measure, save=save,
-                advice="lower sources.0.p or model.input_size, make up for it with fit.accumulate, or set "
-                "fit.precision=bf16",
-            )  # fmt: skip
-        finally:
-            if log:
-                log.close()
+        fitter.run(
+            make, title="M-Net", log=log, measure=measure, save=save,
+            advice="lower sources.0.p or model.input_size, make up for it with fit.accumulate, or set "
+            "fit.precision=bf16",
+        )  # fmt: skip
     return config.out
 
 
@@ -251,10 +242,6 @@ def open_sources(config: Training) -> list[Vehicles]:
         held = Held(data_set.name, out, rows) if out else None
         opened.append(Vehicles(data_set.name, rows, kept, sampler, labels, held))
     return opened
-
-
-def _augmentation_seed(seed: int, number: int) -> int:
-    return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _averaged_weights(fitter: Fitter) -> dict[str, Tensor]:

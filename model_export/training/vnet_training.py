@@ -20,8 +20,8 @@ from model_export.data_sets.data_set import open_data_set
 from model_export.data_sets.selection import Selection
 from model_export.network.backbones import build_backbone, load_pretrained
 from model_export.network.mvan import MVANConfig, VNet
-from model_export.training.augment import AugmentConfig, augment, random_crop
-from model_export.training.checkpoint import load_checkpoint, require_same_run, require_writable, save_checkpoint
+from model_export.training.augment import AugmentConfig, augmented
+from model_export.training.checkpoint import checkpoint_to_resume, save_checkpoint
 from model_export.training.configuration import as_mapping
 from model_export.training.fitting import FitConfig, Fitter, Objective, freeze, freeze_norms
 from model_export.training.loader import Batch
@@ -102,10 +102,7 @@ def train_vnet(config: VNetTraining, *, resume: bool = False) -> Path:
 
     Under ``torchrun`` each process draws batches of its own and gradients are averaged.
     """
-    require_writable(config.out)
-    content = load_checkpoint(config.out, kind="vnet") if resume and config.out.exists() else None
-    if content:
-        require_same_run(content["config"], as_mapping(config), config.out)
+    content = checkpoint_to_resume(config.out, kind="vnet", config=as_mapping(config), resume=resume)
     with started(config.fit.device) as processes:
         torch.manual_seed(config.fit.seed)
         size, viewpoints = config.model.vnet_size, config.model.viewpoints
@@ -123,13 +120,9 @@ def train_vnet(config: VNetTraining, *, resume: bool = False) -> Path:
         metrics: dict[str, float] = {}
 
         def make(number: int) -> Batch:
-            generator = torch.Generator().manual_seed(
-                int(np.random.SeedSequence((config.fit.seed, number)).generate_state(1, np.uint64)[0] >> 1)
-            )
             rows, labels = sampler.batch(number)
-            crops = torch.from_numpy(cache.crops(rows)).permute(0, 3, 1, 2)  # (N, 3, H, W)
-            crops = augment(random_crop(crops, size, generator), config.augment, generator)
-            return Batch(crops.contiguous(memory_format=torch.channels_last), torch.tensor(labels), rows)
+            crops = augmented(cache.crops(rows), size, config.augment, seed=config.fit.seed, number=number)
+            return Batch(crops, torch.tensor(labels), rows)
 
         def measure(_: int) -> tuple[str, dict[str, float]]:
             if not held:
@@ -138,25 +131,20 @@ def train_vnet(config: VNetTraining, *, resume: bool = False) -> Path:
             metrics.update(measure_vnet(_averaged_net(fitter, config), held_parts(held), cache, viewpoints))
             return ", ".join(f"{name} {value:.1%}" for name, value in metrics.items()), dict(metrics)
 
-        def save(step: int) -> None:
+        def save(_: int) -> None:
             save_checkpoint(config.out, {
-                "kind": "vnet", "config": as_mapping(config), "step": step, "objective": objective.state_dict(),
-                "fit": fitter.state(), "metrics": dict(metrics), "weights": _averaged_weights(fitter),
+                "kind": "vnet", "config": as_mapping(config), "metrics": dict(metrics),
+                "weights": _averaged_weights(fitter), **fitter.state(),
                 "trained_on": names,
             })  # fmt: skip
 
         if content:
-            objective.load_state_dict(content["objective"])
-            fitter.resume(content["fit"])
+            fitter.resume(content)
             metrics.update(content["metrics"])
-        try:
-            fitter.run(
-                make, title="V-Net", log=log, measure=measure, save=save,
-                advice="lower batch or model.vnet_size, make up for it with fit.accumulate, or set fit.precision=bf16",
-            )  # fmt: skip
-        finally:
-            if log:
-                log.close()
+        fitter.run(
+            make, title="V-Net", log=log, measure=measure, save=save,
+            advice="lower batch or model.vnet_size, make up for it with fit.accumulate, or set fit.precision=bf16",
+        )  # fmt: skip
     return config.out
 
 
