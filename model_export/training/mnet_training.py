@@ -258,7 +258,7 @@ def _averaged_model(fitter: Fitter, config: Training) -> MVAN:
 
 def _viewpoint_metrics(config: Training) -> dict[str, Any]:
     """What V-Net's own training measured, for the contract."""
-    if config.vnet is None:
+    if config.vnet is None or len(config.model.viewpoints) == 1:
         return {}
     measured = load_checkpoint(config.vnet, kind="vnet")["metrics"]
     return {"viewpoint": measured} if measured else {}
@@ -318,7 +318,7 @@ def restore(checkpoint: Path) -> Restored:
 
 
 def _viewpoint_labels_from(config: Training) -> str:
-    if config.vnet is None:
+    if config.vnet is None or len(config.model.viewpoints) == 1:
         return ""
     return ", ".join(load_checkpoint(config.vnet, kind="vnet")["trained_on"])
 
