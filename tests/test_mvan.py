@@ -104,7 +104,8 @@ def test_the_papers_model_has_the_papers_shapes() -> None:
     assert output.global_attention.shape == (1, 14, 14)
     assert torch.allclose(output.local_attention.sum((1, 2)), torch.ones(1), atol=1e-4)
     head = IdentityHead(model, 776).eval()
-    assert head(output, model).shape == (1, 776)
+    [logits] = head(output, model)
+    assert logits.shape == (1, 776)
 
 
 def test_fc512_and_v_of_1_2_and_4() -> None:

@@ -39,6 +39,7 @@ CHECKED_BATCHES = (1, 2, 7, 64)
 
 _OUTPUTS = ("embedding", "viewpoint", "global_attention", "local_attention")
 _CANDIDATES = 160  # test pictures that V-Net is asked about
+_NOT_HASHED = {("kept_views", ()), ("fusion", "soft"), ("networks", 1)}  # spaces are older than these keys
 _HALF_FROM = 1024  # initializers of fewer values stay fp32 in the file
 
 
@@ -269,7 +270,8 @@ def _contract(restored: Restored, model: MVAN) -> Contract:
 def embedding_space(model: MVAN, resize: Resize) -> str:
     """Hash of trained weights and pre-processing: 32 hex digits. Routed and dense files of one training share it."""
     digest = hashlib.sha256(json.dumps(asdict(resize), sort_keys=True).encode())
-    shape = {key: value for key, value in asdict(model.config).items() if key != "routing_threshold"}
+    shape = {key: value for key, value in asdict(model.config).items() if (key, value) not in _NOT_HASHED}
+    del shape["routing_threshold"]
     digest.update(json.dumps(shape, sort_keys=True).encode())
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())

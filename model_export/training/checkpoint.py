@@ -1,7 +1,7 @@
 """Checkpoints: everything a later day needs, written so that a crash leaves the old one or the new one."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +54,18 @@ def require_same_run(theirs: Mapping[str, Any], ours: Mapping[str, Any], path: P
 
     Where and how long it runs may differ, what it learns from and how may not.
     """
+    changed = first_difference(theirs, ours, but=_MAY_CHANGE)
+    if changed:
+        raise ModelError(f"{path} was trained with {changed}; give another out, or leave --resume away")
+
+
+def first_difference(theirs: Mapping[str, Any], ours: Mapping[str, Any], *, but: Collection[str] = ()) -> str:
+    """The first key in which two configurations differ, with both values; empty where they are the same."""
     before, now = _flat(theirs), _flat(ours)
     for key in sorted(before.keys() | now.keys()):
-        if key not in _MAY_CHANGE and before.get(key) != now.get(key):
-            raise ModelError(
-                f"{path} was trained with {key} = {before.get(key)!r}, now it is {now.get(key)!r}; give another "
-                "out, or leave --resume away"
-            )
+        if key not in but and before.get(key) != now.get(key):
+            return f"{key} = {before.get(key)!r}, now it is {now.get(key)!r}"
+    return ""
 
 
 def _flat(document: object, prefix: str = "") -> dict[str, object]:

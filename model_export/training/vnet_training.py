@@ -22,7 +22,7 @@ from model_export.network.backbones import build_backbone, load_pretrained
 from model_export.network.mvan import MVANConfig, VNet
 from model_export.training.augment import AugmentConfig, augment, random_crop
 from model_export.training.checkpoint import load_checkpoint, require_same_run, require_writable, save_checkpoint
-from model_export.training.configuration import as_mapping
+from model_export.training.configuration import as_mapping, from_mapping
 from model_export.training.fitting import FitConfig, Fitter, Objective, freeze, freeze_norms
 from model_export.training.loader import Batch
 from model_export.training.processes import started
@@ -41,6 +41,7 @@ class LabelledSource:
     viewpoint: str = ""  # label of every row, where the data set says none
     weight: float = 1.0  # how often its pictures are drawn, before balancing viewpoints
     hold_out: str = ""  # see Selection
+    leave_out: tuple[str, ...] = ()  # labels whose pictures are not used; "" stands for no label
     origin: str = ""
 
 
@@ -96,21 +97,22 @@ class _VNetObjective(Objective):
         return F.cross_entropy(logits, labels, label_smoothing=self._config.smoothing), {"right": right}
 
 
-def train_vnet(config: VNetTraining, *, resume: bool = False) -> Path:
+def train_vnet(config: VNetTraining, *, resume: bool = False, quiet: bool = False) -> Path:
     """Train and write ``out``; returns its path. Accuracy on what is held out is told by origin.
 
-    Under ``torchrun`` each process draws batches of its own and gradients are averaged.
+    Under ``torchrun`` each process draws batches of its own and gradients are averaged. ``quiet`` shows no progress.
     """
     require_writable(config.out)
     content = load_checkpoint(config.out, kind="vnet") if resume and config.out.exists() else None
     if content:
-        require_same_run(content["config"], as_mapping(config), config.out)
+        theirs = from_mapping(VNetTraining, content["config"])  # keys that are newer than the checkpoint at their defaults
+        require_same_run(as_mapping(theirs), as_mapping(config), config.out)
     with started(config.fit.device) as processes:
         torch.manual_seed(config.fit.seed)
         size, viewpoints = config.model.vnet_size, config.model.viewpoints
         training, held, names = _open(config)
         cache = CropCache(_resize(config.resize or size), limit_bytes=config.fit.cache_mb << 20)
-        decode_all(cache, [row for part in training + held for row in part.rows], quiet=not processes.first)
+        decode_all(cache, [row for part in training + held for row in part.rows], quiet=quiet or not processes.first)
         net = VNet(replace(config.model, input_size=size))
         if config.pretrained:
             _load_lite0(net, config)
@@ -152,6 +154,7 @@ def train_vnet(config: VNetTraining, *, resume: bool = False) -> Path:
             fitter.run(
                 make, title="V-Net", log=log, measure=measure, save=save,
                 advice="lower batch or model.vnet_size, make up for it with fit.accumulate, or set fit.precision=bf16",
+                quiet=quiet,
             )  # fmt: skip
         finally:
             if log:
@@ -207,7 +210,7 @@ def _open(config: VNetTraining) -> tuple[list[LabelledRows], list[LabelledRows],
         for line in data_set.left_out():
             tqdm.write(line, file=sys.stderr)
         names.append(data_set.name)
-        rows = data_set.part(source.part)
+        rows = [row for row in data_set.part(source.part) if (row.viewpoint or "") not in source.leave_out]
         sides = Selection.parse(source.hold_out).split(rows, seed=config.fit.seed)
         for target, kept in zip((training, held), sides, strict=True):
             by_origin: dict[str, list[ManifestRow]] = defaultdict(list)
