@@ -82,12 +82,14 @@ class MVANConfig:
         if not self.viewpoints or len(set(self.viewpoints)) != len(self.viewpoints):
             raise InvalidValue(f"viewpoints must be distinct names, not {self.viewpoints!r}")
         if len(set(self.kept_views)) != len(self.kept_views) or not set(self.kept_views) <= set(self.viewpoints):
-            raise InvalidValue(f"kept_views {self.kept_views!r} are not distinct names of viewpoints {self.viewpoints!r}")
+            raise InvalidValue(
+                f"kept_views {self.kept_views!r} are not distinct names of viewpoints {self.viewpoints!r}"
+            )
         joined = self.fusion in _JOINS
         if joined != (self.networks > 1) or self.networks < 1 or (joined and len(self.viewpoints) > 1):
             raise InvalidValue(
-                f"networks is {self.networks} with fusion {self.fusion} and {len(self.viewpoints)} viewpoints; concatenate "
-                "and bilinear join two networks or more, of a model with one viewpoint, and nothing else has several"
+                f"networks is {self.networks} with fusion {self.fusion} and {len(self.viewpoints)} viewpoints; "
+                "concatenate and bilinear join two networks or more of a model with one viewpoint, the others have one"
             )
         if self.routing_threshold is not None and not 0 <= self.routing_threshold <= 0.01:
             raise InvalidValue(f"routing_threshold must lie in 0…0.01, not {self.routing_threshold}")

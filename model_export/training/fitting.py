@@ -151,7 +151,9 @@ class Fitter:
         if self.processes.world > 1:  # a branch that no picture of a batch took has no gradient
             objective = DistributedDataParallel(objective, find_unused_parameters=True)
         pace = _Pace()
-        with tqdm(total=config.iterations, initial=self.step, desc=title, unit="batch", disable=quiet or not first) as progress:
+        with tqdm(
+            total=config.iterations, initial=self.step, desc=title, unit="batch", disable=quiet or not first
+        ) as progress:
             try:
                 while self.step < config.iterations:
                     figures, seen = self._one_step(objective, loader)

@@ -245,8 +245,8 @@ def _open(config: Training) -> list[_Vehicles]:
             raise InvalidValue(f"source {source.data}: {error}; lower sources.{number}.p") from error
         if out and source.measure and not cameras:
             raise InvalidValue(
-                f"source {source.data} has no cameras, so what it holds out cannot be measured from camera to camera; set "
-                f"sources.{number}.measure=false"
+                f"source {source.data} has no cameras, so what it holds out cannot be measured from one to another; "
+                f"set sources.{number}.measure=false"
             )
         held = Held(data_set.name, out, rows) if out and source.measure else None
         opened.append(_Vehicles(data_set.name, rows, sampler, labels, held))

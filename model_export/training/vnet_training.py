@@ -105,7 +105,9 @@ def train_vnet(config: VNetTraining, *, resume: bool = False, quiet: bool = Fals
     require_writable(config.out)
     content = load_checkpoint(config.out, kind="vnet") if resume and config.out.exists() else None
     if content:
-        theirs = from_mapping(VNetTraining, content["config"])  # keys that are newer than the checkpoint at their defaults
+        theirs = from_mapping(
+            VNetTraining, content["config"]
+        )  # keys that are newer than the checkpoint at their defaults
         require_same_run(as_mapping(theirs), as_mapping(config), config.out)
     with started(config.fit.device) as processes:
         torch.manual_seed(config.fit.seed)
