@@ -76,9 +76,7 @@ def plan(data: DataSet, *, part: str = "", seed: int = 0, protocol: Protocol | N
     """
     data.require_sound()
     if protocol not in (None, data.protocol, "cross-viewpoint"):
-        raise InvalidValue(
-            f"protocol {protocol} does not fit {data.name}; it has its own ({data.protocol}) and cross-viewpoint"
-        )
+        raise InvalidValue(f"protocol {protocol} does not fit {data.name}; {data.protocol} and cross-viewpoint do")
     if "cross-viewpoint" in (protocol, data.protocol):
         return _cross_viewpoint(data, part, seed)
     if data.protocol == "vehicleid":

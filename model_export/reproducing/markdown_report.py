@@ -80,8 +80,8 @@ class Report:
 
     def _counted(self, table: Table) -> list[str]:
         lines = [
-            "Numbers that training sets, without the identity head; counted, not trained. The paper's networks are VGG16 "
-            "and ResNet50 under its V-Net.", "",
+            "Numbers that training sets, without the identity head; counted, not trained. The paper's networks are "
+            "VGG16 and ResNet50 under its V-Net.", "",
             "| system | M-Net here | V-Net here | embedding here | the paper's M-Net, ours | its V-Net | its embedding "
             "| as printed in the paper |",
             "|---|---|---|---|---|---|---|---|",

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,16 @@ def write_record(path: Path, content: Mapping[str, Any], configuration: Mapping[
         ) from error
 
 
-def taken_up_at(checkpoint: Path, configuration: Mapping[str, Any], *, kind: str) -> int | None:
-    """Iteration at which an unfinished training goes on, None where there is no checkpoint.
+@dataclass(frozen=True)
+class Begun:
+    """A training that was left: its iteration, and whether it may go on (a finished one keeps only its weights)."""
+
+    step: int
+    resumable: bool
+
+
+def begun_training(checkpoint: Path, configuration: Mapping[str, Any], *, kind: str) -> Begun | None:
+    """How far the training of ``checkpoint`` came, None where there is none.
 
     Raises ModelError where the checkpoint is of another configuration.
     """
@@ -58,7 +67,7 @@ def taken_up_at(checkpoint: Path, configuration: Mapping[str, Any], *, kind: str
         return None
     content = load_checkpoint(checkpoint, kind=kind)
     _require_same(checkpoint.parent, content["config"], configuration)
-    return int(content["step"])
+    return Begun(step=int(content["step"]), resumable="fit" in content)
 
 
 def _require_same(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from model_export.measuring.measured_model import see_rows
 from model_export.measuring.measurement import score_draws
 from model_export.reporting.checkpoint_model import CheckpointModel
 from model_export.reproducing.experiment_data import ExperimentData
-from model_export.reproducing.record import read_record, taken_up_at, write_record
+from model_export.reproducing.record import begun_training, read_record, write_record
 from model_export.training.checkpoint import load_checkpoint, save_checkpoint
 from model_export.training.configuration import as_mapping
 from model_export.training.mnet_training import Training, train
@@ -58,8 +58,8 @@ def run_vnet(config: VNetTraining, data: ExperimentData, folder: Path, *, quiet:
     record = read_record(folder / "vnet.json", configuration, data.digest)
     kept = record is not None
     if record is None:
-        resume = taken_up_at(config.out, configuration, kind="vnet") is not None
-        train_vnet(config, resume=resume, quiet=quiet)
+        begun_training(config.out, configuration, kind="vnet")
+        train_vnet(config, resume=True, quiet=quiet)
         content = load_checkpoint(config.out, kind="vnet")
         record = {
             "metrics": content["metrics"], "weights": _hash(content["weights"]), "seconds": time.monotonic() - began,
@@ -91,9 +91,13 @@ def run_row(config: Training, data: ExperimentData, folder: Path, *, vnet: VNetR
     if record is not None:
         return _result(record, kept=True)
     began = time.monotonic()
-    step = taken_up_at(config.out, configuration, kind="mvan")
-    train(config, resume=step is not None, quiet=quiet)
-    record = {**_measured(config.out, data, quiet=quiet), "seconds": time.monotonic() - began, "taken_up_at": step}
+    begun = begun_training(config.out, configuration, kind="mvan")
+    if begun is None or begun.resumable:
+        train(config, resume=True, quiet=quiet)
+    record = {
+        **_measured(config.out, data, quiet=quiet), "seconds": time.monotonic() - began,
+        "taken_up_at": begun.step if begun else None,
+    }  # fmt: skip
     write_record(folder / "row.json", record, configuration, digest)
     _forget_optimizer(config.out)
     return _result(record, kept=False)

@@ -162,6 +162,8 @@ def train(config: Training, *, resume: bool = False, quiet: bool = False) -> Pat
     if content:
         theirs = from_mapping(Training, content["config"])  # keys that are newer than the checkpoint at their defaults
         require_same_run(as_mapping(theirs), as_mapping(config), config.out)
+        if "fit" not in content:
+            raise ModelError(f"{config.out} holds a finished model without its optimizer; leave --resume away")
     with started(config.fit.device) as processes:
         torch.manual_seed(config.fit.seed)
         vehicles = _open(config)
@@ -237,17 +239,17 @@ def _open(config: Training) -> list[_Vehicles]:
                 column = "vehicle_id" if row.vehicle_id is None else "camera_id"
                 raise InvalidValue(f"{source.data} line {row.line}, column {column}: is empty; training needs it")
         kept, out = Selection.parse(source.hold_out).split(rows, seed=config.fit.seed)
+        if out and source.measure and not cameras:
+            raise InvalidValue(
+                f"source {source.data} has no cameras, so what it holds out cannot be measured from one to another; "
+                f"set sources.{number}.measure=false"
+            )
         labels = {vehicle: first + n for n, vehicle in enumerate(identities(kept))}
         first += len(labels)
         try:
             sampler = PKSampler(kept, p=source.p, k=source.k, seed=config.fit.seed + number)
         except InvalidValue as error:
             raise InvalidValue(f"source {source.data}: {error}; lower sources.{number}.p") from error
-        if out and source.measure and not cameras:
-            raise InvalidValue(
-                f"source {source.data} has no cameras, so what it holds out cannot be measured from one to another; "
-                f"set sources.{number}.measure=false"
-            )
         held = Held(data_set.name, out, rows) if out and source.measure else None
         opened.append(_Vehicles(data_set.name, rows, sampler, labels, held))
     return opened

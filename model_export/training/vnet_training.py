@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from index.contract import Resize
-from index.errors import InvalidValue
+from index.errors import InvalidValue, ModelError
 from index.manifest import ManifestRow
 from model_export.data_sets.crop_cache import CropCache, decode_all
 from model_export.data_sets.data_set import open_data_set
@@ -109,6 +109,8 @@ def train_vnet(config: VNetTraining, *, resume: bool = False, quiet: bool = Fals
             VNetTraining, content["config"]
         )  # keys that are newer than the checkpoint at their defaults
         require_same_run(as_mapping(theirs), as_mapping(config), config.out)
+        if "fit" not in content:
+            raise ModelError(f"{config.out} holds a finished model without its optimizer; leave --resume away")
     with started(config.fit.device) as processes:
         torch.manual_seed(config.fit.seed)
         size, viewpoints = config.model.vnet_size, config.model.viewpoints
