@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from index.errors import InvalidValue
-from model_export.network.mvan import LRN, MVAN, Attention, Branch, IdentityHead, Lam, MVANConfig
+from model_export.network.mvan import LRN, MVAN, Attention, Branch, IdentityHead, Lam, MVANConfig, VNet
 from tests.conftest import TINY, untrained
 
 
@@ -209,3 +209,16 @@ def test_multi_view_binary_takes_the_most_probable_branch_alone() -> None:
         with torch.no_grad():
             assert torch.equal(binary(_crops(2), p).fused, soft(_crops(2), sure).fused)
             assert not torch.allclose(binary(_crops(2), p).fused, soft(_crops(2), p).fused)
+
+
+def test_the_papers_v_net_starts_with_its_signal_alive() -> None:
+    torch.manual_seed(0)
+    vnet = VNet(MVANConfig())
+    crops = _crops(4, 224).float()
+    with torch.no_grad():
+        x = (crops - vnet.mean) / vnet.std
+        spread = [float(x.std())]
+        for layer in vnet.layers:
+            x = layer(x)
+            spread.append(float(x.std()))
+    assert spread[-1] > 0.05 * spread[0]  # from torch's own start it is a hundredth

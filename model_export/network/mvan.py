@@ -367,10 +367,16 @@ def _register_scale(module: nn.Module, backbone: Backbone) -> None:
 
 
 def _vgg_cnn_m_1024() -> nn.Sequential:
-    return nn.Sequential(
+    """Convolutions at He et al. 2015's start: from torch's own, five of them without a norm stay at chance."""
+    layers = nn.Sequential(
         nn.Conv2d(3, 96, 7, 2), nn.ReLU(inplace=True), LRN(96), nn.MaxPool2d(3, 2, ceil_mode=True),
         nn.Conv2d(96, 256, 5, 2, 1), nn.ReLU(inplace=True), LRN(256), nn.MaxPool2d(3, 2, ceil_mode=True),
         nn.Conv2d(256, 512, 3, padding=1), nn.ReLU(inplace=True),
         nn.Conv2d(512, 512, 3, padding=1), nn.ReLU(inplace=True),
         nn.Conv2d(512, 512, 3, padding=1), nn.ReLU(inplace=True),
     )  # fmt: skip
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layers
