@@ -12,6 +12,7 @@ from model_export.vehicle_model import main
 
 SETTINGS = [
     "--budget", "small", "--hold-out", "part=test", "--tables", "1", "--set-vnet", "fit.iterations=20",
+    "--set-vnet", "model.vnet=tiny", "--set-vnet", 'pretrained=""', "--set", "model.vnet=tiny",
     "--set", "fit.iterations=40", "--set", "fit.checkpoint_every=5", "--set", "resize=36", "--set", "model.input_size=32",
     "--set", "sources.0.p=4", "--set", "sources.0.k=2",
 ]  # fmt: skip

@@ -19,8 +19,8 @@ from tests import data_set_trees
 MINUTE = replace(
     chosen_budget("small"),
     overrides=("fit.iterations=3", "resize=36", "model.input_size=32", "sources.0.p=4",
-               "sources.0.k=2"),
-    vnet_overrides=("fit.iterations=40",),
+               "sources.0.k=2", "model.vnet=tiny"),
+    vnet_overrides=("fit.iterations=40", "fit.learning_rate=5e-3", "model.vnet=tiny", 'pretrained=""'),
 )  # fmt: skip
 
 
