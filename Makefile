@@ -7,7 +7,8 @@ DATA ?= data
 TRAINING_DATA ?= training-data
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
-.PHONY: help serve install install-test check fix test bench bench-model bench-train train-default demo-gallery figure clean
+.PHONY: help serve install install-test check fix test bench bench-model bench-train train-default \
+	reproduce-small reproduce-medium demo-gallery figure clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
@@ -61,6 +62,12 @@ train-default: install-test  ## make models/default.onnx again from TRAINING_DAT
 	$(BIN)/vehicle-model train default-single --set data_root=$(TRAINING_DATA)
 	$(BIN)/vehicle-model train default-mvan --set data_root=$(TRAINING_DATA)
 	$(BIN)/vehicle-model export runs/default/mvan.pt --out models/default.onnx
+
+reproduce-small: install-test  ## the paper's tables in miniature, within 15 minutes (runs/reproduce-small/tables.md)
+	$(BIN)/vehicle-model reproduce --budget small --meshes $(MESHES) --out runs/reproduce-small
+
+reproduce-medium: install-test  ## the paper's tables on EfficientNet-Lite0, hours (runs/reproduce-medium/tables.md)
+	$(BIN)/vehicle-model reproduce --budget medium --meshes $(MESHES) --out runs/reproduce-medium
 
 demo-gallery: install-test  ## render examples/ again from MESHES
 	$(BIN)/python scripts/make_demo_gallery.py --meshes $(MESHES)

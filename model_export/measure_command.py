@@ -22,6 +22,9 @@ def add_to(commands: "Commands") -> None:
     )  # fmt: skip
     _add_common(evaluate)
     evaluate.add_argument("--json", metavar="FILE", help="write figures as JSON; - prints them in place of the text")
+    evaluate.add_argument(
+        "--protocol", choices=["cross-viewpoint"], help="in place of the data set's own: only other viewpoints count"
+    )
     evaluate.add_argument("--rerank", action="store_true", help="k-reciprocal re-ranking, for comparing with papers")
     evaluate.set_defaults(run=_evaluate)
 
@@ -52,7 +55,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if target:
         _require_writable(target)
     model, data = open_model(arguments.model), open_data_set(arguments.data)
-    figures = measure(model, data, part=arguments.part, seed=arguments.seed, rerank=arguments.rerank)
+    figures = measure(
+        model, data, part=arguments.part, seed=arguments.seed, protocol=arguments.protocol, rerank=arguments.rerank
+    )
     document = json.dumps(figures.to_dict(), indent=2, ensure_ascii=False)
     if target:
         try:

@@ -1,4 +1,4 @@
-"""The trainer's door: ``vehicle-model data | annotate | train-vnet | train | evaluate | figures | export | …``."""
+"""The trainer's door: ``vehicle-model data | annotate | train | evaluate | figures | reproduce | export | …``."""
 
 import argparse
 import importlib.resources
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from index.errors import VehicleSearchError
-from model_export import annotate_command, data_command, measure_command
+from model_export import annotate_command, data_command, measure_command, reproduce_command
 
 Config = TypeVar("Config")
 
@@ -23,6 +23,7 @@ examples:
   vehicle-model train my-cameras.toml --set fit.iterations=4000 --resume
   vehicle-model evaluate runs/default/mvan.pt --data manifest:data/test/manifest.csv --json figures.json
   vehicle-model figures models/default.onnx --data veri776:data/VeRi --out figures/
+  vehicle-model reproduce --data veri776:data/VeRi --out runs/veri776
   vehicle-model export runs/default/mvan.pt --out models/default.onnx
   vehicle-model describe models/default.onnx
 
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
 
     measure_command.add_to(commands)
+    reproduce_command.add_to(commands)
 
     export = commands.add_parser("export", help="write and check the ONNX file")
     export.add_argument("checkpoint", type=Path)
@@ -159,7 +161,7 @@ def _shipped() -> dict[str, Path]:
 
 def _list_configurations() -> int:
     for name, path in _shipped().items():
-        print(f"{name:18} {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
+        print(f"{name:22} {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
     return 0
 
 

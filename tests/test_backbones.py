@@ -8,6 +8,7 @@ from torch import nn
 
 from index.errors import InvalidValue, ModelError
 from model_export.network.backbones import build_backbone, load_pretrained
+from model_export.reproducing.budgets import SPLITS
 
 MAPS = {
     "vgg16": (512, 14), "resnet50": (2048, 14), "efficientnet_lite0": (1280, 7), "efficientnet_lite2": (1280, 7),
@@ -67,3 +68,15 @@ def test_sources_that_do_not_exist_are_told() -> None:
         load_pretrained(build_backbone("tiny"), "hed")
     with pytest.raises(InvalidValue, match="efficientnet_lite2"):
         build_backbone("resnet18")
+
+
+@pytest.mark.parametrize("name", sorted(SPLITS))
+def test_before_the_first_stage_nothing_is_shared_and_each_split_ends_at_its_stride(name: str) -> None:
+    backbone = build_backbone(name)
+    x = torch.zeros(1, 3, 64, 64)
+    for number, split in enumerate(SPLITS[name]):
+        shared, branch = backbone.cut(split)
+        with torch.no_grad():
+            maps = shared.eval()(x)
+        assert maps.shape[2] == 64 >> number or (name.startswith("resnet") and number in (1, 2) and maps.shape[2] == 16)
+        assert len(shared) + len(branch) == len(backbone.stages)

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from index.errors import ModelError
-from model_export.training.checkpoint import load_checkpoint, require_writable, save_checkpoint
+from model_export.network.mvan import MVANConfig
+from model_export.training.checkpoint import first_difference, load_checkpoint, require_writable, save_checkpoint
+from model_export.training.configuration import as_mapping, from_mapping
 
 
 def test_checkpoints_are_whole_or_refused(tmp_path: Path) -> None:
@@ -25,3 +27,13 @@ def test_an_out_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
         require_writable(tmp_path / "file" / "x.pt")
     require_writable(tmp_path / "new" / "x.pt")
     assert not list((tmp_path / "new").iterdir())
+
+
+def test_a_run_from_before_a_key_existed_goes_on_at_its_default() -> None:
+    before = as_mapping(MVANConfig(backbone="tiny"))
+    del before["fusion"]
+    now = as_mapping(MVANConfig(backbone="tiny"))
+    assert first_difference(before, now) == "fusion = None, now it is 'soft'"
+    assert first_difference(as_mapping(from_mapping(MVANConfig, before)), now) == ""
+    assert first_difference({"a": {"b": 1}, "c": [2]}, {"a": {"b": 1}, "c": [3]}) == "c.0 = 2, now it is 3"
+    assert first_difference({"a": 1}, {"a": 2}, but={"a"}) == ""

@@ -1,5 +1,6 @@
 """A checkpoint as it is measured: the same as the file that is exported from it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,8 @@ import pytest
 from index.errors import ModelError
 from model_export.exporting.onnx_export import check_crops
 from model_export.measuring.onnx_model import OnnxModel
-from model_export.network.mvan import MVANConfig
 from model_export.reporting.checkpoint_model import CheckpointModel
 from model_export.training.checkpoint import save_checkpoint
-from model_export.training.configuration import as_mapping
 from tests.conftest import TINY, untrained, write_checkpoint
 
 CROPS = check_crops(9, (64, 64))
@@ -42,7 +41,7 @@ def test_attention_is_the_same_where_one_viewpoint_wins(tiny_checkpoint: Path, t
 
 
 def test_the_paper_s_one_hot_map_is_drawn_from_its_sum(tmp_path: Path) -> None:
-    shape = MVANConfig(**{**as_mapping(TINY), "lam": "paper", "viewpoints": ("any",)})
+    shape = replace(TINY, lam="paper", viewpoints=("any",))
     write_checkpoint(tmp_path / "paper.pt", untrained(shape))
     model = CheckpointModel.open(tmp_path / "paper.pt")
     assert model.see(CROPS).viewpoint is None

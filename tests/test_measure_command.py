@@ -71,3 +71,10 @@ def test_what_cannot_be_measured_is_one_line(
     told = capsys.readouterr().err.strip().splitlines()[-1]
     assert told.startswith("vehicle-model: ")
     assert message.format(data=data) in told
+
+
+def test_other_viewpoints_alone_may_count(tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", str(tiny_model), "--data", str(data / "manifest.csv"), "--part", "part=test", "--json", "-"]
+    assert main([*words, "--protocol", "cross-viewpoint"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["protocol"], told["probes"], told["gallery"]) == ("cross-viewpoint", 18, 18)

@@ -14,9 +14,10 @@ from model_export.training.augment import AugmentConfig
 from model_export.training.checkpoint import load_checkpoint
 from model_export.training.configuration import as_mapping, from_mapping
 from model_export.training.fitting import FitConfig
-from model_export.training.mnet_training import Source, Training, restore, train
+from model_export.training.mnet_training import Source, Training, restore, start_model, train
 from model_export.training.vnet_training import LabelledSource, VNetTraining, train_vnet
 from model_export.vehicle_model import main
+from tests import data_set_trees
 
 SHAPE = MVANConfig(
     backbone="tiny", vnet="tiny", vnet_size=32, input_size=32, lam="standardized", neck=True, normalized=True
@@ -60,7 +61,7 @@ def test_rows_without_a_viewpoint_are_refused_or_left_out(data: Path, tmp_path: 
     )  # fmt: skip
     with pytest.raises(InvalidValue, match=r"line 2, column viewpoint: '' is not one of front, rear, side"):
         train_vnet(config)
-    train_vnet(replace(config, sources=(LabelledSource(data="unlabelled.csv", skip_unlabelled=True),)))
+    train_vnet(replace(config, sources=(LabelledSource(data="unlabelled.csv", leave_out=("",)),)))
     labels.unlink()
 
 
@@ -103,3 +104,41 @@ def test_a_picture_that_cannot_be_read_is_named_with_its_line(data: Path, vnet: 
     damaged.write_bytes(damaged.read_bytes()[:200])
     with pytest.raises(InvalidValue, match=r"line 32: .*v5_0_front\.png: the PNG is truncated"):
         train(training(cars, vnet, "none.pt", 2))
+
+
+def test_vehicleid_names_no_cameras_and_is_trained_on(tmp_path: Path) -> None:
+    place = data_set_trees.vehicleid(tmp_path / "vid")
+    config = Training(
+        out=tmp_path / "mvan.pt", sources=(Source(data=f"vehicleid:{place}", p=2, k=2),),
+        model=replace(SHAPE, viewpoints=("any",)), augment=GENTLE, fit=fit(2),
+    )  # fmt: skip
+    assert restore(train(config)).trained_on == ("vehicleid",)
+    with pytest.raises(InvalidValue, match=r"has no cameras.*set sources\.0\.measure=false"):
+        train(replace(config, sources=(replace(config.sources[0], hold_out="50%"),)))
+
+
+def test_what_is_held_out_may_be_left_for_later(data: Path, vnet: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config = training(data, vnet, "later.pt", 2)
+    quiet = replace(config, sources=(replace(config.sources[0], measure=False),))
+    assert data.name not in restore(train(quiet, quiet=True)).metrics
+    assert capfd.readouterr().err == ""
+    labels = load_checkpoint(quiet.out, kind="mvan")["objective"]["head.layers.0.weight"]
+    assert len(labels) == 9  # the three vehicles of part test are not learnt
+
+
+def test_independent_networks_learn_each_from_its_own_losses(data: Path) -> None:
+    shape = replace(SHAPE, viewpoints=("any",), networks=3, fusion="concatenate", split="conv1", neck=False)
+    config = replace(training(data, Path("none.pt"), "three.pt", 3), model=shape, vnet=None)
+    content = load_checkpoint(train(config), kind="mvan")
+    assert len([key for key in content["objective"] if key.startswith("head.others.") and key.endswith("3.bias")]) == 2
+    assert restore(config.out).model.embedding_dim == 96
+
+
+def test_a_frozen_stage_is_frozen_in_every_network_that_has_it(data: Path) -> None:
+    shape = replace(SHAPE, viewpoints=("any",), networks=2, fusion="concatenate", split="conv1", neck=False)
+    config = replace(training(data, Path("none.pt"), "frozen.pt", 2), model=shape, vnet=None, frozen_stages=1)
+    torch.manual_seed(config.fit.seed)
+    before = start_model(config).state_dict()
+    after = restore(train(config)).model.state_dict()
+    for name in (f"branches.{network}.stages.{stage}.0.weight" for network in (0, 1) for stage in (0, 1, 2)):
+        assert torch.equal(before[name], after[name]) == (".stages.0." in name), name

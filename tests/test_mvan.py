@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from index.errors import InvalidValue
-from model_export.network.mvan import LRN, MVAN, Attention, Branch, IdentityHead, Lam, MVANConfig
+from model_export.network.mvan import LRN, MVAN, Attention, Branch, IdentityHead, Lam, MVANConfig, VNet
 from tests.conftest import TINY, untrained
 
 
@@ -104,7 +104,8 @@ def test_the_papers_model_has_the_papers_shapes() -> None:
     assert output.global_attention.shape == (1, 14, 14)
     assert torch.allclose(output.local_attention.sum((1, 2)), torch.ones(1), atol=1e-4)
     head = IdentityHead(model, 776).eval()
-    assert head(output, model).shape == (1, 776)
+    [logits] = head(output, model)
+    assert logits.shape == (1, 776)
 
 
 def test_fc512_and_v_of_1_2_and_4() -> None:
@@ -123,6 +124,11 @@ def test_fc512_and_v_of_1_2_and_4() -> None:
         ({"viewpoints": ("a", "a")}, "viewpoints"),
         ({"routing_threshold": 0.5}, "0.5"),
         ({"input_size": 3}, "input_size"),
+        ({"kept_views": ("left",)}, "left"),
+        ({"fusion": "sum"}, "fusion"),
+        ({"networks": 3}, "networks is 3 with fusion soft"),
+        ({"fusion": "concatenate", "networks": 3}, "3 viewpoints"),
+        ({"fusion": "bilinear", "viewpoints": ("any",)}, "networks is 1 with fusion bilinear"),
     ],
 )
 def test_a_wrong_key_is_named_with_its_value(change: dict[str, object], named: str) -> None:
@@ -133,3 +139,86 @@ def test_a_wrong_key_is_named_with_its_value(change: dict[str, object], named: s
 def test_a_wrong_split_names_the_stages() -> None:
     with pytest.raises(InvalidValue, match="conv2, conv3"):
         MVAN(replace(TINY, split="conv9"))
+
+
+def _loss_gradients(model: MVAN, part: int) -> list[bool]:
+    """Which networks the loss on one part of f reaches."""
+    model.train()
+    f = model(_crops(4)).fused
+    f.chunk(model.config.networks, 1)[part].square().sum().backward()
+    return [any(p.grad is not None and bool(p.grad.any()) for p in branch.parameters()) for branch in model.branches]
+
+
+def test_baseline_2_is_three_networks_that_share_nothing() -> None:
+    shape = replace(
+        TINY, viewpoints=("any",), networks=3, fusion="concatenate", split="conv1", neck=False, normalized=False
+    )
+    alone = untrained(replace(shape, networks=1, fusion="soft")).model
+    model = untrained(shape).model
+    assert list(model.shared.parameters()) == []
+    trained = sum(p.numel() for p in model.parameters())
+    assert trained == 3 * sum(p.numel() for p in alone.parameters())
+    with torch.no_grad():
+        output = model(_crops(5))
+        parts = [branch((_crops(5).float() - model.mean) / model.std)[0] for branch in model.branches]
+    assert torch.equal(output.embedding, torch.cat(parts, 1))
+    assert output.embedding.shape == (5, 3 * 32)
+    assert not torch.equal(parts[0], parts[1])
+    assert _loss_gradients(model, 1) == [False, True, False]
+    assert [logits.shape for logits in IdentityHead(model, 7).eval()(output, model)] == [(5, 7)] * 3
+
+
+def test_bilinear_fusion_is_the_signed_root_of_products_of_pairs() -> None:
+    shape = replace(
+        TINY, viewpoints=("any",), networks=3, fusion="bilinear", split="conv1", neck=False, normalized=False
+    )
+    model = untrained(shape).model
+    with torch.no_grad():
+        output = model(_crops(5))
+        parts = [branch((_crops(5).float() - model.mean) / model.std)[0] for branch in model.branches]
+        turned = [layer(part) for layer, part in zip(model.bilinear, parts, strict=True)]
+        pairs = torch.cat([turned[0] * turned[1], turned[0] * turned[2], turned[1] * turned[2]], 1)
+    assert output.embedding.shape == (5, 3 * 32)
+    assert torch.allclose(output.embedding, pairs.sign() * pairs.abs().sqrt(), atol=2e-3)
+    assert _loss_gradients(model, 0) == [True, True, False]  # the first pair
+    model.zero_grad()
+    assert len(IdentityHead(model, 7)(model(_crops(5)), model)) == 1
+    model(torch.zeros(2, 3, 64, 64)).fused.sum().backward()  # the root's slope at nothing is finite
+    assert all(bool(torch.isfinite(p.grad).all()) for p in model.parameters() if p.grad is not None)
+
+
+def test_kept_views_share_all_of_p_among_them() -> None:
+    p = torch.tensor([[0.6, 0.2, 0.2], [0.0, 0.0, 1.0]])
+    two = untrained(replace(TINY, kept_views=("rear", "front"))).model
+    assert len(two.branches) == 2
+    assert torch.allclose(two.weights(p), torch.tensor([[0.25, 0.75], [0.5, 0.5]]), atol=1e-4)
+    one = untrained(replace(TINY, kept_views=("side",))).model
+    with torch.no_grad():
+        output = one(_crops(2), p)
+        pooled = one.branches[0](one.shared((_crops(2).float() - one.mean) / one.std))[0]
+    assert torch.allclose(output.fused, pooled)
+    assert torch.equal(output.viewpoint, p)  # what V-Net says is told whole
+
+
+def test_multi_view_binary_takes_the_most_probable_branch_alone() -> None:
+    p = torch.tensor([[0.4, 0.35, 0.25], [0.1, 0.2, 0.7]])
+    for mode in (True, False):
+        soft = untrained().model.train(mode)
+        binary = untrained(replace(TINY, fusion="binary")).model.train(mode)
+        sure = torch.tensor([[1.0, 0, 0], [0, 0, 1.0]])
+        with torch.no_grad():
+            assert torch.equal(binary(_crops(2), p).fused, soft(_crops(2), sure).fused)
+            assert not torch.allclose(binary(_crops(2), p).fused, soft(_crops(2), p).fused)
+
+
+def test_the_papers_v_net_starts_with_its_signal_alive() -> None:
+    torch.manual_seed(0)
+    vnet = VNet(MVANConfig())
+    crops = _crops(4, 224).float()
+    with torch.no_grad():
+        x = (crops - vnet.mean) / vnet.std
+        spread = [float(x.std())]
+        for layer in vnet.layers:
+            x = layer(x)
+            spread.append(float(x.std()))
+    assert spread[-1] > 0.05 * spread[0]  # from torch's own start it is a hundredth

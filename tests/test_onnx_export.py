@@ -127,3 +127,26 @@ def test_the_file_says_nothing_of_the_machine_that_wrote_it(tiny_model: Path) ->
     assert str(Path(onnx_export.__file__).parent.parent).encode() not in data
     assert b"Traceback" not in data
     assert b"site-packages" not in data
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kept_views": ("front", "rear")},
+        {"kept_views": ("side",)},
+        {"fusion": "binary"},
+        {"viewpoints": ("any",), "networks": 3, "fusion": "concatenate", "split": "conv1"},
+        {"viewpoints": ("any",), "networks": 3, "fusion": "bilinear", "split": "conv1"},
+        {"attention": "none", "split": "conv2", "lam": "paper"},
+        {"backbone": "vgg_small", "attention": "gam", "split": "conv3"},
+        {"backbone": "resnet_small", "attention": "lam"},
+    ],
+    ids=str,
+)
+def test_every_system_of_the_paper_is_exported(change: dict[str, object], tmp_path: Path) -> None:
+    restored = untrained(replace(TINY, neck=False, normalized=False, **change))  # type: ignore[arg-type]
+    report = export_model(restored, tmp_path / "model.onnx")
+    assert report.against_pytorch <= 1e-4
+    assert describe(tmp_path / "model.onnx").embedding_dim == restored.model.embedding_dim
+    other = untrained(replace(TINY, neck=False, normalized=False))
+    assert report.embedding_space != embedding_space(other.model, other.config.crop_resize)

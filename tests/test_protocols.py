@@ -140,3 +140,25 @@ def test_part_test_of_a_split_set_probes_all_there_is() -> None:
 def test_what_cannot_be_measured_is_refused(broken: DataSet, words: str) -> None:
     with pytest.raises(InvalidValue, match=words):
         plan(broken)
+
+
+def test_cross_viewpoint_takes_the_named_pictures_against_each_other() -> None:
+    views = ("front", "rear", "side")
+    rows = tuple(
+        replace(row(str(n % 4), f"c{n % 3}", n), viewpoint=views[n % 3], attributes={"mesh": f"m{n % 4 // 2}"})
+        for n in range(12)
+    )
+    data = DataSet(name="renders", root=Path("r"), protocol="cross-camera", parts={"train": rows})
+    planned = plan(data, part="mesh=m1", protocol="cross-viewpoint")
+    assert (planned.protocol, planned.rule) == ("cross-viewpoint", "other-viewpoints")
+    assert {r.vehicle_id for r in planned.rows} == {"2", "3"}
+    [(probes, gallery)] = probed(planned)
+    assert probes == gallery
+    assert len(probes) == 6
+    assert planned.viewpoints(planned.draws[""][0].probes[:2]) == ["side", "front"]
+    with pytest.raises(InvalidValue, match="viewpoint is empty"):
+        plan(replace(data, parts={"train": (replace(rows[0], viewpoint=None), *rows[1:])}), protocol="cross-viewpoint")
+    with pytest.raises(
+        InvalidValue, match="protocol veri776 does not fit renders; cross-camera and cross-viewpoint do"
+    ):
+        plan(data, protocol="veri776")

@@ -19,6 +19,11 @@ def test_of_equals_the_wrong_ones_stand_first() -> None:
     assert places(distances, np.array([0, 2])).tolist() == [4, 5]
 
 
+def view_of(camera: str, vehicle: str) -> str:
+    """A camera sees some vehicles from the front and some from the rear."""
+    return ("front", "rear")[(int(camera[1:]) + int(vehicle[1:])) % 2]
+
+
 def naive(
     probes: np.ndarray[tuple[int, int], np.dtype[np.float32]], probe_labels: list[Label],
     gallery: np.ndarray[tuple[int, int], np.dtype[np.float32]], labels: list[Label], rule: Rule,
@@ -28,7 +33,10 @@ def naive(
     for number, (probe, (vehicle, camera)) in enumerate(zip(probes, probe_labels, strict=True)):
         ranking = []
         for picture, (v, c) in zip(gallery, labels, strict=True):
-            junk = {"everything": False, "other-cameras": c == camera, "same-camera-junk": (v, c) == (vehicle, camera)}
+            junk = {
+                "everything": False, "other-cameras": c == camera, "same-camera-junk": (v, c) == (vehicle, camera),
+                "other-viewpoints": c == camera or view_of(c, v) == view_of(camera, vehicle),
+            }  # fmt: skip
             if not junk[rule]:
                 ranking.append((float(np.linalg.norm(probe - picture)), v == vehicle))
         ranking.sort()  # False before True: wrong before right among equals
@@ -39,7 +47,7 @@ def naive(
     return told
 
 
-@pytest.mark.parametrize("rule", ["same-camera-junk", "other-cameras", "everything"])
+@pytest.mark.parametrize("rule", ["same-camera-junk", "other-cameras", "other-viewpoints", "everything"])
 @pytest.mark.parametrize(
     ("gallery_size", "vehicles", "values"), [(1, 2, 3), (3, 2, 2), (40, 9, 2), (300, 50, 4), (300, 400, 1000)]
 )
@@ -50,7 +58,9 @@ def test_scores_are_those_of_a_naive_loop(rule: Rule, gallery_size: int, vehicle
     probes = rng.integers(0, values, (30, 3)).astype(np.float32)
     probe_labels = [(f"v{rng.integers(vehicles)}", f"c{rng.integers(3)}") for _ in range(30)]
     vectors = np.concatenate([probes, gallery])
-    found = score(Euclidean(vectors, np.arange(30), np.arange(30, len(vectors))), Contest(probe_labels, labels, rule))
+    views = [view_of(c, v) for v, c in probe_labels], [view_of(c, v) for v, c in labels]
+    contest = Contest(probe_labels, labels, rule, views)
+    found = score(Euclidean(vectors, np.arange(30), np.arange(30, len(vectors))), contest)
     wanted = naive(probes, probe_labels, gallery, labels, rule)
     assert found.excluded == 30 - len(wanted)
     assert list(zip(found.probe.tolist(), found.first.tolist(), strict=True)) == [(row[0], row[1]) for row in wanted]

@@ -12,7 +12,7 @@ from typing import Literal
 from index.errors import InvalidValue
 from index.manifest import ManifestRow
 
-Protocol = Literal["veri776", "vehicleid", "cross-camera"]
+Protocol = Literal["veri776", "vehicleid", "cross-camera", "cross-viewpoint"]
 
 
 @dataclass(frozen=True, kw_only=True)

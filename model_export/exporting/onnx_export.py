@@ -41,6 +41,7 @@ CHECKED_BATCHES = (1, 2, 7, 64)
 
 _OUTPUTS = ("embedding", "viewpoint", "global_attention", "local_attention")
 _CANDIDATES = 160  # test pictures that V-Net is asked about
+_NOT_HASHED = {("kept_views", ()), ("fusion", "soft"), ("networks", 1)}  # spaces are older than these keys
 _HALF_FROM = 1024  # initializers of fewer values stay fp32 in the file
 
 
@@ -291,7 +292,8 @@ def embedding_space(model: MVAN, resize: Resize) -> str:
     those where that moves embeddings.
     """
     digest = hashlib.sha256(json.dumps(asdict(resize), sort_keys=True).encode())
-    shape = {key: value for key, value in asdict(model.config).items() if key != "routing_threshold"}
+    shape = {key: value for key, value in asdict(model.config).items() if (key, value) not in _NOT_HASHED}
+    del shape["routing_threshold"]
     digest.update(json.dumps(shape, sort_keys=True).encode())
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())

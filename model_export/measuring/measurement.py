@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model_export.data_sets.data_set import DataSet
+from model_export.data_sets.data_set import DataSet, Protocol
 from model_export.measuring.distances import Distances, Euclidean
 from model_export.measuring.evaluation import Figures, columns, summarize
 from model_export.measuring.measured_model import MeasuredModel, Seen, see_rows
@@ -91,13 +91,14 @@ class Measurement:
 
 
 def measure(
-    model: MeasuredModel, data: DataSet, *, part: str = "", seed: int = 0, rerank: bool = False, progress: bool = True
-) -> Measurement:
-    """Embed what the protocol needs, rank, count. ``part`` and ``seed`` as in :func:`.protocols.plan`.
+    model: MeasuredModel, data: DataSet, *, part: str = "", seed: int = 0, protocol: Protocol | None = None,
+    rerank: bool = False, progress: bool = True,
+) -> Measurement:  # fmt: skip
+    """Embed what the protocol needs, rank, count. ``part``, ``seed``, ``protocol`` as in :func:`.protocols.plan`.
 
     Raises InvalidValue for a data set that cannot be measured, ModelError for a model that cannot measure it.
     """
-    planned = plan(data, part=part, seed=seed)
+    planned = plan(data, part=part, seed=seed, protocol=protocol)
     if rerank:
         require_fits(max(len(draw.probes) + len(draw.gallery) for draws in planned.draws.values() for draw in draws))
     seen = see_rows(model, planned.rows, progress=progress)
@@ -128,7 +129,8 @@ def score_draws(
         if codes is not None:
             places = np.searchsorted(involved, draw.probes), np.searchsorted(involved, draw.gallery)
             distances = codes.between(*places)
-        contest = Contest(planned.labels(draw.probes), planned.labels(draw.gallery), planned.rule)
+        views = planned.viewpoints(draw.probes), planned.viewpoints(draw.gallery)
+        contest = Contest(planned.labels(draw.probes), planned.labels(draw.gallery), planned.rule, views)
         scores.append(score(distances, contest, progress=progress).of_pictures(draw.probes))
     return scores
 

@@ -7,6 +7,9 @@
   The lists of 800, 1,600 and 2,400 vehicles are measured, which papers quote; ``part`` names others.
 - ``cross-camera``: every picture (or those of part ``test``, or those that ``part`` names) against all pictures of the
   other cameras, the vehicles of training among them.
+- ``cross-viewpoint``, for any data set whose rows say their viewpoint: the pictures that ``part`` names (or part
+  ``test``, or all) against each other; what shares the probe's viewpoint or camera is left out. It tells whether a
+  vehicle is found from a side that the probe does not show.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +30,7 @@ VERI_SIZE = (1678, 11579)  # probes, gallery
 
 _RULES: dict[Protocol, Rule] = {
     "veri776": "same-camera-junk", "vehicleid": "everything", "cross-camera": "other-cameras",
+    "cross-viewpoint": "other-viewpoints",
 }  # fmt: skip
 
 
@@ -58,15 +62,23 @@ class Plan:
         """(vehicle_id, camera_id) of so many rows."""
         return [(self.rows[at].vehicle_id or "", self.rows[at].camera_id or "") for at in positions]
 
+    def viewpoints(self, positions: Positions) -> list[str]:
+        """Labelled viewpoint of so many rows, empty where there is none."""
+        return [self.rows[at].viewpoint or "" for at in positions]
 
-def plan(data: DataSet, *, part: str = "", seed: int = 0) -> Plan:
-    """How ``data`` is measured.
+
+def plan(data: DataSet, *, part: str = "", seed: int = 0, protocol: Protocol | None = None) -> Plan:
+    """How ``data`` is measured: by its own protocol, or ``cross-viewpoint`` where that is asked for.
 
     ``part`` narrows the probes: COLUMN=VALUE[,VALUE], or N% of the vehicles drawn by ``seed``; for VehicleID it names
     test lists, LIST[,LIST]. Raises InvalidValue where the data set's own check found it unsound, where a row lacks what
     the protocol needs, and where nothing is left to measure.
     """
     data.require_sound()
+    if protocol not in (None, data.protocol, "cross-viewpoint"):
+        raise InvalidValue(f"protocol {protocol} does not fit {data.name}; {data.protocol} and cross-viewpoint do")
+    if "cross-viewpoint" in (protocol, data.protocol):
+        return _cross_viewpoint(data, part, seed)
     if data.protocol == "vehicleid":
         return _vehicleid(data, part, seed)
     if data.protocol == "veri776":
@@ -100,6 +112,14 @@ def _cross_camera(data: DataSet, part: str, seed: int) -> Plan:
     return Plan(
         data_set=data.name, protocol=data.protocol, rows=rows, draws={"": (draw,)}, tested=draw.probes,
     )  # fmt: skip
+
+
+def _cross_viewpoint(data: DataSet, part: str, seed: int) -> Plan:
+    everything = tuple(row for own in data.parts.values() for row in own)
+    rows = data.part(part) if part in data.parts else _chosen(data.parts.get("test", everything), part, seed)
+    _require(data, rows, "vehicle_id", "camera_id", "viewpoint")
+    at = np.arange(len(rows))
+    return Plan(data_set=data.name, protocol="cross-viewpoint", rows=rows, draws={"": (Draw(at, at),)}, tested=at)
 
 
 def _vehicleid(data: DataSet, part: str, seed: int) -> Plan:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from model_export.measuring.distances import Distances, Positions, block_rows
 
-Rule = Literal["same-camera-junk", "other-cameras", "everything"]
+Rule = Literal["same-camera-junk", "other-cameras", "other-viewpoints", "everything"]
 Label = tuple[str, str]  # vehicle_id, camera_id
 
 _NONE: Positions = np.empty(0, np.intp)
@@ -24,11 +24,16 @@ class Contest:
     """Which gallery pictures are right for a probe, and which are not ranked at all.
 
     ``same-camera-junk`` leaves out the probe's vehicle as its own camera saw it (VeRi-776, Market-1501),
-    ``other-cameras`` everything that its own camera saw, ``everything`` nothing.
+    ``other-cameras`` everything that its own camera saw, ``other-viewpoints`` that and everything seen from its own
+    viewpoint (``viewpoints`` of probes and gallery), ``everything`` nothing.
     """
 
-    def __init__(self, probes: Sequence[Label], gallery: Sequence[Label], rule: Rule) -> None:
+    def __init__(
+        self, probes: Sequence[Label], gallery: Sequence[Label], rule: Rule,
+        viewpoints: tuple[Sequence[str], Sequence[str]] = ((), ()),
+    ) -> None:  # fmt: skip
         self._probes, self._rule = probes, rule
+        self._probe_views, self._views = viewpoints[0], np.array(viewpoints[1])
         self._cameras = np.array([camera for _, camera in gallery])
         self._by_vehicle = _positions([vehicle for vehicle, _ in gallery])
         self._by_camera = _positions([camera for _, camera in gallery])
@@ -40,6 +45,10 @@ class Contest:
         if self._rule == "everything":
             return same, _NONE
         seen_here = self._cameras[same] == camera
+        if self._rule == "other-viewpoints":
+            view = self._probe_views[probe]
+            alike = np.flatnonzero((self._views == view) | (self._cameras == camera))
+            return same[~seen_here & (self._views[same] != view)], alike
         junk = same[seen_here] if self._rule == "same-camera-junk" else self._by_camera.get(camera, _NONE)
         return same[~seen_here], junk
 

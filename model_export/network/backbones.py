@@ -9,6 +9,7 @@ states the pixels it was trained on (``mean``, ``std``, channel order), because 
 | resnet50 | He et al. 2016; res5's stride 1 as in re-ID practice | torchvision |
 | efficientnet_lite0, _lite2 | Tan & Le 2019, Liu 2020 (Lite: no squeeze, ReLU6) | PyPI, ImageNet, Apache-2.0 |
 | tiny | ours, 3 convolutions, for tests | none |
+| vgg_small, resnet_small | ours, the paper's two in miniature, for trying a whole experiment out | none |
 """
 
 import importlib.resources
@@ -44,10 +45,13 @@ class Backbone:
     bgr: bool = False
 
     def cut(self, split: str) -> tuple[nn.Sequential, nn.Sequential]:
-        """Shared and unshared part; raises InvalidValue naming the stages when ``split`` is none of them."""
+        """Shared and unshared part; raises InvalidValue naming the stages when ``split`` is none of them.
+
+        Before its first stage nothing is shared.
+        """
         names = [name for name, _ in self.stages]
-        if split not in names[1:]:
-            raise InvalidValue(f"{self.name} cannot split before {split!r}; its stages are {', '.join(names[1:])}")
+        if split not in names:
+            raise InvalidValue(f"{self.name} cannot split before {split!r}; its stages are {', '.join(names)}")
         at = names.index(split)
         return nn.Sequential(*(stage for _, stage in self.stages[:at])), nn.Sequential(
             *(stage for _, stage in self.stages[at:])
@@ -163,22 +167,26 @@ def _round_to_eight(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-# --- VGG16, ResNet50, tiny -------------------------------------------------------------------------------------------
+# --- VGG16, ResNet50, small, tiny ------------------------------------------------------------------------------------
 
 
-def _vgg16() -> Backbone:
-    """Stages conv1 … conv5, each but the last ending in its pool; pool5 gives way to the GAP (14 × 14 maps at 224)."""
+def _vgg(name: str, *sizes: tuple[int, int], norm: bool = False) -> Backbone:
+    """Stages conv1 … conv5, each but the last ending in its pool; pool5 gives way to the GAP (14 × 14 maps at 224).
+
+    ``sizes`` are (convolutions, channels) of each stage; ``norm`` puts a batch norm behind every convolution.
+    """
     stages: list[tuple[str, nn.Module]] = []
     channels_in = 3
-    for number, (repeats, channels) in enumerate([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], start=1):
+    for number, (repeats, channels) in enumerate(sizes, start=1):
         layers: list[nn.Module] = []
         for _ in range(repeats):
-            layers += [nn.Conv2d(channels_in, channels, 3, padding=1), nn.ReLU(inplace=True)]
+            normalised = [nn.BatchNorm2d(channels)] if norm else []
+            layers += [nn.Conv2d(channels_in, channels, 3, padding=1), *normalised, nn.ReLU(inplace=True)]
             channels_in = channels
-        if number < 5:
+        if number < len(sizes):
             layers.append(nn.MaxPool2d(2))
         stages.append((f"conv{number}", nn.Sequential(*layers)))
-    return Backbone(name="vgg16", stages=tuple(stages), channels=512, split="conv5")
+    return Backbone(name=name, stages=tuple(stages), channels=channels_in, split=f"conv{len(sizes)}")
 
 
 class Bottleneck(nn.Module):
@@ -201,19 +209,20 @@ class Bottleneck(nn.Module):
         return F.relu(self.bn3(self.conv3(y)) + self.downsample(x))  # (N, 4c, H/s, W/s)
 
 
-def _resnet50() -> Backbone:
+def _resnet(name: str, *repeated: int, width: int = 64) -> Backbone:
+    """Stages res1 … res5; ``repeated`` are the blocks of res2 to res5, res5 with stride 1 (14 × 14 maps at 224)."""
     stem = nn.Sequential(
-        nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
+        nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
     )
     stages: list[tuple[str, nn.Module]] = [("res1", stem)]
-    channels_in = 64
-    for number, (repeats, channels, stride) in enumerate([(3, 64, 1), (4, 128, 2), (6, 256, 2), (3, 512, 1)], start=2):
-        blocks = []
+    channels_in = width
+    for number, (repeats, stride) in enumerate(zip(repeated, (1, 2, 2, 1), strict=True), start=2):
+        blocks, channels = [], width << number - 2
         for repeat in range(repeats):
             blocks.append(Bottleneck(channels_in, channels, stride if repeat == 0 else 1))
             channels_in = 4 * channels
         stages.append((f"res{number}", nn.Sequential(*blocks)))
-    return Backbone(name="resnet50", stages=tuple(stages), channels=2048, split="res5")
+    return Backbone(name=name, stages=tuple(stages), channels=channels_in, split="res5")
 
 
 def _tiny() -> Backbone:
@@ -228,10 +237,12 @@ def _tiny() -> Backbone:
 
 
 _BUILDERS: dict[str, Callable[[], Backbone]] = {
-    "vgg16": _vgg16,
-    "resnet50": _resnet50,
+    "vgg16": lambda: _vgg("vgg16", (2, 64), (2, 128), (3, 256), (3, 512), (3, 512)),
+    "resnet50": lambda: _resnet("resnet50", 3, 4, 6, 3),
     "efficientnet_lite0": lambda: _lite("efficientnet_lite0"),
     "efficientnet_lite2": lambda: _lite("efficientnet_lite2"),
+    "vgg_small": lambda: _vgg("vgg_small", (1, 16), (1, 24), (1, 32), (1, 64), (1, 64), norm=True),
+    "resnet_small": lambda: _resnet("resnet_small", 1, 1, 1, 1, width=16),
     "tiny": _tiny,
 }
 BACKBONES = tuple(_BUILDERS)

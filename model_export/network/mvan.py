@@ -14,8 +14,20 @@ equations, numbered as the docstrings here and in ``losses`` use them:
 
 p is nearly one-hot, so a branch whose p_v is at or below the routing threshold is not run for that picture (p is not
 renormalised). Training, evaluation and the exported graph take the same path.
+
+The paper's other systems are options of the same model; where its text leaves room, this is our reading:
+
+- Baseline-1: one ``viewpoints`` name, so one network for all pictures.
+- Baseline-2: ``networks`` of three with ``fusion`` concatenate and ``split`` at the first stage, so that nothing is
+  shared. Each network learns from losses of its own; only the embedding (3 × 512 with VGG16) joins them. ``bilinear``
+  joins each pair by a low-rank bilinear product instead (Kim et al. 2017, equation 6, signed root as in Lin et al.
+  2015), which has the same 3 × 512 numbers and learns from losses on the whole.
+- Baseline-3 and -4: ``kept_views`` of one and of two: branches for these only, p renormalised over them, so that every
+  picture has an embedding.
+- Multi-View-Binary: ``fusion`` binary: p is replaced by the one-hot of its largest entry, in training and after.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -30,6 +42,10 @@ from model_export.network.backbones import Backbone, build_backbone
 Attention = Literal["none", "gam", "lam", "glam"]
 Lam = Literal["paper", "standardized"]
 Embedding = Literal["fused", "fc512"]
+Fusion = Literal["soft", "binary", "concatenate", "bilinear"]
+
+_JOINS = ("concatenate", "bilinear")  # of independent networks; the others weight the branches of viewpoints
+_LEAST = 1e-6  # added to each kept view's p, for a picture that has none of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +55,9 @@ class MVANConfig:
     backbone: str = "vgg16"  # vgg16, resnet50, efficientnet_lite0, efficientnet_lite2, tiny
     split: str = ""  # first unshared stage; empty: the backbone's usual one
     viewpoints: tuple[str, ...] = ("front", "rear", "side")  # V branches; one name: no V-Net
+    kept_views: tuple[str, ...] = ()  # branches of these only, p renormalised over them; empty: all
+    fusion: Fusion = "soft"  # binary: the most probable branch alone; concatenate, bilinear: of ``networks``
+    networks: int = 1  # of concatenate and bilinear: so many networks, none of them for a viewpoint
     attention: Attention = "glam"  # none, gam (G), lam (L), glam (both)
     lam: Lam = "paper"  # paper, or standardized: S at mean 0 and deviation 1 before its softmax
     embedding: Embedding = "fused"  # fc512: a 512-d layer on f is what is stored and compared
@@ -55,12 +74,23 @@ class MVANConfig:
             "attention": ("none", "gam", "lam", "glam"),
             "lam": ("paper", "standardized"),
             "embedding": ("fused", "fc512"),
+            "fusion": ("soft", "binary", *_JOINS),
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise InvalidValue(f"{name} must be one of {', '.join(values)}, not {getattr(self, name)!r}")
         if not self.viewpoints or len(set(self.viewpoints)) != len(self.viewpoints):
             raise InvalidValue(f"viewpoints must be distinct names, not {self.viewpoints!r}")
+        if len(set(self.kept_views)) != len(self.kept_views) or not set(self.kept_views) <= set(self.viewpoints):
+            raise InvalidValue(
+                f"kept_views {self.kept_views!r} are not distinct names of viewpoints {self.viewpoints!r}"
+            )
+        joined = self.fusion in _JOINS
+        if joined != (self.networks > 1) or self.networks < 1 or (joined and len(self.viewpoints) > 1):
+            raise InvalidValue(
+                f"networks is {self.networks} with fusion {self.fusion} and {len(self.viewpoints)} viewpoints; "
+                "concatenate and bilinear join two networks or more of a model with one viewpoint, the others have one"
+            )
         if self.routing_threshold is not None and not 0 <= self.routing_threshold <= 0.01:
             raise InvalidValue(f"routing_threshold must lie in 0…0.01, not {self.routing_threshold}")
         for name in ("input_size", "vnet_size"):
@@ -199,18 +229,19 @@ class MVAN(nn.Module):
         self.config = replace(config, split=config.split or backbone.split)
         self.vnet = VNet(config) if len(config.viewpoints) > 1 else None
         self.shared, _ = backbone.cut(self.config.split)
+        views, c = config.kept_views or config.viewpoints, backbone.channels
+        self.kept = [config.viewpoints.index(name) for name in views]
         self.branches = nn.ModuleList(
-            Branch(
-                build_backbone(config.backbone).cut(self.config.split)[1],
-                backbone.channels,
-                config.attention,
-                config.lam,
-            )
-            for _ in config.viewpoints
+            Branch(build_backbone(config.backbone).cut(self.config.split)[1], c, config.attention, config.lam)
+            for _ in (range(config.networks) if config.networks > 1 else views)
         )
-        self.channels = backbone.channels
-        self.embedding_dim = 512 if config.embedding == "fc512" else backbone.channels
-        self.fc = nn.Linear(backbone.channels, 512, bias=False) if config.embedding == "fc512" else nn.Identity()
+        self.pairs = list(itertools.combinations(range(config.networks), 2)) if config.fusion == "bilinear" else []
+        self.bilinear = nn.ModuleList(nn.Linear(c, c, bias=False) for _ in range(config.networks if self.pairs else 0))
+        self.channels = c * (len(self.pairs) or config.networks)  # C of f
+        self.embedding_dim = 512 if config.embedding == "fc512" else self.channels
+        self.fc = nn.Linear(self.channels, 512, bias=False) if config.embedding == "fc512" else nn.Identity()
+        for layer in self.bilinear:
+            nn.init.orthogonal_(layer.weight)  # type: ignore[arg-type]
         if isinstance(self.fc, nn.Linear):
             nn.init.orthogonal_(self.fc.weight)  # a random projection keeps distances: a good place to start
         self.neck = nn.BatchNorm1d(self.embedding_dim) if config.neck else nn.Identity()
@@ -234,7 +265,7 @@ class MVAN(nn.Module):
         if p is None:
             p = self.viewpoint(crops)  # (N, V)
         x = self.shared((crops - self.mean) / self.std)  # (N, C', h', w')
-        f, g, local = self.fuse(x, p)
+        f, g, local = self.join(x) if self.config.networks > 1 else self.fuse(x, self.weights(p))
         return Output(self.embed(f), f, p, g, local)
 
     def viewpoint(self, crops: Tensor) -> Tensor:
@@ -244,8 +275,28 @@ class MVAN(nn.Module):
         with torch.no_grad():  # frozen: M-Net's losses never reach it
             return self.vnet(crops)  # type: ignore[no-any-return]
 
+    def weights(self, p: Tensor) -> Tensor:
+        """What each branch counts, (N, B): p (N, V) itself, over the kept views, or its largest entry as one-hot."""
+        if self.config.networks > 1:
+            return p.new_full((p.shape[0], len(self.branches)), 1 / len(self.branches))
+        if len(self.kept) < p.shape[1]:
+            p = p[:, self.kept] + _LEAST
+            p = p / p.sum(1, keepdim=True)
+        if self.config.fusion == "binary":
+            p = torch.zeros_like(p).scatter(1, p.argmax(1, keepdim=True), 1.0)
+        return p
+
+    def join(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Independent networks on x (N, C', h', w') → f (N, networks·C or pairs·C), mean G, mean L."""
+        parts, g, local = zip(*(branch(x) for branch in self.branches), strict=True)
+        if self.pairs:
+            turned = [layer(part) for layer, part in zip(self.bilinear, parts, strict=True)]  # (N, C) each
+            products = [turned[a] * turned[b] for a, b in self.pairs]
+            parts = tuple(x.sign() * ((x.abs() + 1e-6).sqrt() - 1e-3) for x in products)  # root: the scale of f again
+        return torch.cat(parts, 1), torch.stack(g).mean(0), torch.stack(local).mean(0)
+
     def fuse(self, x: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Equation (6) over the branches that are worth running: x (N, C', h', w'), p (N, V) → f, ΣpG, ΣpL."""
+        """Equation (6) over the branches that are worth running: x (N, C', h', w'), p (N, B) → f, ΣpG, ΣpL."""
         if len(self.branches) == 1:
             return self.branches[0](x)  # type: ignore[no-any-return]
         threshold = self.config.routing_threshold
@@ -265,27 +316,36 @@ class IdentityHead(nn.Module):
     """What the identity loss sits on; dropped at export.
 
     The paper's is fc 512 + BN + ReLU + classifier on f. With a neck it is one bias-free classifier on the neck's output
-    (Luo et al. 2019), because the neck already normalises.
+    (Luo et al. 2019), because the neck already normalises. Concatenated networks without a neck have a head each, so
+    that nothing flows between them; ``parts`` says how many.
     """
 
     def __init__(self, model: MVAN, identities: int) -> None:
         super().__init__()
-        layers: Sequence[nn.Module]
-        if model.config.neck:
-            layers = [nn.Linear(model.embedding_dim, identities, bias=False)]
-            nn.init.normal_(layers[0].weight, std=0.01)  # type: ignore[arg-type]
-        else:
-            layers = [
-                nn.Linear(model.channels, 512),
-                nn.BatchNorm1d(512),
-                nn.ReLU(inplace=True),
-                nn.Linear(512, identities),
-            ]
-        self.layers = nn.Sequential(*layers)
         self.on_neck = model.config.neck
+        self.parts = model.config.networks if model.config.fusion == "concatenate" and not self.on_neck else 1
+        if self.on_neck:
+            classifier = nn.Linear(model.embedding_dim, identities, bias=False)
+            nn.init.normal_(classifier.weight, std=0.01)
+            self.layers = nn.Sequential(classifier)
+        else:
+            self.layers = _identity_layers(model.channels // self.parts, identities)
+        self.others = nn.ModuleList(
+            _identity_layers(model.channels // self.parts, identities) for _ in range(self.parts - 1)
+        )
 
-    def forward(self, output: Output, model: MVAN) -> Tensor:
-        return self.layers(model.neck(model.fc(output.fused)) if self.on_neck else output.fused)  # type: ignore[no-any-return]
+    def forward(self, output: Output, model: MVAN) -> list[Tensor]:
+        """Logits (N, identities) of each part, one part but for concatenated networks."""
+        if self.on_neck:
+            return [self.layers(model.neck(model.fc(output.fused)))]
+        parts = output.fused.chunk(self.parts, 1)
+        return [layers(part) for layers, part in zip((self.layers, *self.others), parts, strict=True)]
+
+
+def _identity_layers(channels: int, identities: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(channels, 512), nn.BatchNorm1d(512), nn.ReLU(inplace=True), nn.Linear(512, identities)
+    )
 
 
 def _weighted(maps: tuple[Tensor, Tensor, Tensor], weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -307,10 +367,16 @@ def _register_scale(module: nn.Module, backbone: Backbone) -> None:
 
 
 def _vgg_cnn_m_1024() -> nn.Sequential:
-    return nn.Sequential(
+    """Convolutions at He et al. 2015's start: from torch's own, five of them without a norm stay at chance."""
+    layers = nn.Sequential(
         nn.Conv2d(3, 96, 7, 2), nn.ReLU(inplace=True), LRN(96), nn.MaxPool2d(3, 2, ceil_mode=True),
         nn.Conv2d(96, 256, 5, 2, 1), nn.ReLU(inplace=True), LRN(256), nn.MaxPool2d(3, 2, ceil_mode=True),
         nn.Conv2d(256, 512, 3, padding=1), nn.ReLU(inplace=True),
         nn.Conv2d(512, 512, 3, padding=1), nn.ReLU(inplace=True),
         nn.Conv2d(512, 512, 3, padding=1), nn.ReLU(inplace=True),
     )  # fmt: skip
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layers

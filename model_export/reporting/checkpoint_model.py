@@ -40,9 +40,10 @@ class CheckpointModel:
         model, x = self._model, _tensor(crops).float()
         with torch.no_grad():
             p = model.viewpoint(x)  # (N, V)
+            weights = model.weights(p)  # (N, B)
             shared = model.shared((x - model.mean) / model.std)  # (N, C', h', w')
             s = torch.stack([_standardised(branch.get_submodule("stages")(shared)) for branch in model.branches], dim=1)
-            locally = (s * p[:, :, None, None]).sum(1)  # (N, V, h, w) → (N, h, w)
+            locally = (s * weights[:, :, None, None]).sum(1)  # (N, B, h, w) → (N, h, w)
             return Attention(globally=model(x, p).global_attention.numpy(), locally=locally.numpy())
 
 

@@ -1,13 +1,14 @@
 """Checkpoints: everything a later day needs, written so that a crash leaves the old one or the new one."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from index.errors import ModelError
+from model_export.training.configuration import as_mapping, from_mapping
 
 _FORMAT = 2
 _MAY_CHANGE = {
@@ -49,7 +50,7 @@ def require_writable(path: Path) -> None:
         raise ModelError(f"checkpoint {path} cannot be written: {error.strerror}; choose another out") from error
 
 
-def checkpoint_to_resume(path: Path, *, kind: str, config: Mapping[str, Any], resume: bool) -> dict[str, Any] | None:
+def checkpoint_to_resume(path: Path, *, kind: str, config: object, resume: bool) -> dict[str, Any] | None:
     """What a run goes on from, None where it begins; raises ModelError now for what would fail at the end.
 
     That is a place that cannot be written, and a checkpoint of another run.
@@ -58,7 +59,10 @@ def checkpoint_to_resume(path: Path, *, kind: str, config: Mapping[str, Any], re
     if not resume or not path.exists():
         return None
     content = load_checkpoint(path, kind=kind)
-    require_same_run(content["config"], config, path)
+    if "fit" not in content:
+        raise ModelError(f"{path} holds a finished model without its optimizer; leave --resume away")
+    theirs = from_mapping(type(config), content["config"])  # keys newer than the checkpoint stand at their defaults
+    require_same_run(as_mapping(theirs), as_mapping(config), path)
     return content
 
 
@@ -67,13 +71,18 @@ def require_same_run(theirs: Mapping[str, Any], ours: Mapping[str, Any], path: P
 
     Where and how long it runs may differ, what it learns from and how may not.
     """
+    changed = first_difference(theirs, ours, but=_MAY_CHANGE)
+    if changed:
+        raise ModelError(f"{path} was trained with {changed}; give another out, or leave --resume away")
+
+
+def first_difference(theirs: Mapping[str, Any], ours: Mapping[str, Any], *, but: Collection[str] = ()) -> str:
+    """The first key in which two configurations differ, with both values; empty where they are the same."""
     before, now = _flat(theirs), _flat(ours)
     for key in sorted(before.keys() | now.keys()):
-        if key not in _MAY_CHANGE and before.get(key) != now.get(key):
-            raise ModelError(
-                f"{path} was trained with {key} = {before.get(key)!r}, now it is {now.get(key)!r}; give another "
-                "out, or leave --resume away"
-            )
+        if key not in but and before.get(key) != now.get(key):
+            return f"{key} = {before.get(key)!r}, now it is {now.get(key)!r}"
+    return ""
 
 
 def _flat(document: object, prefix: str = "") -> dict[str, object]:

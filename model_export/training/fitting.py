@@ -139,15 +139,21 @@ class Fitter:
     def run(
         self, make: Callable[[int], Batch], *, title: str, log: RunLog | None,
         measure: Callable[[int], tuple[str, dict[str, float]]], save: Callable[[int], None], advice: str,
+        quiet: bool = False,
     ) -> None:  # fmt: skip
-        """Train from ``self.step`` on; raises ModelError. ``advice`` says what to set where memory runs out."""
+        """Train from ``self.step`` on; raises ModelError. ``advice`` says what to set where memory runs out.
+
+        ``quiet`` leaves the progress bar and what was measured to the log.
+        """
         config, first = self.config, self.processes.first
         loader = Loader(make, self.numbers(), workers=config.workers)
         objective: nn.Module = self.objective
         if self.processes.world > 1:  # a branch that no picture of a batch took has no gradient
             objective = DistributedDataParallel(objective, find_unused_parameters=True)
         pace = _Pace()
-        with tqdm(total=config.iterations, initial=self.step, desc=title, unit="batch", disable=not first) as progress:
+        with tqdm(
+            total=config.iterations, initial=self.step, desc=title, unit="batch", disable=quiet or not first
+        ) as progress:
             try:
                 while self.step < config.iterations:
                     figures, seen = self._one_step(objective, loader)
@@ -158,7 +164,8 @@ class Fitter:
                     if self.step % config.evaluate_every == 0 or self.step == config.iterations:
                         if first:
                             line, measured = measure(self.step)
-                            progress.write(f"{title} {self.step}: {line}", file=sys.stderr)
+                            if not quiet:
+                                progress.write(f"{title} {self.step}: {line}", file=sys.stderr)
                             if log and measured:
                                 log.write(self.step, measured, kind="measure")
                         self.processes.wait_for_all()

@@ -44,6 +44,7 @@ class Source:
     p: int = 4  # vehicles a batch
     k: int = 4  # pictures of each
     hold_out: str = ""  # kept from training and measured: COLUMN=VALUE[,VALUE] or a share of the vehicles as 30%
+    measure: bool = True  # whether training measures what is held out as it goes
 
     def __post_init__(self) -> None:
         if self.p < 1 or self.k < 2:
@@ -142,32 +143,34 @@ class MNetObjective(Objective):
     def forward(self, crops: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         config = self._config
         output = self.model(crops)
-        logits = self.head(output, self.model)
-        l_id = identity_loss(logits, labels, smoothing=config.smoothing)
-        if config.metric_loss == "circle":
-            l_metric = circle_loss(output.fused, labels)
-        else:
-            l_metric = triplet_loss(output.fused, labels, margin=None if config.soft_margin else config.margin)
-        loss = config.identity_weight * l_id + config.triplet_weight * l_metric
-        right = (logits.detach().argmax(1) == labels).float().mean()
-        return loss, {"id": l_id.detach(), config.metric_loss: l_metric.detach(), "right": right}
+        loss, figures = output.fused.new_zeros(()), {}
+        parts = output.fused.chunk(self.head.parts, 1)  # one, but for networks that learn independently
+        for part, logits in zip(parts, self.head(output, self.model), strict=True):
+            l_id = identity_loss(logits, labels, smoothing=config.smoothing)
+            if config.metric_loss == "circle":
+                l_metric = circle_loss(part, labels)
+            else:
+                l_metric = triplet_loss(part, labels, margin=None if config.soft_margin else config.margin)
+            loss = loss + config.identity_weight * l_id + config.triplet_weight * l_metric
+            right = (logits.detach().argmax(1) == labels).float().mean()
+            figures = {"id": l_id.detach(), config.metric_loss: l_metric.detach(), "right": right}
+        return loss, figures
 
 
-def train(config: Training, *, resume: bool = False, look: Look | None = None) -> Path:
+def train(config: Training, *, resume: bool = False, look: Look | None = None, quiet: bool = False) -> Path:
     """Train M-Net and write ``out``; returns its path. Held-out vehicles are measured as it goes.
 
     ``look`` draws pictures of what was measured for the log, from the model, what was held out and its gallery's
-    embeddings (G, D).
-
-    Under ``torchrun`` each process draws batches of its own and gradients are averaged.
+    embeddings (G, D). Under ``torchrun`` each process draws batches of its own and gradients are averaged. ``quiet``
+    shows no progress.
     """
-    content = checkpoint_to_resume(config.out, kind="mvan", config=as_mapping(config), resume=resume)
+    content = checkpoint_to_resume(config.out, kind="mvan", config=config, resume=resume)
     with started(config.fit.device) as processes:
         torch.manual_seed(config.fit.seed)
         vehicles = open_sources(config)
         identity_count = sum(len(part.labels) for part in vehicles)
         cache = CropCache(config.train_resize, limit_bytes=config.fit.cache_mb << 20)
-        decode_all(cache, [row for part in vehicles for row in part.everything], quiet=not processes.first)
+        decode_all(cache, [row for part in vehicles for row in part.everything], quiet=quiet or not processes.first)
         model = start_model(config)
         objective = MNetObjective(model, IdentityHead(model, identity_count), config)
         objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -214,6 +217,7 @@ def train(config: Training, *, resume: bool = False, look: Look | None = None) -
             make, title="M-Net", log=log, measure=measure, save=save,
             advice="lower sources.0.p or model.input_size, make up for it with fit.accumulate, or set "
             "fit.precision=bf16",
+            quiet=quiet,
         )  # fmt: skip
     return config.out
 
@@ -228,18 +232,24 @@ def open_sources(config: Training) -> list[Vehicles]:
         for line in data_set.left_out():
             tqdm.write(line, file=sys.stderr)
         rows = list(data_set.part(source.part))
+        cameras = any(row.camera_id is not None for row in rows)  # VehicleID has none; some without one is a mistake
         for row in rows:
-            if row.vehicle_id is None or row.camera_id is None:
+            if row.vehicle_id is None or (row.camera_id is None and cameras):
                 column = "vehicle_id" if row.vehicle_id is None else "camera_id"
                 raise InvalidValue(f"{source.data} line {row.line}, column {column}: is empty; training needs it")
         kept, out = Selection.parse(source.hold_out).split(rows, seed=config.fit.seed)
+        if out and source.measure and not cameras:
+            raise InvalidValue(
+                f"source {source.data} has no cameras, so what it holds out cannot be measured from one to another; "
+                f"set sources.{number}.measure=false"
+            )
         labels = {vehicle: first + n for n, vehicle in enumerate(identities(kept))}
         first += len(labels)
         try:
             sampler = PKSampler(kept, p=source.p, k=source.k, seed=config.fit.seed + number)
         except InvalidValue as error:
             raise InvalidValue(f"source {source.data}: {error}; lower sources.{number}.p") from error
-        held = Held(data_set.name, out, rows) if out else None
+        held = Held(data_set.name, out, rows) if out and source.measure else None
         opened.append(Vehicles(data_set.name, rows, kept, sampler, labels, held))
     return opened
 
@@ -269,7 +279,7 @@ def start_model(config: Training) -> MVAN:
     model = MVAN(config.model)
     if config.warm_start:
         weights = load_checkpoint(config.warm_start, kind="mvan")["weights"]
-        for view in range(len(config.model.viewpoints)):
+        for view in range(len(model.branches)):
             weights.update(
                 {
                     k.replace("branches.0.", f"branches.{view}.", 1): v
@@ -354,7 +364,9 @@ def _labels(rows: list[ManifestRow]) -> list[tuple[str, str]]:
 
 
 def _prepare(model: MVAN, config: Training) -> None:
-    stages: list[nn.Module] = list(model.shared.children())[: config.frozen_stages]
+    stages: list[nn.Module] = []
+    for branch in model.branches:  # the backbone's first stages, shared or not
+        stages += [*model.shared.children(), *branch.get_submodule("stages").children()][: config.frozen_stages]
     if model.vnet is not None:
         stages.append(model.vnet)
     freeze(model, stages=stages, depthwise=config.frozen_depthwise)

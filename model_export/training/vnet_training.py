@@ -38,10 +38,10 @@ class LabelledSource:
 
     data: str  # vehicle-orientation:DIR, veri776:DIR, manifest:FILE or a manifest's path
     part: str = "train"  # of a data set that is split
-    skip_unlabelled: bool = False  # leave rows without a viewpoint out instead of refusing them
     viewpoint: str = ""  # label of every row, where the data set says none
     weight: float = 1.0  # how often its pictures are drawn, before balancing viewpoints
     hold_out: str = ""  # kept from training and measured: COLUMN=VALUE[,VALUE] or a share such as 30%
+    leave_out: tuple[str, ...] = ()  # labels whose pictures are not used; "" stands for no label
     origin: str = ""  # attribute that tells places apart, which are drawn and reported apart
 
 
@@ -97,18 +97,18 @@ class _VNetObjective(Objective):
         return F.cross_entropy(logits, labels, label_smoothing=self._config.smoothing), {"right": right}
 
 
-def train_vnet(config: VNetTraining, *, resume: bool = False) -> Path:
+def train_vnet(config: VNetTraining, *, resume: bool = False, quiet: bool = False) -> Path:
     """Train and write ``out``; returns its path. Accuracy on what is held out is told by origin.
 
-    Under ``torchrun`` each process draws batches of its own and gradients are averaged.
+    Under ``torchrun`` each process draws batches of its own and gradients are averaged. ``quiet`` shows no progress.
     """
-    content = checkpoint_to_resume(config.out, kind="vnet", config=as_mapping(config), resume=resume)
+    content = checkpoint_to_resume(config.out, kind="vnet", config=config, resume=resume)
     with started(config.fit.device) as processes:
         torch.manual_seed(config.fit.seed)
         size, viewpoints = config.model.vnet_size, config.model.viewpoints
         training, held, names = _open(config)
         cache = CropCache(_resize(config.resize or size), limit_bytes=config.fit.cache_mb << 20)
-        decode_all(cache, [row for part in training + held for row in part.rows], quiet=not processes.first)
+        decode_all(cache, [row for part in training + held for row in part.rows], quiet=quiet or not processes.first)
         net = VNet(replace(config.model, input_size=size))
         if config.pretrained:
             _load_lite0(net, config)
@@ -144,6 +144,7 @@ def train_vnet(config: VNetTraining, *, resume: bool = False) -> Path:
         fitter.run(
             make, title="V-Net", log=log, measure=measure, save=save,
             advice="lower batch or model.vnet_size, make up for it with fit.accumulate, or set fit.precision=bf16",
+            quiet=quiet,
         )  # fmt: skip
     return config.out
 
@@ -196,9 +197,7 @@ def _open(config: VNetTraining) -> tuple[list[LabelledRows], list[LabelledRows],
         for line in data_set.left_out():
             tqdm.write(line, file=sys.stderr)
         names.append(data_set.name)
-        rows = [
-            row for row in data_set.part(source.part) if row.viewpoint or source.viewpoint or not source.skip_unlabelled
-        ]
+        rows = [row for row in data_set.part(source.part) if (row.viewpoint or "") not in source.leave_out]
         sides = Selection.parse(source.hold_out).split(rows, seed=config.fit.seed)
         for target, kept in zip((training, held), sides, strict=True):
             by_origin: dict[str, list[ManifestRow]] = defaultdict(list)

@@ -1,0 +1,76 @@
+"""What a finished part of a reproduction leaves behind: a JSON file that says what it was made from."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from index.errors import ModelError
+from model_export.training.checkpoint import first_difference, load_checkpoint
+
+_PLACES = {"out", "data_root", "vnet", "fit.device", "fit.workers", "fit.cache_mb"}  # say nothing about the result
+
+
+def read_record(path: Path, configuration: Mapping[str, Any], digest: str) -> dict[str, Any] | None:
+    """The record at ``path``, None where there is none.
+
+    Raises ModelError where it was made from another configuration or other pictures, or cannot be read.
+    """
+    if not path.exists():
+        return None
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        theirs, digest_then = record["configuration"], record["digest"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} cannot be read; remove {path.parent} to make it again") from error
+    _require_same(path.parent, theirs, configuration)
+    if digest_then != digest:
+        raise ModelError(
+            f"{path.parent} was made from other pictures, labels or another V-Net; give another --out, or remove it to "
+            "make it again"
+        )
+    return record
+
+
+def write_record(path: Path, content: Mapping[str, Any], configuration: Mapping[str, Any], digest: str) -> None:
+    """Write beside, flush, rename: a crash leaves no record or a whole one. Raises ModelError."""
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump({**content, "configuration": configuration, "digest": digest}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be written: {error.strerror}; free some space or give another --out"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A training that was left: its iteration, and whether it may go on (a finished one keeps only its weights)."""
+
+    step: int
+    resumable: bool
+
+
+def begun_training(checkpoint: Path, configuration: Mapping[str, Any], *, kind: str) -> Begun | None:
+    """How far the training of ``checkpoint`` came, None where there is none.
+
+    Raises ModelError where the checkpoint is of another configuration.
+    """
+    if not checkpoint.exists():
+        return None
+    content = load_checkpoint(checkpoint, kind=kind)
+    _require_same(checkpoint.parent, content["config"], configuration)
+    return Begun(step=int(content["step"]), resumable="fit" in content)
+
+
+def _require_same(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    changed = first_difference(theirs, ours, but=_PLACES)
+    if changed:
+        raise ModelError(f"{folder} was made with {changed}; give another --out, or remove it to make it again")

@@ -1,0 +1,125 @@
+"""The paper's tables as data: which systems stand in them and how each differs from MVAN.
+
+MVAN itself is the first backbone split after its fourth stage, soft p, GLAM, both losses. The numbering of the tables
+is ours: 1 how views are joined, 2 how many there are, 3 losses, 4 where the branches part and what attention they have,
+5 the second backbone, 6 numbers of parameters (counted, not trained). How each baseline is read stands in
+``network.mvan``. Tables 1 and 2 of the paper compare views without attention and with it; where its text leaves that
+open, ours do as each row's title says.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from index.errors import InvalidValue
+
+ANY = ("any",)  # the one viewpoint of a system that knows none
+NOTHING_SHARED = 0  # of split_after
+
+_ATTENTIONS = {"none": "no attention", "gam": "GAM", "lam": "LAM", "glam": "GLAM"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One system. ``name`` is its folder and its key among the paper's figures."""
+
+    name: str
+    title: str
+    backbone: Literal["first", "second"] = "first"
+    split_after: int = 4  # stage of the backbone, 1 … 4
+    kept: int = 0  # views that have a branch, the first ones; 0: all
+    model: Mapping[str, Any] = field(default_factory=dict)  # keys of MVANConfig that differ from MVAN's
+    training: Mapping[str, Any] = field(default_factory=dict)  # keys of Training that do
+    ours: bool = False  # not in the paper
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One table: what it asks, and its rows in order."""
+
+    number: int
+    title: str
+    rows: tuple[Row, ...]
+
+
+def split_row(stage: int, attention: str) -> Row:
+    """A row of table 4: branches part after ``stage`` and have this attention."""
+    return Row(
+        name=f"split-{stage}-{attention}", title=f"split after conv{stage}, {_ATTENTIONS[attention]}",
+        split_after=stage, model={"attention": attention},
+    )  # fmt: skip
+
+
+MULTI_VIEW = replace(split_row(4, "none"), title="Multi-View: split after conv4, soft p, no attention")
+MVAN_ROW = replace(split_row(4, "glam"), title="MVAN: split after conv4, soft p, GLAM, both losses")
+
+_PLAIN = {"attention": "none"}
+_ALONE = {"attention": "none", "viewpoints": ANY}
+_THREE = {"attention": "none", "viewpoints": ANY, "networks": 3}
+
+BASELINE_1 = Row(name="baseline-1", title="Baseline-1: one network, no views, no attention", model=_ALONE)
+BASELINE_2 = Row(
+    name="baseline-2", title="Baseline-2: three independent networks, concatenated", split_after=NOTHING_SHARED,
+    model={**_THREE, "fusion": "concatenate"},
+)  # fmt: skip
+BILINEAR = Row(
+    name="baseline-2-bilinear", title="Baseline-2, bilinear fusion", split_after=NOTHING_SHARED,
+    model={**_THREE, "fusion": "bilinear"},
+)  # fmt: skip
+BINARY = Row(
+    name="multi-view-binary", title="Multi-View-Binary: one-hot p, no attention", model={**_PLAIN, "fusion": "binary"}
+)
+BASELINE_3 = Row(name="baseline-3", title="Baseline-3: one view's branch, GLAM", kept=1)
+BASELINE_4 = Row(name="baseline-4", title="Baseline-4: two views' branches, GLAM", kept=2)
+SOFTMAX = Row(name="loss-softmax", title="softmax loss alone", training={"triplet_weight": 0.0})
+TRIPLET = Row(name="loss-triplet", title="triplet loss alone", training={"identity_weight": 0.0})
+LAM_STANDARDISED = Row(
+    name="split-4-lam-standardised", title="split after conv4, LAM standardised (ours)", ours=True,
+    model={"attention": "lam", "lam": "standardized"},
+)  # fmt: skip
+GLAM_STANDARDISED = Row(
+    name="split-4-glam-standardised", title="split after conv4, GLAM standardised (ours)", ours=True,
+    model={"lam": "standardized"},
+)  # fmt: skip
+SECOND_BASELINE_1 = Row(
+    name="second-baseline-1", title="Baseline-1 on the second backbone", backbone="second", model=_ALONE
+)
+SECOND_MULTI_VIEW = Row(
+    name="second-multi-view", title="Multi-View on the second backbone", backbone="second", model=_PLAIN
+)
+SECOND_MVAN = Row(name="second-mvan", title="MVAN (Multi-View, GLAM) on the second backbone", backbone="second")
+
+_TABLES = (
+    Table(number=1, title="How views are joined", rows=(BASELINE_1, BASELINE_2, BILINEAR, BINARY, MULTI_VIEW)),
+    Table(number=2, title="How many views have a branch", rows=(BASELINE_3, BASELINE_4, MVAN_ROW)),
+    Table(number=3, title="Losses", rows=(SOFTMAX, TRIPLET, MVAN_ROW)),
+    Table(
+        number=4, title="Where the branches part, and attention",
+        rows=(*(split_row(n, a) for n in (1, 2, 3) for a in _ATTENTIONS), MULTI_VIEW, split_row(4, "gam"),
+              split_row(4, "lam"), MVAN_ROW, LAM_STANDARDISED, GLAM_STANDARDISED),
+    ),
+    Table(number=5, title="The second backbone", rows=(SECOND_BASELINE_1, SECOND_MULTI_VIEW, SECOND_MVAN)),
+    Table(
+        number=6, title="Parameters",
+        rows=(BASELINE_1, BASELINE_2, BILINEAR, BASELINE_4, *(split_row(n, "none") for n in (1, 2, 3)), MULTI_VIEW,
+              split_row(4, "gam"), split_row(4, "lam"), MVAN_ROW, SECOND_BASELINE_1, SECOND_MULTI_VIEW, SECOND_MVAN),
+    ),
+)  # fmt: skip
+COUNTED = 6  # the table that needs no training
+TABLES = {table.number: table for table in _TABLES}
+
+
+def chosen_tables(text: str) -> tuple[Table, ...]:
+    """Tables of a comma-separated list of numbers, in order and once each; raises InvalidValue."""
+    numbers = set()
+    for word in text.split(","):
+        if not word.strip().isdecimal() or int(word) not in TABLES:
+            raise InvalidValue(f"--tables {text!r}: {word!r} is not one of {', '.join(map(str, TABLES))}")
+        numbers.add(int(word))
+    return tuple(TABLES[number] for number in sorted(numbers))
+
+
+def trained_rows(tables: tuple[Table, ...]) -> tuple[Row, ...]:
+    """Rows to train, each once, in the order of the tables."""
+    rows = {row.name: row for table in tables if table.number != COUNTED for row in table.rows}
+    return tuple(rows.values())

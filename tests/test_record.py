@@ -1,0 +1,48 @@
+"""Records: whole, of the same configuration and pictures, or refused with the way out."""
+
+from pathlib import Path
+
+import pytest
+
+from index.errors import ModelError
+from model_export.reproducing.record import Begun, begun_training, read_record, write_record
+from model_export.training.checkpoint import save_checkpoint
+
+CONFIGURATION = {"out": "a.pt", "fit": {"iterations": 3, "device": "auto"}}
+
+
+def test_a_record_is_read_where_it_was_made_from_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "row" / "row.json"
+    assert read_record(path, CONFIGURATION, "d") is None
+    write_record(path, {"figures": {"map": 0.5}}, CONFIGURATION, "d")
+    elsewhere = {"out": "b.pt", "fit": {"iterations": 3, "device": "cpu"}}
+    record = read_record(path, elsewhere, "d")
+    assert record is not None
+    assert record["figures"] == {"map": 0.5}
+    assert [entry.name for entry in path.parent.iterdir()] == ["row.json"]
+    with pytest.raises(
+        ModelError, match=r"was made with fit\.iterations = 3, now it is 4; give another --out, or remove"
+    ):
+        read_record(path, {"out": "a.pt", "fit": {"iterations": 4, "device": "auto"}}, "d")
+    with pytest.raises(ModelError, match="was made from other pictures"):
+        read_record(path, CONFIGURATION, "e")
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(ModelError, match="cannot be read; remove"):
+        read_record(path, CONFIGURATION, "d")
+
+
+def test_a_training_goes_on_only_as_it_began(tmp_path: Path) -> None:
+    path = tmp_path / "mvan.pt"
+    assert begun_training(path, CONFIGURATION, kind="mvan") is None
+    save_checkpoint(path, {"kind": "mvan", "config": CONFIGURATION, "step": 17, "fit": {}})
+    assert begun_training(path, CONFIGURATION, kind="mvan") == Begun(17, resumable=True)
+    save_checkpoint(path, {"kind": "mvan", "config": CONFIGURATION, "step": 17})
+    assert begun_training(path, CONFIGURATION, kind="mvan") == Begun(17, resumable=False)
+    with pytest.raises(ModelError, match=r"fit\.seed = None, now it is 1"):
+        begun_training(path, {**CONFIGURATION, "fit": {**CONFIGURATION["fit"], "seed": 1}}, kind="mvan")  # type: ignore[dict-item]
+
+
+def test_a_record_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "row").write_text("a file where a folder should be")
+    with pytest.raises(ModelError, match=r"row\.json cannot be written"):
+        write_record(tmp_path / "row" / "row.json", {}, CONFIGURATION, "d")
