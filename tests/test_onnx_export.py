@@ -150,3 +150,19 @@ def test_every_system_of_the_paper_is_exported(change: dict[str, object], tmp_pa
     assert describe(tmp_path / "model.onnx").embedding_dim == restored.model.embedding_dim
     other = untrained(replace(TINY, neck=False, normalized=False))
     assert report.embedding_space != embedding_space(other.model, other.config.crop_resize)
+
+
+@pytest.mark.parametrize("always", [0, 1, 2])
+def test_the_check_meets_every_viewpoint_also_where_vnet_names_one_only(always: int) -> None:
+    """Weights stay as they are: only the bias says one name for every test picture, and some can be bent to the others."""
+    restored = untrained()
+    assert restored.model.vnet is not None
+    last = list(restored.model.vnet.head.children())[-1]
+    assert isinstance(last, torch.nn.Linear)
+    with torch.no_grad():
+        last.bias[always] += 30
+    crops = mixed_crops(restored.model, 9)
+    with torch.no_grad():
+        views = restored.model.viewpoint(torch.from_numpy(crops).permute(0, 3, 1, 2).float()).argmax(1)
+    assert sorted(set(views.tolist())) == [0, 1, 2]
+    assert crops.dtype == np.uint8

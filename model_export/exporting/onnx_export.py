@@ -36,12 +36,13 @@ OPSET = 20
 TOLERANCE = (
     1e-4  # largest difference of any embedding component, ONNX Runtime against PyTorch and batched against alone
 )
-MOST_ROUNDED = 1e-2  # largest ‖Δf‖/‖f‖ that storing weights as fp16 may cost
+MOST_ROUNDED = 3e-2  # largest ‖Δf‖/‖f‖ that storing weights as fp16 may cost; int8 costs 0.1 and 0.6 % mAP
 CHECKED_BATCHES = (1, 2, 7, 64)
 
 _OUTPUTS = ("embedding", "viewpoint", "global_attention", "local_attention")
 _CANDIDATES = 160  # test pictures that V-Net is asked about
 _NOT_HASHED = {("kept_views", ()), ("fusion", "soft"), ("networks", 1)}  # spaces are older than these keys
+_BENT, _BENDS, _BEND = 8, 60, 4.0  # pictures that are bent, steps at most, grey levels a step
 _HALF_FROM = 1024  # initializers of fewer values stay fp32 in the file
 
 
@@ -174,19 +175,36 @@ def check_crops(count: int, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def mixed_crops(model: MVAN, count: int) -> NDArray[np.uint8]:
-    """Test pictures of which V-Net names as many viewpoints as it can, in turn: uint8 (count, H, W, 3).
+    """Test pictures of every viewpoint in turn, as V-Net names them: uint8 (count, H, W, 3).
 
     Each then wins alone on some rows and meets the others in the batch, so that empty branches and mixed batches are
-    both run. Which viewpoints were found stands in the report.
+    both run. Where V-Net calls no test picture so, some are bent until it does. What was found stands in the report.
     """
     size = (model.config.input_size,) * 2
     pool = check_crops(_CANDIDATES, size)
     with torch.no_grad():
         views = model.viewpoint(torch.from_numpy(pool).permute(0, 3, 1, 2).float()).argmax(1).numpy()
-    queues = [list(np.flatnonzero(views == view)) for view in range(len(model.config.viewpoints))]
-    queues = [queue for queue in queues if queue]
+    wanted = range(len(model.config.viewpoints))
+    queues = [
+        pool[views == view] if (views == view).any() else bent_crops(model, pool[:_BENT], view) for view in wanted
+    ]
     chosen = [queues[n % len(queues)][n // len(queues) % len(queues[n % len(queues)])] for n in range(count)]
-    return pool[chosen]
+    return np.stack(chosen)
+
+
+def bent_crops(model: MVAN, crops: NDArray[np.uint8], view: int) -> NDArray[np.uint8]:
+    """Crops uint8 (n, H, W, 3) moved, sign by sign of the gradient, to what V-Net calls viewpoint number ``view``."""
+    if model.vnet is None:
+        return crops
+    x = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
+    for _ in range(_BENDS):
+        x.requires_grad_(True)
+        logits = model.vnet.logits(x)
+        if bool((logits.argmax(1) == view).all()):
+            break
+        (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, torch.full((len(x),), view)), x)
+        x = (x.detach() - _BEND * gradient.sign()).clamp(0, 255).round()
+    return x.detach().permute(0, 2, 3, 1).to(torch.uint8).numpy()
 
 
 def describe(path: Path) -> Contract:

@@ -3,6 +3,7 @@
 import hashlib
 import tempfile
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from model_export.network.folding import fold
 from model_export.training.mnet_training import Restored, Training, open_sources
 
 CALIBRATION_CROPS = 128
+FIRST_KEPT = (0, 3, 6, 12, 18)  # tried in this order; the earlier a layer, the more its rounding costs
 _TOLERANCES: dict[Precision, float] = {"fp16": 5e-3, "int8": 1e-4}  # of a row against itself alone
 _CHECKED = 16  # crops of mixed viewpoints that are run together and alone
 
@@ -51,12 +53,13 @@ class ReducedReport:
     precision: Precision
     bytes: int
     alone: float  # largest difference of a row to itself alone
+    first_kept: int  # first convolutions that stay fp32
     parity: Parity
 
     def __str__(self) -> str:
         return (
-            f"{self.path}: {self.precision}, {self.bytes / 1e6:.1f} MB, a row differs from itself alone by "
-            f"{self.alone:.1e}; {self.parity}"
+            f"{self.path}: {self.precision}, {self.bytes / 1e6:.1f} MB, {self.first_kept} first convolutions in "
+            f"fp32, a row differs from itself alone by {self.alone:.1e}; {self.parity}"
         )
 
 
@@ -66,29 +69,38 @@ def export_reduced(
     """Export in ``precision`` (fp16, int8), measured on ``measuring`` or on what the training held out.
 
     The file keeps the training's embedding space where mixing it with fp32 costs at most ``parity.MOST_LOST`` mAP, and
-    gets one of its own otherwise; the figures stand in its contract. Raises InvalidValue where there is nothing to
-    measure or calibrate on, ModelError when a check fails; nothing is left then.
+    gets one of its own otherwise; the figures stand in its contract. int8 leaves as many of the first convolutions in
+    fp32 as that takes, of ``FIRST_KEPT``, or as cost least where none is enough. Raises InvalidValue where there is
+    nothing to measure or calibrate on, ModelError when a check fails; nothing is left then.
     """
     measuring = measuring or held_out(restored.config)
     data = open_data_set(measuring.spec, root=measuring.root)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
-        whole, reduced = Path(folder) / "fp32.onnx", Path(folder) / "reduced.onnx"
+        whole = Path(folder) / "fp32.onnx"
         export_model(restored, whole, dense=dense, half_weights=False)
-        reduce_precision(whole, reduced, precision, lambda: calibration_crops(restored.config))
-        contract = replace(describe(whole), precision=precision)
-        _rewrite(reduced, contract)
-        parity = compare(OnnxModel(whole), OnnxModel(reduced), data, part=measuring.part, seed=measuring.seed)
+        calibration = cache(lambda: calibration_crops(restored.config))
+        tries = []
+        for kept in FIRST_KEPT if precision == "int8" else (0,):
+            reduced = Path(folder) / f"{kept}.onnx"
+            reduce_precision(whole, reduced, precision, calibration, first_kept=kept)
+            _rewrite(reduced, replace(describe(whole), precision=precision))
+            parity = compare(OnnxModel(whole), OnnxModel(reduced), data, part=measuring.part, seed=measuring.seed)
+            tries.append((parity, kept, reduced))
+            if parity.keeps_space:
+                break
+        parity, kept, reduced = min(tries, key=lambda one: (not one[0].keeps_space, one[0].lost))
+        contract = describe(reduced)
         contract = replace(
             contract,
             embedding_space=contract.embedding_space if parity.keeps_space else _own_space(contract),
-            metrics={**contract.metrics, "parity": parity.to_dict()},
+            metrics={**contract.metrics, "parity": {**parity.to_dict(), "first_convolutions_in_fp32": kept}},
         )
         _rewrite(reduced, contract)
         alone = _check_rows(reduced, mixed_crops(fold(restored.model), _CHECKED), _TOLERANCES[precision])
-        report = ReducedReport(path=out, precision=precision, bytes=reduced.stat().st_size, alone=alone, parity=parity)
+        size = reduced.stat().st_size
         reduced.replace(out)
-        return report
+    return ReducedReport(path=out, precision=precision, bytes=size, alone=alone, first_kept=kept, parity=parity)
 
 
 def held_out(config: Training) -> Measuring:

@@ -24,11 +24,14 @@ _CALIBRATION_BATCH = 8
 
 
 def reduce_precision(
-    source: Path, out: Path, precision: Precision, calibration: Callable[[], NDArray[np.uint8]]
+    source: Path, out: Path, precision: Precision, calibration: Callable[[], NDArray[np.uint8]], *, first_kept: int = 0
 ) -> None:
-    """Write ``source`` in ``precision`` to ``out``; int8 asks ``calibration`` for crops uint8 (n, H, W, 3)."""
+    """Write ``source`` in ``precision`` to ``out``; int8 asks ``calibration`` for crops uint8 (n, H, W, 3).
+
+    ``first_kept`` as in :func:`.graph_parts.reducible_nodes`, for int8.
+    """
     if precision == "int8":
-        _to_int8(source, out, calibration())
+        _to_int8(source, out, calibration(), first_kept)
     else:
         _to_fp16(source, out)
 
@@ -40,12 +43,12 @@ def _to_fp16(source: Path, out: Path) -> None:
     onnx.save(convert_float_to_float16(model, keep_io_types=True, op_block_list=[], node_block_list=kept), str(out))
 
 
-def _to_int8(source: Path, out: Path, calibration: NDArray[np.uint8]) -> None:
+def _to_int8(source: Path, out: Path, calibration: NDArray[np.uint8], first_kept: int) -> None:
     level = logging.getLogger().level
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".reduction-") as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-        chosen = reducible_nodes(onnx.load(str(prepared)).graph)
+        chosen = reducible_nodes(onnx.load(str(prepared)).graph, first_kept=first_kept)
         logging.getLogger().setLevel(logging.ERROR)  # it warns through the root logger about what is wanted here
         try:
             quantize_static(
