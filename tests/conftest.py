@@ -1,6 +1,7 @@
 """Fixtures that every room shares: one tiny real model, exported once a run."""
 
 import csv
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,13 @@ TINY = MVANConfig(
     backbone="tiny", vnet="tiny", vnet_size=32, input_size=64, lam="standardized", embedding="fused", neck=True,
     normalized=True,
 )  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> None:
+    """Let processes that tests start hear SIGINT, also where the shell that runs the tests in the background ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def untrained(shape: MVANConfig = TINY, *, seed: int = 0) -> Restored:

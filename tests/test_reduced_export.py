@@ -40,7 +40,8 @@ def test_a_reduced_file_is_measured_and_says_so(restored: Restored, tmp_path: Pa
     report = export_reduced(restored, tmp_path / "reduced.onnx", precision)  # type: ignore[arg-type]
     contract = describe(tmp_path / "reduced.onnx")
     assert contract.precision == precision
-    assert contract.metrics["parity"] == report.parity.to_dict()
+    kept = {"first_convolutions_in_fp32": report.first_kept}
+    assert contract.metrics["parity"] == report.parity.to_dict() | kept
     assert report.parity.reference.probes == 18
     assert 0 < report.parity.drift_p50 <= report.parity.drift_p99
     space = embedding_space(restored.model, restored.config.crop_resize)
