@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from index.errors import InvalidValue, ModelError
-from model_export.exporting.onnx_export import describe, export
+from model_export.exporting.onnx_export import describe, export_model
 from model_export.network.mvan import MVANConfig
 from model_export.training.augment import AugmentConfig
 from model_export.training.checkpoint import load_checkpoint
@@ -76,7 +76,7 @@ def test_mnet_trains_measures_and_exports(data: Path, vnet: Path) -> None:
     assert figures["rank_1"] > 0.3  # by chance 3 in 36
     state = restored.model.state_dict()
     assert all(torch.equal(state[f"vnet.{name}"], value) for name, value in before.items())
-    report = export(checkpoint, data / "cars.onnx")
+    report = export_model(restored, data / "cars.onnx")
     assert report.against_pytorch <= 1e-4
     contract = describe(data / "cars.onnx")
     assert (contract.name, contract.metrics) == ("cars", restored.metrics)

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from index.errors import ModelError
-from model_export.exporting.onnx_export import export
+from model_export.exporting.onnx_export import export_model
 from model_export.reproducing.budgets import chosen_budget
 from model_export.reproducing.experiment_data import given
 from model_export.reproducing.paper_figures import PaperFigures
 from model_export.reproducing.reproduction import Reproduction
 from model_export.reproducing.tables import TABLES, chosen_tables, trained_rows
 from model_export.training.checkpoint import load_checkpoint
+from model_export.training.mnet_training import restore
 from tests import data_set_trees
 
 MINUTE = replace(
@@ -63,7 +64,8 @@ def test_the_rows_are_models_that_can_be_exported(whole: tuple[Path, list[str]],
     folder = whole[0].parent / "rows"
     content = load_checkpoint(folder / "baseline-2" / "mvan.pt", kind="mvan")
     assert "fit" not in content  # what only going on needs is dropped
-    assert export(folder / "baseline-2" / "mvan.pt", tmp_path / "model.onnx").against_pytorch <= 1e-4
+    restored = restore(folder / "baseline-2" / "mvan.pt")
+    assert export_model(restored, tmp_path / "model.onnx").against_pytorch <= 1e-4
 
 
 def test_finished_rows_are_kept_and_unfinished_ones_taken_up(

@@ -30,7 +30,7 @@ from index.contract import CONTRACT_VERSION, METADATA_KEY, Contract, Resize
 from index.errors import ModelError
 from model_export.network.folding import fold, round_to_half
 from model_export.network.mvan import MVAN
-from model_export.training.mnet_training import Restored, restore
+from model_export.training.mnet_training import Restored
 
 OPSET = 20
 TOLERANCE = (
@@ -70,18 +70,12 @@ class ExportReport:
         )
 
 
-def export(checkpoint: Path, out: Path, *, dense: bool = False, half_weights: bool = True) -> ExportReport:
-    """Export the averaged weights of ``checkpoint`` to ``out``.
+def export_model(restored: Restored, out: Path, *, dense: bool = False, half_weights: bool = True) -> ExportReport:
+    """Export a checkpoint's averaged weights to ``out``.
 
     ``dense`` runs every branch (for CUDA graphs); ``half_weights`` stores large weights as fp16, rounded before the
     check, so that the file computes in fp32 what was checked. Raises ModelError when a check fails; nothing is left.
     """
-    restored = restore(checkpoint)
-    return export_model(restored, out, dense=dense, half_weights=half_weights)
-
-
-def export_model(restored: Restored, out: Path, *, dense: bool = False, half_weights: bool = True) -> ExportReport:
-    """As :func:`export`, from a model in memory."""
     model = fold(restored.model)
     lost = 0.0
     if half_weights:
@@ -118,8 +112,9 @@ def check_file(path: Path, model: MVAN, contract: Contract) -> ExportReport:
     names = [output.name for output in session.get_outputs()]
     against_pytorch = alone = against_dense = 0.0
     counts = dict.fromkeys(contract.viewpoints, 0)
+    pictures = mixed_crops(model, max(CHECKED_BATCHES))
     for size in CHECKED_BATCHES:
-        crops = mixed_crops(model, size)
+        crops = pictures[:size]
         given = dict(zip(names, session.run(names, {"crops": crops}), strict=True))
         with torch.no_grad():
             expected = model(torch.from_numpy(crops).permute(0, 3, 1, 2))
@@ -336,7 +331,7 @@ def write_file(proto: onnx.ModelProto, path: Path) -> None:
 
 def _drift(full: MVAN, rounded: MVAN) -> float:
     """Largest ‖Δf‖/‖f‖ of embeddings on test pictures."""
-    crops = torch.from_numpy(mixed_crops(full, CHECKED_BATCHES[-1])).permute(0, 3, 1, 2)
+    crops = torch.from_numpy(mixed_crops(full, max(CHECKED_BATCHES))).permute(0, 3, 1, 2)
     with torch.no_grad():
         before, after = full(crops).embedding, rounded(crops).embedding
     return float(((after - before).norm(dim=1) / before.norm(dim=1)).max())

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model_export.data_sets.data_set import DataSet
 from model_export.measuring.distances import Euclidean
 from model_export.measuring.evaluation import Figures, summarize
-from model_export.measuring.measured_model import MeasuredModel, see_rows
-from model_export.measuring.protocols import Plan, plan
+from model_export.measuring.measured_model import Seen
+from model_export.measuring.protocols import Plan
 from model_export.measuring.scoring import Contest, score
 
 MOST_LOST = 0.002  # mAP that a precision may cost and keep its embedding space
@@ -67,12 +66,8 @@ class Parity:
         )
 
 
-def compare(
-    reference: MeasuredModel, reduced: MeasuredModel, data: DataSet, *, part: str = "", seed: int = 0
-) -> Parity:
-    """Measure both on ``data`` by its own protocol; ``part`` and ``seed`` as in :func:`.protocols.plan`."""
-    planned = plan(data, part=part, seed=seed)
-    whole, less = see_rows(reference, planned.rows), see_rows(reduced, planned.rows)
+def compare(planned: Plan, whole: Seen, less: Seen, *, seed: int) -> Parity:
+    """What fp32 (``whole``) and fewer bits (``less``) say of the plan's rows; ``seed`` is the bootstrap's."""
     drift = np.linalg.norm(whole.embedding - less.embedding, axis=1) / np.linalg.norm(whole.embedding, axis=1)
     same = 1.0
     if whole.viewpoint is not None and less.viewpoint is not None:

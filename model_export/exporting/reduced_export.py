@@ -25,7 +25,9 @@ from model_export.exporting.onnx_export import (
 )
 from model_export.exporting.parity import Parity, compare
 from model_export.exporting.reduction import reduce_precision
+from model_export.measuring.measured_model import see_rows
 from model_export.measuring.onnx_model import OnnxModel
+from model_export.measuring.protocols import plan
 from model_export.network.folding import fold
 from model_export.training.mnet_training import Restored, Training, open_sources
 
@@ -75,17 +77,19 @@ def export_reduced(
     """
     measuring = measuring or held_out(restored.config)
     data = open_data_set(measuring.spec, root=measuring.root)
+    planned = plan(data, part=measuring.part, seed=measuring.seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
         whole = Path(folder) / "fp32.onnx"
         export_model(restored, whole, dense=dense, half_weights=False)
+        reference = see_rows(OnnxModel(whole), planned.rows)
         calibration = cache(lambda: calibration_crops(restored.config))
         tries = []
         for kept in FIRST_KEPT if precision == "int8" else (0,):
             reduced = Path(folder) / f"{kept}.onnx"
             reduce_precision(whole, reduced, precision, calibration, first_kept=kept)
             _rewrite(reduced, replace(describe(whole), precision=precision))
-            parity = compare(OnnxModel(whole), OnnxModel(reduced), data, part=measuring.part, seed=measuring.seed)
+            parity = compare(planned, reference, see_rows(OnnxModel(reduced), planned.rows), seed=measuring.seed)
             tries.append((parity, kept, reduced))
             if parity.keeps_space:
                 break

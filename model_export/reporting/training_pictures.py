@@ -1,5 +1,6 @@
 """What a training shows of the vehicles that it holds out: its worst rankings and where it looks."""
 
+import copy
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -28,7 +29,7 @@ def training_pictures(config: Training) -> Callable[[MVAN, Held, NDArray[np.floa
             draws={"": (Draw(positions, np.arange(len(held.gallery))),)},
         )  # fmt: skip
         cases, _ = worst_cases(planned, {config.name: vectors}, count=_CASES, progress=False)
-        opened = CheckpointModel(model.cpu(), config, "")
+        opened = CheckpointModel(copy.deepcopy(model).cpu(), config, "")  # training measures on with its own
         seen = [sheet for case in cases if (sheet := looks(opened, case))]
         pictures = {"ranking": stacked([ranking_sheet(case) for case in cases])}
         return pictures | ({"attention": stacked([attention_sheet(each) for each in seen])} if seen else {})

@@ -1,14 +1,13 @@
 """The paper's own figures, as far as they are known: a TOML file by data set and row."""
 
 import importlib.resources
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from index.errors import InvalidValue
 from model_export.reproducing.tables import TABLES
-from model_export.training.configuration import from_mapping
+from model_export.training.configuration import from_mapping, read_toml
 
 _SETS = ("veri776", "vehicleid")
 
@@ -38,12 +37,7 @@ def read_paper_figures(path: Path | None = None) -> dict[str, dict[str, PaperFig
     Raises InvalidValue for a file that cannot be read, and for data sets, rows and keys that do not exist.
     """
     path = path or Path(str(importlib.resources.files("model_export"))) / "reproducing" / "paper_figures.toml"
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidValue(f"--paper {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidValue(f"--paper {path} is not TOML: {error}") from error
+    document = read_toml(path, what="--paper")
     names = {row.name for table in TABLES.values() for row in table.rows}
     figures: dict[str, dict[str, PaperFigures]] = {}
     for data_set, rows in document.items():

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from model_export.training.seeds import seed_of
+
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -34,8 +36,7 @@ class AugmentConfig:
 
 def augmented(pixels: NDArray[np.uint8], size: int, config: AugmentConfig, *, seed: int, number: int) -> Tensor:
     """Crops uint8 (N, H, W, 3) as batch ``number`` sees them: float32 (N, 3, size, size), channels last."""
-    generator = torch.Generator()
-    generator.manual_seed(int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0] >> 1))
+    generator = torch.Generator().manual_seed(seed_of(seed, number))
     crops = random_crop(torch.from_numpy(pixels).permute(0, 3, 1, 2), size, generator)
     return augment(crops, config, generator).contiguous(memory_format=torch.channels_last)
 

@@ -23,12 +23,7 @@ def read_configuration(kind: type[Config], path: Path, overrides: Sequence[str] 
 
     Relative paths in the file are relative to the working directory. Raises InvalidValue.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidValue(f"configuration {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidValue(f"configuration {path} is not TOML: {error}") from error
+    document = read_toml(path, what="configuration")
     for override in overrides:
         key, sign, value = override.partition("=")
         if not sign:
@@ -38,6 +33,16 @@ def read_configuration(kind: type[Config], path: Path, overrides: Sequence[str] 
         except (IndexError, ValueError, TypeError, AttributeError) as error:
             raise InvalidValue(f"--set {override!r}: there is no key {key.strip()}") from error
     return from_mapping(kind, document)
+
+
+def read_toml(path: Path, *, what: str) -> dict[str, Any]:
+    """The table in a file; raises InvalidValue, calling the file ``what`` and its path."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidValue(f"{what} {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"{what} {path} is not TOML: {error}") from error
 
 
 def from_mapping(kind: type[Config], document: dict[str, Any]) -> Config:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -21,6 +20,7 @@ from index.errors import InvalidValue, ModelError
 from model_export.training.loader import Batch, Loader
 from model_export.training.processes import DeviceName, Processes
 from model_export.training.run_log import RunLog
+from model_export.training.seeds import seed_of
 
 _SHOW_EVERY = 10  # iterations
 _NAMED = 8  # pictures of a batch that an error names
@@ -226,7 +226,7 @@ class Fitter:
         total, seen, shown = 0.0, 0, {}
         for part in range(config.accumulate):
             batch = next(loader).to(device)
-            torch.manual_seed(_seed(config.seed, self.step * config.accumulate + part, self.processes.rank))
+            torch.manual_seed(seed_of(config.seed, self.step * config.accumulate + part, self.processes.rank))
             last = part == config.accumulate - 1
             if isinstance(objective, DistributedDataParallel):
                 objective.require_backward_grad_sync = last
@@ -274,10 +274,6 @@ class _Pace:
 
 
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def _seed(seed: int, number: int, rank: int) -> int:
-    return int(np.random.SeedSequence((seed, number, rank)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
