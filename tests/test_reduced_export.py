@@ -87,6 +87,18 @@ def test_attention_and_fusion_stay_in_fp32(restored: Restored, tmp_path: Path) -
     assert not chosen & {node.name for node in attention}
 
 
+def test_the_first_shared_convolutions_can_be_kept(restored: Restored, tmp_path: Path) -> None:
+    export_model(restored, tmp_path / "whole.onnx", half_weights=False)
+    graph = onnx.load(str(tmp_path / "whole.onnx")).graph
+    shared = [node.name for node in graph.node if node.op_type == "Conv" and ".shared." in node.input[1]]
+    assert len(shared) >= 1
+    every, fewer = set(reducible_nodes(graph)), set(reducible_nodes(graph, first_kept=1))
+    assert shared[0] in every
+    assert shared[0] not in fewer
+    assert fewer < every
+    assert set(shared[1:]) <= fewer
+
+
 def test_with_nothing_held_out_something_must_be_named(restored: Restored, data: Path, tmp_path: Path) -> None:
     everything = replace(restored, config=replace(restored.config, sources=(Source(data="manifest.csv", p=4, k=2),)))
     with pytest.raises(InvalidValue, match="--data SPEC"):
