@@ -7,7 +7,7 @@ A file without one, or with a version or a value that this release does not know
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -68,6 +68,7 @@ class Contract:
     metrics: dict[str, Any]
     created_at: str  # RFC 3339, UTC
     git_revision: str
+    training: dict[str, Any] = field(default_factory=dict)  # every key of the configuration, but for places of files
 
     def __post_init__(self) -> None:
         if self.contract_version != CONTRACT_VERSION:
@@ -132,8 +133,9 @@ class Contract:
         )
         for name in ("input_size", "viewpoints", "trained_on"):
             document[name] = _as_tuple(name, document[name])
-        if not isinstance(document["metrics"], dict):
-            raise ContractError(f"contract field metrics must be an object, not {document['metrics']!r}")
+        for name in ("metrics", "training"):
+            if not isinstance(document.get(name, {}), dict):
+                raise ContractError(f"contract field {name} must be an object, not {document[name]!r}")
         return cls(**document)
 
 
@@ -144,8 +146,10 @@ def fingerprint(path: Path) -> str:
 
 
 def _require_fields(prefix: str, document: dict[str, Any], described: type[Contract] | type[Resize]) -> None:
-    names = {field.name for field in dataclasses.fields(described)}
-    for name in sorted(names - document.keys()):
+    fields = dataclasses.fields(described)
+    names = {field.name for field in fields}
+    optional = {field.name for field in fields if field.default_factory is not dataclasses.MISSING}
+    for name in sorted(names - document.keys() - optional):
         raise ContractError(f"contract field {prefix}{name} is missing")
     for name in sorted(document.keys() - names):
         raise ContractError(f"contract field {prefix}{name} is unknown to contract version {CONTRACT_VERSION}")

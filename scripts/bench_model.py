@@ -1,9 +1,11 @@
 """Time and size of every backbone × precision × routing, over the same model's fp32 dense time, in one run.
 
-    python -m scripts.bench_model [--only resnet50 …] [--threads 2] [--batch 8]
+    python -m scripts.bench_model [--only resnet50 …] [--threads 2] [--batch 8] [--device cuda]
 
 Weights are ImageNet's where they are installed and random elsewhere: speed does not depend on them. V-Net is made sure
-of itself, so that one branch runs for a crop, as trained ones nearly do. The pictures are those of the demo gallery.
+of itself, so that one branch runs for a crop, as trained ones nearly do. The pictures are those of the demo gallery,
+over and over where a batch has more. On CUDA fp32 is computed with and without TF32, and int8 is left out: its
+quantised convolutions run on the CPU there.
 """
 
 import argparse
@@ -44,6 +46,7 @@ SHAPES = {
 }
 CALIBRATION, TIMES = 16, 5
 Kind = tuple[Precision, bool]  # precision, dense
+Providers = list[str | tuple[str, dict[str, int]]]
 
 
 def build(shape: MVANConfig) -> MVAN:
@@ -73,11 +76,19 @@ def write(model: MVAN, kind: Kind, folder: Path, crops: NDArray[np.uint8]) -> Pa
     return path
 
 
-def crop_ms(path: Path, crops: NDArray[np.uint8], threads: int) -> float:
+def on(device: str, *, tf32: bool) -> Providers:
+    """Execution providers of a device."""
+    gpu: Providers = [("CUDAExecutionProvider", {"use_tf32": int(tf32)})]
+    return (gpu if device == "cuda" else []) + ["CPUExecutionProvider"]
+
+
+def crop_ms(path: Path, crops: NDArray[np.uint8], threads: int, providers: Providers) -> float:
     """Least milliseconds a crop of a few runs, after two that warm up."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    if session.get_providers()[0] != (providers[0] if isinstance(providers[0], str) else providers[0][0]):
+        raise SystemExit(f"{providers[0]} does not run here")
     seconds = []
     for _ in range(TIMES + 2):
         began = time.perf_counter()
@@ -93,33 +104,42 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=usable_cpus())
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--fp16", action="store_true", help="fp16 too, which a CPU has no fast kernels for")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda: fp32 and fp16")
     arguments = parser.parse_args()
+    cuda = arguments.device == "cuda"
+    if cuda and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()
     pictures = [path.read_bytes() for path in sorted(Path("examples/demo-gallery/images").glob("*.jpg"))]
-    kinds: list[Kind] = [("fp32", True), ("fp32", False), ("int8", True), ("int8", False)]
-    if arguments.fp16:
+    kinds: list[Kind] = [("fp32", True), ("fp32", False)]
+    if not cuda:
+        kinds += [("int8", True), ("int8", False)]
+    if arguments.fp16 or cuda:
         kinds += [("fp16", True), ("fp16", False)]
-    print(f"{arguments.threads} threads, batches of {arguments.batch}, load average {os.getloadavg()[0]:.1f}")
+    where = arguments.device if cuda else f"{arguments.threads} threads"
+    print(f"{where}, batches of {arguments.batch}, load average {os.getloadavg()[0]:.1f}")
     print(f"{'':16}{'precision':>10}{'routing':>9}{'ms a crop':>11}{'÷ fp32 dense':>14}{'MB':>8}")
     for name, shape in SHAPES.items():
         if arguments.only and name not in arguments.only:
             continue
         model, size = build(shape), (shape.input_size,) * 2
         resize = Resize(size=size, crop=size)
-        crops = np.stack([
-            model_crop(read_picture(data, max_pixels=10**8), resize)
-            for data in pictures[: max(arguments.batch, CALIBRATION)]
-        ])  # fmt: skip
+        wanted = max(arguments.batch, CALIBRATION)
+        own = [model_crop(read_picture(data, max_pixels=10**8), resize) for data in pictures[:wanted]]
+        crops = np.stack([own[n % len(own)] for n in range(wanted)])
         dense_ms = 0.0
         with tempfile.TemporaryDirectory() as folder:
             for kind in kinds if model.vnet else kinds[::2]:  # one branch has nothing to route
                 path = write(model, kind, Path(folder), crops)
-                each = crop_ms(path, crops[: arguments.batch], arguments.threads)
-                dense_ms = dense_ms or each
-                print(
-                    f"{name:16}{kind[0]:>10}{'dense' if kind[1] else 'routed':>9}{each:11.1f}{each / dense_ms:14.2f}"
-                    f"{path.stat().st_size / 1e6:8.1f}",
-                    flush=True,
-                )
+                for tf32 in (False, True) if cuda and kind[0] == "fp32" else (False,):
+                    providers = on(arguments.device, tf32=tf32)
+                    each = crop_ms(path, crops[: arguments.batch], arguments.threads, providers)
+                    dense_ms = dense_ms or each
+                    precision, routing = "tf32" if tf32 else kind[0], "dense" if kind[1] else "routed"
+                    print(
+                        f"{name:16}{precision:>10}{routing:>9}{each:11.{2 if cuda else 1}f}{each / dense_ms:14.2f}"
+                        f"{path.stat().st_size / 1e6:8.1f}",
+                        flush=True,
+                    )
 
 
 if __name__ == "__main__":

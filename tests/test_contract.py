@@ -63,12 +63,20 @@ def test_the_fingerprint_is_of_the_file(tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "model") == hashlib.sha256(b"model").hexdigest()
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Contract)])
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Contract) if field.name != "training"])
 def test_a_missing_field_is_named(name: str) -> None:
     document = json.loads(CONTRACT.to_json())
     del document[name]
     with pytest.raises(ContractError, match=name):
         Contract.from_json(json.dumps(document))
+
+
+def test_a_file_from_before_the_configuration_was_kept_is_read() -> None:
+    document = json.loads(CONTRACT.to_json())
+    del document["training"]
+    assert Contract.from_json(json.dumps(document)).training == {}
+    with pytest.raises(ContractError, match="field training must be an object, not 3"):
+        Contract.from_json(json.dumps(document | {"training": 3}))
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Resize)])

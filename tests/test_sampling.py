@@ -1,6 +1,7 @@
 """Sampling: what a batch is made of, and that seed and number alone decide it."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,28 @@ def test_viewpoints_are_drawn_evenly_and_origins_by_weight_and_root() -> None:
     assert {str(row.path)[0] for row, label in drawn if label == 1} == {"a"}
     assert sampler.batch(3) == ViewpointSampler(parts, viewpoints=("front", "rear"), batch=100, seed=0).batch(3)
     assert sampler.batch(3) != sampler.batch(4)
+
+
+def test_a_kind_is_drawn_as_often_for_every_viewpoint_that_shows_it() -> None:
+    cars, motorcycles, buses = (
+        replace(_labelled(name, counts), kind=name)
+        for name, counts in (("car", [900, 100]), ("motorcycle", [4, 900]), ("bus", [16, 0]))
+    )
+    sampler = ViewpointSampler([cars, motorcycles, buses], viewpoints=("front", "side"), batch=100, seed=0)
+    drawn = Counter(
+        (str(row.path).rstrip("0123456789"), label)
+        for number in range(100)
+        for row, label in zip(*sampler.batch(number), strict=True)
+    )
+    side_share, front_share = (
+        drawn["motorcycle", view] / (drawn["motorcycle", view] + drawn["car", view]) for view in (1, 0)
+    )
+    assert side_share == pytest.approx(32 / 72, abs=0.03)  # √900 + √4 against √900 + √100
+    assert front_share == pytest.approx(side_share, abs=0.03)
+    assert drawn["bus", 0] / sum(drawn[kind, 0] for kind in ("car", "motorcycle", "bus")) == pytest.approx(
+        4 / 76, abs=0.02
+    )
+    assert drawn["bus", 1] == 0
 
 
 def test_a_viewpoint_without_pictures_is_named() -> None:

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,8 @@ from index.contract import CONTRACT_VERSION, METADATA_KEY, Contract, Resize
 from index.errors import ModelError
 from model_export.network.folding import fold, round_to_half
 from model_export.network.mvan import MVAN
-from model_export.training.mnet_training import Restored
+from model_export.training.configuration import as_mapping
+from model_export.training.mnet_training import Restored, Training
 
 OPSET = 20
 TOLERANCE = (
@@ -44,6 +45,10 @@ _CANDIDATES = 160  # test pictures that V-Net is asked about
 _NOT_HASHED = {("kept_views", ()), ("fusion", "soft"), ("networks", 1)}  # spaces are older than these keys
 _BENT, _BENDS, _BEND = 8, 60, 4.0  # pictures that are bent, steps at most, grey levels a step
 _HALF_FROM = 1024  # initializers of fewer values stay fp32 in the file
+
+
+HALF = ".fp16"  # added to the name of a weight that is stored so
+PLACES = ("out", "data_root", "vnet", "warm_start")  # keys of a configuration that name files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,7 +280,7 @@ def _store_half(proto: onnx.ModelProto) -> None:
         half = values.astype(np.float16)
         if values.size < _HALF_FROM or not np.array_equal(half.astype(np.float32), values):
             continue
-        stored = numpy_helper.from_array(half, f"{tensor.name}.fp16")
+        stored = numpy_helper.from_array(half, f"{tensor.name}{HALF}")
         casts.append(helper.make_node("Cast", [stored.name], [tensor.name], to=onnx.TensorProto.FLOAT))
         proto.graph.initializer[at].CopyFrom(stored)
     nodes = casts + list(proto.graph.node)
@@ -295,7 +300,19 @@ def _contract(restored: Restored, model: MVAN) -> Contract:
         trained_on=restored.trained_on,
         viewpoint_labels_from=restored.viewpoint_labels_from, metrics=metrics,
         created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"), git_revision=_git_revision(),
+        training=_without_places(config),
     )  # fmt: skip
+
+
+def _without_places(config: Training) -> dict[str, Any]:
+    """The whole configuration as the service may show it: folders of the machine that trained are left out."""
+    document = as_mapping(config)
+    for key in PLACES:
+        del document[key]
+    for source in document["sources"]:
+        kind, colon, place = source["data"].rpartition(":")
+        source["data"] = f"{kind}{colon}{PurePath(place).name if PurePath(place).is_absolute() else place}"
+    return document
 
 
 def embedding_space(model: MVAN, resize: Resize) -> str:

@@ -28,6 +28,7 @@ The paper's other systems are options of the same model; where its text leaves r
 """
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -145,9 +146,9 @@ class VNet(nn.Module):
         self.standardized = config.vnet_standardized
         if config.vnet == "vgg_cnn_m_1024":
             layers, channels, backbone = _vgg_cnn_m_1024(), 512, build_backbone("vgg16")
-        elif config.vnet.startswith("lite0-blocks") and config.vnet.removeprefix("lite0-blocks").isdecimal():
-            blocks = int(config.vnet.removeprefix("lite0-blocks"))
-            backbone = build_backbone("efficientnet_lite0")
+        elif found := re.fullmatch(r"lite([02])-blocks(\d+)", config.vnet):
+            blocks = int(found[2])
+            backbone = build_backbone(f"efficientnet_lite{found[1]}")
             layers, _ = backbone.cut(f"block{blocks}")
             channels = layers[-1].project[0].out_channels  # type: ignore[union-attr,index]
         elif config.vnet == "tiny":

@@ -1,7 +1,8 @@
 """What another camera would have made of the same vehicle: batch augmentation in float32, 0–255.
 
 Strong on exposure, colour, scale and blur, because that is how real cameras differ. Every draw comes from the generator
-that is passed in.
+that is passed in, on whose device everything is computed: a GPU augments its own batches, which a core takes 6 ms a
+picture of 256 pixels for.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from model_export.training.seeds import seed_of
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +36,17 @@ class AugmentConfig:
     erase: float = 0.3  # probability of a filled rectangle
 
 
-def augmented(pixels: NDArray[np.uint8], size: int, config: AugmentConfig, *, seed: int, number: int) -> Tensor:
-    """Crops uint8 (N, H, W, 3) as batch ``number`` sees them: float32 (N, 3, size, size), channels last."""
-    generator = torch.Generator().manual_seed(seed_of(seed, number))
-    crops = random_crop(torch.from_numpy(pixels).permute(0, 3, 1, 2), size, generator)
+def augmented(
+    pixels: NDArray[np.uint8], size: int, config: AugmentConfig, *, seed: int, number: int,
+    device: torch.device = _CPU,
+) -> Tensor:  # fmt: skip
+    """Crops uint8 (N, H, W, 3) as batch ``number`` sees them: float32 (N, 3, size, size) on ``device``, channels last.
+
+    A device has draws of its own: a CPU's and a GPU's are not the same.
+    """
+    generator = torch.Generator(device).manual_seed(seed_of(seed, number))
+    uploaded = torch.from_numpy(pixels).to(device)  # as bytes, a quarter of what float32 takes
+    crops = random_crop(uploaded.permute(0, 3, 1, 2), size, generator)
     return augment(crops, config, generator).contiguous(memory_format=torch.channels_last)
 
 
@@ -46,33 +55,43 @@ def random_crop(crops: Tensor, size: int, generator: torch.Generator) -> Tensor:
     n, _, height, width = crops.shape
     if (height, width) == (size, size):
         return crops
-    tops = torch.randint(0, height - size + 1, (n,), generator=generator).tolist()
-    lefts = torch.randint(0, width - size + 1, (n,), generator=generator).tolist()
+    tops = _integers(n, height - size + 1, generator)
+    lefts = _integers(n, width - size + 1, generator)
     places = zip(crops, tops, lefts, strict=True)
     return torch.stack([crop[:, top : top + size, left : left + size] for crop, top, left in places])
 
 
 def augment(crops: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """uint8 or float (N, 3, H, W), 0–255 → float32 of the same shape, 0–255."""
+    """uint8 or float (N, 3, H, W), 0–255, on the generator's device → float32 of the same shape, 0–255."""
     n = len(crops)
     x = crops.float()
     if config.flip or config.scale or config.shift or config.rotate:
         x = _move(x, config, generator)
     if config.exposure or config.colour or config.grey:
         x = _expose(x, config, generator)
-    for row in (torch.rand(n, generator=generator) < config.blur).nonzero().flatten().tolist():
+    for row in (_random(generator, n) < config.blur).nonzero().flatten().tolist():
         x[row] = _coarsen(x[row : row + 1], config.smallest, generator)[0]
     if config.noise:
-        sigma = torch.rand(n, 1, 1, 1, generator=generator) ** 2 * config.noise
-        x = x + sigma * torch.randn(x.shape, generator=generator)
+        sigma = _random(generator, n, 1, 1, 1) ** 2 * config.noise
+        x = x + sigma * torch.randn(x.shape, generator=generator, device=x.device)
     x = x.clamp_(0, 255)
-    for row in (torch.rand(n, generator=generator) < config.erase).nonzero().flatten().tolist():
+    for row in (_random(generator, n) < config.erase).nonzero().flatten().tolist():
         _erase(x[row], generator)
     return x
 
 
+def _random(generator: torch.Generator, *shape: int) -> Tensor:
+    """Uniform in 0…1."""
+    return torch.rand(*shape, generator=generator, device=generator.device)
+
+
 def _uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    return torch.rand(n, generator=generator) * (high - low) + low
+    return _random(generator, n) * (high - low) + low
+
+
+def _integers(n: int, end: int, generator: torch.Generator) -> list[int]:
+    drawn: list[int] = torch.randint(0, end, (n,), generator=generator, device=generator.device).tolist()
+    return drawn
 
 
 def _move(x: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
@@ -80,13 +99,13 @@ def _move(x: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tenso
     angle = _uniform(n, -config.rotate, config.rotate, generator) * (torch.pi / 180)
     zoom = 1 + _uniform(n, -config.scale, config.scale, generator)
     aspect = 1 + _uniform(n, -config.scale / 2, config.scale / 2, generator)
-    mirror = torch.where(torch.rand(n, generator=generator) < config.flip, -1.0, 1.0)
-    matrix = torch.zeros(n, 2, 3)
+    mirror = torch.where(_random(generator, n) < config.flip, -1.0, 1.0)
+    matrix = torch.zeros(n, 2, 3, device=x.device)
     matrix[:, 0, 0] = angle.cos() * zoom * aspect * mirror
     matrix[:, 0, 1] = -angle.sin() * zoom
     matrix[:, 1, 0] = angle.sin() * zoom * mirror
     matrix[:, 1, 1] = angle.cos() * zoom / aspect
-    matrix[:, :, 2] = (torch.rand(n, 2, generator=generator) * 2 - 1) * (2 * config.shift)
+    matrix[:, :, 2] = (_random(generator, n, 2) * 2 - 1) * (2 * config.shift)
     grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
@@ -95,17 +114,17 @@ def _expose(x: Tensor, config: AugmentConfig, generator: torch.Generator) -> Ten
     n = len(x)
 
     def factor(strength: float, *shape: int) -> Tensor:
-        return torch.exp((torch.rand(n, *shape, 1, 1, generator=generator) * 2 - 1) * strength)
+        return torch.exp((_random(generator, n, *shape, 1, 1) * 2 - 1) * strength)
 
     x = (x / 255).clamp_(1e-4, 1)
     x = x.pow(factor(config.exposure, 1)) * factor(config.exposure * 0.6, 1)
     middle = x.mean((1, 2, 3), keepdim=True)
     x = (x - middle) * factor(config.exposure * 0.6, 1) + middle  # contrast
-    grey = (x * torch.tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    saturation = _uniform(n, 0.5, 1.4, generator) if config.colour else torch.ones(n)
-    saturation = torch.where(torch.rand(n, generator=generator) < config.grey, 0.0, saturation)
+    grey = (x * torch.tensor(_LUMA, device=x.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    saturation = _uniform(n, 0.5, 1.4, generator) if config.colour else torch.ones(n, device=x.device)
+    saturation = torch.where(_random(generator, n) < config.grey, 0.0, saturation)
     x = grey + (x - grey) * saturation.view(n, 1, 1, 1)
-    x = x * (1 + (torch.rand(n, 3, 1, 1, generator=generator) * 2 - 1) * config.colour)
+    x = x * (1 + (_random(generator, n, 3, 1, 1) * 2 - 1) * config.colour)
     return x.mul_(255)
 
 
@@ -122,6 +141,5 @@ def _erase(x: Tensor, generator: torch.Generator) -> None:
     ratio = float(torch.exp(_uniform(1, -0.9, 0.9, generator)))
     h = min(int((height * width * share * ratio) ** 0.5), height - 1)
     w = min(int((height * width * share / ratio) ** 0.5), width - 1)
-    top = int(torch.randint(0, height - h, (1,), generator=generator))
-    left = int(torch.randint(0, width - w, (1,), generator=generator))
+    [top], [left] = _integers(1, height - h, generator), _integers(1, width - w, generator)
     x[:, top : top + h, left : left + w] = _uniform(3, 40, 215, generator).view(3, 1, 1)

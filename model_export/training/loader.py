@@ -21,12 +21,8 @@ class Batch:
     rows: list[ManifestRow]
 
     def to(self, device: torch.device) -> Self:
-        """The same on another device."""
-        if device.type == "cpu":
-            return self
-        return type(self)(
-            self.crops.pin_memory().to(device, non_blocking=True), self.labels.to(device, non_blocking=True), self.rows
-        )
+        """The same on a device, where the crops may be already."""
+        return type(self)(self.crops.to(device), self.labels.to(device, non_blocking=True), self.rows)
 
 
 class Loader:

@@ -185,7 +185,9 @@ def train(config: Training, *, resume: bool = False, look: Look | None = None, q
                 rows += drawn
                 labels += [part.labels[row.vehicle_id or ""] for row in drawn]
             size, seed = config.model.input_size, config.fit.seed
-            crops = augmented(cache.crops(rows), size, config.augment, seed=seed, number=number)
+            crops = augmented(
+                cache.crops(rows), size, config.augment, seed=seed, number=number, device=processes.device
+            )
             return Batch(crops, torch.tensor(labels), rows)
 
         def measure(step: int) -> tuple[str, dict[str, float]]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from index.errors import InvalidValue
 from index.manifest import ManifestRow
@@ -49,30 +50,45 @@ class PKSampler:
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """Rows of one origin and the number of each one's viewpoint; ``weight``: how often they are drawn."""
+    """Rows of one origin and the number of each one's viewpoint; ``weight``: how often they are drawn.
+
+    ``kind`` is what all of them are (a car, a bus) and must tell nothing of the viewpoint; empty where nobody says.
+    """
 
     rows: list[ManifestRow]
     labels: list[int]
     origin: str
     weight: float
+    kind: str = ""
 
 
 class ViewpointSampler:
-    """Batches by number that draw viewpoints evenly, then origins by weight and by the root of their size."""
+    """Batches by number that draw viewpoints evenly, then kinds, then origins by weight and by the root of their size.
+
+    A kind is drawn equally often for every viewpoint that it has pictures of: where all motorcycles of a set are seen
+    from the side, a network would learn that motorcycles are sides.
+    """
 
     def __init__(self, parts: Sequence[LabelledRows], *, viewpoints: Sequence[str], batch: int, seed: int) -> None:
         self._batch, self._seed = batch, seed
         self._pools: list[list[list[ManifestRow]]] = []
-        self._chances: list[np.ndarray[tuple[int], np.dtype[np.float64]]] = []
+        self._chances: list[NDArray[np.float64]] = []
+        pools = [
+            [[row for row, label in zip(part.rows, part.labels, strict=True) if label == view] for part in parts]
+            for view in range(len(viewpoints))
+        ]
+        weights = np.array([
+            [part.weight * len(pool) ** 0.5 for part, pool in zip(parts, own, strict=True)] for own in pools
+        ])  # fmt: skip
+        kinds = np.unique([part.kind for part in parts], return_inverse=True)[1]  # (parts,)
+        of_kind = np.bincount(kinds, weights.sum(0))  # (kinds,), over all viewpoints
         for view, name in enumerate(viewpoints):
-            pools = [
-                [row for row, label in zip(part.rows, part.labels, strict=True) if label == view] for part in parts
-            ]
-            weights = np.array([part.weight * len(pool) ** 0.5 for part, pool in zip(parts, pools, strict=True)])
-            if weights.sum() == 0:
+            if weights[view].sum() == 0:
                 raise InvalidValue(f"no training picture is labelled {name}; V-Net needs pictures of every viewpoint")
-            self._pools.append(pools)
-            self._chances.append(weights / weights.sum())
+            seen = np.bincount(kinds, weights[view], minlength=len(of_kind))
+            chances = weights[view] * np.divide(of_kind, seen, out=np.zeros_like(of_kind), where=seen > 0)[kinds]
+            self._pools.append(pools[view])
+            self._chances.append(chances / chances.sum())
 
     def batch(self, number: int) -> tuple[list[ManifestRow], list[int]]:
         """Rows and labels of a batch."""

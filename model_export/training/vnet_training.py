@@ -43,6 +43,7 @@ class LabelledSource:
     hold_out: str = ""  # kept from training and measured: COLUMN=VALUE[,VALUE] or a share such as 30%
     leave_out: tuple[str, ...] = ()  # labels whose pictures are not used; "" stands for no label
     origin: str = ""  # attribute that tells places apart, which are drawn and reported apart
+    kind: str = ""  # attribute that must tell nothing of the viewpoint: each value is drawn alike for all of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,7 @@ def train_vnet(config: VNetTraining, *, resume: bool = False, quiet: bool = Fals
         decode_all(cache, [row for part in training + held for row in part.rows], quiet=quiet or not processes.first)
         net = VNet(replace(config.model, input_size=size))
         if config.pretrained:
-            _load_lite0(net, config)
+            _load_lite(net, config)
         objective = _VNetObjective(net, config)
         objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         sampler = ViewpointSampler(training, viewpoints=viewpoints, batch=config.batch, seed=config.fit.seed)
@@ -121,7 +122,9 @@ def train_vnet(config: VNetTraining, *, resume: bool = False, quiet: bool = Fals
 
         def make(number: int) -> Batch:
             rows, labels = sampler.batch(number)
-            crops = augmented(cache.crops(rows), size, config.augment, seed=config.fit.seed, number=number)
+            crops = augmented(
+                cache.crops(rows), size, config.augment, seed=config.fit.seed, number=number, device=processes.device
+            )
             return Batch(crops, torch.tensor(labels), rows)
 
         def measure(_: int) -> tuple[str, dict[str, float]]:
@@ -200,12 +203,13 @@ def _open(config: VNetTraining) -> tuple[list[LabelledRows], list[LabelledRows],
         rows = [row for row in data_set.part(source.part) if (row.viewpoint or "") not in source.leave_out]
         sides = Selection.parse(source.hold_out).split(rows, seed=config.fit.seed)
         for target, kept in zip((training, held), sides, strict=True):
-            by_origin: dict[str, list[ManifestRow]] = defaultdict(list)
+            alike: dict[tuple[str, str], list[ManifestRow]] = defaultdict(list)
             for row in kept:
-                by_origin[str(row.attributes.get(source.origin, data_set.name))].append(row)
-            for origin, own in sorted(by_origin.items()):
+                origin = str(row.attributes.get(source.origin, data_set.name))
+                alike[origin, str(row.attributes.get(source.kind, ""))].append(row)
+            for (origin, kind), own in sorted(alike.items()):
                 labels = [_label(source, row, config.model.viewpoints) for row in own]
-                target.append(LabelledRows(own, labels, origin, source.weight))
+                target.append(LabelledRows(own, labels, origin, source.weight, kind))
     return training, held, names
 
 
@@ -228,10 +232,11 @@ def _averaged_net(fitter: Fitter, config: VNetTraining) -> VNet:
     return twin.to(fitter.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _load_lite0(net: VNet, config: VNetTraining) -> None:
-    backbone = build_backbone("efficientnet_lite0")
+def _load_lite(net: VNet, config: VNetTraining) -> None:
+    kind, _, blocks = config.model.vnet.partition("-blocks")
+    backbone = build_backbone(f"efficientnet_{kind}")
     load_pretrained(backbone, config.pretrained)
-    layers, _ = backbone.cut(f"block{config.model.vnet.removeprefix('lite0-blocks')}")
+    layers, _ = backbone.cut(f"block{blocks}")
     net.layers.load_state_dict(layers.state_dict())
 
 
