@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from index.errors import VehicleSearchError
-from model_export import annotate_command, data_command, measure_command, reproduce_command
+from model_export import adapt_command, annotate_command, data_command, measure_command, reproduce_command
 
 Config = TypeVar("Config")
 
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--keys", action="store_true", help="show every key, its default and its meaning")
         command.set_defaults(run=run)
 
+    adapt_command.add_to(commands)
     measure_command.add_to(commands)
     reproduce_command.add_to(commands)
 

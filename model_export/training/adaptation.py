@@ -1,0 +1,241 @@
+"""Fine-tune a finished model to other cameras without labels: cluster, learn the clusters, cluster again.
+
+Every round embeds all pictures, groups those that seem to show one vehicle (:mod:`.pseudo_labels`) and trains on the
+groups with camera-aware proxies (:mod:`.proxies`). V-Net and the batch norms stay as they are.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from index.errors import InvalidValue, ModelError
+from index.manifest import ManifestRow
+from model_export.data_sets.crop_cache import CropCache, decode_all
+from model_export.data_sets.data_set import open_data_set
+from model_export.network.mvan import MVAN
+from model_export.training.augment import AugmentConfig, augmented
+from model_export.training.checkpoint import (
+    load_checkpoint,
+    require_same_run,
+    require_writable,
+    save_checkpoint,
+)
+from model_export.training.configuration import as_mapping
+from model_export.training.fitting import FitConfig, Fitter, Objective, freeze, freeze_norms
+from model_export.training.loader import Batch
+from model_export.training.mnet_training import Restored, embed_rows
+from model_export.training.processes import started
+from model_export.training.proxies import Proxies, proxies_of
+from model_export.training.pseudo_labels import ClusterConfig, clusters
+from model_export.training.run_log import RunLog, log_folder
+from model_export.training.sampling import PKSampler
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adaptation:
+    """Everything an adaptation is made from, beside the model."""
+
+    out: Path  # checkpoint that is written
+    data: str  # manifest:FILE or a manifest's path; vehicle_id is not looked at
+    name: str = ""  # stands in the contract; empty: the model's own with -adapted
+    p: int = 8  # clusters a batch
+    k: int = 4  # pictures of each; a cluster with fewer gives some again, augmented otherwise
+    round: int = 40  # iterations before pictures are grouped again
+    clusters: ClusterConfig = field(default_factory=ClusterConfig)
+    temperature: float = 0.07  # τ of both losses
+    momentum: float = 0.2  # μ of the proxies
+    hardest: int = 50  # proxies of other clusters in the loss across cameras
+    across: float = 0.5  # weight of the loss across cameras
+    frozen_stages: int = 6  # so many of the backbone's first stages stay as they are
+    frozen_depthwise: bool = True  # depthwise kernels stay as they are: much faster on a CPU
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+    def __post_init__(self) -> None:
+        if self.p < 1 or self.k < 2:
+            raise InvalidValue(f"p must be at least 1 and k at least 2, not {self.p} × {self.k}")
+        if self.round < 1 or self.hardest < 1:
+            raise InvalidValue(f"round and hardest must be at least 1, not {self.round} and {self.hardest}")
+        if self.temperature <= 0 or not 0 <= self.momentum < 1 or self.across < 0:
+            raise InvalidValue(
+                f"temperature {self.temperature} must be above 0, momentum {self.momentum} in 0…1 and across "
+                f"{self.across} at least 0"
+            )
+
+
+class _ProxyObjective(Objective):
+    """L_intra + weight · L_inter of the embedding, against proxies that are renewed every round."""
+
+    def __init__(self, model: MVAN, config: Adaptation) -> None:
+        super().__init__()
+        self.model, self._config = model, config
+        self.proxies: Proxies | None = None
+        self.train()
+
+    def train(self, mode: bool = True) -> "_ProxyObjective":
+        super().train(mode)
+        stages: list[nn.Module] = [] if self.model.vnet is None else [self.model.vnet]
+        for branch in self.model.branches:
+            own = [*self.model.shared.children(), *branch.get_submodule("stages").children()]
+            stages += own[: self._config.frozen_stages]
+        freeze(self.model, stages=stages, depthwise=self._config.frozen_depthwise)
+        freeze_norms(self.model)
+        if isinstance(self.model.neck, nn.BatchNorm1d):
+            self.model.neck.eval()
+        return self
+
+    def forward(self, crops: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.proxies is None:
+            raise RuntimeError("pictures were not grouped before the first batch")
+        f = F.normalize(self.model(crops).embedding.float())
+        within, across = self.proxies.within_cameras(f, labels), self.proxies.across_cameras(f, labels)
+        self.proxies.remember(f, labels, momentum=self._config.momentum)
+        return within + self._config.across * across, {"within": within.detach(), "across": across.detach()}
+
+
+def adapt(restored: Restored, config: Adaptation, *, resume: bool = False, quiet: bool = False) -> Path:
+    """Train ``restored`` on without labels and write ``config.out``, an M-Net checkpoint; returns its path.
+
+    The metrics of the model before are left out: nobody has measured the new one. Raises InvalidValue for pictures that
+    cannot be used and ModelError where no two of them seem to show one vehicle.
+    """
+    content = _to_resume(config, resume=resume)
+    with started(config.fit.device) as processes:
+        if processes.world > 1:
+            raise InvalidValue("an adaptation runs in one process; start it without torchrun")
+        torch.manual_seed(config.fit.seed)
+        data_set = open_data_set(config.data)
+        data_set.require_sound()
+        rows = list(data_set.part("train"))
+        training = restored.config
+        cache = CropCache(training.train_resize, limit_bytes=config.fit.cache_mb << 20)
+        decode_all(cache, rows, quiet=quiet)
+        objective = _ProxyObjective(restored.model.train(), config)
+        objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        fitter = Fitter(replace(config.fit, workers=0), objective, processes)  # a batch waits for its round's groups
+        log = RunLog(log_folder(config.out))
+        rounds = _Rounds(config, rows, cache)
+        shape = replace(
+            training, out=config.out, name=config.name or f"{training.name}-adapted", warm_start=None
+        )  # fmt: skip
+
+        def make(number: int) -> Batch:
+            if rounds.are_over(number):
+                twin = MVAN(shape.model)
+                twin.load_state_dict(_averaged_weights(fitter))
+                twin.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+                objective.proxies = rounds.begin(number, twin).to(processes.device)
+                log.write(fitter.step, rounds.figures, kind="round")
+            drawn, labels = rounds.batch(number)
+            crops = augmented(
+                cache.crops(drawn), shape.model.input_size, config.augment, seed=config.fit.seed, number=number,
+                device=processes.device,
+            )  # fmt: skip
+            return Batch(crops, torch.tensor(labels), drawn)
+
+        def measure(_: int) -> tuple[str, dict[str, float]]:
+            return rounds.line, rounds.figures
+
+        def save(_: int) -> None:
+            viewpoint = {"viewpoint": restored.metrics["viewpoint"]} if "viewpoint" in restored.metrics else {}
+            save_checkpoint(config.out, {
+                "kind": "mvan", "config": as_mapping(shape), "adaptation": as_mapping(config),
+                "metrics": {**viewpoint, "adaptation": rounds.figures}, "weights": _averaged_weights(fitter),
+                **fitter.state(), "trained_on": [*restored.trained_on, f"{data_set.name} (without labels)"],
+                "viewpoint_labels_from": restored.viewpoint_labels_from,
+            })  # fmt: skip
+
+        if content:
+            fitter.resume(content)
+        fitter.run(
+            make, title="adapt", log=log, measure=measure, save=save, quiet=quiet,
+            advice="lower p or k, make up for it with fit.accumulate, or set fit.precision=bf16",
+        )  # fmt: skip
+    return config.out
+
+
+class _Rounds:
+    """The pictures' groups, renewed every ``round`` iterations, and batches drawn from them."""
+
+    def __init__(self, config: Adaptation, rows: list[ManifestRow], cache: CropCache) -> None:
+        self._config, self._rows, self._cache = config, rows, cache
+        self._cameras = [row.camera_id or "" for row in rows]
+        self._number = -1
+        self._sampler: PKSampler | None = None
+        self._proxy: Mapping[tuple[Path, object], int] = {}
+        self.figures: dict[str, float] = {}
+
+    @property
+    def line(self) -> str:
+        """What was found, in words."""
+        found = self.figures
+        return (
+            f"{found['clusters']:.0f} groups of {found['pictures'] / max(found['clusters'], 1):.1f} pictures on "
+            f"average, {found['across_cameras']:.0f} of them seen by several cameras, {found['alone']:.0f} pictures "
+            "like no other"
+        )
+
+    def are_over(self, number: int) -> bool:
+        """Whether batch ``number`` needs new groups."""
+        return self._round_of(number) != self._number
+
+    def begin(self, number: int, model: MVAN) -> Proxies:
+        """Group all pictures as ``model`` sees them."""
+        config, began = self._config, time.perf_counter()
+        vectors = embed_rows(model, self._rows, self._cache)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        found = clusters(vectors, self._cameras, config.clusters)
+        proxies, proxy = proxies_of(
+            vectors, found, self._cameras, temperature=config.temperature, hardest=config.hardest
+        )
+        grouped = [replace(row, vehicle_id=str(n)) for row, n in zip(self._rows, found, strict=True) if n >= 0]
+        self._proxy = {(row.path, row.box): int(n) for row, n in zip(self._rows, proxy, strict=True)}
+        self._number = self._round_of(number)
+        seen = set(zip(found.tolist(), self._cameras, strict=True))
+        cameras = Counter(n for n, _ in seen if n >= 0)
+        self.figures = {
+            "round": self._number, "clusters": len(cameras), "pictures": len(grouped),
+            "across_cameras": sum(count > 1 for count in cameras.values()), "alone": int((found < 0).sum()),
+            "seconds": time.perf_counter() - began,
+        }  # fmt: skip
+        if len(cameras) < 2:
+            raise ModelError(
+                f"of {len(self._rows)} pictures no two vehicles could be told apart ({self.line}); give more pictures, "
+                f"or change clusters.radius ({config.clusters.radius})"
+            )
+        count = min(config.p, int(self.figures["clusters"]))
+        self._sampler = PKSampler(grouped, p=count, k=config.k, seed=config.fit.seed + self._number)
+        return proxies
+
+    def batch(self, number: int) -> tuple[list[ManifestRow], list[int]]:
+        """Rows of a batch and the proxy of each."""
+        if self._sampler is None:
+            raise RuntimeError("begin a round first")
+        rows = self._sampler.batch(number)
+        return rows, [self._proxy[row.path, row.box] for row in rows]
+
+    def _round_of(self, number: int) -> int:
+        return number // (self._config.round * self._config.fit.accumulate)
+
+
+def _averaged_weights(fitter: Fitter) -> dict[str, Tensor]:
+    return {name.removeprefix("model."): value for name, value in fitter.averaged().items()}
+
+
+def _to_resume(config: Adaptation, *, resume: bool) -> dict[str, Any] | None:
+    require_writable(config.out)
+    if not resume or not config.out.exists():
+        return None
+    content = load_checkpoint(config.out, kind="mvan")
+    if "adaptation" not in content:
+        raise ModelError(f"{config.out} is no adaptation; give another --out, or leave --resume away")
+    require_same_run(content["adaptation"], as_mapping(config), config.out)
+    return content

@@ -1,0 +1,104 @@
+"""A model learns from pictures without labels: it gets better, it is taken up again, it says what it cannot use."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from index.errors import InvalidValue, ModelError
+from model_export.data_sets.data_set import open_data_set
+from model_export.exporting.onnx_export import export_model
+from model_export.measuring.measurement import measure
+from model_export.reporting.model_file import open_model
+from model_export.training.adaptation import Adaptation, adapt
+from model_export.training.augment import AugmentConfig
+from model_export.training.checkpoint import load_checkpoint
+from model_export.training.fitting import FitConfig
+from model_export.training.mnet_training import restore
+from model_export.training.pseudo_labels import ClusterConfig
+from model_export.vehicle_model import main
+from tests.conftest import untrained, write_checkpoint
+
+
+@pytest.fixture
+def unlabelled(data: Path, tmp_path: Path) -> Path:
+    """The cars' manifest with nothing but path and camera."""
+    with (data / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    path = tmp_path / "unlabelled.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "camera_id"))
+        writer.writerows((data / row["path"], row["camera_id"]) for row in rows)
+    return path
+
+
+def configured(unlabelled: Path, out: Path, iterations: int = 60) -> Adaptation:
+    return Adaptation(
+        out=out, data=str(unlabelled), p=6, k=4, round=20, frozen_stages=0, frozen_depthwise=False,
+        clusters=ClusterConfig(k1=6, k2=2), augment=AugmentConfig(flip=0, rotate=0, exposure=0.2, erase=0, blur=0),
+        fit=FitConfig(
+            iterations=iterations, learning_rate=3e-3, warm_up=5, checkpoint_every=20, evaluate_every=20, average=0.9
+        ),
+    )  # fmt: skip
+
+
+def test_pictures_without_labels_make_a_model_better(data: Path, unlabelled: Path, tmp_path: Path) -> None:
+    before = untrained()
+    vnet = {name: value.clone() for name, value in before.model.vnet.state_dict().items()}  # type: ignore[union-attr]
+    checkpoint = write_checkpoint(tmp_path / "before.pt", untrained())
+    out = adapt(before, configured(unlabelled, tmp_path / "after.pt"), quiet=True)
+    cars = open_data_set(str(data / "manifest.csv"))
+    was, now = (measure(open_model(path), cars, part="", seed=0).figures.map for path in (checkpoint, out))
+    assert now > was + 0.1
+    restored = restore(out)
+    assert restored.config.name == "tiny-adapted"
+    assert restored.trained_on == ("tiny", f"{tmp_path.name} (without labels)")
+    assert restored.metrics["adaptation"]["clusters"] >= 2
+    assert "road-vehicles" not in restored.metrics
+    assert all(torch.equal(restored.model.vnet.state_dict()[name], value) for name, value in vnet.items())  # type: ignore[union-attr]
+    export_model(restored, tmp_path / "after.onnx")
+
+
+def test_a_run_that_is_taken_up_again_ends_with_the_same_weights(unlabelled: Path, tmp_path: Path) -> None:
+    def steady(name: str) -> Adaptation:
+        """At a learning rate that does not know how long the run is."""
+        config = configured(unlabelled, tmp_path / name, 40)
+        return replace(config, fit=replace(config.fit, schedule="step"))
+
+    whole, half = adapt(untrained(), steady("whole.pt"), quiet=True), steady("half.pt")
+    adapt(untrained(), replace(half, fit=replace(half.fit, iterations=20)), quiet=True)
+    adapt(untrained(), half, resume=True, quiet=True)
+    ours, theirs = (load_checkpoint(path, kind="mvan") for path in (half.out, whole))
+    assert ours["step"] == theirs["step"] == 40
+    assert all(torch.equal(ours["weights"][name], value) for name, value in theirs["weights"].items())
+    other = replace(half, temperature=0.1)
+    with pytest.raises(ModelError, match=r"trained with temperature = 0\.07, now it is 0\.1"):
+        adapt(untrained(), other, resume=True, quiet=True)
+
+
+def test_the_command_takes_a_file_and_names_what_is_wrong(
+    tiny_model: Path, unlabelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "adapted.pt"
+    assert main(["adapt", str(tiny_model), "--manifest", str(unlabelled)]) == 2
+    assert "--out is missing" in capsys.readouterr().err
+    assert main(["adapt", "--keys"]) == 0
+    assert "clusters.radius" in capsys.readouterr().out
+    assert main(["adapt", str(tiny_model), "--manifest", str(unlabelled), "--out", str(out), "--set", "raduis=1"]) == 2
+    assert "raduis" in capsys.readouterr().err
+
+
+def test_pictures_that_all_look_alike_are_refused(data: Path, tmp_path: Path) -> None:
+    one = tmp_path / "one.csv"
+    one.write_text(f"path,camera_id\n{data}/v0_0_front.png,c0\n{data}/v0_1_front.png,c1\n")
+    with pytest.raises(ModelError, match="no two vehicles could be told apart"):
+        adapt(untrained(), configured(one, tmp_path / "none.pt"), quiet=True)
+
+
+@pytest.mark.parametrize(("key", "value"), [("k", 1), ("round", 0), ("temperature", 0.0), ("momentum", 1.0)])
+def test_values_that_make_no_sense_are_refused(key: str, value: float, tmp_path: Path) -> None:
+    with pytest.raises(InvalidValue, match=key):
+        Adaptation(out=tmp_path / "x.pt", data="x.csv", **{key: value})  # type: ignore[arg-type]
