@@ -1,6 +1,5 @@
 """On a GPU: trainings in every precision, and one session that meets every mixture of viewpoints."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,14 +167,13 @@ def shift(model: Path, crops: NDArray[np.uint8], *, tf32: bool) -> tuple[float, 
 
 
 @needs_onnx_runtime
-def test_what_tf32_moves_is_measured_and_small(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+def test_what_tf32_moves_is_small(tmp_path: Path) -> None:
     restored = untrained(
         replace(untrained().config.model, backbone="efficientnet_lite0", vnet="lite0-blocks4", input_size=128)
     )
     export_model(restored, tmp_path / "model.onnx", half_weights=False)
     crops = mixed_crops(restored.model, 24)
     with_tf32, without = (shift(tmp_path / "model.onnx", crops, tf32=tf32) for tf32 in (True, False))
-    record_property("drift to the CPU at p50 and p99", {"TF32": with_tf32, "without": without})
     assert without[1] < 1e-4
     assert with_tf32[1] < 1e-2
 
