@@ -9,7 +9,7 @@ import torch
 
 from index.errors import InvalidValue, ModelError
 from model_export.data_sets.data_set import open_data_set
-from model_export.exporting.onnx_export import export_model
+from model_export.exporting.reduced_export import Measuring, export_reduced
 from model_export.measuring.measurement import measure
 from model_export.reporting.model_file import open_model
 from model_export.training.adaptation import Adaptation, adapt
@@ -59,7 +59,10 @@ def test_pictures_without_labels_make_a_model_better(data: Path, unlabelled: Pat
     assert restored.metrics["adaptation"]["clusters"] >= 2
     assert "road-vehicles" not in restored.metrics
     assert all(torch.equal(restored.model.vnet.state_dict()[name], value) for name, value in vnet.items())  # type: ignore[union-attr]
-    export_model(restored, tmp_path / "after.onnx")
+    report = export_reduced(
+        restored, tmp_path / "after.onnx", "int8", measuring=Measuring(spec=str(data / "manifest.csv"))
+    )
+    assert report.parity.reference.probes == 72  # calibrated on pictures without labels, measured on some with
 
 
 def test_a_run_that_is_taken_up_again_ends_with_the_same_weights(unlabelled: Path, tmp_path: Path) -> None:

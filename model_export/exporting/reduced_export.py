@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from index.contract import Contract, Precision
 from index.errors import InvalidValue
+from index.manifest import ManifestRow
 from model_export.data_sets.crop_cache import CropCache
 from model_export.data_sets.data_set import open_data_set
+from model_export.data_sets.selection import Selection
 from model_export.exporting.onnx_export import (
     check_alone,
     describe,
@@ -29,7 +31,7 @@ from model_export.measuring.measured_model import see_rows
 from model_export.measuring.onnx_model import OnnxModel
 from model_export.measuring.protocols import plan
 from model_export.network.folding import fold
-from model_export.training.mnet_training import Restored, Training, open_sources
+from model_export.training.mnet_training import Restored, Training
 
 CALIBRATION_CROPS = 128
 FIRST_KEPT = (0, 3, 6, 12, 18)  # tried in this order; the earlier a layer, the more its rounding costs
@@ -119,14 +121,18 @@ def held_out(config: Training) -> Measuring:
 
 
 def calibration_crops(config: Training, count: int = CALIBRATION_CROPS) -> NDArray[np.uint8]:
-    """Crops uint8 (count, H, W, 3) that were trained on, of each source as many as its share of a batch, seeded."""
-    sources = open_sources(config)
+    """Crops uint8 (count, H, W, 3) that were trained on, of each source as many as its share of a batch, seeded.
+
+    Nobody asks which vehicles they show, so an adapted model's pictures without labels do.
+    """
     shares = np.array([source.p * source.k for source in config.sources], np.float64)
     rng = np.random.default_rng(config.fit.seed)
-    rows = []
-    for opened, share in zip(sources, shares / shares.sum(), strict=True):
-        wanted = min(len(opened.kept), max(1, round(count * share)))
-        rows += [opened.kept[at] for at in rng.permutation(len(opened.kept))[:wanted]]
+    rows: list[ManifestRow] = []
+    for source, share in zip(config.sources, shares / shares.sum(), strict=True):
+        everything = open_data_set(source.data, root=config.data_root).part(source.part)
+        kept, _ = Selection.parse(source.hold_out).split(everything, seed=config.fit.seed)
+        wanted = min(len(kept), max(1, round(count * share)))
+        rows += [kept[at] for at in rng.permutation(len(kept))[:wanted]]
     return CropCache(config.crop_resize, limit_bytes=0).crops(rows)
 
 

@@ -31,7 +31,7 @@ from model_export.training.checkpoint import (
 from model_export.training.configuration import as_mapping
 from model_export.training.fitting import FitConfig, Fitter, Objective, freeze, freeze_norms
 from model_export.training.loader import Batch
-from model_export.training.mnet_training import Restored, embed_rows
+from model_export.training.mnet_training import Restored, Source, embed_rows
 from model_export.training.processes import started
 from model_export.training.proxies import Proxies, proxies_of
 from model_export.training.pseudo_labels import ClusterConfig, clusters
@@ -124,7 +124,8 @@ def adapt(restored: Restored, config: Adaptation, *, resume: bool = False, quiet
         log = RunLog(log_folder(config.out))
         rounds = _Rounds(config, rows, cache)
         shape = replace(
-            training, out=config.out, name=config.name or f"{training.name}-adapted", warm_start=None
+            training, out=config.out, name=config.name or f"{training.name}-adapted", warm_start=None,
+            data_root=Path(), sources=(Source(data=config.data, p=config.p, k=config.k, measure=False),),
         )  # fmt: skip
 
         def make(number: int) -> Batch:
