@@ -17,7 +17,6 @@ from model_export.training.augment import AugmentConfig
 from model_export.training.checkpoint import load_checkpoint
 from model_export.training.fitting import FitConfig
 from model_export.training.mnet_training import restore
-from model_export.training.pseudo_labels import ClusterConfig
 from model_export.vehicle_model import main
 from tests.conftest import untrained, write_checkpoint
 
@@ -38,7 +37,7 @@ def unlabelled(data: Path, tmp_path: Path) -> Path:
 def configured(unlabelled: Path, out: Path, iterations: int = 60) -> Adaptation:
     return Adaptation(
         out=out, data=str(unlabelled), p=6, k=4, round=20, frozen_stages=0, frozen_depthwise=False,
-        clusters=ClusterConfig(k1=6, k2=2), augment=AugmentConfig(flip=0, rotate=0, exposure=0.2, erase=0, blur=0),
+        augment=AugmentConfig(flip=0, rotate=0, exposure=0.2, erase=0, blur=0),
         fit=FitConfig(
             iterations=iterations, learning_rate=3e-3, warm_up=5, checkpoint_every=20, evaluate_every=20, average=0.9
         ),
@@ -56,7 +55,7 @@ def test_pictures_without_labels_make_a_model_better(data: Path, unlabelled: Pat
     restored = restore(out)
     assert restored.config.name == "tiny-adapted"
     assert restored.trained_on == ("tiny", f"{tmp_path.name} (without labels)")
-    assert restored.metrics["adaptation"]["clusters"] >= 2
+    assert restored.metrics["adaptation"]["groups"] >= 2
     assert "road-vehicles" not in restored.metrics
     assert all(torch.equal(restored.model.vnet.state_dict()[name], value) for name, value in vnet.items())  # type: ignore[union-attr]
     report = export_reduced(
@@ -89,16 +88,24 @@ def test_the_command_takes_a_file_and_names_what_is_wrong(
     assert main(["adapt", str(tiny_model), "--manifest", str(unlabelled)]) == 2
     assert "--out is missing" in capsys.readouterr().err
     assert main(["adapt", "--keys"]) == 0
-    assert "clusters.radius" in capsys.readouterr().out
+    assert "groups.same_camera" in capsys.readouterr().out
     assert main(["adapt", str(tiny_model), "--manifest", str(unlabelled), "--out", str(out), "--set", "raduis=1"]) == 2
     assert "raduis" in capsys.readouterr().err
 
 
-def test_pictures_that_all_look_alike_are_refused(data: Path, tmp_path: Path) -> None:
-    one = tmp_path / "one.csv"
-    one.write_text(f"path,camera_id\n{data}/v0_0_front.png,c0\n{data}/v0_1_front.png,c1\n")
-    with pytest.raises(ModelError, match="no two vehicles could be told apart"):
-        adapt(untrained(), configured(one, tmp_path / "none.pt"), quiet=True)
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("v0_0_front,c0 v0_1_front,c1", r"no two groups were found \(1 groups of 2\.0 pictures"),
+        ("v0_0_front,c0 v0_1_front,c0", r"has one camera only \(c0\)"),
+        ("v0_0_front,c0 v0_1_front,", r"line 3, column camera_id: is empty"),
+    ],
+)
+def test_pictures_that_cannot_be_linked_are_refused(data: Path, tmp_path: Path, rows: str, message: str) -> None:
+    manifest = tmp_path / "few.csv"
+    manifest.write_text("\n".join(["path,camera_id", *(f"{data}/{row.replace(',', '.png,')}" for row in rows.split())]))
+    with pytest.raises((InvalidValue, ModelError), match=message):
+        adapt(untrained(), configured(manifest, tmp_path / "none.pt"), quiet=True)
 
 
 @pytest.mark.parametrize(("key", "value"), [("k", 1), ("round", 0), ("temperature", 0.0), ("momentum", 1.0)])

@@ -34,7 +34,7 @@ from model_export.training.loader import Batch
 from model_export.training.mnet_training import Restored, Source, embed_rows
 from model_export.training.processes import started
 from model_export.training.proxies import Proxies, proxies_of
-from model_export.training.pseudo_labels import ClusterConfig, clusters
+from model_export.training.pseudo_labels import GroupConfig, groups
 from model_export.training.run_log import RunLog, log_folder
 from model_export.training.sampling import PKSampler
 
@@ -46,13 +46,13 @@ class Adaptation:
     out: Path  # checkpoint that is written
     data: str  # manifest:FILE or a manifest's path; vehicle_id is not looked at
     name: str = ""  # stands in the contract; empty: the model's own with -adapted
-    p: int = 8  # clusters a batch
-    k: int = 4  # pictures of each; a cluster with fewer gives some again, augmented otherwise
+    p: int = 8  # groups a batch
+    k: int = 4  # pictures of each; a group with fewer gives some again, augmented otherwise
     round: int = 40  # iterations before pictures are grouped again
-    clusters: ClusterConfig = field(default_factory=ClusterConfig)
+    groups: GroupConfig = field(default_factory=GroupConfig)
     temperature: float = 0.07  # τ of both losses
     momentum: float = 0.2  # μ of the proxies
-    hardest: int = 50  # proxies of other clusters in the loss across cameras
+    hardest: int = 50  # proxies of other groups in the loss across cameras
     across: float = 0.5  # weight of the loss across cameras
     frozen_stages: int = 6  # so many of the backbone's first stages stay as they are
     frozen_depthwise: bool = True  # depthwise kernels stay as they are: much faster on a CPU
@@ -115,6 +115,7 @@ def adapt(restored: Restored, config: Adaptation, *, resume: bool = False, quiet
         data_set = open_data_set(config.data)
         data_set.require_sound()
         rows = list(data_set.part("train"))
+        _require_cameras(rows, config.data)
         training = restored.config
         cache = CropCache(training.train_resize, limit_bytes=config.fit.cache_mb << 20)
         decode_all(cache, rows, quiet=quiet)
@@ -179,7 +180,7 @@ class _Rounds:
         """What was found, in words."""
         found = self.figures
         return (
-            f"{found['clusters']:.0f} groups of {found['pictures'] / max(found['clusters'], 1):.1f} pictures on "
+            f"{found['groups']:.0f} groups of {found['pictures'] / max(found['groups'], 1):.1f} pictures on "
             f"average, {found['across_cameras']:.0f} of them seen by several cameras, {found['alone']:.0f} pictures "
             "like no other"
         )
@@ -193,7 +194,7 @@ class _Rounds:
         config, began = self._config, time.perf_counter()
         vectors = embed_rows(model, self._rows, self._cache)
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        found = clusters(vectors, self._cameras, config.clusters)
+        found = groups(vectors, self._cameras, config.groups)
         proxies, proxy = proxies_of(
             vectors, found, self._cameras, temperature=config.temperature, hardest=config.hardest
         )
@@ -203,16 +204,16 @@ class _Rounds:
         seen = set(zip(found.tolist(), self._cameras, strict=True))
         cameras = Counter(n for n, _ in seen if n >= 0)
         self.figures = {
-            "round": self._number, "clusters": len(cameras), "pictures": len(grouped),
+            "round": self._number, "groups": len(cameras), "pictures": len(grouped),
             "across_cameras": sum(count > 1 for count in cameras.values()), "alone": int((found < 0).sum()),
             "seconds": time.perf_counter() - began,
         }  # fmt: skip
         if len(cameras) < 2:
             raise ModelError(
-                f"of {len(self._rows)} pictures no two vehicles could be told apart ({self.line}); give more pictures, "
-                f"or change clusters.radius ({config.clusters.radius})"
+                f"of {len(self._rows)} pictures no two groups were found ({self.line}); give more pictures, "
+                "of vehicles that two cameras saw"
             )
-        count = min(config.p, int(self.figures["clusters"]))
+        count = min(config.p, int(self.figures["groups"]))
         self._sampler = PKSampler(grouped, p=count, k=config.k, seed=config.fit.seed + self._number)
         return proxies
 
@@ -225,6 +226,17 @@ class _Rounds:
 
     def _round_of(self, number: int) -> int:
         return number // (self._config.round * self._config.fit.accumulate)
+
+
+def _require_cameras(rows: list[ManifestRow], data: str) -> None:
+    for row in rows:
+        if row.camera_id is None:
+            raise InvalidValue(f"{data} line {row.line}, column camera_id: is empty; adapting needs it")
+    cameras = {row.camera_id for row in rows}
+    if len(cameras) < 2:
+        raise InvalidValue(
+            f"{data} has one camera only ({', '.join(map(str, cameras))}); adapting links pictures of two or more"
+        )
 
 
 def _averaged_weights(fitter: Fitter) -> dict[str, Tensor]:
