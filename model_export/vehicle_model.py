@@ -3,6 +3,7 @@
 import argparse
 import importlib.resources
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -36,7 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the door; returns the exit code. Errors are one line on stderr."""
     arguments = _parser().parse_args(argv)
     try:
-        return int(arguments.run(arguments))
+        code = int(arguments.run(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except VehicleSearchError as error:
         print(f"vehicle-model: {error}", file=sys.stderr)
         return 2
@@ -44,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         how = "; go on with --resume" if hasattr(arguments, "resume") else ""
         print(f"vehicle-model: stopped{how}", file=sys.stderr)
         return 130
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -39,7 +39,7 @@ SHAPES = {
     "plain lite2 224": replace(LIGHT, viewpoints=("any",), attention="none"),  # neither branches nor V-Net
     "lite0 at 224": replace(LIGHT, backbone="efficientnet_lite0"),
     "lite2 at 224": LIGHT,
-    "lite2 at 256": replace(LIGHT, input_size=256, vnet_size=128),
+    "lite2 at 256": replace(LIGHT, input_size=256, vnet_size=160),
     "resnet50": MVANConfig(backbone="resnet50"),
     "vgg16 split 2": MVANConfig(backbone="vgg16", split="conv3"),
     "vgg16 split 4": MVANConfig(backbone="vgg16"),
