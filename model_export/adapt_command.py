@@ -42,6 +42,7 @@ def add_to(commands: "Commands") -> None:
 def _adapt(arguments: argparse.Namespace) -> int:
     from model_export.exporting.rebuilding import rebuild
     from model_export.training.adaptation import Adaptation, adapt
+    from model_export.training.checkpoint import require_another
     from model_export.training.configuration import read_configuration
     from model_export.training.configuration_keys import configuration_keys
     from model_export.training.mnet_training import restore
@@ -57,6 +58,11 @@ def _adapt(arguments: argparse.Namespace) -> int:
     own = Path(str(importlib.resources.files("model_export"))) / "configurations" / "adapt.toml"
     given = (f"data={_quoted(arguments.manifest)}", f"out={_quoted(str(arguments.out))}")
     config = read_configuration(Adaptation, arguments.configuration or own, [*given, *arguments.set])
+    require_another(arguments.out, arguments.model)
+    if arguments.out.suffix == ".onnx":
+        raise InvalidValue(
+            f"--out {arguments.out}: a checkpoint is written, not an ONNX file; name it .pt and export it"
+        )
     model = rebuild(arguments.model) if arguments.model.suffix == ".onnx" else restore(arguments.model)
     print(adapt(model, config, resume=arguments.resume))
     return 0

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
-from index.errors import VehicleSearchError
+from index.errors import InvalidValue, VehicleSearchError
 from model_export import adapt_command, annotate_command, data_command, measure_command, reproduce_command
 
 Config = TypeVar("Config")
@@ -135,8 +135,20 @@ def _run_training(arguments: argparse.Namespace, kind: type[Config], run: Callab
 def _export(arguments: argparse.Namespace) -> int:
     from model_export.exporting.onnx_export import export_model
     from model_export.exporting.reduced_export import Measuring, export_reduced
+    from model_export.training.checkpoint import require_another
     from model_export.training.mnet_training import restore
 
+    require_another(arguments.out, arguments.checkpoint)
+    reduced = arguments.precision != "fp32"
+    for option, given, sense in (
+        ("--part", arguments.part, reduced and arguments.data), ("--data", arguments.data, reduced),
+        ("--full-weights", arguments.full_weights, not reduced),
+    ):  # fmt: skip
+        if given and not sense:
+            wanted = (
+                "--data" if option == "--part" and reduced else "--precision " + ("fp32" if reduced else "fp16 or int8")
+            )
+            raise InvalidValue(f"{option} does nothing here; it goes with {wanted}")
     restored = restore(arguments.checkpoint)
     if arguments.precision == "fp32":
         half = not arguments.full_weights

@@ -14,7 +14,7 @@ from model_export.measuring.measurement import measure
 from model_export.reporting.model_file import open_model
 from model_export.training.adaptation import Adaptation, adapt
 from model_export.training.augment import AugmentConfig
-from model_export.training.checkpoint import load_checkpoint
+from model_export.training.checkpoint import checkpoint_to_resume, load_checkpoint
 from model_export.training.fitting import FitConfig
 from model_export.training.mnet_training import restore
 from model_export.vehicle_model import main
@@ -64,6 +64,44 @@ def test_pictures_without_labels_make_a_model_better(data: Path, unlabelled: Pat
     assert report.parity.reference.probes == 72  # calibrated on pictures without labels, measured on some with
 
 
+def test_what_stays_and_what_learns(unlabelled: Path, tmp_path: Path) -> None:
+    before = untrained()
+    old = {name: value.clone() for name, value in before.model.state_dict().items()}
+    metrics = {"cars": {"map": 0.5}, "viewpoint": {"mean": 0.9}}
+    config = replace(configured(unlabelled, tmp_path / "after.pt", 3), frozen_stages=1)
+    after = restore(adapt(replace(before, metrics=metrics), config, quiet=True))
+    assert after.metrics.keys() == {"viewpoint", "adaptation"}  # nobody has measured the new model
+    new = after.model.state_dict()
+    changed = {name for name in old if not torch.equal(old[name], new[name])}
+    assert any(name.startswith("branches.") for name in changed)
+    assert any(name.startswith("shared.1.") for name in changed)
+    assert not [name for name in changed if name.startswith(("shared.0.", "vnet."))]
+    assert not [name for name in changed if "running" in name or "batches" in name]
+
+
+def test_groups_and_batches_are_the_seeds_and_the_rounds(unlabelled: Path, tmp_path: Path) -> None:
+    first, again, other = (
+        load_checkpoint(
+            adapt(
+                untrained(), replace(config, out=tmp_path / f"{n}.pt", fit=replace(config.fit, seed=seed)), quiet=True
+            ),
+            kind="mvan",
+        )["weights"]
+        for config in [configured(unlabelled, tmp_path / "x.pt", 2)]
+        for n, seed in enumerate((0, 0, 1))
+    )
+    assert all(torch.equal(first[name], value) for name, value in again.items())
+    assert any(not torch.equal(first[name], value) for name, value in other.items())
+
+
+def test_a_model_whose_backbone_could_not_learn_is_refused(unlabelled: Path, tmp_path: Path) -> None:
+    config = replace(configured(unlabelled, tmp_path / "none.pt", 2), frozen_stages=6)
+    with pytest.raises(InvalidValue, match="frozen_stages is 6 and the backbone tiny has 3 stages"):
+        adapt(untrained(), config, quiet=True)
+    as_trained = replace(config, frozen_stages=-1)
+    assert load_checkpoint(adapt(untrained(), as_trained, quiet=True), kind="mvan")["adaptation"]["frozen_stages"] == 0
+
+
 def test_a_run_that_is_taken_up_again_ends_with_the_same_weights(unlabelled: Path, tmp_path: Path) -> None:
     def steady(name: str) -> Adaptation:
         """At a learning rate that does not know how long the run is."""
@@ -79,6 +117,10 @@ def test_a_run_that_is_taken_up_again_ends_with_the_same_weights(unlabelled: Pat
     other = replace(half, temperature=0.1)
     with pytest.raises(ModelError, match=r"trained with temperature = 0\.07, now it is 0\.1"):
         adapt(untrained(), other, resume=True, quiet=True)
+    with pytest.raises(ModelError, match="trained with start = "):
+        adapt(untrained(seed=1), half, resume=True, quiet=True)
+    with pytest.raises(ModelError, match="is an adapted model; vehicle-model adapt goes on with it"):
+        checkpoint_to_resume(half.out, kind="mvan", config=untrained().config, resume=True)
 
 
 def test_the_command_takes_a_file_and_names_what_is_wrong(
@@ -87,6 +129,14 @@ def test_the_command_takes_a_file_and_names_what_is_wrong(
     out = tmp_path / "adapted.pt"
     assert main(["adapt", str(tiny_model), "--manifest", str(unlabelled)]) == 2
     assert "--out is missing" in capsys.readouterr().err
+    words = ["adapt", str(tiny_model), "--manifest", str(unlabelled), "--out"]
+    few = [word for key in ("fit.iterations=2", "p=2", 'fit.precision="fp32"') for word in ("--set", key)]
+    assert main([*words, str(out), *few]) == 0
+    assert main(["export", str(out), "--out", str(tmp_path / "adapted.onnx")]) == 0
+    assert main([*words, str(tmp_path / "adapted2.onnx"), *few]) == 2
+    assert "a checkpoint is written, not an ONNX file" in capsys.readouterr().err
+    assert main(["adapt", str(out), "--manifest", str(unlabelled), "--out", str(out), *few]) == 2
+    assert "is the model that it would be made from" in capsys.readouterr().err
     assert main(["adapt", "--keys"]) == 0
     assert "groups.same_camera" in capsys.readouterr().out
     assert main(["adapt", str(tiny_model), "--manifest", str(unlabelled), "--out", str(out), "--set", "raduis=1"]) == 2

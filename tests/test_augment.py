@@ -1,8 +1,10 @@
 """Augmentation: seeded, in range, and nothing where every strength is 0."""
 
 import numpy as np
+import pytest
 import torch
 
+from index.errors import InvalidValue
 from model_export.training.augment import AugmentConfig, augment, augmented
 
 
@@ -33,3 +35,15 @@ def test_crops_are_cut_from_places_of_their_own() -> None:
     ramp = np.broadcast_to(np.arange(40, dtype=np.uint8)[None, :, None, None], (16, 40, 40, 3))
     tops = augmented(ramp.copy(), 32, still, seed=0, number=0)[:, 0, 0, 0]
     assert 0 <= float(tops.min()) < float(tops.max()) <= 8
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("flip", -3), ("erase", 40), ("grey", 1.1), ("blur", -0.1), ("smallest", 3), ("smallest", 0), ("noise", float("nan")),
+        ("rotate", -1), ("exposure", float("inf")), ("scale", 1), ("shift", -0.1), ("colour", 2),
+    ],
+)  # fmt: skip
+def test_a_strength_that_makes_no_sense_is_named(key: str, value: float) -> None:
+    with pytest.raises(InvalidValue, match=rf"augment\.{key} "):
+        AugmentConfig(**{key: value})

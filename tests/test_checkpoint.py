@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from index.errors import ModelError
+from index.errors import InvalidValue, ModelError
 from model_export.network.mvan import MVANConfig
-from model_export.training.checkpoint import first_difference, load_checkpoint, require_writable, save_checkpoint
+from model_export.training.checkpoint import (
+    first_difference,
+    load_checkpoint,
+    require_another,
+    require_writable,
+    save_checkpoint,
+)
 from model_export.training.configuration import as_mapping, from_mapping
 
 
@@ -27,6 +33,18 @@ def test_an_out_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
         require_writable(tmp_path / "file" / "x.pt")
     require_writable(tmp_path / "new" / "x.pt")
     assert not list((tmp_path / "new").iterdir())
+    with pytest.raises(ModelError, match="it is a folder"):
+        require_writable(tmp_path)
+
+
+def test_what_is_written_never_replaces_what_it_is_made_from(tmp_path: Path) -> None:
+    model = tmp_path / "model.pt"
+    model.write_bytes(b"model")
+    with pytest.raises(InvalidValue, match=r"model\.pt is the model that it would be made from"):
+        require_another(tmp_path / "." / "model.pt", model)
+    with pytest.raises(InvalidValue, match="is a folder; name a file"):
+        require_another(tmp_path, model)
+    require_another(tmp_path / "other.onnx", model)
 
 
 def test_a_run_from_before_a_key_existed_goes_on_at_its_default() -> None:

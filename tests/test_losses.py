@@ -1,11 +1,12 @@
 """Losses against naive loops."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 
-from model_export.network.losses import identity_loss, pairwise_distances, triplet_loss
+from model_export.network.losses import circle_loss, identity_loss, pairwise_distances, triplet_loss
 
 
 def _naive(f: torch.Tensor, labels: list[int], margin: float | None) -> float:
@@ -46,6 +47,16 @@ def test_identical_pictures_have_a_finite_gradient() -> None:
 def test_distances_are_unsquared() -> None:
     distances = pairwise_distances(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
     assert float(distances[0, 1]) == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("loss", [lambda f, y: triplet_loss(f, y, margin=None), circle_loss])
+def test_small_distances_count_also_where_autocast_would_round_them(loss: Callable[..., torch.Tensor]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    f = 30 + 0.05 * torch.randn(8, 256, generator=generator)  # all nearly alike: in bf16 no digit is left
+    labels = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
+    exact = loss(f.double().float(), labels)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(loss(f, labels), exact, rtol=1e-5, atol=1e-6)
 
 
 def test_identity_loss_is_cross_entropy() -> None:

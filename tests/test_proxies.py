@@ -76,3 +76,11 @@ def test_every_picture_has_the_proxy_of_its_cluster_and_camera() -> None:
     assert made.cluster[proxy[2]] == made.cluster[proxy[0]]
     assert made.camera[proxy[2]] != made.camera[proxy[0]]
     assert len({int(made.cluster[proxy[n]]) for n in (0, 3, 4, 5)}) == 4
+
+
+def test_autocast_rounds_no_similarity(proxies: Proxies, f: Tensor) -> None:
+    own = torch.tensor([0, 3, 1])
+    exact = proxies.within_cameras(f, own), proxies.across_cameras(f, own)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = proxies.within_cameras(f, own), proxies.across_cameras(f, own)
+    assert rounded == exact

@@ -62,6 +62,11 @@ def test_a_file_with_half_weights_comes_back(tmp_path: Path) -> None:
     np.testing.assert_allclose(got, expected, atol=1e-3)
 
 
+def test_a_neck_without_a_layer_before_it_comes_back(tiny_model: Path) -> None:
+    expected, got = answers(tiny_model, 64)  # batch norm on the fused f itself, which nothing folds
+    np.testing.assert_allclose(got, expected, atol=1e-3)
+
+
 def test_an_int8_file_comes_back_near_what_it_computes(tmp_path: Path) -> None:
     export_model(untrained(LITE), tmp_path / "whole.onnx", half_weights=False)
     contract = describe(tmp_path / "whole.onnx")

@@ -25,7 +25,7 @@ from model_export.training.mnet_training import Restored, Training
 _PREFIX = "model."  # of our own modules in the graph's names
 _CHECKED = 6  # test pictures
 _LEAST_LIKENESS = 0.97  # cosine to the file's own embeddings; int8 rounds activations too, which training does not
-_CONSTANT = ("mean", "std")  # buffers that the graph may hold under other names or not at all
+_CONSTANT = ("mean", "std", "num_batches_tracked")  # buffers that the graph may hold otherwise or not at all
 
 
 def rebuild(path: Path) -> Restored:
@@ -64,11 +64,15 @@ def _named_vnet(training: Mapping[str, object]) -> dict[str, str]:
 def _tensors(path: Path) -> dict[str, Tensor]:
     """Weights float32 by our names, int8 ones multiplied by their scales.
 
-    Of biases with the same values the exporter keeps one, and none of zeros: they are found at the nodes that add them.
+    Of equal small tensors the exporter keeps one, and no bias of zeros: they are found at the nodes that use them.
     """
     graph = onnx.load(str(path)).graph
     stored = {entry.name.removesuffix(HALF): numpy_helper.to_array(entry) for entry in graph.initializer}
     for node in graph.node:
+        if node.op_type == "BatchNormalization":
+            layer = next((name.rpartition(".")[0] for name in node.input if name.startswith(_PREFIX)), "")
+            for part, name in zip(("weight", "bias", "running_mean", "running_var"), node.input[1:], strict=True):
+                stored.setdefault(f"{layer}.{part}", stored[name])
         if node.op_type not in ("Conv", "Gemm") or not node.input[1].startswith(_PREFIX):
             continue
         layer, dot, _ = node.input[1].partition(".weight")

@@ -14,10 +14,11 @@ _EPS = 1e-12  # under the root: its gradient at distance zero is finite
 
 def pairwise_distances(f: Tensor) -> Tensor:
     """Unsquared Euclidean distances of the rows of ``f`` float (N, D) → (N, N), differentiable everywhere."""
-    f = f.float()
-    squares = (f * f).sum(1)  # (N,)
-    squared = squares[:, None] + squares[None, :] - 2 * f @ f.T  # (N, N)
-    return (squared.clamp_min(0) + _EPS).sqrt()
+    with torch.autocast(f.device.type, enabled=False):  # which would multiply in bf16, where small distances vanish
+        f = f.float()
+        squares = (f * f).sum(1)  # (N,)
+        squared = squares[:, None] + squares[None, :] - 2 * f @ f.T  # (N, N)
+        return (squared.clamp_min(0) + _EPS).sqrt()
 
 
 def identity_loss(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
@@ -50,8 +51,9 @@ def circle_loss(f: Tensor, labels: Tensor, *, scale: float = 64.0, relaxation: f
     αₙ = [sₙ + m]₊, γ = ``scale``, m = ``relaxation``. Anchors without a positive or a negative are
     left out; a batch without any gives 0.
     """
-    unit = F.normalize(f.float())
-    similarity = unit @ unit.T  # (N, N)
+    with torch.autocast(f.device.type, enabled=False):
+        unit = F.normalize(f.float())
+        similarity = unit @ unit.T  # (N, N)
     same = labels[:, None] == labels[None, :]
     itself = torch.eye(len(labels), dtype=torch.bool, device=f.device)
     positive, negative = same & ~itself, ~same

@@ -1,9 +1,11 @@
-"""Fine-tune a finished model to other cameras without labels: cluster, learn the clusters, cluster again.
+"""Fine-tune a finished model to other cameras without labels: group pictures, learn the groups, group again.
 
 Every round embeds all pictures, groups those that seem to show one vehicle (:mod:`.pseudo_labels`) and trains on the
-groups with camera-aware proxies (:mod:`.proxies`). V-Net and the batch norms stay as they are.
+groups with camera-aware proxies (:mod:`.proxies`). V-Net and the batch norms' statistics stay as they are.
 """
 
+import hashlib
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from index.errors import InvalidValue, ModelError
 from index.manifest import ManifestRow
@@ -23,15 +26,14 @@ from model_export.data_sets.data_set import open_data_set
 from model_export.network.mvan import MVAN
 from model_export.training.augment import AugmentConfig, augmented
 from model_export.training.checkpoint import (
-    load_checkpoint,
+    begun,
     require_same_run,
-    require_writable,
     save_checkpoint,
 )
 from model_export.training.configuration import as_mapping
 from model_export.training.fitting import FitConfig, Fitter, Objective, freeze, freeze_norms
 from model_export.training.loader import Batch
-from model_export.training.mnet_training import Restored, Source, embed_rows
+from model_export.training.mnet_training import Restored, Source, Training, embed_rows
 from model_export.training.processes import started
 from model_export.training.proxies import Proxies, proxies_of
 from model_export.training.pseudo_labels import GroupConfig, groups
@@ -54,7 +56,7 @@ class Adaptation:
     momentum: float = 0.2  # μ of the proxies
     hardest: int = 50  # proxies of other groups in the loss across cameras
     across: float = 0.5  # weight of the loss across cameras
-    frozen_stages: int = 6  # so many of the backbone's first stages stay as they are
+    frozen_stages: int = -1  # so many of the backbone's first stages stay as they are; −1: as in the model's training
     frozen_depthwise: bool = True  # depthwise kernels stay as they are: much faster on a CPU
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     fit: FitConfig = field(default_factory=FitConfig)
@@ -107,27 +109,33 @@ def adapt(restored: Restored, config: Adaptation, *, resume: bool = False, quiet
     The metrics of the model before are left out: nobody has measured the new one. Raises InvalidValue for pictures that
     cannot be used and ModelError where no two of them seem to show one vehicle.
     """
-    content = _to_resume(config, resume=resume)
+    training = restored.config
+    if config.frozen_stages < 0:
+        config = replace(config, frozen_stages=training.frozen_stages)
+    shape = replace(
+        training, out=config.out, name=config.name or f"{training.name}-adapted", warm_start=None,
+        data_root=Path(), sources=(Source(data=config.data, p=config.p, k=config.k, measure=False),),
+    )  # fmt: skip
+    start = _hash(restored.model)
+    content = _to_resume(config, shape, start, resume=resume)
     with started(config.fit.device) as processes:
         if processes.world > 1:
             raise InvalidValue("an adaptation runs in one process; start it without torchrun")
         torch.manual_seed(config.fit.seed)
         data_set = open_data_set(config.data)
         data_set.require_sound()
+        for line in data_set.left_out():
+            tqdm.write(line, file=sys.stderr)
         rows = list(data_set.part("train"))
         _require_cameras(rows, config.data)
-        training = restored.config
         cache = CropCache(training.train_resize, limit_bytes=config.fit.cache_mb << 20)
         decode_all(cache, rows, quiet=quiet)
         objective = _ProxyObjective(restored.model.train(), config)
+        _require_something_to_learn(restored.model, config)
         objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         fitter = Fitter(replace(config.fit, workers=0), objective, processes)  # a batch waits for its round's groups
         log = RunLog(log_folder(config.out))
         rounds = _Rounds(config, rows, cache)
-        shape = replace(
-            training, out=config.out, name=config.name or f"{training.name}-adapted", warm_start=None,
-            data_root=Path(), sources=(Source(data=config.data, p=config.p, k=config.k, measure=False),),
-        )  # fmt: skip
 
         def make(number: int) -> Batch:
             if rounds.are_over(number):
@@ -149,7 +157,7 @@ def adapt(restored: Restored, config: Adaptation, *, resume: bool = False, quiet
         def save(_: int) -> None:
             viewpoint = {"viewpoint": restored.metrics["viewpoint"]} if "viewpoint" in restored.metrics else {}
             save_checkpoint(config.out, {
-                "kind": "mvan", "config": as_mapping(shape), "adaptation": as_mapping(config),
+                "kind": "mvan", "config": as_mapping(shape), "adaptation": {**as_mapping(config), "start": start},
                 "metrics": {**viewpoint, "adaptation": rounds.figures}, "weights": _averaged_weights(fitter),
                 **fitter.state(), "trained_on": [*restored.trained_on, f"{data_set.name} (without labels)"],
                 "viewpoint_labels_from": restored.viewpoint_labels_from,
@@ -243,12 +251,28 @@ def _averaged_weights(fitter: Fitter) -> dict[str, Tensor]:
     return {name.removeprefix("model."): value for name, value in fitter.averaged().items()}
 
 
-def _to_resume(config: Adaptation, *, resume: bool) -> dict[str, Any] | None:
-    require_writable(config.out)
-    if not resume or not config.out.exists():
+def _require_something_to_learn(model: MVAN, config: Adaptation) -> None:
+    stages = [*model.shared.children(), *model.branches[0].get_submodule("stages").children()]
+    if not any(weight.requires_grad for stage in stages for weight in stage.parameters()):
+        raise InvalidValue(
+            f"frozen_stages is {config.frozen_stages} and the backbone {model.config.backbone} has {len(stages)} "
+            "stages, so nothing of it could learn; set a smaller one"
+        )
+
+
+def _hash(model: MVAN) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode() + value.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _to_resume(config: Adaptation, shape: Training, start: str, *, resume: bool) -> dict[str, Any] | None:
+    content = begun(config.out, kind="mvan", resume=resume)
+    if content is None:
         return None
-    content = load_checkpoint(config.out, kind="mvan")
     if "adaptation" not in content:
         raise ModelError(f"{config.out} is no adaptation; give another --out, or leave --resume away")
-    require_same_run(content["adaptation"], as_mapping(config), config.out)
+    require_same_run(content["adaptation"], {**as_mapping(config), "start": start}, config.out)
+    require_same_run(content["config"], as_mapping(shape), config.out)
     return content

@@ -5,6 +5,7 @@ that is passed in, on whose device everything is computed: a GPU augments its ow
 picture of 256 pixels for.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from index.errors import InvalidValue
 from model_export.training.seeds import seed_of
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -27,13 +29,26 @@ class AugmentConfig:
     scale: float = 0.2  # largest relative change of each side
     shift: float = 0.08  # largest shift, as a share of the side
     rotate: float = 6.0  # degrees
-    exposure: float = 0.5  # largest |log| of gain and of gamma
+    exposure: float = 0.5  # largest |log| of gamma; of gain and contrast 0.6 times as much
     colour: float = 0.12  # largest relative change of each channel
     grey: float = 0.1  # probability of losing all colour
     blur: float = 0.5  # probability of a lower resolution
     smallest: float = 0.25  # lowest resolution, as a share of the side
     noise: float = 8.0  # largest standard deviation, in grey levels
     erase: float = 0.3  # probability of a filled rectangle
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "grey", "blur", "erase"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidValue(f"augment.{name} is a probability and must lie in 0…1, not {getattr(self, name)}")
+        for name in ("scale", "shift", "colour"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InvalidValue(f"augment.{name} must be at least 0 and less than 1, not {getattr(self, name)}")
+        for name in ("rotate", "exposure", "noise"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InvalidValue(f"augment.{name} must be at least 0 and finite, not {getattr(self, name)}")
+        if not 0 < self.smallest <= 1:
+            raise InvalidValue(f"augment.smallest must be above 0 and at most 1, not {self.smallest}")
 
 
 def augmented(

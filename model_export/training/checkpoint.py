@@ -1,13 +1,15 @@
 """Checkpoints: everything a later day needs, written so that a crash leaves the old one or the new one."""
 
 import os
+import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
-from index.errors import ModelError
+from index.errors import InvalidValue, ModelError
 from model_export.training.configuration import as_mapping, from_mapping
 
 _FORMAT = 2
@@ -41,6 +43,8 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 def require_writable(path: Path) -> None:
     """Raise ModelError now where a checkpoint could not be written at the end of a long training."""
+    if path.is_dir():
+        raise ModelError(f"checkpoint {path} cannot be written: it is a folder; choose another out")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         probe = path.with_name(path.name + ".partial")
@@ -50,20 +54,45 @@ def require_writable(path: Path) -> None:
         raise ModelError(f"checkpoint {path} cannot be written: {error.strerror}; choose another out") from error
 
 
+def require_another(out: Path, source: Path) -> None:
+    """Raise InvalidValue where what is written is a folder, or would replace what it is made from."""
+    if out.is_dir():
+        raise InvalidValue(f"--out {out} is a folder; name a file")
+    if out.exists() and source.exists() and out.samefile(source):
+        raise InvalidValue(f"--out {out} is the model that it would be made from; choose another")
+
+
 def checkpoint_to_resume(path: Path, *, kind: str, config: object, resume: bool) -> dict[str, Any] | None:
     """What a run goes on from, None where it begins; raises ModelError now for what would fail at the end.
 
     That is a place that cannot be written, and a checkpoint of another run.
     """
-    require_writable(path)
-    if not resume or not path.exists():
+    content = begun(path, kind=kind, resume=resume)
+    if content is None:
         return None
-    content = load_checkpoint(path, kind=kind)
+    if "adaptation" in content:
+        raise ModelError(f"{path} is an adapted model; vehicle-model adapt goes on with it, or give another out")
     if "fit" not in content:
         raise ModelError(f"{path} holds a finished model without its optimizer; leave --resume away")
     theirs = from_mapping(type(config), content["config"])  # keys newer than the checkpoint stand at their defaults
     require_same_run(as_mapping(theirs), as_mapping(config), path)
     return content
+
+
+def begun(path: Path, *, kind: str, resume: bool) -> dict[str, Any] | None:
+    """The checkpoint at ``path`` where there is one and it is gone on with; raises ModelError as ``load_checkpoint``.
+
+    One that is not gone on with is moved aside, so that a forgotten --resume loses nothing.
+    """
+    require_writable(path)
+    if not path.exists():
+        return None
+    if resume:
+        return load_checkpoint(path, kind=kind)
+    aside = path.with_name(f"{path.name}.before")
+    path.replace(aside)
+    tqdm.write(f"the checkpoint that was at {path} is now {aside}", file=sys.stderr)
+    return None
 
 
 def require_same_run(theirs: Mapping[str, Any], ours: Mapping[str, Any], path: Path) -> None:

@@ -60,7 +60,11 @@ class FitConfig:
         if not 0 < self.learning_rate < math.inf:
             raise InvalidValue(f"learning_rate must be positive and finite, not {self.learning_rate}")
         if not 0 <= self.average < 1:
-            raise InvalidValue(f"average must lie in 0…1, not {self.average}")
+            raise InvalidValue(f"average must be at least 0 and less than 1, not {self.average}")
+        if not 0 <= self.momentum < 1:
+            raise InvalidValue(f"momentum must be at least 0 and less than 1, not {self.momentum}")
+        if self.seed >= 2**63:
+            raise InvalidValue(f"seed must be less than 2**63, not {self.seed}")
 
 
 class Average:
@@ -116,6 +120,7 @@ class Fitter:
         self.average = Average(objective, config.average) if config.average else None
         self.step = 0
         self.saved = -1
+        self._lost = False  # a loss was no number: the weights may be far off already
 
     def learning_rate(self, step: int) -> float:
         """Rate at a step: linear warm-up, then cosine to 1 % of the peak, or steps."""
@@ -150,7 +155,7 @@ class Fitter:
         objective: nn.Module = self.objective
         if self.processes.world > 1:  # a branch that no picture of a batch took has no gradient
             objective = DistributedDataParallel(objective, find_unused_parameters=True)
-        pace = _Pace()
+        pace, began = _Pace(), self.step
         with tqdm(
             total=config.iterations, initial=self.step, desc=title, unit="batch", disable=quiet or not first
         ) as progress:
@@ -180,7 +185,7 @@ class Fitter:
                 loader.close()
                 if log:
                     log.close()
-                if first and self.saved != self.step:
+                if first and self.step not in (began, self.saved) and self._is_sound():
                     save(self.step)
 
     def averaged(self) -> dict[str, Tensor]:
@@ -234,6 +239,7 @@ class Fitter:
                 loss, figures = objective(batch.crops, batch.labels)
             value = loss.item()
             if not math.isfinite(value):
+                self._lost = True
                 raise ModelError(_not_finite(value, self.step, self.learning_rate(self.step), batch))
             self._scaler.scale(loss / config.accumulate).backward()
             total += value / config.accumulate
@@ -251,11 +257,17 @@ class Fitter:
 
     def _save_if_possible(self, save: Callable[[int], None], progress: "tqdm[Any]") -> None:
         """A checkpoint on the way that fails is told; the run goes on and the last good one stays."""
+        if not self._is_sound():
+            return  # the next loss tells
         try:
             save(self.step)
             self.saved = self.step
         except ModelError as error:
             progress.write(f"{error}; going on, the checkpoint before it is whole", file=sys.stderr)
+
+    def _is_sound(self) -> bool:
+        """Whether a run could go on from these weights: the loss and they are numbers."""
+        return not self._lost and all(bool(torch.isfinite(weight).all()) for weight in self._weights)
 
 
 class _Pace:

@@ -85,6 +85,8 @@ class Training:
             raise InvalidValue("vnet names no checkpoint; a model with several viewpoints needs a trained V-Net")
         if self.resize and self.resize < self.model.input_size:
             raise InvalidValue(f"resize is {self.resize}, less than model.input_size = {self.model.input_size}")
+        if not 0 <= self.smoothing < 1:
+            raise InvalidValue(f"smoothing must be at least 0 and less than 1, not {self.smoothing}")
         if self.identity_weight < 0 or self.triplet_weight < 0 or not self.identity_weight + self.triplet_weight:
             raise InvalidValue(
                 f"identity_weight {self.identity_weight} and triplet_weight {self.triplet_weight}: both must be at "

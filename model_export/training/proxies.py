@@ -32,7 +32,7 @@ class Proxies(nn.Module):
 
         ``proxy`` int64 (N,) is each one's own. −log exp(f·m/τ) / Σ exp(f·m′/τ), m′ over the camera's proxies.
         """
-        logits = f.float() @ self.vectors.T / self.temperature  # (N, P)
+        logits = self._logits(f)
         elsewhere = self.camera[None, :] != self.camera[proxy][:, None]
         return F.cross_entropy(logits.masked_fill(elsewhere, -torch.inf), proxy)
 
@@ -41,13 +41,18 @@ class Proxies(nn.Module):
 
         −1/|P| Σ_p log exp(f·m_p/τ) / (Σ_p exp(f·m_p/τ) + Σ_q exp(f·m_q/τ)), q over the ``hardest`` others.
         """
-        logits = f.float() @ self.vectors.T / self.temperature  # (N, P)
+        logits = self._logits(f)
         own = self.cluster[None, :] == self.cluster[proxy][:, None]
         count = min(self.hardest, logits.shape[1])
         hardest = logits.detach().masked_fill(own, -torch.inf).topk(count, 1).indices  # (N, count)
         kept = own.scatter(1, hardest, 1 > 0)  # a row with fewer others takes some of its own again
         log_share = logits.masked_fill(~kept, -torch.inf).log_softmax(1)
         return -(log_share.masked_fill(~own, 0.0).sum(1) / own.sum(1)).mean()
+
+    def _logits(self, f: Tensor) -> Tensor:
+        """f·m/τ, (N, P)."""
+        with torch.autocast(f.device.type, enabled=False):
+            return f.float() @ self.vectors.T / self.temperature
 
     @torch.no_grad()
     def remember(self, f: Tensor, proxy: Tensor, *, momentum: float) -> None:

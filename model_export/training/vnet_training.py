@@ -71,6 +71,8 @@ class VNetTraining:
             raise InvalidValue("model.viewpoints has one name; a V-Net needs two or more")
         if self.resize and self.resize < self.model.vnet_size:
             raise InvalidValue(f"resize is {self.resize}, less than model.vnet_size = {self.model.vnet_size}")
+        if not 0 <= self.smoothing < 1:
+            raise InvalidValue(f"smoothing must be at least 0 and less than 1, not {self.smoothing}")
         if self.batch < 1:
             raise InvalidValue(f"batch must be at least 1, not {self.batch}")
 
