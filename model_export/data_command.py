@@ -92,15 +92,17 @@ def _list(_arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from model_export.data_sets.data_set import open_data_set
+    from model_export.data_sets.picture_check import check_pictures
 
     data = open_data_set(arguments.spec)
-    fatal = any(finding.fatal for finding in data.findings)
+    findings = (*data.findings, *check_pictures(data))
+    fatal = any(finding.fatal for finding in findings)
     taken = {part: len(rows) for part, rows in data.parts.items()}
     if arguments.json:
         found = [
             {"what": finding.what, "count": finding.count, "skipped": finding.skipped, "fatal": finding.fatal,
              "examples": list(finding.examples)}
-            for finding in data.findings
+            for finding in findings
         ]  # fmt: skip
         print(json.dumps(
             {"name": data.name, "root": str(data.root), "taken": taken, "sound": not fatal, "findings": found},
@@ -108,18 +110,20 @@ def _check(arguments: argparse.Namespace) -> int:
         ))  # fmt: skip
         return int(fatal)
     print(f"{data.name} at {data.root}: " + ", ".join(f"{count:,} crops in {part}" for part, count in taken.items()))
-    if data.findings:
+    if findings:
         rows = [("", "COUNT", "SKIPPED", "WHAT", "FOR EXAMPLE")]
         rows += [
             ("FATAL" if finding.fatal else "", f"{finding.count:,}", f"{finding.skipped:,}" if finding.skipped else "",
              finding.what, "; ".join(finding.examples) + ("; …" if finding.count > len(finding.examples) else ""))
-            for finding in data.findings
+            for finding in findings
         ]  # fmt: skip
         print(_aligned(rows))
-    print(
-        "what is FATAL would falsify a result: mend it before training or measuring" if fatal
-        else "nothing here falsifies a result"
-    )  # fmt: skip
+    if fatal:
+        print("what is FATAL would falsify a result: mend it before training or measuring")
+    elif data.protocol == "vehicleid" and not data.test_sizes:
+        print("nothing can be measured on it, it has no test list; nothing here falsifies a training")
+    else:
+        print("nothing here falsifies a result")
     return int(fatal)
 
 
