@@ -59,12 +59,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         model, data, part=arguments.part, seed=arguments.seed, protocol=arguments.protocol, rerank=arguments.rerank
     )
     document = json.dumps(figures.to_dict(), indent=2, ensure_ascii=False)
+    print(document if arguments.json == "-" else figures, flush=True)  # before what may fail
     if target:
         try:
             target.write_text(document + "\n", encoding="utf-8")
         except OSError as error:
             raise InvalidValue(f"--json {target} cannot be written: {error.strerror}; - prints instead") from error
-    print(document if arguments.json == "-" else figures)
     return 0
 
 
