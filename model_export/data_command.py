@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from index.errors import InvalidValue
+from model_export.seed_argument import seed
 
 _EXAMPLES = """\
 examples:
@@ -48,7 +49,7 @@ def add_to(commands: Any) -> None:
     describe.add_argument(
         "--sample", type=int, default=2_000, help="crops whose size is read (default %(default)s; 0: all)"
     )
-    describe.add_argument("--seed", type=int, default=0, help="of the sample and the sheet")
+    describe.add_argument("--seed", type=seed, default=0, help="of the sample and the sheet")
     describe.add_argument("--json", action="store_true", help="print the counts as JSON")
     describe.set_defaults(run=_describe)
 
@@ -68,7 +69,7 @@ def add_to(commands: Any) -> None:
     render.add_argument("--identities", type=int, default=300, help="vehicles in all (default %(default)s)")
     render.add_argument("--views", type=int, default=10, help="pictures of each (default %(default)s)")
     render.add_argument("--size", type=int, default=224, help="longest side in pixels (default %(default)s)")
-    render.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures")
+    render.add_argument("--seed", type=seed, default=0, help="the same seed gives the same pictures")
     render.add_argument("--processes", type=int, default=2, help="renderers at work (default %(default)s)")
     render.add_argument("--clean", action="store_true", help="daylight and sharp, for pictures that people look at")
     render.add_argument("--only", nargs="*", default=[], metavar="MESH", help="meshes to use (default all)")
