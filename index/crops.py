@@ -93,6 +93,14 @@ def read_picture(data: bytes, *, max_pixels: int) -> Image.Image:
     return _decode(_read_file(data, max_pixels))
 
 
+def stored_size(data: bytes, *, max_pixels: int) -> tuple[int, int]:
+    """Width and height in pixels as stored, by the container alone: no pixel is decoded.
+
+    Raises what ``read_picture`` raises, for what the container tells: an empty, truncated or foreign file.
+    """
+    return _read_file(data, max_pixels).size
+
+
 def cut(image: Image.Image, box: Box) -> Image.Image:
     """The part of an upright picture that ``box`` names; raises BoxOutsidePicture."""
     x, y, width, height = box

@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from index.errors import InvalidValue
+from model_export.seed_argument import seed
 
 _EXAMPLES = """\
 examples:
@@ -48,7 +49,7 @@ def add_to(commands: Any) -> None:
     describe.add_argument(
         "--sample", type=int, default=2_000, help="crops whose size is read (default %(default)s; 0: all)"
     )
-    describe.add_argument("--seed", type=int, default=0, help="of the sample and the sheet")
+    describe.add_argument("--seed", type=seed, default=0, help="of the sample and the sheet")
     describe.add_argument("--json", action="store_true", help="print the counts as JSON")
     describe.set_defaults(run=_describe)
 
@@ -68,7 +69,7 @@ def add_to(commands: Any) -> None:
     render.add_argument("--identities", type=int, default=300, help="vehicles in all (default %(default)s)")
     render.add_argument("--views", type=int, default=10, help="pictures of each (default %(default)s)")
     render.add_argument("--size", type=int, default=224, help="longest side in pixels (default %(default)s)")
-    render.add_argument("--seed", type=int, default=0, help="the same seed gives the same pictures")
+    render.add_argument("--seed", type=seed, default=0, help="the same seed gives the same pictures")
     render.add_argument("--processes", type=int, default=2, help="renderers at work (default %(default)s)")
     render.add_argument("--clean", action="store_true", help="daylight and sharp, for pictures that people look at")
     render.add_argument("--only", nargs="*", default=[], metavar="MESH", help="meshes to use (default all)")
@@ -92,15 +93,17 @@ def _list(_arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from model_export.data_sets.data_set import open_data_set
+    from model_export.data_sets.picture_check import check_pictures
 
     data = open_data_set(arguments.spec)
-    fatal = any(finding.fatal for finding in data.findings)
+    findings = (*data.findings, *check_pictures(data))
+    fatal = any(finding.fatal for finding in findings)
     taken = {part: len(rows) for part, rows in data.parts.items()}
     if arguments.json:
         found = [
             {"what": finding.what, "count": finding.count, "skipped": finding.skipped, "fatal": finding.fatal,
              "examples": list(finding.examples)}
-            for finding in data.findings
+            for finding in findings
         ]  # fmt: skip
         print(json.dumps(
             {"name": data.name, "root": str(data.root), "taken": taken, "sound": not fatal, "findings": found},
@@ -108,18 +111,20 @@ def _check(arguments: argparse.Namespace) -> int:
         ))  # fmt: skip
         return int(fatal)
     print(f"{data.name} at {data.root}: " + ", ".join(f"{count:,} crops in {part}" for part, count in taken.items()))
-    if data.findings:
+    if findings:
         rows = [("", "COUNT", "SKIPPED", "WHAT", "FOR EXAMPLE")]
         rows += [
             ("FATAL" if finding.fatal else "", f"{finding.count:,}", f"{finding.skipped:,}" if finding.skipped else "",
              finding.what, "; ".join(finding.examples) + ("; …" if finding.count > len(finding.examples) else ""))
-            for finding in data.findings
+            for finding in findings
         ]  # fmt: skip
         print(_aligned(rows))
-    print(
-        "what is FATAL would falsify a result: mend it before training or measuring" if fatal
-        else "nothing here falsifies a result"
-    )  # fmt: skip
+    if fatal:
+        print("what is FATAL would falsify a result: mend it before training or measuring")
+    elif data.protocol == "vehicleid" and not data.test_sizes:
+        print("nothing can be measured on it, it has no test list; nothing here falsifies a training")
+    else:
+        print("nothing here falsifies a result")
     return int(fatal)
 
 

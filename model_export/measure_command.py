@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from index.errors import InvalidValue
+from model_export.seed_argument import seed
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -43,7 +44,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", type=Path, help="checkpoint (.pt) or ONNX file")
     command.add_argument("--data", required=True, metavar="SPEC", help=_DATA)
     command.add_argument("--part", default="", help=_PART)
-    command.add_argument("--seed", type=int, default=0, help="of N%%, VehicleID's draws and the bootstrap")
+    command.add_argument("--seed", type=seed, default=0, help="of N%%, VehicleID's draws and the bootstrap")
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -59,12 +60,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         model, data, part=arguments.part, seed=arguments.seed, protocol=arguments.protocol, rerank=arguments.rerank
     )
     document = json.dumps(figures.to_dict(), indent=2, ensure_ascii=False)
+    print(document if arguments.json == "-" else figures, flush=True)  # before what may fail
     if target:
         try:
             target.write_text(document + "\n", encoding="utf-8")
         except OSError as error:
             raise InvalidValue(f"--json {target} cannot be written: {error.strerror}; - prints instead") from error
-    print(document if arguments.json == "-" else figures)
     return 0
 
 

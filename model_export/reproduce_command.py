@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from index.errors import InvalidValue
+from model_export.seed_argument import seed
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -45,7 +46,7 @@ def add_to(commands: "Commands") -> None:
         "--budget", choices=["small", "medium", "full"], default="full",
         help="small: minutes, miniature networks; medium: EfficientNet-Lite0; full: the paper's recipe (default)",
     )  # fmt: skip
-    command.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default %(default)s)")
+    command.add_argument("--seed", type=seed, default=0, help="of everything that is drawn (default %(default)s)")
     command.add_argument("--paper", type=Path, metavar="FILE", help="figures of the paper that you have, as TOML")
     command.add_argument("--processes", type=int, default=2, help="renderers at work (default %(default)s)")
     for option, whose in (("--set", "every row's"), ("--set-vnet", "V-Net's")):

@@ -199,6 +199,34 @@ def test_a_review_asks_about_what_auto_said_and_the_hand_wins(tmp_path: Path) ->
     assert said(tmp_path, "labels.skipped.csv") == {"2.jpg": None}
 
 
+@pytest.mark.parametrize("decision", ["rear", "side", None])
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("review_again", [False, True])
+def test_undo_brings_back_what_auto_said(
+    decision: str | None, restarted: bool, review_again: bool, tmp_path: Path
+) -> None:
+    given = pictures(tmp_path, 2)
+    automatic = Label(
+        place=given[0].place, viewpoint="rear", source="auto", confidence=0.99, carried={"vehicle_id": "v0"}
+    )
+    with open_label_file(tmp_path / "labels.csv", viewpoints=VIEWPOINTS, carried=["vehicle_id"]) as file:
+        file.add(automatic)
+    with contextlib.ExitStack() as stack:
+        work = stack.enter_context(working(tmp_path, given, review=True))
+        work.decide(given[0].id, decision)
+        if restarted:
+            stack.close()
+            work = stack.enter_context(working(tmp_path, given, review=review_again))
+        assert work.undo("window").viewpoint == decision
+        assert work.progress().done == 0
+        assert names(work.next("window", 1)) == [0]
+        work.decide(given[0].id, "front")  # over what came back
+        assert work.undo("window").viewpoint == "front"
+    with open_label_file(tmp_path / "labels.csv", viewpoints=VIEWPOINTS) as file:
+        assert list(file.labels.values()) == [automatic]
+    assert said(tmp_path, "labels.skipped.csv") == {}
+
+
 def test_a_crash_between_the_two_files_is_put_right(tmp_path: Path) -> None:
     given = pictures(tmp_path, 3)
     with open_label_file(tmp_path / "labels.csv", viewpoints=VIEWPOINTS, carried=["vehicle_id"]) as file:

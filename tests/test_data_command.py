@@ -10,7 +10,7 @@ from PIL import Image
 
 from model_export.data_sets.catalogue import catalogue
 from model_export.vehicle_model import main
-from tests.data_set_trees import manifest, veri776, write
+from tests.data_set_trees import manifest, vehicleid, veri776, write
 from tests.file_server import serving_files
 from tests.test_catalogue import API, DEPOSITED
 
@@ -56,6 +56,31 @@ def test_a_sound_set_has_no_table(tmp_path: Path, capsys: Capture) -> None:
     path = manifest(tmp_path, [("1.jpg", "a", "c1"), ("2.jpg", "a", "c2")])
     assert main(["data", "check", f"manifest:{path}"]) == 0
     assert "COUNT" not in capsys.readouterr().out
+
+
+def test_check_names_pictures_that_cannot_be_read(tmp_path: Path, capsys: Capture) -> None:
+    tree = veri776(tmp_path / "VeRi")
+    (tree / "image_train" / "0001_c001_00000000_0.jpg").write_bytes(b"")
+    assert main(["data", "check", f"veri776:{tree}"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "cannot be read" in line)
+    assert line.split()[0] == "1"
+    assert line.endswith("image_train/0001_c001_00000000_0.jpg")
+    path = manifest(tmp_path / "own", [(f"{n}.jpg", "a", f"c{n}") for n in range(3)])
+    write(path.parent / "0.jpg", "no picture")
+    write(path.parent / "2.jpg", (path.parent / "2.jpg").read_bytes()[:-200])
+    assert main(["data", "check", str(path), "--json"]) == 0
+    [finding] = json.loads(capsys.readouterr().out)["findings"]
+    assert (finding["count"], finding["examples"]) == (2, ["0.jpg", "2.jpg"])
+
+
+def test_check_says_that_a_copy_without_test_lists_cannot_be_measured(tmp_path: Path, capsys: Capture) -> None:
+    tree = vehicleid(tmp_path)
+    for path in (tree / "train_test_split").glob("test_list_*.txt"):
+        path.unlink()
+    assert main(["data", "check", f"vehicleid:{tree}"]) == 0
+    out = capsys.readouterr().out
+    assert "test lists: none is there, nothing can be measured" in out
+    assert out.splitlines()[-1].startswith("nothing can be measured on it")
 
 
 @pytest.mark.parametrize("spec", ["veri776:nowhere", "market:x", "nowhere.csv"])

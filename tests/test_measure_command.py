@@ -28,6 +28,15 @@ def test_evaluate_tells_figures_and_writes_them(
     assert (reranked["reranked"], reranked["seed"], reranked["probes"]) == (True, 3, 72)
 
 
+def test_figures_are_told_before_a_file_that_cannot_be_written(
+    tiny_model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(tiny_model), "--data", str(data / "manifest.csv"), "--json", "/dev/full"]) == 2
+    told = capsys.readouterr()
+    assert "rank-1 " in told.out
+    assert "--json /dev/full cannot be written: " in told.err
+
+
 def test_public_sets_are_measured_by_their_own_protocol(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from index.errors import InvalidValue
 from index.manifest import ManifestRow
-from model_export.data_sets.data_set import DataSet, Finding, open_data_set
+from model_export.data_sets.data_set import DataSet, Finding, Protocol, open_data_set
 from model_export.measuring.protocols import DRAWS, Plan, plan
 
 
@@ -162,3 +162,25 @@ def test_cross_viewpoint_takes_the_named_pictures_against_each_other() -> None:
         InvalidValue, match="protocol veri776 does not fit renders; cross-camera and cross-viewpoint do"
     ):
         plan(data, protocol="veri776")
+
+
+@pytest.mark.parametrize(
+    ("rows", "protocol", "part", "words"),
+    [
+        ([("a", "c1"), ("a", "c1"), ("b", "c2")], "cross-camera", "", r"cars at r: no .* saw \(camera_id\)"),
+        ([("a", "c1"), ("a", "c2"), ("b", "c2")], "cross-camera", "w=b", r"cars at r, part w=b: no .* two cameras saw"),
+        ([("a", "c1"), ("a", "c2"), ("b", "c2")], "cross-viewpoint", "", r"cars at r: no .* from two viewpoints"),
+        ([("a", "c1"), ("b", "c2")], "vehicleid", "", r"cars at r, list small: no .* vehicles with two pictures"),
+    ],
+)  # fmt: skip
+def test_a_plan_without_a_match_is_refused_with_the_way_out(
+    rows: list[tuple[str, str]], protocol: Protocol, part: str, words: str
+) -> None:
+    own = tuple(
+        replace(row(vehicle, camera, n), viewpoint="front", attributes={"w": vehicle})
+        for n, (vehicle, camera) in enumerate(rows)
+    )
+    parts = {"gallery": own} if protocol == "vehicleid" else {"train": own}
+    sizes = {"small": ("a", "b")} if protocol == "vehicleid" else {}
+    with pytest.raises(InvalidValue, match=words):
+        plan(DataSet(name="cars", root=Path("r"), protocol=protocol, parts=parts, test_sizes=sizes), part=part)

@@ -32,14 +32,19 @@ def test_a_record_is_read_where_it_was_made_from_the_same(tmp_path: Path) -> Non
 
 
 def test_a_training_goes_on_only_as_it_began(tmp_path: Path) -> None:
-    path = tmp_path / "mvan.pt"
-    assert begun_training(path, CONFIGURATION, kind="mvan") is None
+    path = tmp_path / "row" / "mvan.pt"
+    assert begun_training(path, CONFIGURATION, "d", kind="mvan") is None
     save_checkpoint(path, {"kind": "mvan", "config": CONFIGURATION, "step": 17, "fit": {}})
-    assert begun_training(path, CONFIGURATION, kind="mvan") == Begun(17, resumable=True)
+    assert begun_training(path, CONFIGURATION, "d", kind="mvan") == Begun(17, resumable=True)
     save_checkpoint(path, {"kind": "mvan", "config": CONFIGURATION, "step": 17})
-    assert begun_training(path, CONFIGURATION, kind="mvan") == Begun(17, resumable=False)
+    assert begun_training(path, CONFIGURATION, "d", kind="mvan") == Begun(17, resumable=False)
     with pytest.raises(ModelError, match=r"fit\.seed = None, now it is 1"):
-        begun_training(path, {**CONFIGURATION, "fit": {**CONFIGURATION["fit"], "seed": 1}}, kind="mvan")  # type: ignore[dict-item]
+        begun_training(path, {**CONFIGURATION, "fit": {**CONFIGURATION["fit"], "seed": 1}}, "d", kind="mvan")  # type: ignore[dict-item]
+    with pytest.raises(ModelError, match="row was made from other pictures"):
+        begun_training(path, CONFIGURATION, "e", kind="mvan")
+    (tmp_path / "row" / "begun.json").unlink()
+    with pytest.raises(ModelError, match=r"mvan\.pt says not from which pictures; remove "):
+        begun_training(path, CONFIGURATION, "d", kind="mvan")
 
 
 def test_a_record_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -44,3 +44,16 @@ def test_wrong_configurations_and_missing_meshes_are_named(tmp_path: Path) -> No
         RenderConfig(meshes=tmp_path, out=tmp_path, views=0)
     with pytest.raises(InvalidValue, match=r"no \.glb mesh"):
         render_data_set(RenderConfig(meshes=tmp_path, out=tmp_path / "out"))
+    (tmp_path / "pg_beetle.glb").touch()
+    with pytest.raises(InvalidValue, match=r"no \.glb mesh named nosuch$"):
+        render_data_set(RenderConfig(meshes=tmp_path, out=tmp_path / "out", only=("pg_beetle", "nosuch")))
+    with pytest.raises(InvalidValue, match=r"pg_beetle\.glb cannot be a folder for pictures: "):
+        render_data_set(RenderConfig(meshes=tmp_path, out=tmp_path / "pg_beetle.glb"))
+
+
+def test_a_mesh_that_does_not_load_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.glb").write_bytes(b"glTF\2\0\0\0\x40\0\0\0")
+    (tmp_path / "paint.json").write_text("{}")
+    with pytest.raises(InvalidValue, match=r"mesh .*broken\.glb cannot be loaded"):
+        render_data_set(RenderConfig(meshes=tmp_path, out=tmp_path / "out", identities=1, views=1, processes=1))
+    assert not list((tmp_path / "out").rglob("*.jpg"))

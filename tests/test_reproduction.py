@@ -95,6 +95,14 @@ def test_another_configuration_is_refused_by_name_before_anything_is_lost(data: 
         other.run(lambda _: None)
 
 
+def test_an_interrupted_training_does_not_go_on_with_other_pictures(data: Path, tmp_path: Path) -> None:
+    run = reproduction(data, tmp_path, "2")
+    run.run(lambda _: None)
+    (tmp_path / "vnet" / "vnet.json").unlink()  # as if killed before it was finished
+    with pytest.raises(ModelError, match="vnet was made from other pictures"):
+        replace(run, data=replace(run.data, digest="another")).run(lambda _: None)
+
+
 def test_only_the_counted_table_trains_nothing(data: Path, tmp_path: Path) -> None:
     path = reproduction(data, tmp_path, "6").run(lambda _: None)
     assert [entry.name for entry in tmp_path.iterdir()] == ["tables.md"]

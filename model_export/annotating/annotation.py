@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from index.errors import Conflict, InvalidValue, NotFound
-from model_export.annotating.label_file import Label, LabelFile
+from model_export.annotating.label_file import Label, LabelFile, Place
 from model_export.annotating.pace import Pace
 from model_export.annotating.work_list import Picture
 
@@ -61,6 +61,7 @@ class Annotation:
         self._by_place = {picture.place: picture for picture in self._pictures}
         self._labels, self._skipped, self._review, self._clock = labels, skipped, review, clock
         self._broken: dict[str, str] = {}
+        self._reopened: set[Place] = set()  # undone to what ``auto`` said, and asked about again
         self._lent: dict[str, tuple[str, float]] = {}  # picture id → window, until when
         self._first = 0  # no picture before this position is open
         self._decision = max((label.decision or 0 for label in self._both()), default=0)
@@ -131,6 +132,8 @@ class Annotation:
     def undo(self, window: str, picture_id: str | None = None) -> Undone:
         """Take back what was decided about a picture, or a person's last decision of all, and lend it to the window.
 
+        What ``auto`` had said of it stands in the file again.
+
         Raises NotFound where there is nothing to take back.
         """
         with self._lock:
@@ -143,10 +146,11 @@ class Annotation:
                 picture = self.picture(picture_id)
             label = self._labels.labels.get(picture.place)
             if label is not None and label.source == "hand":
-                self._labels.remove(picture.place)
+                self._bring_back(picture, label)
                 self._by_viewpoint[label.viewpoint] -= 1
             elif picture.place in self._skipped.labels:
                 label = None
+                self._bring_back(picture, self._skipped.labels[picture.place])
                 self._skipped.remove(picture.place)
                 self._skips -= 1
             else:
@@ -182,13 +186,15 @@ class Annotation:
         file = self._skipped if viewpoint is None else self._labels
         guess = None if viewpoint is None or picture.guess is None else picture.guess
         confidence = None if guess is None or viewpoint is None else guess[self.viewpoints.index(viewpoint)]
+        before = self._labels.labels.get(picture.place)  # in a review: what auto said
         label = Label(
             place=picture.place, viewpoint=viewpoint or "", source="hand", confidence=confidence,
-            decision=self._decision + 1, carried=picture.carried,
+            decision=self._decision + 1, replaced=None if before is None else (before.viewpoint, before.confidence),
+            carried=picture.carried,
         )  # fmt: skip
         file.add(label)
         if viewpoint is None:
-            self._labels.remove(picture.place)  # in a review: what auto said
+            self._labels.remove(picture.place)
         self._decision += 1
         self._lent.pop(picture.id, None)
         self._pace.add(self._clock())
@@ -197,12 +203,25 @@ class Annotation:
         else:
             self._by_viewpoint[viewpoint] += 1
 
+    def _bring_back(self, picture: Picture, undone: Label) -> None:
+        """Put what ``auto`` had said in place of a decision; nothing where it had said nothing."""
+        if undone.replaced is None:
+            self._labels.remove(picture.place)
+            return
+        viewpoint, confidence = undone.replaced
+        self._reopened.add(picture.place)
+        self._labels.add(
+            Label(
+                place=picture.place, viewpoint=viewpoint, source="auto", confidence=confidence, carried=picture.carried
+            )
+        )  # fmt: skip
+
     def _both(self) -> list[Label]:
         return [*self._labels.labels.values(), *self._skipped.labels.values()]
 
     def _counts(self, label: Label) -> bool:
-        """Whether a label answers the question; in a review those of ``auto`` do not."""
-        return label.source == "hand" or not self._review
+        """Whether a label answers the question; in a review and after an undo those of ``auto`` do not."""
+        return label.source == "hand" or not (self._review or label.place in self._reopened)
 
     def _is_decided(self, picture: Picture) -> bool:
         label = self._labels.labels.get(picture.place)

@@ -3,7 +3,8 @@
 Columns: ``path`` (relative to the file), ``viewpoint``, ``source`` (``hand`` or ``auto``), ``confidence`` (V-Net's
 probability of this viewpoint when the line was written; empty without a V-Net), whatever was carried over from the
 manifest that the pictures came from, and ``decision``, a number that rises with every decision of a person, so that
-undo knows the last one. ``vehicle-model train-vnet`` reads the file as it is.
+undo knows the last one. A file with decisions over labels of ``auto`` has a column ``replaced_auto``: what ``auto``
+said there, so that undo brings it back. ``vehicle-model train-vnet`` reads the file as it is.
 
 A label is appended and flushed to the disk before ``add`` returns. Everything else writes the file anew beside the old
 one and renames it. A line that a crash cut short is completed or dropped when the file is next opened: nobody was told
@@ -16,6 +17,7 @@ import errno
 import fcntl
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -29,6 +31,8 @@ Source = Literal["hand", "auto"]
 Box = tuple[int, int, int, int]  # x, y, width, height in pixels of the upright picture
 
 OWN_COLUMNS: Final = ("path", "viewpoint", "source", "confidence", "decision")
+_REPLACED: Final = "replaced_auto"  # VIEWPOINT or VIEWPOINT:CONFIDENCE; only where it is needed
+_REPLACED_CELL: Final = re.compile(r"([\w.-]+)(?::([01]\.\d{4}))?")
 _LAST: Final = "decision"  # the column that a crash may cut short without making a label another one
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
@@ -49,6 +53,7 @@ class Label:
     source: Source
     confidence: float | None = None
     decision: int | None = None  # None: written by ``auto``, or by something else
+    replaced: tuple[str, float | None] | None = None  # viewpoint and confidence of the label of ``auto`` before
     carried: Mapping[str, str] = field(default_factory=dict)  # cells of further columns
 
 
@@ -93,11 +98,12 @@ class LabelFile:
 
     def add(self, label: Label) -> None:
         """Write a label, in place of the one that its picture may have; on the disk when this returns."""
-        if label.place in self._labels:
+        new_column = label.replaced is not None and _REPLACED not in self._columns
+        if label.place in self._labels or new_column:
             self.rewrite([*(old for old in self._labels.values() if old.place != label.place), label])
             return
         self._require_untouched()
-        line = self._line(label)
+        line = self._line(label, self._columns)
         try:
             with _storage(self.path):
                 _write(self._handle, line)
@@ -116,8 +122,10 @@ class LabelFile:
     def rewrite(self, labels: Iterable[Label]) -> None:
         """Replace all labels at once: whatever happens, the file holds the old ones or the new ones."""
         self._require_untouched()
-        labels = list(labels)
-        content = _csv_line(self._columns) + b"".join(self._line(label) for label in labels)
+        labels, columns = list(labels), self._columns
+        if _REPLACED not in columns and any(label.replaced for label in labels):
+            columns = [*(name for name in columns if name != _LAST), _REPLACED, _LAST]
+        content = _csv_line(columns) + b"".join(self._line(label, columns) for label in labels)
         temporary = self.path.with_name(self.path.name + ".partial")
         with _storage(self.path):
             handle = os.open(temporary, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
@@ -132,7 +140,7 @@ class LabelFile:
                 temporary.unlink(missing_ok=True)
                 raise
             os.close(self._handle)
-            self._handle, self._size = handle, len(content)
+            self._handle, self._size, self._columns = handle, len(content), columns
             self._labels = {label.place: label for label in labels}
             _flush_folder(self.path.parent)
 
@@ -163,10 +171,11 @@ class LabelFile:
         return Label(
             place=Place(true_path(row.path), row.box), viewpoint=viewpoint,
             source="auto" if source == "auto" else "hand", confidence=confidence, decision=decision,
-            carried={name: text for name, text in cells.items() if name not in OWN_COLUMNS} | foreign,
+            replaced=_replaced(cells.get(_REPLACED, "")),
+            carried={name: text for name, text in cells.items() if name not in (*OWN_COLUMNS, _REPLACED)} | foreign,
         )  # fmt: skip
 
-    def _line(self, label: Label) -> bytes:
+    def _line(self, label: Label, columns: Sequence[str]) -> bytes:
         cells = {
             "source": label.source,
             **label.carried,
@@ -175,11 +184,14 @@ class LabelFile:
             "confidence": "" if label.confidence is None else f"{label.confidence:.4f}",
             "decision": "" if label.decision is None else str(label.decision),
         }
+        if label.replaced is not None:
+            viewpoint, confidence = label.replaced
+            cells[_REPLACED] = viewpoint if confidence is None else f"{viewpoint}:{confidence:.4f}"
         if label.place.box is not None:
-            if "box" not in self._columns:
+            if "box" not in columns:
                 raise ValueError(f"{self.path} was opened without a column for boxes")
             cells["box"] = ",".join(map(str, label.place.box))
-        return _csv_line([_one_line(cells.get(name, "")) for name in self._columns])
+        return _csv_line([_one_line(cells.get(name, "")) for name in columns])
 
     def _require_untouched(self) -> None:
         """Raise StorageError where something else wrote the file: an editor's copy would not see what is appended."""
@@ -279,6 +291,12 @@ def _header(path: Path) -> list[str]:
         if names and name not in names:
             raise InvalidValue(f"{path} is no label file: it has no column {name!r}; choose another --labels")
     return names
+
+
+def _replaced(cell: str) -> tuple[str, float | None] | None:
+    """What a cell of ``replaced_auto`` says; None for one that is not ours to read."""
+    match = _REPLACED_CELL.fullmatch(cell)
+    return None if match is None else (match[1], float(match[2]) if match[2] else None)
 
 
 def _csv_line(cells: Sequence[str]) -> bytes:

@@ -59,13 +59,19 @@ def viewpoint_of(azimuth: float) -> str:
 
 
 def render_data_set(config: RenderConfig) -> Path:
-    """Render everything and write ``manifest.csv``; returns its path. Raises InvalidValue when meshes are missing."""
-    paths = sorted(path for path in config.meshes.glob("*.glb") if not config.only or path.stem in config.only)
-    if not paths:
-        raise InvalidValue(
-            f"{config.meshes} holds no .glb mesh{' named ' + ', '.join(config.only) if config.only else ''}"
-        )
-    (config.out / "images").mkdir(parents=True, exist_ok=True)
+    """Render everything and write ``manifest.csv``; returns its path.
+
+    Raises InvalidValue where meshes are missing or do not load, and where ``out`` cannot be a folder.
+    """
+    meshes = {path.stem: path for path in sorted(config.meshes.glob("*.glb"))}
+    missing = [name for name in config.only if name not in meshes]
+    if not meshes or missing:
+        raise InvalidValue(f"{config.meshes} holds no .glb mesh{' named ' + ', '.join(missing) if missing else ''}")
+    paths = [path for name, path in meshes.items() if not config.only or name in config.only]
+    try:
+        (config.out / "images").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidValue(f"{config.out} cannot be a folder for pictures: {error.strerror}") from error
     jobs = [(config, path, list(range(n, config.identities, len(paths)))) for n, path in enumerate(paths)]
     jobs = [job for job in jobs if job[2]]
     rows: list[dict[str, Any]] = []
@@ -130,6 +136,8 @@ class _Studio:
         self._plotter.background_color = _MASK
         self._plotter.render_window.SetMultiSamples(0)
         self._actors = list(self._plotter.renderer.actors.values())
+        if not self._actors:  # the importer only logs what is wrong
+            raise InvalidValue(f"mesh {path} cannot be loaded: it is damaged or empty; mend it or leave it out")
         self._painted = set(json.loads((path.parent / "paint.json").read_text()).get(path.stem, []))
         self._colours = [actor.GetProperty().GetColor() for actor in self._actors]
         self._textures = [_texture_pixels(actor) for actor in self._actors]

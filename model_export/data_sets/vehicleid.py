@@ -140,6 +140,8 @@ def _check_sizes(sizes: dict[str, dict[str, ManifestRow]], tests: tuple[Manifest
     of_vehicle: dict[str | None, int] = defaultdict(int)
     for row in tests:
         of_vehicle[row.vehicle_id] += 1
+    if not sizes:
+        findings.note("test lists: none is there, nothing can be measured", "train_test_split/test_list_N.txt")
     if "2400" not in sizes:
         findings.note("lists that are missing", "test_list_2400.txt, the one that papers compare on")
     for size, rows in sizes.items():

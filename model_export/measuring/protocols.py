@@ -12,6 +12,7 @@
   vehicle is found from a side that the probe does not show.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,14 @@ _RULES: dict[Protocol, Rule] = {
     "veri776": "same-camera-junk", "vehicleid": "everything", "cross-camera": "other-cameras",
     "cross-viewpoint": "other-viewpoints",
 }  # fmt: skip
+
+_ANOTHER_CAMERA = "give it, or a wider --part, vehicles that two cameras saw (camera_id)"
+_NEEDED: dict[Rule, str] = {  # where no probe has a match
+    "same-camera-junk": _ANOTHER_CAMERA,
+    "other-cameras": _ANOTHER_CAMERA,
+    "other-viewpoints": "give it, or a wider --part, vehicles that two cameras saw from two viewpoints",
+    "everything": "its test list needs vehicles with two pictures or more",
+}
 
 
 @dataclass(frozen=True)
@@ -72,11 +81,23 @@ def plan(data: DataSet, *, part: str = "", seed: int = 0, protocol: Protocol | N
 
     ``part`` narrows the probes: COLUMN=VALUE[,VALUE], or N% of the vehicles drawn by ``seed``; for VehicleID it names
     test lists, LIST[,LIST]. Raises InvalidValue where the data set's own check found it unsound, where a row lacks what
-    the protocol needs, and where nothing is left to measure.
+    the protocol needs, and where nothing is left to measure or no probe has a match.
     """
     data.require_sound()
     if protocol not in (None, data.protocol, "cross-viewpoint"):
         raise InvalidValue(f"protocol {protocol} does not fit {data.name}; {data.protocol} and cross-viewpoint do")
+    planned = _by_protocol(data, part, seed, protocol)
+    for name, draws in planned.draws.items():
+        if not all(_any_match(planned, draw) for draw in draws):
+            where = f", list {name}" if name else f", part {part}" if part else ""
+            raise InvalidValue(
+                f"data set {data.name} at {data.root}{where}: no probe has a match in the gallery, so nothing can be "
+                f"measured; {_NEEDED[planned.rule]}"
+            )
+    return planned
+
+
+def _by_protocol(data: DataSet, part: str, seed: int, protocol: Protocol | None) -> Plan:
     if "cross-viewpoint" in (protocol, data.protocol):
         return _cross_viewpoint(data, part, seed)
     if data.protocol == "vehicleid":
@@ -84,6 +105,21 @@ def plan(data: DataSet, *, part: str = "", seed: int = 0, protocol: Protocol | N
     if data.protocol == "veri776":
         return _veri776(data, part, seed)
     return _cross_camera(data, part, seed)
+
+
+def _any_match(planned: Plan, draw: Draw) -> bool:
+    """Whether some probe's vehicle is in the gallery as the plan's rule wants it."""
+    seen: dict[str, set[tuple[str, str]]] = defaultdict(set)  # (camera, viewpoint) by vehicle
+    gallery = zip(planned.labels(draw.gallery), planned.viewpoints(draw.gallery), strict=True)
+    for (vehicle, camera), viewpoint in gallery:
+        seen[vehicle].add((camera, viewpoint))
+    probes = zip(planned.labels(draw.probes), planned.viewpoints(draw.probes), strict=True)
+    return any(
+        planned.rule == "everything"
+        or (other_camera != camera and (planned.rule != "other-viewpoints" or other_viewpoint != viewpoint))
+        for (vehicle, camera), viewpoint in probes
+        for other_camera, other_viewpoint in seen.get(vehicle, ())
+    )
 
 
 def _veri776(data: DataSet, part: str, seed: int) -> Plan:

@@ -58,13 +58,17 @@ class Begun:
     resumable: bool
 
 
-def begun_training(checkpoint: Path, configuration: Mapping[str, Any], *, kind: str) -> Begun | None:
-    """How far the training of ``checkpoint`` came, None where there is none.
+def begun_training(checkpoint: Path, configuration: Mapping[str, Any], digest: str, *, kind: str) -> Begun | None:
+    """How far the training of ``checkpoint`` came, None where there is none; what it begins with is then written down.
 
-    Raises ModelError where the checkpoint is of another configuration.
+    Raises ModelError where the checkpoint is of another configuration or other pictures.
     """
+    note = checkpoint.with_name("begun.json")  # a checkpoint itself tells nothing of its pictures
     if not checkpoint.exists():
+        write_record(note, {}, configuration, digest)
         return None
+    if read_record(note, configuration, digest) is None:
+        raise ModelError(f"{checkpoint} says not from which pictures; remove {checkpoint.parent} to make it again")
     content = load_checkpoint(checkpoint, kind=kind)
     _require_same(checkpoint.parent, content["config"], configuration)
     return Begun(step=int(content["step"]), resumable="fit" in content)

@@ -58,7 +58,7 @@ def run_vnet(config: VNetTraining, data: ExperimentData, folder: Path, *, quiet:
     record = read_record(folder / "vnet.json", configuration, data.digest)
     kept = record is not None
     if record is None:
-        begun_training(config.out, configuration, kind="vnet")
+        begun_training(config.out, configuration, data.digest, kind="vnet")
         train_vnet(config, resume=True, quiet=quiet)
         content = load_checkpoint(config.out, kind="vnet")
         record = {
@@ -91,7 +91,7 @@ def run_row(config: Training, data: ExperimentData, folder: Path, *, vnet: VNetR
     if record is not None:
         return _result(record, kept=True)
     began = time.monotonic()
-    begun = begun_training(config.out, configuration, kind="mvan")
+    begun = begun_training(config.out, configuration, digest, kind="mvan")
     if begun is None or begun.resumable:
         train(config, resume=True, quiet=quiet)
     record = {
