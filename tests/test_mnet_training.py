@@ -98,6 +98,31 @@ def test_a_resumed_run_ends_with_the_same_step_and_refuses_another_shape(data: P
         train(fewer, resume=True)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--part", "30%"], "--part does nothing here; it goes with --precision fp16 or int8"),
+        (["--data", "x.csv"], "--data does nothing here; it goes with --precision fp16 or int8"),
+        (["--precision", "int8", "--part", "30%"], "--part does nothing here; it goes with --data"),
+        (["--precision", "fp16", "--full-weights"], "--full-weights does nothing here; it goes with --precision fp32"),
+    ],
+)
+def test_an_option_of_export_that_would_do_nothing_is_refused(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert main(["export", str(tiny_checkpoint), "--out", str(tmp_path / "x.onnx"), *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_wrong_backbone_is_told_before_anything_is_decoded(
+    data: Path, vnet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = training(data, vnet, "none.pt", 2)
+    with pytest.raises(InvalidValue, match="no_such_backbone"):
+        train(replace(config, model=replace(SHAPE, backbone="no_such_backbone")))
+    assert "decode" not in capsys.readouterr().err
+
+
 def test_a_picture_that_cannot_be_read_is_named_with_its_line(data: Path, vnet: Path, tmp_path: Path) -> None:
     cars = shutil.copytree(data, tmp_path / "cars", ignore=shutil.ignore_patterns("runs"))
     damaged = cars / "v5_0_front.png"

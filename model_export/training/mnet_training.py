@@ -171,9 +171,9 @@ def train(config: Training, *, resume: bool = False, look: Look | None = None, q
         torch.manual_seed(config.fit.seed)
         vehicles = open_sources(config)
         identity_count = sum(len(part.labels) for part in vehicles)
+        model = start_model(config)  # tells a wrong name or checkpoint before minutes of decoding
         cache = CropCache(config.train_resize, limit_bytes=config.fit.cache_mb << 20)
         decode_all(cache, [row for part in vehicles for row in part.everything], quiet=quiet or not processes.first)
-        model = start_model(config)
         objective = MNetObjective(model, IdentityHead(model, identity_count), config)
         objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         fitter = Fitter(config.fit, objective, processes)

@@ -110,11 +110,11 @@ def train_vnet(config: VNetTraining, *, resume: bool = False, quiet: bool = Fals
         torch.manual_seed(config.fit.seed)
         size, viewpoints = config.model.vnet_size, config.model.viewpoints
         training, held, names = _open(config)
-        cache = CropCache(_resize(config.resize or size), limit_bytes=config.fit.cache_mb << 20)
-        decode_all(cache, [row for part in training + held for row in part.rows], quiet=quiet or not processes.first)
         net = VNet(replace(config.model, input_size=size))
         if config.pretrained:
             _load_lite(net, config)
+        cache = CropCache(_resize(config.resize or size), limit_bytes=config.fit.cache_mb << 20)
+        decode_all(cache, [row for part in training + held for row in part.rows], quiet=quiet or not processes.first)
         objective = _VNetObjective(net, config)
         objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         sampler = ViewpointSampler(training, viewpoints=viewpoints, batch=config.batch, seed=config.fit.seed)

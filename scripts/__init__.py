@@ -1,0 +1,1 @@
+"""Benchmarks and what makes the pictures of the docs; not installed."""
