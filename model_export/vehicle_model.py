@@ -175,7 +175,8 @@ def _configuration(name: str) -> Path:
 
 def _shipped() -> dict[str, Path]:
     folder = Path(str(importlib.resources.files("model_export"))) / "configurations"
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    own = sorted(folder.glob("*.toml"))
+    return {path.stem: path for path in own if path.stem != "adapt"}  # another command's
 
 
 def _list_configurations() -> int:

@@ -1,8 +1,8 @@
 """The benchmark of the model's shapes, as far as its command line goes."""
 
-import pytest
+import runpy
 
-from scripts.bench_model import main
+import pytest
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,6 @@ def test_what_cannot_be_measured_is_one_line(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["bench_model", *words])
     with pytest.raises(SystemExit) as refused:
-        main()
+        runpy.run_module("scripts.bench_model", run_name="__main__")
     assert refused.value.code == 2
     assert message in capsys.readouterr().err.splitlines()[-1]

@@ -9,6 +9,7 @@ import pytest
 from index.errors import InvalidValue
 from model_export.network.backbones import build_backbone
 from model_export.network.mvan import MVAN, MVANConfig
+from model_export.training.adaptation import Adaptation
 from model_export.training.augment import AugmentConfig
 from model_export.training.configuration import read_configuration
 from model_export.training.fitting import FitConfig
@@ -35,7 +36,12 @@ def test_configurations_name_the_key_that_is_wrong(tmp_path: Path, data: Path) -
 
 @pytest.mark.parametrize("path", sorted(Path("model_export/configurations").glob("*.toml")), ids=lambda path: path.stem)
 def test_a_shipped_configuration_is_read_and_says_what_it_is(path: Path) -> None:
-    config = read_configuration(VNetTraining, path) if "vnet" in path.stem else read_configuration(Training, path)
+    kind: type[VNetTraining | Training | Adaptation] = VNetTraining if "vnet" in path.stem else Training
+    if path.stem == "adapt":  # the command line says where
+        kind = Adaptation
+        with pytest.raises(InvalidValue, match=r"(out|data) is missing"):
+            read_configuration(kind, path)
+    config = read_configuration(kind, path, ['out="runs/x.pt"', 'data="x.csv"'] if kind is Adaptation else [])
     assert config.out.parts[0] == "runs"
     assert path.read_text().startswith("# ")
 

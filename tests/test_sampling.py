@@ -36,6 +36,20 @@ def test_a_pass_visits_each_vehicle_once_and_leaves_single_pictures_out() -> Non
     assert Counter(seen) == {f"v{n}": 2 for n in range(8)}
 
 
+def test_every_camera_has_its_turn_where_there_are_more_than_k() -> None:
+    sampler = PKSampler(_rows({"a": ["c1", "c2", "c3", "c4"], "b": ["c1", "c2"]}), p=2, k=2, seed=0)
+    drawn = [row.camera_id for number in range(30) for row in sampler.batch(number) if row.vehicle_id == "a"]
+    assert set(drawn) == {"c1", "c2", "c3", "c4"}
+    assert max(Counter(drawn).values()) < 30  # none is in every batch
+
+
+def test_every_picture_of_a_camera_has_its_turn() -> None:
+    sampler = PKSampler(_rows({"a": ["c1"] * 5, "b": ["c1", "c2"]}), p=2, k=2, seed=0)
+    drawn = [row.path for number in range(30) for row in sampler.batch(number) if row.vehicle_id == "a"]
+    assert len(set(drawn)) == 5
+    assert max(Counter(drawn).values()) < 30
+
+
 def test_fewer_than_k_pictures_are_given_again() -> None:
     batch = PKSampler(_rows({"a": ["c1", "c2"], "b": ["c1", "c1"]}), p=2, k=4, seed=0).batch(0)
     assert Counter(row.vehicle_id for row in batch) == {"a": 4, "b": 4}

@@ -1,1 +1,0 @@
-"""Benchmarks and what makes the pictures of the docs; not installed."""
