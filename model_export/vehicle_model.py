@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from index.errors import InvalidValue, VehicleSearchError
 from model_export import adapt_command, annotate_command, data_command, measure_command, reproduce_command
+from model_export.seed_argument import seed
 
 Config = TypeVar("Config")
 
@@ -91,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         "--data", default="", metavar="SPEC", help="measure fewer bits on this, not on what was held out"
     )
     export.add_argument("--part", default="", help="of --data, as in evaluate")
-    export.add_argument("--seed", type=int, default=0, help="of --part")
+    export.add_argument("--seed", type=seed, default=0, help="of --part")
     export.add_argument("--full-weights", action="store_true", help="store weights as fp32: twice the size")
     export.set_defaults(run=_export)
 

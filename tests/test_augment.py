@@ -23,6 +23,13 @@ def test_augmentation_is_seeded_and_stays_in_range() -> None:
     assert torch.allclose(augment(crops, STILL, torch.Generator()), crops.float(), atol=0.1)
 
 
+def test_what_is_augmented_stays_as_it_was() -> None:
+    crops = torch.rand(4, 3, 32, 32) * 255
+    before = crops.clone()
+    augment(crops, replace(STILL, blur=1, erase=1), torch.Generator().manual_seed(0))
+    assert torch.equal(crops, before)
+
+
 def test_seed_and_number_decide_what_a_batch_sees() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 3), dtype=np.uint8)
 

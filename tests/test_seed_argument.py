@@ -16,6 +16,7 @@ def test_every_seed_of_63_bits_is_taken() -> None:
     [
         ["data", "describe", "x.csv"],
         ["data", "render", "--meshes", "m", "--out", "o"],
+        ["export", "m.pt", "--out", "o"],
         ["evaluate", "m.onnx", "--data", "x.csv"],
         ["figures", "m.onnx", "--data", "x.csv", "--out", "o"],
         ["reproduce", "--out", "o"],

@@ -79,7 +79,7 @@ def random_crop(crops: Tensor, size: int, generator: torch.Generator) -> Tensor:
 def augment(crops: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """uint8 or float (N, 3, H, W), 0–255, on the generator's device → float32 of the same shape, 0–255."""
     n = len(crops)
-    x = crops.float()
+    x = crops.to(torch.float32, copy=True)  # what the caller has stays as it is
     if config.flip or config.scale or config.shift or config.rotate:
         x = _move(x, config, generator)
     if config.exposure or config.colour or config.grey:
