@@ -49,7 +49,7 @@ def require_writable(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         probe = path.with_name(path.name + ".partial")
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process of the run may have been as fast
     except OSError as error:
         raise ModelError(f"checkpoint {path} cannot be written: {error.strerror}; choose another out") from error
 
@@ -89,6 +89,8 @@ def begun(path: Path, *, kind: str, resume: bool) -> dict[str, Any] | None:
         return None
     if resume:
         return load_checkpoint(path, kind=kind)
+    if os.environ.get("RANK", "0") != "0":
+        return None  # the first process moves it
     aside = path.with_name(f"{path.name}.before")
     path.replace(aside)
     tqdm.write(f"the checkpoint that was at {path} is now {aside}", file=sys.stderr)
