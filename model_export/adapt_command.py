@@ -40,8 +40,8 @@ def add_to(commands: "Commands") -> None:
 
 
 def _adapt(arguments: argparse.Namespace) -> int:
+    from model_export.adapting.adaptation import Adaptation, adapt
     from model_export.exporting.rebuilding import rebuild
-    from model_export.training.adaptation import Adaptation, adapt
     from model_export.training.checkpoint import require_another
     from model_export.training.configuration import read_configuration
     from model_export.training.configuration_keys import configuration_keys

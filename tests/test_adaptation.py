@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from index.errors import InvalidValue, ModelError
+from model_export.adapting.adaptation import Adaptation, adapt
 from model_export.data_sets.data_set import open_data_set
 from model_export.exporting.reduced_export import Measuring, export_reduced
 from model_export.measuring.measurement import measure
 from model_export.reporting.model_file import open_model
-from model_export.training.adaptation import Adaptation, adapt
 from model_export.training.augment import AugmentConfig
 from model_export.training.checkpoint import checkpoint_to_resume, load_checkpoint
 from model_export.training.fitting import FitConfig

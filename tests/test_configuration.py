@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from index.errors import InvalidValue
+from model_export.adapting.adaptation import Adaptation
 from model_export.network.backbones import build_backbone
 from model_export.network.mvan import MVAN, MVANConfig
-from model_export.training.adaptation import Adaptation
 from model_export.training.augment import AugmentConfig
 from model_export.training.configuration import read_configuration
 from model_export.training.fitting import FitConfig

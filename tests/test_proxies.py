@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model_export.training.proxies import Proxies, proxies_of
+from model_export.adapting.proxies import Proxies, proxies_of
 
 TAU = 0.1
 

@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from index.errors import InvalidValue
-from model_export.training import pseudo_labels
-from model_export.training.pseudo_labels import GroupConfig, groups
+from model_export.adapting import pseudo_labels
+from model_export.adapting.pseudo_labels import GroupConfig, groups
 
 Seen = tuple[NDArray[np.float32], list[str], NDArray[np.intp]]
 

@@ -21,6 +21,8 @@ from tqdm import tqdm
 
 from index.errors import InvalidValue, ModelError
 from index.manifest import ManifestRow
+from model_export.adapting.proxies import Proxies, proxies_of
+from model_export.adapting.pseudo_labels import GroupConfig, groups
 from model_export.data_sets.crop_cache import CropCache, decode_all
 from model_export.data_sets.data_set import open_data_set
 from model_export.network.mvan import MVAN
@@ -35,8 +37,6 @@ from model_export.training.fitting import FitConfig, Fitter, Objective, freeze, 
 from model_export.training.loader import Batch
 from model_export.training.mnet_training import Restored, Source, Training, embed_rows
 from model_export.training.processes import started
-from model_export.training.proxies import Proxies, proxies_of
-from model_export.training.pseudo_labels import GroupConfig, groups
 from model_export.training.run_log import RunLog, log_folder
 from model_export.training.sampling import PKSampler
 
