@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from index.errors import InvalidValue, ModelError
+from model_export.training.interruption import Interruption
 from model_export.training.loader import Batch, Loader
 from model_export.training.processes import DeviceName, Processes
 from model_export.training.run_log import RunLog
@@ -156,12 +157,16 @@ class Fitter:
         if self.processes.world > 1:  # a branch that no picture of a batch took has no gradient
             objective = DistributedDataParallel(objective, find_unused_parameters=True)
         pace, began = _Pace(), self.step
-        with tqdm(
-            total=config.iterations, initial=self.step, desc=title, unit="batch", disable=quiet or not first
-        ) as progress:
+        with (
+            Interruption() as interruption,
+            tqdm(
+                total=config.iterations, initial=self.step, desc=title, unit="batch", disable=quiet or not first
+            ) as progress,
+        ):  # fmt: skip
             try:
                 while self.step < config.iterations:
-                    figures, seen = self._one_step(objective, loader)
+                    with interruption.held_back():
+                        figures, seen = self._one_step(objective, loader)
                     pace.add(seen * self.processes.world)
                     progress.update(1)
                     if first and self.step % _SHOW_EVERY == 0:
