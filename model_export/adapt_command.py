@@ -1,7 +1,6 @@
 """``vehicle-model adapt``: a finished model learns a user's own cameras from pictures without labels."""
 
 import argparse
-import importlib.resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +42,7 @@ def _adapt(arguments: argparse.Namespace) -> int:
     from model_export.adapting.adaptation import Adaptation, adapt
     from model_export.exporting.rebuilding import rebuild
     from model_export.training.checkpoint import require_another
-    from model_export.training.configuration import read_configuration
+    from model_export.training.configuration import SHIPPED, read_configuration
     from model_export.training.configuration_keys import configuration_keys
     from model_export.training.mnet_training import restore
 
@@ -55,9 +54,8 @@ def _adapt(arguments: argparse.Namespace) -> int:
             raise InvalidValue(
                 f"{'the model' if name == 'model' else f'--{name}'} is missing; see vehicle-model adapt --help"
             )
-    own = Path(str(importlib.resources.files("model_export"))) / "configurations" / "adapt.toml"
     given = (f"data={_quoted(arguments.manifest)}", f"out={_quoted(str(arguments.out))}")
-    config = read_configuration(Adaptation, arguments.configuration or own, [*given, *arguments.set])
+    config = read_configuration(Adaptation, arguments.configuration or SHIPPED / "adapt.toml", [*given, *arguments.set])
     require_another(arguments.out, arguments.model)
     if arguments.out.suffix == ".onnx":
         raise InvalidValue(

@@ -1,7 +1,6 @@
 """The trainer's door: ``vehicle-model data | annotate | train | evaluate | figures | reproduce | export | …``."""
 
 import argparse
-import importlib.resources
 import json
 import os
 import sys
@@ -175,8 +174,9 @@ def _configuration(name: str) -> Path:
 
 
 def _shipped() -> dict[str, Path]:
-    folder = Path(str(importlib.resources.files("model_export"))) / "configurations"
-    own = sorted(folder.glob("*.toml"))
+    from model_export.training.configuration import SHIPPED
+
+    own = sorted(SHIPPED.glob("*.toml"))
     return {path.stem: path for path in own if path.stem != "adapt"}  # another command's
 
 

@@ -4,7 +4,6 @@ Every round embeds all pictures, groups those that seem to show one vehicle (:mo
 groups with camera-aware proxies (:mod:`.proxies`). V-Net and the batch norms' statistics stay as they are.
 """
 
-import hashlib
 import sys
 import time
 from collections import Counter
@@ -29,13 +28,22 @@ from model_export.network.mvan import MVAN
 from model_export.training.augment import AugmentConfig, augmented
 from model_export.training.checkpoint import (
     begun,
+    hash_of,
     require_same_run,
     save_checkpoint,
 )
 from model_export.training.configuration import as_mapping
-from model_export.training.fitting import FitConfig, Fitter, Objective, freeze, freeze_norms
+from model_export.training.fitting import FitConfig, Fitter, Objective
 from model_export.training.loader import Batch
-from model_export.training.mnet_training import Restored, Source, Training, embed_rows
+from model_export.training.mnet_training import (
+    Restored,
+    Source,
+    Training,
+    averaged_model,
+    averaged_weights,
+    embed_rows,
+    hold_still,
+)
 from model_export.training.processes import started
 from model_export.training.run_log import RunLog, log_folder
 from model_export.training.sampling import PKSampler
@@ -84,12 +92,8 @@ class _ProxyObjective(Objective):
 
     def train(self, mode: bool = True) -> "_ProxyObjective":
         super().train(mode)
-        stages: list[nn.Module] = [] if self.model.vnet is None else [self.model.vnet]
-        for branch in self.model.branches:
-            own = [*self.model.shared.children(), *branch.get_submodule("stages").children()]
-            stages += own[: self._config.frozen_stages]
-        freeze(self.model, stages=stages, depthwise=self._config.frozen_depthwise)
-        freeze_norms(self.model)
+        config = self._config
+        hold_still(self.model, stages=config.frozen_stages, depthwise=config.frozen_depthwise, norms=True)
         if isinstance(self.model.neck, nn.BatchNorm1d):
             self.model.neck.eval()
         return self
@@ -116,7 +120,7 @@ def adapt(restored: Restored, config: Adaptation, *, resume: bool = False, quiet
         training, out=config.out, name=config.name or f"{training.name}-adapted", warm_start=None,
         data_root=Path(), sources=(Source(data=config.data, p=config.p, k=config.k, measure=False),),
     )  # fmt: skip
-    start = _hash(restored.model)
+    start = hash_of(restored.model.state_dict())[:16]
     content = _to_resume(config, shape, start, resume=resume)
     with started(config.fit.device) as processes:
         if processes.world > 1:
@@ -139,10 +143,7 @@ def adapt(restored: Restored, config: Adaptation, *, resume: bool = False, quiet
 
         def make(number: int) -> Batch:
             if rounds.are_over(number):
-                twin = MVAN(shape.model)
-                twin.load_state_dict(_averaged_weights(fitter))
-                twin.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-                objective.proxies = rounds.begin(number, twin).to(processes.device)
+                objective.proxies = rounds.begin(number, averaged_model(fitter, shape)).to(processes.device)
                 log.write(fitter.step, rounds.figures, kind="round")
             drawn, labels = rounds.batch(number)
             crops = augmented(
@@ -158,7 +159,7 @@ def adapt(restored: Restored, config: Adaptation, *, resume: bool = False, quiet
             viewpoint = {"viewpoint": restored.metrics["viewpoint"]} if "viewpoint" in restored.metrics else {}
             save_checkpoint(config.out, {
                 "kind": "mvan", "config": as_mapping(shape), "adaptation": {**as_mapping(config), "start": start},
-                "metrics": {**viewpoint, "adaptation": rounds.figures}, "weights": _averaged_weights(fitter),
+                "metrics": {**viewpoint, "adaptation": rounds.figures}, "weights": averaged_weights(fitter),
                 **fitter.state(), "trained_on": [*restored.trained_on, f"{data_set.name} (without labels)"],
                 "viewpoint_labels_from": restored.viewpoint_labels_from,
             })  # fmt: skip
@@ -247,10 +248,6 @@ def _require_cameras(rows: list[ManifestRow], data: str) -> None:
         )
 
 
-def _averaged_weights(fitter: Fitter) -> dict[str, Tensor]:
-    return {name.removeprefix("model."): value for name, value in fitter.averaged().items()}
-
-
 def _require_something_to_learn(model: MVAN, config: Adaptation) -> None:
     stages = [*model.shared.children(), *model.branches[0].get_submodule("stages").children()]
     if not any(weight.requires_grad for stage in stages for weight in stage.parameters()):
@@ -258,13 +255,6 @@ def _require_something_to_learn(model: MVAN, config: Adaptation) -> None:
             f"frozen_stages is {config.frozen_stages} and the backbone {model.config.backbone} has {len(stages)} "
             "stages, so nothing of it could learn; set a smaller one"
         )
-
-
-def _hash(model: MVAN) -> str:
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode() + value.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _to_resume(config: Adaptation, shape: Training, start: str, *, resume: bool) -> dict[str, Any] | None:

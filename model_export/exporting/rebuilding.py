@@ -40,9 +40,8 @@ def rebuild(path: Path) -> Restored:
             f"{path} does not say how it was trained, so it cannot be trained on; give its checkpoint, or a file that "
             "this release exported"
         )
-    config = from_mapping(
-        Training, {**contract.training, "out": str(path), "vnet": None, **_named_vnet(contract.training)}
-    )
+    vnet = "inside" if contract.has_viewpoint else None
+    config = from_mapping(Training, {**contract.training, "out": str(path), "vnet": vnet})
     model = MVAN(config.model).eval()
     tensors = _tensors(path)
     folded = fold(model).state_dict()
@@ -53,12 +52,6 @@ def rebuild(path: Path) -> Restored:
         raise ModelError(f"{path} lacks the weights {error}; give the checkpoint that it was exported from") from error
     _require_same_answers(path, model)
     return Restored(model, config, dict(contract.metrics), contract.trained_on, contract.viewpoint_labels_from)
-
-
-def _named_vnet(training: Mapping[str, object]) -> dict[str, str]:
-    model = training["model"]
-    several = isinstance(model, dict) and len(model["viewpoints"]) > 1
-    return {"vnet": "inside"} if several else {}
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

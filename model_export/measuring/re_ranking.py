@@ -48,11 +48,6 @@ class KReciprocal:
         self._places = np.concatenate([places for places, _ in rows])
         self._values = np.concatenate([values for _, values in rows])
 
-    @property
-    def count(self) -> int:
-        """N."""
-        return len(self._vectors)
-
     def between(self, probes: Positions, gallery: Positions) -> "ReRanked":
         """Distances of rows ``probes`` (Q,) to rows ``gallery`` (G,)."""
         return ReRanked(self, probes, gallery)

@@ -4,13 +4,12 @@
 ResNet in miniature from nothing, to see the whole experiment run.
 """
 
-import importlib.resources
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from index.errors import InvalidValue
 from model_export.reproducing.tables import Row
-from model_export.training.configuration import read_configuration
+from model_export.training.configuration import SHIPPED, read_configuration
 from model_export.training.mnet_training import Training
 from model_export.training.vnet_training import VNetTraining
 
@@ -76,7 +75,7 @@ class Budget:
 
     def _path(self, name: str, viewpoints: tuple[str, ...]) -> Path:
         suffix = self.two_views if len(viewpoints) == 2 else ""
-        return Path(str(importlib.resources.files("model_export"))) / "configurations" / f"{name}{suffix}.toml"
+        return SHIPPED / f"{name}{suffix}.toml"
 
 
 _BUDGETS = (

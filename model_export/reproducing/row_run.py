@@ -1,6 +1,5 @@
 """One row of the tables: trained, measured, recorded; taken up where it was left."""
 
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from model_export.measuring.evaluation import summarize
 from model_export.measuring.measured_model import see_rows
@@ -16,7 +14,7 @@ from model_export.measuring.measurement import score_draws
 from model_export.reporting.checkpoint_model import CheckpointModel
 from model_export.reproducing.experiment_data import ExperimentData
 from model_export.reproducing.record import begun_training, read_record, write_record
-from model_export.training.checkpoint import load_checkpoint, save_checkpoint
+from model_export.training.checkpoint import hash_of, load_checkpoint, save_checkpoint
 from model_export.training.configuration import as_mapping
 from model_export.training.mnet_training import Training, train
 from model_export.training.vnet_training import VNetTraining, train_vnet
@@ -62,7 +60,7 @@ def run_vnet(config: VNetTraining, data: ExperimentData, folder: Path, *, quiet:
         train_vnet(config, resume=True, quiet=quiet)
         content = load_checkpoint(config.out, kind="vnet")
         record = {
-            "metrics": content["metrics"], "weights": _hash(content["weights"]), "seconds": time.monotonic() - began,
+            "metrics": content["metrics"], "weights": hash_of(content["weights"]), "seconds": time.monotonic() - began,
         }  # fmt: skip
         write_record(folder / "vnet.json", record, configuration, data.digest)
     return VNetResult(
@@ -120,13 +118,6 @@ def _result(record: Mapping[str, Any], *, kept: bool) -> RowResult:
         figures=record["figures"], precision=tuple(record["precision"]), vehicle=tuple(record["vehicle"]),
         seconds=record["seconds"], taken_up_at=record["taken_up_at"], kept=kept,
     )  # fmt: skip
-
-
-def _hash(weights: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, value in sorted(weights.items()):
-        digest.update(name.encode() + value.contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _forget_optimizer(checkpoint: Path) -> None:

@@ -1,5 +1,6 @@
 """Checkpoints: everything a later day needs, written so that a crash leaves the old one or the new one."""
 
+import hashlib
 import os
 import sys
 from collections.abc import Collection, Mapping
@@ -125,6 +126,14 @@ def _flat(document: object, prefix: str = "") -> dict[str, object]:
         name = f"{prefix}{key}"
         flat |= _flat(value, f"{name}.") if isinstance(value, Mapping | list) else {name: value}
     return flat
+
+
+def hash_of(weights: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of names and values in hex: which weights these are."""
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode() + value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_checkpoint(path: Path, *, kind: str) -> dict[str, Any]:

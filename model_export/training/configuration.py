@@ -5,6 +5,7 @@ An unknown key, a value of the wrong type and a value that a dataclass refuses a
 
 import dataclasses
 import difflib
+import importlib.resources
 import tomllib
 import typing
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from index.errors import InvalidValue
 
 Config = TypeVar("Config")
+
+SHIPPED = Path(str(importlib.resources.files("model_export"))) / "configurations"  # those that come with the project
 
 
 def read_configuration(kind: type[Config], path: Path, overrides: Sequence[str] = ()) -> Config:

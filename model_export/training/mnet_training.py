@@ -139,7 +139,10 @@ class MNetObjective(Objective):
 
     def train(self, mode: bool = True) -> "MNetObjective":
         super().train(mode)
-        _prepare(self.model, self._config)
+        config = self._config
+        hold_still(
+            self.model, stages=config.frozen_stages, depthwise=config.frozen_depthwise, norms=config.frozen_norms
+        )
         return self
 
     def forward(self, crops: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -193,7 +196,7 @@ def train(config: Training, *, resume: bool = False, look: Look | None = None, q
             return Batch(crops, torch.tensor(labels), rows)
 
         def measure(step: int) -> tuple[str, dict[str, float]]:
-            twin = _averaged_model(fitter, config)
+            twin = averaged_model(fitter, config)
             lines: list[str] = []
             told: dict[str, float] = {}
             for held in (part.held for part in vehicles if part.held):
@@ -210,7 +213,7 @@ def train(config: Training, *, resume: bool = False, look: Look | None = None, q
         def save(_: int) -> None:
             save_checkpoint(config.out, {
                 "kind": "mvan", "config": as_mapping(config), "metrics": dict(metrics),
-                "weights": _averaged_weights(fitter), **fitter.state(),
+                "weights": averaged_weights(fitter), **fitter.state(),
                 "trained_on": [part.name for part in vehicles], "viewpoint_labels_from": _viewpoint_labels_from(config),
             })  # fmt: skip
 
@@ -258,15 +261,17 @@ def open_sources(config: Training) -> list[Vehicles]:
     return opened
 
 
-def _averaged_weights(fitter: Fitter) -> dict[str, Tensor]:
+def averaged_weights(fitter: Fitter) -> dict[str, Tensor]:
+    """M-Net's averaged weights, without the head's."""
     return {
         name.removeprefix("model."): value for name, value in fitter.averaged().items() if name.startswith("model.")
     }
 
 
-def _averaged_model(fitter: Fitter, config: Training) -> MVAN:
+def averaged_model(fitter: Fitter, config: Training) -> MVAN:
+    """A model of its own with the averaged weights, where the fitter computes."""
     twin = MVAN(config.model)
-    twin.load_state_dict(_averaged_weights(fitter))
+    twin.load_state_dict(averaged_weights(fitter))
     return twin.to(fitter.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
@@ -367,12 +372,11 @@ def _labels(rows: list[ManifestRow]) -> list[tuple[str, str]]:
     return [(row.vehicle_id or "", row.camera_id or "") for row in rows]
 
 
-def _prepare(model: MVAN, config: Training) -> None:
-    stages: list[nn.Module] = []
-    for branch in model.branches:  # the backbone's first stages, shared or not
-        stages += [*model.shared.children(), *branch.get_submodule("stages").children()][: config.frozen_stages]
-    if model.vnet is not None:
-        stages.append(model.vnet)
-    freeze(model, stages=stages, depthwise=config.frozen_depthwise)
-    if config.frozen_norms:
+def hold_still(model: MVAN, *, stages: int, depthwise: bool, norms: bool) -> None:
+    """Freeze V-Net, the backbone's first ``stages``, shared or not, and as asked depthwise kernels and batch norms."""
+    frozen: list[nn.Module] = [] if model.vnet is None else [model.vnet]
+    for branch in model.branches:
+        frozen += [*model.shared.children(), *branch.get_submodule("stages").children()][:stages]
+    freeze(model, stages=frozen, depthwise=depthwise)
+    if norms:
         freeze_norms(model)
