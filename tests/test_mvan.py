@@ -126,6 +126,8 @@ def test_fc512_and_v_of_1_2_and_4() -> None:
         ({"input_size": 3}, "input_size"),
         ({"kept_views": ("left",)}, "left"),
         ({"fusion": "sum"}, "fusion"),
+        ({"temperature": 0.0}, "at most 100, not 0.0"),
+        ({"temperature": float("nan")}, "temperature"),
         ({"networks": 3}, "networks is 3 with fusion soft"),
         ({"fusion": "concatenate", "networks": 3}, "3 viewpoints"),
         ({"fusion": "bilinear", "viewpoints": ("any",)}, "networks is 1 with fusion bilinear"),
@@ -198,6 +200,29 @@ def test_kept_views_share_all_of_p_among_them() -> None:
         pooled = one.branches[0](one.shared((_crops(2).float() - one.mean) / one.std))[0]
     assert torch.allclose(output.fused, pooled)
     assert torch.equal(output.viewpoint, p)  # what V-Net says is told whole
+
+
+def test_branches_learn_under_p_and_answer_under_a_softer_one() -> None:
+    model = untrained(replace(TINY, temperature=2.0)).model
+    p = torch.tensor([[0.64, 0.32, 0.04], [1.0, 0.0, 0.0]])
+    root = torch.tensor([[0.8, 0.32**0.5, 0.2], [1.0, 0.0, 0.0]])
+    assert torch.equal(model.train().weights(p), p)
+    assert torch.allclose(model.eval().weights(p), root / root.sum(1, keepdim=True))
+    with torch.no_grad():
+        output = model(_crops(2), p)
+        plain = untrained().model(_crops(2), model.weights(p))
+    assert torch.equal(output.fused, plain.fused)
+    assert torch.equal(output.viewpoint, p)
+
+
+def test_routing_asks_what_a_branch_weighs() -> None:
+    model = untrained(replace(TINY, temperature=4.0)).model
+    ran: list[int] = []
+    for view in range(3):
+        _branch(model, view).register_forward_hook(lambda _m, inputs, _o: ran.append(len(inputs[0])))
+    with torch.no_grad():
+        model(_crops(1), torch.tensor([[0.9999, 1e-4, 1e-9]]))  # weighs 0.905, 0.09 and 0.005
+    assert ran == [1, 1, 0]
 
 
 def test_multi_view_binary_takes_the_most_probable_branch_alone() -> None:

@@ -135,6 +135,7 @@ def test_the_file_says_nothing_of_the_machine_that_wrote_it(tiny_model: Path) ->
         {"kept_views": ("front", "rear")},
         {"kept_views": ("side",)},
         {"fusion": "binary"},
+        {"temperature": 16.0},
         {"viewpoints": ("any",), "networks": 3, "fusion": "concatenate", "split": "conv1"},
         {"viewpoints": ("any",), "networks": 3, "fusion": "bilinear", "split": "conv1"},
         {"attention": "none", "split": "conv2", "lam": "paper"},

@@ -42,7 +42,8 @@ CHECKED_BATCHES = (1, 2, 7, 64)
 
 _OUTPUTS = ("embedding", "viewpoint", "global_attention", "local_attention")
 _CANDIDATES = 160  # test pictures that V-Net is asked about
-_NOT_HASHED = {("kept_views", ()), ("fusion", "soft"), ("networks", 1)}  # spaces are older than these keys
+# Spaces are older than these keys.
+_NOT_HASHED = {("kept_views", ()), ("fusion", "soft"), ("networks", 1), ("temperature", 1.0)}
 _BENT, _BENDS, _BEND = 8, 60, 4.0  # pictures that are bent, steps at most, grey levels a step
 _HALF_FROM = 1024  # initializers of fewer values stay fp32 in the file
 

@@ -15,6 +15,11 @@ equations, numbered as the docstrings here and in ``losses`` use them:
 p is nearly one-hot, so a branch whose p_v is at or below the routing threshold is not run for that picture (p is not
 renormalised). Training, evaluation and the exported graph take the same path.
 
+With a ``temperature`` T the branches learn under p and answer under p_v^(1/T) / Σ_u p_u^(1/T), which is V-Net's softmax
+at that temperature (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", equation 1): each becomes an
+expert of its views, and all are heard. In evaluation and in the exported graph this takes p's place in (6) and in
+routing; the output ``viewpoint`` stays p.
+
 The paper's other systems are options of the same model; where its text leaves room, this is our reading:
 
 - Baseline-1: one ``viewpoints`` name, so one network for all pictures.
@@ -46,6 +51,7 @@ Embedding = Literal["fused", "fc512"]
 Fusion = Literal["soft", "binary", "concatenate", "bilinear"]
 
 _JOINS = ("concatenate", "bilinear")  # of independent networks; the others weight the branches of viewpoints
+MOST_TEMPERATURE = 100.0
 _LEAST = 1e-6  # added to each kept view's p, for a picture that has none of them
 
 
@@ -68,7 +74,8 @@ class MVANConfig:
     vnet: str = "vgg_cnn_m_1024"  # or lite0-blocksN: the first N blocks of EfficientNet-Lite0
     vnet_size: int = 224  # V-Net sees the crop at this size
     vnet_standardized: bool = False  # V-Net sees each crop at one brightness and contrast, whatever the exposure
-    routing_threshold: float | None = 0.01  # branches with p_v at or below it are not run; None: all run (dense)
+    temperature: float = 1.0  # of the weights that branches answer by, ∝ p_v^(1/T); 1: p itself; training: always p
+    routing_threshold: float | None = 0.01  # branches that weigh as little or less are not run; None: all run (dense)
 
     def __post_init__(self) -> None:
         allowed = {
@@ -94,6 +101,11 @@ class MVANConfig:
             )
         if self.routing_threshold is not None and not 0 <= self.routing_threshold <= 0.01:
             raise InvalidValue(f"routing_threshold must lie in 0…0.01, not {self.routing_threshold}")
+        if not 0 < self.temperature <= MOST_TEMPERATURE:
+            raise InvalidValue(
+                f"temperature must be above 0 and at most {MOST_TEMPERATURE:g}, not {self.temperature}; 1 weights "
+                f"branches by p itself, {MOST_TEMPERATURE:g} nearly alike"
+            )
         for name in ("input_size", "vnet_size"):
             if getattr(self, name) < 16:
                 raise InvalidValue(f"{name} must be at least 16 pixels, not {getattr(self, name)}")
@@ -277,9 +289,12 @@ class MVAN(nn.Module):
             return self.vnet(crops)  # type: ignore[no-any-return]
 
     def weights(self, p: Tensor) -> Tensor:
-        """What each branch counts, (N, B): p (N, V) itself, over the kept views, or its largest entry as one-hot."""
+        """What each branch weighs, (N, B): p (N, V), softened in answers, over the kept views; binary: one-hot."""
         if self.config.networks > 1:
             return p.new_full((p.shape[0], len(self.branches)), 1 / len(self.branches))
+        if self.config.temperature != 1 and not self.training:
+            p = p.pow(1 / self.config.temperature)
+            p = p / p.sum(1, keepdim=True)
         if len(self.kept) < p.shape[1]:
             p = p[:, self.kept] + _LEAST
             p = p / p.sum(1, keepdim=True)
