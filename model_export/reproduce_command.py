@@ -19,7 +19,8 @@ examples:
   vehicle-model reproduce --data vehicleid:data/VehicleID --vnet-data veri776:data/VeRi --out runs/vehicleid
 
 tables: 1 how views are joined (Baseline-1, -2, Multi-View-Binary, Multi-View), 2 how many there are (Baseline-3, -4),
-3 losses, 4 split after conv1 … conv4 with no attention, GAM, LAM, GLAM, 5 the second backbone, 6 parameters.
+3 losses, 4 split after conv1 … conv4 with no attention, GAM, LAM, GLAM, 5 the second backbone, 6 parameters;
+7, not the paper's: the stronger recipe (train strong), each part of it left out once.
 
 A row that is finished is not trained again: the same command goes on after an interruption. What was made from another
 configuration or other pictures is refused by name.
@@ -40,7 +41,7 @@ def add_to(commands: "Commands") -> None:
         "--hold-out", default="", metavar="SEL", help="of a manifest: COLUMN=VALUE[,VALUE] or N%% (30%%)"
     )
     command.add_argument("--meshes", type=Path, help="folder of .glb meshes, where renders are made")
-    command.add_argument("--tables", default="1,2,3,4,5,6", help="which (default all: %(default)s)")
+    command.add_argument("--tables", default="1,2,3,4,5,6,7", help="which (default all: %(default)s)")
     command.add_argument("--out", type=Path, required=True, help="folder that receives tables.md and every row's model")
     command.add_argument(
         "--budget", choices=["small", "medium", "full"], default="full",

@@ -1,6 +1,7 @@
 """Every row has a configuration under every budget, and it is the one that the row means."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -24,15 +25,37 @@ def test_rows_of_a_budget_differ_from_mvan_in_what_their_title_says(budget: str,
             continue
         config = as_mapping(chosen.training(row, viewpoints=viewpoints))
         changed = {key for key in config if config[key] != mvan[key]} - {"name", "model", *row.training}
-        assert row.backbone == "second" or changed <= {"vnet"}, row.name
+        assert row.starts_from != "first" or changed <= {"vnet"}, row.name
         shape = {key for key, value in config["model"].items() if value != mvan["model"][key]}
         expected = {key for key, value in row.model.items() if value != "glam"}
         expected |= {"split"} if row.split_after != 4 else {"kept_views"} if row.kept else set()
-        assert row.backbone == "second" or shape == expected, row.name
+        assert row.starts_from != "first" or shape == expected, row.name
         assert (config["vnet"] is None) == (row.model.get("viewpoints") == ("any",))
     vnet = chosen.vnet_training(viewpoints=viewpoints)
     for key in ("vnet", "vnet_size", "vnet_standardized"):
         assert as_mapping(vnet.model)[key] == mvan["model"][key]
+
+
+@pytest.mark.parametrize("budget", sorted(BUDGETS))
+def test_each_part_of_the_stronger_recipe_is_in_it_and_left_out_alone(budget: str) -> None:
+    chosen = chosen_budget(budget)
+    whole = _flat(as_mapping(chosen.training(ROWS["strong"], viewpoints=THREE)))
+    assert whole["vnet"] is None
+    for row in TABLES[7].rows[1:]:
+        own = _flat(as_mapping(chosen.training(row, viewpoints=THREE)))
+        changed = {key for key in own if own[key] != whole[key]} - {"name"}
+        named = {override.partition("=")[0] for override in row.overrides}
+        assert changed == (named or {"model.input_size"}), row.name
+    smaller = chosen.training(ROWS["strong-smaller"], viewpoints=THREE).model.input_size
+    assert smaller == {"small": 48, "medium": 128, "full": 192}[budget]
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, object]:
+    """By key, ``part.key`` for those of a part."""
+    flat: dict[str, object] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
 def test_the_full_budget_is_the_papers_recipe() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from index.errors import ModelError
-from model_export.reproducing.claims import CLAIMS, judge, paired_difference
+from model_export.reproducing.claims import CLAIMS, OUR_CLAIMS, judge, paired_difference
 from model_export.reproducing.row_run import RowResult
 from model_export.reproducing.tables import TABLES, trained_rows
 
@@ -15,7 +15,7 @@ def result(precision: list[float], vehicle: list[str]) -> RowResult:
 
 def test_every_claim_compares_two_rows_that_are_trained() -> None:
     names = {row.name for row in trained_rows(tuple(TABLES.values()))}
-    assert {name for claim in CLAIMS for name in (claim.better, claim.worse)} <= names
+    assert {name for claim in (*CLAIMS, *OUR_CLAIMS) for name in (claim.better, claim.worse)} <= names
 
 
 def test_the_difference_is_that_of_the_means_and_its_interval_draws_vehicles() -> None:
@@ -37,12 +37,12 @@ def test_verdicts() -> None:
     mixed = result([0.4, 0.2, 0.1, 0.1], vehicle)
     by_text = {
         v.claim.text: v.word
-        for v in judge({"split-4-none": high, "baseline-1": low, "multi-view-binary": high}, seed=0)
+        for v in judge(CLAIMS, {"split-4-none": high, "baseline-1": low, "multi-view-binary": high}, seed=0)
     }
     assert by_text == {"Branches for views help": "borne out", "Probabilities beat one-hot viewpoints": "open"}
-    [verdict] = judge({"split-4-glam": low, "split-4-none": high}, seed=0)
+    [verdict] = judge(CLAIMS, {"split-4-glam": low, "split-4-none": high}, seed=0)
     assert verdict.word == "contradicted"
-    [verdict] = judge({"split-4-glam": low, "split-4-none": mixed}, seed=0)
+    [verdict] = judge(CLAIMS, {"split-4-glam": low, "split-4-none": mixed}, seed=0)
     assert verdict.word == "open"
 
 

@@ -36,7 +36,7 @@ def reproduction(data: Path, out: Path, tables: str, *overrides: str) -> Reprodu
 @pytest.fixture(scope="module")
 def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     lines: list[str] = []
-    path = reproduction(data, tmp_path_factory.mktemp("whole"), "1,2,3,4,5,6").run(lines.append)
+    path = reproduction(data, tmp_path_factory.mktemp("whole"), "1,2,3,4,5,6,7").run(lines.append)
     return path, lines
 
 
@@ -107,6 +107,14 @@ def test_only_the_counted_table_trains_nothing(data: Path, tmp_path: Path) -> No
     path = reproduction(data, tmp_path, "6").run(lambda _: None)
     assert [entry.name for entry in tmp_path.iterdir()] == ["tables.md"]
     assert "44,144,064" in path.read_text(encoding="utf-8")  # Baseline-2: three times VGG16
+
+
+def test_one_network_needs_no_v_net(data: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    one = replace(chosen_tables("7")[0], rows=chosen_tables("7")[0].rows[:1])
+    replace(reproduction(data, tmp_path, "7"), tables=(one,)).run(lines.append)
+    assert lines[0].startswith("[ 1/1] the stronger recipe on one network: rank-1 ")
+    assert not (tmp_path / "vnet").exists()
 
 
 def test_two_viewpoints_of_vehicleid(data: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ SPLITS = {
     "efficientnet_lite0": ("stem", "block1", "block3", "block5", "block11"),
     "efficientnet_lite2": ("stem", "block1", "block4", "block7", "block15"),
 }
+_MULTIPLE = 16  # pixels, of the sides of smaller pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +39,15 @@ class Renders:
 class Budget:
     """Names of shipped configurations, and what is changed in them.
 
-    ``second`` is the configuration of the second backbone's rows; ``overrides`` and ``vnet_overrides`` are KEY=VALUE as
-    on the command line.
+    ``second`` is the configuration of the second backbone's rows, ``strong`` that of the stronger recipe's;
+    ``overrides`` and ``vnet_overrides`` are KEY=VALUE as on the command line.
     """
 
     name: str
     vnet: str
     first: str
     second: str
+    strong: str
     second_overrides: tuple[str, ...] = ()
     two_views: str = ""  # added to configurations' names where a data set has two views
     overrides: tuple[str, ...] = ()
@@ -55,15 +57,15 @@ class Budget:
 
     def training(self, row: Row, *, viewpoints: tuple[str, ...]) -> Training:
         """The configuration that ``row`` is trained by, but for its data and places; raises InvalidValue."""
-        second = row.backbone == "second"
-        overrides = (*self.second_overrides * second, *self.overrides)
-        training = read_configuration(
-            Training, self._path(self.second if second else self.first, viewpoints), overrides
-        )
+        name = {"first": self.first, "second": self.second, "strong": self.strong}[row.starts_from]
+        own = self.second_overrides if row.starts_from == "second" else ()
+        training = read_configuration(Training, self._path(name, viewpoints), (*own, *row.overrides, *self.overrides))
         model = {"viewpoints": viewpoints, "kept_views": viewpoints[: row.kept], **row.model}
         backbone = training.model.backbone
         if backbone not in SPLITS:
             raise InvalidValue(f"model.backbone {backbone!r} has no splits for the tables; {', '.join(SPLITS)} have")
+        if row.input_share != 1:
+            model["input_size"] = _MULTIPLE * round(training.model.input_size * row.input_share / _MULTIPLE)
         shape = replace(training.model, split=SPLITS[backbone][row.split_after], **model)
         vnet = training.vnet if len(shape.viewpoints) > 1 else None
         return replace(training, name=row.name, model=shape, vnet=vnet, **row.training)
@@ -74,21 +76,24 @@ class Budget:
         return replace(training, model=replace(training.model, viewpoints=viewpoints))
 
     def _path(self, name: str, viewpoints: tuple[str, ...]) -> Path:
-        suffix = self.two_views if len(viewpoints) == 2 else ""
+        suffix = self.two_views if len(viewpoints) == 2 and name != self.strong else ""
         return SHIPPED / f"{name}{suffix}.toml"
 
 
 _BUDGETS = (
     Budget(
         name="small", vnet="reproduce-small-vnet", first="reproduce-small", second="reproduce-small",
-        second_overrides=("model.backbone=resnet_small",), renders=Renders(identities=90, views=8, size=128),
-        judged=False,
+        second_overrides=("model.backbone=resnet_small",), strong="reproduce-small-strong",
+        renders=Renders(identities=90, views=8, size=128), judged=False,
     ),
     Budget(
         name="medium", vnet="reproduce-medium-vnet", first="reproduce-medium", second="reproduce-medium",
-        second_overrides=("model.backbone=efficientnet_lite2",), renders=Renders(identities=480, views=8, size=160),
+        second_overrides=("model.backbone=efficientnet_lite2",), strong="reproduce-medium-strong",
+        renders=Renders(identities=480, views=8, size=160),
     ),
-    Budget(name="full", vnet="paper-vnet", first="paper-vgg16", second="paper-resnet50", two_views="-2"),
+    Budget(
+        name="full", vnet="paper-vnet", first="paper-vgg16", second="paper-resnet50", strong="strong", two_views="-2"
+    ),
 )  # fmt: skip
 BUDGETS = {budget.name: budget for budget in _BUDGETS}
 

@@ -1,6 +1,6 @@
-"""What the paper claims, as differences between two rows, and whether ours bear it out."""
+"""What the paper claims, and what we claim of our recipe, as differences between two rows; whether ours bear it out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +19,10 @@ from model_export.reproducing.tables import (
     SECOND_BASELINE_1,
     SECOND_MULTI_VIEW,
     SECOND_MVAN,
+    SOFTENED,
     SOFTMAX,
+    STRONG,
+    STRONG_WITHOUT,
     TRIPLET,
     split_row,
 )
@@ -53,6 +56,11 @@ CLAIMS = (
     ),
     Claim(text="GLAM helps the second backbone", better=SECOND_MVAN.name, worse=SECOND_MULTI_VIEW.name),
 )  # fmt: skip
+OUR_CLAIMS = (
+    Claim(text="Branches that answer together, against p itself", better=SOFTENED.name, worse=MULTI_VIEW.name),
+    Claim(text="Branches that answer together, against one network", better=SOFTENED.name, worse=BASELINE_1.name),
+    *(Claim(text=part, better=STRONG.name, worse=row.name) for part, row in STRONG_WITHOUT.items()),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +78,11 @@ class Verdict:
         return "borne out" if self.low > 0 else "contradicted" if self.high < 0 else "open"
 
 
-def judge(results: Mapping[str, RowResult], *, seed: int) -> list[Verdict]:
-    """Every claim whose two rows are there."""
+def judge(claims: Sequence[Claim], results: Mapping[str, RowResult], *, seed: int) -> list[Verdict]:
+    """Every one of ``claims`` whose two rows are there."""
     return [
         Verdict(claim=claim, **paired_difference(results[claim.better], results[claim.worse], seed=seed))
-        for claim in CLAIMS
+        for claim in claims
         if claim.better in results and claim.worse in results
     ]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from model_export.reproducing.budgets import BUDGETS, Budget
-from model_export.reproducing.claims import judge
+from model_export.reproducing.claims import CLAIMS, OUR_CLAIMS, Claim, judge
 from model_export.reproducing.experiment_data import ExperimentData
 from model_export.reproducing.paper_figures import UNKNOWN, PaperFigures
 from model_export.reproducing.parameter_count import count_parameters
@@ -38,15 +38,17 @@ class Report:
         for table in self.tables:
             lines += ["", f"## {table.number}. {table.title}", ""]
             lines += self._counted(table) if table.number == COUNTED else self._measured(table)
-        return "\n".join([*lines, *self._claims()]) + "\n"
+        lines += self._verdicts("What the paper claims, and what these rows say", "claim", CLAIMS)
+        lines += self._verdicts("What we add, and what it is worth here", "what helps", OUR_CLAIMS)
+        return "\n".join(lines) + "\n"
 
     def _head(self) -> list[str]:
-        first, second = (self._backbone(backbone) for backbone in ("first", "second"))
+        first, second, strong = (self._backbone(which) for which in ("first", "second", "strong"))
         lines = [
             f"Budget {self.budget.name}. {_PURPOSE[self.budget.name]}",
             "",
-            f"- first backbone {first}, second backbone {second}; conv1 … conv4 in titles stand for the "
-            "stages that end at strides 2, 4, 8 and 16",
+            f"- first backbone {first}, second backbone {second}, the stronger recipe's {strong}; conv1 … conv4 in "
+            "titles stand for the stages that end at strides 2, 4, 8 and 16",
             f"- {self.data.what}",
             f"- seed {self.seed}: every figure is of one training; intervals are over what was tested, not over seeds",
         ]
@@ -61,7 +63,7 @@ class Report:
         return lines
 
     def _backbone(self, which: str) -> str:
-        rows = [row for table in self.tables for row in table.rows if row.backbone == which]
+        rows = [row for table in self.tables for row in table.rows if row.starts_from == which]
         return (
             self.budget.training(rows[0], viewpoints=self.data.viewpoints).model.backbone if rows else "not asked for"
         )
@@ -100,15 +102,15 @@ class Report:
     def _paper(self, row: Row) -> PaperFigures:
         return self.paper.get(row.name, UNKNOWN)
 
-    def _claims(self) -> list[str]:
-        verdicts = judge(self.results, seed=self.seed) if self.budget.judged else []
+    def _verdicts(self, title: str, column: str, claims: Sequence[Claim]) -> list[str]:
+        verdicts = judge(claims, self.results, seed=self.seed) if self.budget.judged else []
         if not verdicts:
             return []
         lines = [
-            "", "## What the paper claims, and what these rows say", "",
+            "", f"## {title}", "",
             "Difference in mAP on the same probes, 95 % interval by drawing whole vehicles again. One training a row: "
             "a second seed moves figures too, which these intervals do not know.", "",
-            "| claim | difference | 95 % | verdict |", "|---|---|---|---|",
+            f"| {column} | difference | 95 % | verdict |", "|---|---|---|---|",
         ]  # fmt: skip
         for verdict in verdicts:
             points = [f"{100 * value:+.1f}" for value in (verdict.difference, verdict.low, verdict.high)]

@@ -46,9 +46,11 @@ class Reproduction:
         path = self._write(tables, results, None)
         if not rows:
             return path
-        config = self._seeded(self.budget.vnet_training(viewpoints=self.data.viewpoints))
-        vnet = run_vnet(config, self.data, self.out / "vnet", quiet=self.quiet)
-        tell(f"V-Net: {self._vnet_line(vnet)}")
+        vnet = None
+        if any(config.vnet for config in configs.values()):
+            config = self._seeded(self.budget.vnet_training(viewpoints=self.data.viewpoints))
+            vnet = run_vnet(config, self.data, self.out / "vnet", quiet=self.quiet)
+            tell(f"V-Net: {self._vnet_line(vnet)}")
         for number, row in enumerate(rows, start=1):
             results[row.name] = run_row(
                 configs[row.name], self.data, self.out / "rows" / row.name, vnet=vnet, quiet=self.quiet

@@ -72,8 +72,8 @@ def run_vnet(config: VNetTraining, data: ExperimentData, folder: Path, *, quiet:
     )
 
 
-def run_row(config: Training, data: ExperimentData, folder: Path, *, vnet: VNetResult, quiet: bool) -> RowResult:
-    """Train and measure one system in ``folder``, or take its figures from there.
+def run_row(config: Training, data: ExperimentData, folder: Path, *, vnet: VNetResult | None, quiet: bool) -> RowResult:
+    """Train and measure one system in ``folder``, or take its figures from there; several viewpoints need ``vnet``.
 
     Raises InvalidValue or ModelError, the latter where what is there was made otherwise.
     """
@@ -81,9 +81,9 @@ def run_row(config: Training, data: ExperimentData, folder: Path, *, vnet: VNetR
     source = replace(source, data=data.spec, hold_out=data.hold_out, part="train", measure=False)
     config = replace(
         config, out=folder / "mvan.pt", data_root=Path(), sources=(source,),
-        vnet=vnet.checkpoint if config.vnet else None,
+        vnet=vnet.checkpoint if vnet and config.vnet else None,
     )  # fmt: skip
-    digest = f"{data.digest} {vnet.weights if config.vnet else ''}"
+    digest = f"{data.digest} {vnet.weights if vnet and config.vnet else ''}"
     configuration = as_mapping(config)
     record = read_record(folder / "row.json", configuration, digest)
     if record is not None:
