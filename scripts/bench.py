@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import httpx
@@ -84,41 +83,6 @@ def memory_mb(model: Path, rows: int, out: "multiprocessing.SimpleQueue[float]")
         home.get("default").search(np.eye(1, spec.embedding_dim, dtype=np.float32), SearchOptions())
         out.put(psutil.Process().memory_info().rss / 2**20)
         home.close()
-
-
-def routing(name: str, crops: NDArray[np.uint8]) -> str:
-    """Routed over dense time of the default's shape with ImageNet's weights: a checkpoint does not come with the project."""
-    from model_export.exporting.onnx_export import export_model
-    from model_export.network.backbones import build_backbone, load_pretrained
-    from model_export.network.mvan import MVAN
-    from model_export.training.configuration import read_configuration
-    from model_export.training.mnet_training import Restored, Training
-    from tests.conftest import be_sure
-
-    config = read_configuration(Training, Path("model_export/configurations/default-mvan.toml"))
-    model, lite0, lite2 = MVAN(config.model), build_backbone("efficientnet_lite0"), build_backbone("efficientnet_lite2")
-    for backbone in (lite0, lite2):
-        load_pretrained(backbone, "imagenet")
-    model.load_backbone(lite2)
-    if model.vnet is not None:
-        model.vnet.layers.load_state_dict(
-            lite0.cut(f"block{config.model.vnet.removeprefix('lite0-blocks')}")[0].state_dict()
-        )
-        be_sure(model.vnet, config.model)
-    restored = Restored(model.eval(), config, {}, (), "")
-    with tempfile.TemporaryDirectory() as folder:
-        times = []
-        for dense in (False, True):
-            path = Path(folder) / f"{dense}.onnx"
-            export_model(restored, path, dense=dense)
-            embedder = Embedder(path, device="cpu", threads=1)
-            times.append(median_ms(partial(embedder.embed, crops), 10))
-        viewpoint = embedder.embed(crops).viewpoint
-    active = 1.0 if viewpoint is None else float((viewpoint > 0.01).sum(1).mean())
-    return (
-        f"routed, 16 crops               {times[0]:8.1f} ms    over dense            {times[1]:8.1f} ms  = "
-        f"{times[0] / times[1]:.2f}  ({active:.2f} of {len(config.model.viewpoints)} branches, {name}'s shape)"
-    )
 
 
 def main() -> None:
@@ -196,8 +160,6 @@ def main() -> None:
             f"search in {ROWS:,} rows         {one:8.1f} ms    over embedding        {embedding:8.1f} ms  = {one / embedding:.2f}"
         )
         home.close()
-
-    print(routing(embedder.contract.name, crops[:16]))
 
     context = multiprocessing.get_context("spawn")
     for rows in (0, ROWS):
