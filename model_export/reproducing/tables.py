@@ -124,6 +124,9 @@ STRONG_WITHOUT = {  # by what is left out or done the plain way
     ),
     "Blur": _strong("strong-sharp", "… without blur", "augment.blur=0.0"),
     "Random erasing": _strong("strong-whole", "… without random erasing", "augment.erase=0.0"),
+    "f itself, not a 512-d layer on it": _strong(
+        "strong-fc512", "… a 512-d layer on f is compared (fc512)", "model.embedding=fc512"
+    ),
     "Larger pictures": _strong("strong-smaller", "… pictures of three quarters of the side", input_share=0.75),
 }  # fmt: skip
 
