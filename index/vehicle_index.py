@@ -4,7 +4,6 @@ import argparse
 import json
 import logging
 import math
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -24,6 +23,7 @@ from index.local_gallery import LocalGallery
 from index.manifest import attribute_value, parse_time
 from index.metadata import check_gallery_name, check_image_id, check_label, check_metadata
 from index.picture_source import read_sources
+from index.standard_output import printed
 
 _EXAMPLES = """\
 examples:
@@ -61,17 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells of every library that it tries
     arguments = _parser().parse_args(argv)
     try:
-        code = int(arguments.run(arguments))
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return printed(lambda: int(arguments.run(arguments)))
     except (VehicleSearchError, OSError) as error:
         return _refuse(str(error))
     except KeyboardInterrupt:
         _refuse("stopped; what was written stays")
         return 130
-    return code
 
 
 def _parser() -> argparse.ArgumentParser:

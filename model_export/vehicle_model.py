@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from index.errors import InvalidValue, VehicleSearchError
+from index.standard_output import printed
 from model_export import adapt_command, annotate_command, data_command, measure_command, reproduce_command
 from model_export.seed_argument import seed
 
@@ -37,11 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the door; returns the exit code. Errors are one line on stderr."""
     arguments = _parser().parse_args(argv)
     try:
-        code = int(arguments.run(arguments))
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return printed(lambda: int(arguments.run(arguments)))
     except VehicleSearchError as error:
         print(f"vehicle-model: {error}", file=sys.stderr)
         return 2
@@ -49,7 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         how = "; go on with --resume" if hasattr(arguments, "resume") else ""
         print(f"vehicle-model: stopped{how}", file=sys.stderr)
         return 130
-    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -140,15 +135,14 @@ def _export(arguments: argparse.Namespace) -> int:
 
     require_another(arguments.out, arguments.checkpoint)
     reduced = arguments.precision != "fp32"
-    for option, given, sense in (
-        ("--part", arguments.part, reduced and arguments.data), ("--data", arguments.data, reduced),
-        ("--full-weights", arguments.full_weights, not reduced),
-    ):  # fmt: skip
-        if given and not sense:
-            wanted = (
-                "--data" if option == "--part" and reduced else "--precision " + ("fp32" if reduced else "fp16 or int8")
-            )
-            raise InvalidValue(f"{option} does nothing here; it goes with {wanted}")
+    for option, given, useful, beside in (
+        ("--full-weights", arguments.full_weights, not reduced, "--precision fp32"),
+        ("--data", arguments.data, reduced, "--precision fp16 or int8"),
+        ("--part", arguments.part, reduced, "--precision fp16 or int8"),
+        ("--part", arguments.part, arguments.data, "--data"),
+    ):
+        if given and not useful:
+            raise InvalidValue(f"{option} does nothing here; it goes with {beside}")
     restored = restore(arguments.checkpoint)
     if arguments.precision == "fp32":
         half = not arguments.full_weights

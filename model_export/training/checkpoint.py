@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from index.errors import InvalidValue, ModelError
 from model_export.training.configuration import as_mapping, from_mapping
+from model_export.training.processes import own_rank
 
 _FORMAT = 2
 _MAY_CHANGE = {
@@ -90,7 +91,7 @@ def begun(path: Path, *, kind: str, resume: bool) -> dict[str, Any] | None:
         return None
     if resume:
         return load_checkpoint(path, kind=kind)
-    if os.environ.get("RANK", "0") != "0":
+    if own_rank() > 0:
         return None  # the first process moves it
     aside = path.with_name(f"{path.name}.before")
     path.replace(aside)
