@@ -79,19 +79,16 @@ def test_what_stays_and_what_learns(unlabelled: Path, tmp_path: Path) -> None:
     assert not [name for name in changed if "running" in name or "batches" in name]
 
 
-def test_groups_and_batches_are_the_seeds_and_the_rounds(unlabelled: Path, tmp_path: Path) -> None:
-    first, again, other = (
-        load_checkpoint(
-            adapt(
-                untrained(), replace(config, out=tmp_path / f"{n}.pt", fit=replace(config.fit, seed=seed)), quiet=True
-            ),
-            kind="mvan",
-        )["weights"]
-        for config in [configured(unlabelled, tmp_path / "x.pt", 2)]
-        for n, seed in enumerate((0, 0, 1))
-    )
-    assert all(torch.equal(first[name], value) for name, value in again.items())
-    assert any(not torch.equal(first[name], value) for name, value in other.items())
+def test_groups_and_batches_are_the_seeds_and_what_is_seen_is_remembered(unlabelled: Path, tmp_path: Path) -> None:
+    def weights(name: str, *, seed: int = 0, momentum: float = 0.2) -> dict[str, torch.Tensor]:
+        config = configured(unlabelled, tmp_path / name, 2)
+        config = replace(config, momentum=momentum, fit=replace(config.fit, seed=seed))
+        return load_checkpoint(adapt(untrained(), config, quiet=True), kind="mvan")["weights"]  # type: ignore[no-any-return]
+
+    first = weights("first.pt")
+    assert all(torch.equal(first[name], value) for name, value in weights("again.pt").items())
+    for other in (weights("seed.pt", seed=1), weights("momentum.pt", momentum=0.9)):
+        assert any(not torch.equal(first[name], value) for name, value in other.items())
 
 
 def test_a_model_whose_backbone_could_not_learn_is_refused(unlabelled: Path, tmp_path: Path) -> None:
