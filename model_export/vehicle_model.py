@@ -170,13 +170,15 @@ def _configuration(name: str) -> Path:
 def _shipped() -> dict[str, Path]:
     from model_export.training.configuration import SHIPPED
 
-    own = sorted(SHIPPED.glob("*.toml"))
+    own = sorted(SHIPPED.glob("*.toml"), key=lambda path: path.stem)
     return {path.stem: path for path in own if path.stem != "adapt"}  # another command's
 
 
 def _list_configurations() -> int:
-    for name, path in _shipped().items():
-        print(f"{name:22} {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
+    shipped = _shipped()
+    width = max(map(len, shipped))
+    for name, path in shipped.items():
+        print(f"{name:{width}}  {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
     return 0
 
 
