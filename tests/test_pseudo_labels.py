@@ -50,6 +50,29 @@ def test_pictures_of_one_camera_are_linked_where_they_are_very_much_alike() -> N
     assert apart < 0.6
 
 
+def test_a_vehicle_that_a_camera_never_saw_is_not_found_there() -> None:
+    """Each vehicle passes two of six cameras: in four of five others its nearest is another vehicle."""
+    vectors, names, truth = seen(120, 1, cameras=6, spread=0.4)
+    passed = np.random.default_rng(1).permuted(np.tile([True] * 2 + [False] * 4, (120, 1)), axis=1).ravel()
+    found = groups(vectors[passed], [name for name, one in zip(names, passed, strict=True) if one], GroupConfig())
+    precision, recall = found_pairs(found, truth[passed])
+    assert precision > 0.7
+    assert recall > 0.7
+    assert np.bincount(found[found >= 0]).max() <= 6
+
+
+def test_otsu_parts_where_the_classes_do() -> None:
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(0.2, 0.05, 300), rng.normal(0.8, 0.05, 100)]).astype(np.float32)
+    parting, explained = pseudo_labels._parting(values)
+    assert 0.4 < parting < 0.6
+    low = values < parting
+    between = low.mean() * (1 - low.mean()) * (values[low].mean() - values[~low].mean()) ** 2
+    assert explained == pytest.approx(between / values.var(), rel=1e-4)
+    assert pseudo_labels._parting(rng.normal(size=4000).astype(np.float32))[1] == pytest.approx(2 / np.pi, abs=0.03)
+    assert pseudo_labels._parting(np.array([1, 2], np.float32)) == (1.5, 1.0)
+
+
 def test_what_a_camera_does_to_all_pictures_does_not_part_vehicles() -> None:
     vectors, names, truth = seen(40, 1, shift=2.0, spread=0.4)
     _, centred = found_pairs(groups(vectors, names, GroupConfig()), truth)
@@ -77,7 +100,7 @@ def test_the_nearest_by_csls_is_that_of_a_loop() -> None:
     left, right = (np.sort(own, 1)[:, -3:].mean(1) for own in (cosine, cosine.T))
     score = 2 * cosine - left[:, None] - right[None, :]
     expected = {(n, int(score[n].argmax())) for n in range(12) if score[:, score[n].argmax()].argmax() == n}
-    found = groups(vectors, names, GroupConfig(hubs=3, same_camera=1, centred=False))
+    found = groups(vectors, names, GroupConfig(hubs=3, chance=0, same_camera=1, centred=False))
     got = {(n, m) for n in range(12) for m in range(12) if found[2 * n] >= 0 and found[2 * n] == found[2 * m + 1]}
     assert got == expected
     assert 0 < len(expected) < 12
@@ -90,7 +113,7 @@ def test_very_few_pictures() -> None:
     assert groups(np.repeat(one, 2, 0), ["a", "b"], GroupConfig()).tolist() == [0, 0]
 
 
-@pytest.mark.parametrize(("key", "value"), [("hubs", 0), ("same_camera", 1.5), ("same_camera", -0.1)])
+@pytest.mark.parametrize(("key", "value"), [("hubs", 0), ("chance", 2.0), ("same_camera", 1.5), ("same_camera", -0.1)])
 def test_values_that_group_nothing_are_refused(key: str, value: float) -> None:
     with pytest.raises(InvalidValue, match=key):
         GroupConfig(**{key: value})  # type: ignore[arg-type]

@@ -6,8 +6,15 @@ scaling (CSLS), Conneau et al. 2018, "Word translation without parallel data", s
 
     s(a, b) = 2 cos(a, b) − mean cos(a, its k nearest of b's camera) − mean cos(b, its k nearest of a's camera)
 
+A picture has a nearest in a camera also where its vehicle never passed that one, so a link must be stronger than
+chance: than nearly all mutual nearest of one camera, which mostly show two vehicles. Where that leaves less than half
+of the links, either most are chance or cameras took several pictures of each vehicle; then links are parted where Otsu
+1979 ("A threshold selection method from gray-level histograms") parts them, if they are of two kinds at all, and all
+are kept otherwise.
+
 Two pictures of one camera are linked only where they are more alike than nearly all that are linked across cameras.
-What is linked, directly or not, is a group.
+Those are joined first, then links across cameras, the strongest first, and never two parts of which one camera saw
+both: it would have linked them. So a chain of weak links does not make one vehicle of many.
 """
 
 from collections.abc import Sequence
@@ -16,14 +23,12 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+from scipy.cluster.hierarchy import DisjointSet
 
 from index.errors import InvalidValue
 
 _BLOCK = 1024  # rows of similarities at a time
-
-Links = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]  # one picture, the other, their cosine
+_TWO_KINDS = 0.75  # share of the variance between Otsu's two sides: of evenly spread values; of one bell 0.64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +36,32 @@ class GroupConfig:
     """How pictures are grouped."""
 
     hubs: int = 5  # k of CSLS
+    chance: float = 0.95  # share of the mutual nearest of one camera that a link across cameras must be stronger than
     same_camera: float = 0.95  # share of the links across cameras that a link within one must be closer than; 1: none
     centred: bool = True  # subtract each camera's mean first
 
     def __post_init__(self) -> None:
         if self.hubs < 1:
             raise InvalidValue(f"hubs must be at least 1, not {self.hubs}")
-        if not 0 <= self.same_camera <= 1:
-            raise InvalidValue(f"same_camera must lie in 0…1, not {self.same_camera}")
+        for name in ("chance", "same_camera"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidValue(f"{name} must lie in 0…1, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class _Links:
+    """Pairs of pictures, all (n,): one, the other, their cosine, and s of the module's formula."""
+
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
+    cosine: NDArray[np.float32]
+    strength: NDArray[np.float32]
+
+    def where(self, kept: NDArray[np.bool_] | NDArray[np.intp]) -> "_Links":
+        return _Links(self.first[kept], self.second[kept], self.cosine[kept], self.strength[kept])
+
+
+_NONE = _Links(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.float32), np.zeros(0, np.float32))
 
 
 def groups(vectors: NDArray[np.float32], cameras: Sequence[str], config: GroupConfig) -> NDArray[np.intp]:
@@ -50,14 +73,35 @@ def groups(vectors: NDArray[np.float32], cameras: Sequence[str], config: GroupCo
     if config.centred:
         vectors = _centred(vectors, camera)
     own = [np.flatnonzero(camera == number) for number in range(len(names))]
-    links = [_mutual(vectors, own[a], own[b], config.hubs) for a, b in combinations(range(len(names)), 2)]
-    across = np.concatenate([cosine for _, _, cosine in links] or [np.zeros(0, np.float32)])
-    if config.same_camera < 1 and len(across):
-        bar = np.quantile(across, config.same_camera)
-        for rows in own:
-            first, second, cosine = _mutual(vectors, rows, rows, config.hubs)
-            links.append((first[cosine > bar], second[cosine > bar], cosine[cosine > bar]))
-    return _components(len(vectors), links)
+    across = _together([_mutual(vectors, own[a], own[b], config.hubs) for a, b in combinations(range(len(names)), 2)])
+    within = _together([_mutual(vectors, rows, rows, config.hubs) for rows in own])
+    across = across.where(across.strength > _chance(across, within, config.chance))
+    alike = np.inf
+    if config.same_camera < 1 and len(across.cosine):
+        alike = float(np.quantile(across.cosine, config.same_camera))
+    return _joined(camera, within.where(within.cosine > alike), across)
+
+
+def _chance(across: _Links, within: _Links, share: float) -> float:
+    """The strength up to which a link says nothing."""
+    if not share or len(across.strength) < 2 or not len(within.strength):
+        return -np.inf
+    bar = float(np.quantile(within.strength, share))
+    if np.mean(across.strength > bar) >= 0.5:
+        return bar
+    parting, explained = _parting(across.strength)
+    return parting if explained > _TWO_KINDS else -np.inf
+
+
+def _parting(values: NDArray[np.float32]) -> tuple[float, float]:
+    """Otsu's threshold of values (n,), n ≥ 2, and the share of their variance that lies between its two sides."""
+    ordered = np.sort(values.astype(np.float64))
+    low, count = np.arange(1, len(ordered)), len(ordered)  # values below each threshold
+    sums = np.cumsum(ordered)
+    apart = sums[:-1] / low - (sums[-1] - sums[:-1]) / (count - low)
+    between = low * (count - low) * apart**2 / count**2
+    at = int(between.argmax())
+    return float(ordered[at : at + 2].mean()), float(between[at] / max(ordered.var(), 1e-12))
 
 
 def _centred(vectors: NDArray[np.float32], camera: NDArray[np.intp]) -> NDArray[np.float32]:
@@ -68,14 +112,14 @@ def _centred(vectors: NDArray[np.float32], camera: NDArray[np.intp]) -> NDArray[
     return np.asarray(np.where(length > 1e-6, moved / np.maximum(length, 1e-6), vectors), np.float32)
 
 
-def _mutual(vectors: NDArray[np.float32], a: NDArray[np.intp], b: NDArray[np.intp], hubs: int) -> Links:
+def _mutual(vectors: NDArray[np.float32], a: NDArray[np.intp], b: NDArray[np.intp], hubs: int) -> _Links:
     """Pairs that are each other's nearest by CSLS.
 
     Rows ``a`` (n,) and ``b`` (m,) are the same or have none in common.
     """
     left, right, within = vectors[a], vectors[b], a is b
     if min(len(a), len(b)) < 1 + within:
-        return np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.float32)
+        return _NONE
     crowd_left, crowd_right = _crowd(left, right, hubs, within), _crowd(right, left, hubs, within)
     forth, back = _nearest(left, right, crowd_right, within), _nearest(right, left, crowd_left, within)
     first = np.flatnonzero(back[forth] == np.arange(len(a)))
@@ -83,7 +127,7 @@ def _mutual(vectors: NDArray[np.float32], a: NDArray[np.intp], b: NDArray[np.int
     if within:
         first, second = first[first < second], second[first < second]
     cosine: NDArray[np.float32] = (left[first] * right[second]).sum(1)
-    return a[first], b[second], cosine
+    return _Links(a[first], b[second], cosine, 2 * cosine - crowd_left[first] - crowd_right[second])
 
 
 def _crowd(left: NDArray[np.float32], right: NDArray[np.float32], hubs: int, within: bool) -> NDArray[np.float32]:
@@ -113,13 +157,25 @@ def _cosine(left: NDArray[np.float32], right: NDArray[np.float32], start: int, w
     return cosine
 
 
-def _components(count: int, links: Sequence[Links]) -> NDArray[np.intp]:
-    first = np.concatenate([np.zeros(0, np.intp), *(own for own, _, _ in links)])
-    second = np.concatenate([np.zeros(0, np.intp), *(other for _, other, _ in links)])
-    if count == 0:
-        return np.zeros(0, np.intp)
-    graph = coo_matrix((np.ones(len(first), np.int8), (first, second)), shape=(count, count))
-    _, component = connected_components(graph, directed=False)
-    sizes = np.bincount(component)
-    number = np.where(sizes > 1, np.cumsum(sizes > 1) - 1, -1)
-    return np.asarray(number[component], np.intp)
+def _together(parts: Sequence[_Links]) -> _Links:
+    return _Links(*(
+        np.concatenate([getattr(part, name) for part in (_NONE, *parts)])
+        for name in ("first", "second", "cosine", "strength")
+    ))  # fmt: skip
+
+
+def _joined(camera: NDArray[np.intp], near: _Links, across: _Links) -> NDArray[np.intp]:
+    """The group of each picture, (N,): ``near`` ones joined, then ``across`` as far as cameras allow, by strength."""
+    parts = DisjointSet(range(len(camera)))
+    for one, other in zip(near.first.tolist(), near.second.tolist(), strict=True):
+        parts.merge(one, other)
+    seen_by = {root: {int(camera[root])} for root in (parts[n] for n in range(len(camera)))}
+    strongest = across.where(np.argsort(-across.strength, kind="stable"))
+    for one, other in zip(strongest.first.tolist(), strongest.second.tolist(), strict=True):
+        a, b = parts[one], parts[other]
+        if seen_by[a].isdisjoint(seen_by[b]):
+            parts.merge(one, other)
+            seen_by[parts[one]] = seen_by[a] | seen_by[b]
+    _, number, size = np.unique([parts[n] for n in range(len(camera))], return_inverse=True, return_counts=True)
+    order = np.cumsum(size > 1) - 1
+    return np.asarray(np.where(size > 1, order, -1)[number], np.intp)
