@@ -55,6 +55,9 @@ def _adapt(arguments: argparse.Namespace) -> int:
                 f"{'the model' if name == 'model' else f'--{name}'} is missing; see vehicle-model adapt --help"
             )
     given = (f"data={_quoted(arguments.manifest)}", f"out={_quoted(str(arguments.out))}")
+    for key, option in (("data", "--manifest"), ("out", "--out")):
+        if any(override.partition("=")[0].strip() == key for override in arguments.set):
+            raise InvalidValue(f"--set {key}: give it as {option}")
     config = read_configuration(Adaptation, arguments.configuration or SHIPPED / "adapt.toml", [*given, *arguments.set])
     require_another(arguments.out, arguments.model)
     if arguments.out.suffix == ".onnx":

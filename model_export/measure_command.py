@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 from index.errors import InvalidValue
 from model_export.seed_argument import seed
+from model_export.whole_file import write_whole
 
 if TYPE_CHECKING:
+    from model_export.measuring.measured_model import MeasuredModel
+
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _DATA = "veri776:DIR, vehicleid:DIR, manifest:FILE, or another data set by its spec"
@@ -44,7 +47,10 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", type=Path, help="checkpoint (.pt) or ONNX file")
     command.add_argument("--data", required=True, metavar="SPEC", help=_DATA)
     command.add_argument("--part", default="", help=_PART)
-    command.add_argument("--seed", type=seed, default=0, help="of N%%, VehicleID's draws and the bootstrap")
+    command.add_argument(
+        "--seed", type=seed,
+        help="of N%%, VehicleID's draws and the bootstrap (default: its training's, so that N%% is what it held out)",
+    )  # fmt: skip
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -57,13 +63,18 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         _require_writable(target)
     model, data = open_model(arguments.model), open_data_set(arguments.data)
     figures = measure(
-        model, data, part=arguments.part, seed=arguments.seed, protocol=arguments.protocol, rerank=arguments.rerank
+        model,
+        data,
+        part=arguments.part,
+        seed=_seed(arguments, model),
+        protocol=arguments.protocol,
+        rerank=arguments.rerank,
     )
     document = json.dumps(figures.to_dict(), indent=2, ensure_ascii=False)
     print(document if arguments.json == "-" else figures, flush=True)  # before what may fail
     if target:
         try:
-            target.write_text(document + "\n", encoding="utf-8")
+            write_whole(target, document + "\n")
         except OSError as error:
             raise InvalidValue(f"--json {target} cannot be written: {error.strerror}; - prints instead") from error
     return 0
@@ -78,10 +89,14 @@ def _figures(arguments: argparse.Namespace) -> int:
     baseline = open_model(arguments.baseline) if arguments.baseline else None
     page = draw_figures(
         model, open_data_set(arguments.data), arguments.out, baseline=baseline, count=arguments.count,
-        part=arguments.part, seed=arguments.seed,
+        part=arguments.part, seed=_seed(arguments, model),
     )  # fmt: skip
     print(page)
     return 0
+
+
+def _seed(arguments: argparse.Namespace, model: "MeasuredModel") -> int:
+    return model.seed if arguments.seed is None else int(arguments.seed)
 
 
 def _require_writable(target: Path) -> None:

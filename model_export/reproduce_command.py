@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from index.errors import InvalidValue
+from index.standard_output import tell
 from model_export.seed_argument import seed
 
 if TYPE_CHECKING:
@@ -64,13 +65,19 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     from model_export.reproducing.experiment_data import given, rendered
     from model_export.reproducing.paper_figures import read_paper_figures
     from model_export.reproducing.reproduction import Reproduction
-    from model_export.reproducing.tables import chosen_tables
+    from model_export.reproducing.tables import chosen_tables, needs_viewpoints
 
     tables, paper = chosen_tables(arguments.tables), read_paper_figures(arguments.paper)
+    for option, words in (("--vnet-data", arguments.vnet_data), ("--set-vnet", arguments.set_vnet)):
+        if words and not needs_viewpoints(tables):
+            raise InvalidValue(f"{option} does nothing here: no row of --tables {arguments.tables} has a V-Net")
     budget = chosen_budget(arguments.budget)
     budget = replace(budget, overrides=tuple(arguments.set), vnet_overrides=tuple(arguments.set_vnet))
     if arguments.data:
-        data = given(arguments.data, arguments.vnet_data, arguments.hold_out, seed=arguments.seed)
+        data = given(
+            arguments.data, arguments.vnet_data, arguments.hold_out, seed=arguments.seed,
+            viewpoints_needed=needs_viewpoints(tables),
+        )  # fmt: skip
     elif budget.renders is None:
         raise InvalidValue("--data is needed: the full budget makes no renders; name veri776:DIR or vehicleid:DIR")
     elif arguments.meshes is None or arguments.vnet_data or arguments.hold_out:
@@ -84,5 +91,5 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         budget=budget, data=data, tables=tables, out=arguments.out, paper=paper, seed=arguments.seed,
         quiet=not sys.stderr.isatty(),
     )  # fmt: skip
-    reproduction.run(tell=lambda line: print(line, flush=True))
+    reproduction.run(tell=tell)
     return 0

@@ -39,12 +39,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return printed(lambda: int(arguments.run(arguments)))
     except VehicleSearchError as error:
-        print(f"vehicle-model: {error}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
+    except OSError as error:  # what has no words of its own: a full disk, a place that is none
+        return _refuse(f"{error.filename or 'the output'}: {error.strerror}")
     except KeyboardInterrupt:
         how = "; go on with --resume" if hasattr(arguments, "resume") else ""
-        print(f"vehicle-model: stopped{how}", file=sys.stderr)
+        _refuse(f"stopped{how}")
         return 130
+
+
+def _refuse(reason: str) -> int:
+    print(f"vehicle-model: {reason}", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         "--data", default="", metavar="SPEC", help="measure fewer bits on this, not on what was held out"
     )
     export.add_argument("--part", default="", help="of --data, as in evaluate")
-    export.add_argument("--seed", type=seed, default=0, help="of --part")
+    export.add_argument("--seed", type=seed, help="of --part (default 0)")
     export.add_argument("--full-weights", action="store_true", help="store weights as fp32: twice the size")
     export.set_defaults(run=_export)
 
@@ -138,8 +144,8 @@ def _export(arguments: argparse.Namespace) -> int:
     for option, given, useful, beside in (
         ("--full-weights", arguments.full_weights, not reduced, "--precision fp32"),
         ("--data", arguments.data, reduced, "--precision fp16 or int8"),
-        ("--part", arguments.part, reduced, "--precision fp16 or int8"),
-        ("--part", arguments.part, arguments.data, "--data"),
+        ("--part", arguments.part, arguments.data, "--precision fp16 or int8, --data"),
+        ("--seed", arguments.seed is not None, arguments.part, "--part"),
     ):
         if given and not useful:
             raise InvalidValue(f"{option} does nothing here; it goes with {beside}")
@@ -148,7 +154,9 @@ def _export(arguments: argparse.Namespace) -> int:
         half = not arguments.full_weights
         print(export_model(restored, arguments.out, dense=arguments.dense, half_weights=half))
         return 0
-    measuring = Measuring(spec=arguments.data, part=arguments.part, seed=arguments.seed) if arguments.data else None
+    measuring = (
+        Measuring(spec=arguments.data, part=arguments.part, seed=arguments.seed or 0) if arguments.data else None
+    )
     print(export_reduced(restored, arguments.out, arguments.precision, dense=arguments.dense, measuring=measuring))
     return 0
 

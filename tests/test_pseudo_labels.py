@@ -42,10 +42,13 @@ def test_one_picture_by_each_camera_is_a_group(cameras: int) -> None:
 
 def test_pictures_of_one_camera_are_linked_where_they_are_very_much_alike() -> None:
     vectors, names, truth = seen(40, 2)
-    precision, recall = found_pairs(groups(vectors, names, GroupConfig()), truth)
+    precision, recall = found_pairs(groups(vectors, names, GroupConfig(chance=0)), truth)
     assert precision > 0.95
     assert recall > 0.95
-    precision, apart = found_pairs(groups(vectors, names, GroupConfig(same_camera=1)), truth)
+    precision, cautious = found_pairs(groups(vectors, names, GroupConfig()), truth)
+    assert precision > 0.95
+    assert cautious > 0.5  # here all links are right, and some are weaker than others
+    precision, apart = found_pairs(groups(vectors, names, GroupConfig(chance=0, same_camera=1)), truth)
     assert precision > 0.95
     assert apart < 0.6
 
@@ -64,13 +67,12 @@ def test_a_vehicle_that_a_camera_never_saw_is_not_found_there() -> None:
 def test_otsu_parts_where_the_classes_do() -> None:
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(0.2, 0.05, 300), rng.normal(0.8, 0.05, 100)]).astype(np.float32)
-    parting, explained = pseudo_labels._parting(values)
-    assert 0.4 < parting < 0.6
-    low = values < parting
-    between = low.mean() * (1 - low.mean()) * (values[low].mean() - values[~low].mean()) ** 2
-    assert explained == pytest.approx(between / values.var(), rel=1e-4)
-    assert pseudo_labels._parting(rng.normal(size=4000).astype(np.float32))[1] == pytest.approx(2 / np.pi, abs=0.03)
-    assert pseudo_labels._parting(np.array([1, 2], np.float32)) == (1.5, 1.0)
+    between = [low.mean() * (1 - low.mean()) * (values[low].mean() - values[~low].mean()) ** 2
+               for low in (values < value for value in np.sort(values)[1:])]  # fmt: skip
+    assert (
+        np.sort(values)[np.argmax(between)] < pseudo_labels._parting(values) < np.sort(values)[np.argmax(between) + 1]
+    )
+    assert pseudo_labels._parting(np.array([1, 2], np.float32)) == 1.5
 
 
 def test_what_a_camera_does_to_all_pictures_does_not_part_vehicles() -> None:

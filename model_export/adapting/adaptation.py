@@ -5,7 +5,6 @@ groups with camera-aware proxies (:mod:`.proxies`). V-Net and the batch norms' s
 """
 
 import sys
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -31,8 +30,9 @@ from model_export.training.checkpoint import (
     hash_of,
     require_same_run,
     save_checkpoint,
+    set_aside,
 )
-from model_export.training.configuration import as_mapping
+from model_export.training.configuration import as_mapping, from_mapping
 from model_export.training.fitting import FitConfig, Fitter, Objective
 from model_export.training.loader import Batch
 from model_export.training.mnet_training import (
@@ -166,6 +166,8 @@ def adapt(restored: Restored, config: Adaptation, *, resume: bool = False, quiet
 
         if content:
             fitter.resume(content)
+        elif processes.first:
+            set_aside(config.out)
         fitter.run(
             make, title="adapt", log=log, measure=measure, save=save, quiet=quiet,
             advice="lower p or k, make up for it with fit.accumulate, or set fit.precision=bf16",
@@ -200,7 +202,7 @@ class _Rounds:
 
     def begin(self, number: int, model: MVAN) -> Proxies:
         """Group all pictures as ``model`` sees them."""
-        config, began = self._config, time.perf_counter()
+        config = self._config
         vectors = embed_rows(model, self._rows, self._cache)
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         found = groups(vectors, self._cameras, config.groups)
@@ -215,12 +217,12 @@ class _Rounds:
         self.figures = {
             "round": self._number, "groups": len(cameras), "pictures": len(grouped),
             "across_cameras": sum(count > 1 for count in cameras.values()), "alone": int((found < 0).sum()),
-            "seconds": time.perf_counter() - began,
         }  # fmt: skip
         if len(cameras) < 2:
             raise ModelError(
-                f"of {len(self._rows)} pictures no two groups were found ({self.line}); give more pictures, "
-                "of vehicles that two cameras saw"
+                f"among {len(self._rows)} pictures no two vehicles were found that can be told apart, {len(grouped)} "
+                "are linked to another: give more pictures, of some hundred vehicles that two cameras saw, or start "
+                "from a model that knows such pictures"
             )
         count = min(config.p, int(self.figures["groups"]))
         self._sampler = PKSampler(grouped, p=count, k=config.k, seed=config.fit.seed + self._number)
@@ -263,6 +265,9 @@ def _to_resume(config: Adaptation, shape: Training, start: str, *, resume: bool)
         return None
     if "adaptation" not in content:
         raise ModelError(f"{config.out} is no adaptation; give another --out, or leave --resume away")
-    require_same_run(content["adaptation"], {**as_mapping(config), "start": start}, config.out)
-    require_same_run(content["config"], as_mapping(shape), config.out)
+    own = dict(content["adaptation"])
+    before = own.pop("start")
+    theirs = as_mapping(from_mapping(Adaptation, own))  # keys newer than the checkpoint stand at their defaults
+    require_same_run({**theirs, "start": before}, {**as_mapping(config), "start": start}, config.out)
+    require_same_run(as_mapping(from_mapping(Training, content["config"])), as_mapping(shape), config.out)
     return content

@@ -7,10 +7,10 @@ scaling (CSLS), Conneau et al. 2018, "Word translation without parallel data", s
     s(a, b) = 2 cos(a, b) − mean cos(a, its k nearest of b's camera) − mean cos(b, its k nearest of a's camera)
 
 A picture has a nearest in a camera also where its vehicle never passed that one, so a link must be stronger than
-chance: than nearly all mutual nearest of one camera, which mostly show two vehicles. Where that leaves less than half
-of the links, either most are chance or cameras took several pictures of each vehicle; then links are parted where Otsu
-1979 ("A threshold selection method from gray-level histograms") parts them, if they are of two kinds at all, and all
-are kept otherwise.
+chance. Two measures say what chance is: nearly all mutual nearest of one camera, which mostly show two vehicles, and
+the value that best parts all links into weak and strong ones (Otsu 1979, "A threshold selection method from gray-level
+histograms"). The first is too high where a camera took several pictures of each vehicle, the second where nearly all
+links are right; the lower one is taken.
 
 Two pictures of one camera are linked only where they are more alike than nearly all that are linked across cameras.
 Those are joined first, then links across cameras, the strongest first, and never two parts of which one camera saw
@@ -28,7 +28,6 @@ from scipy.cluster.hierarchy import DisjointSet
 from index.errors import InvalidValue
 
 _BLOCK = 1024  # rows of similarities at a time
-_TWO_KINDS = 0.75  # share of the variance between Otsu's two sides: of evenly spread values; of one bell 0.64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,22 +85,17 @@ def _chance(across: _Links, within: _Links, share: float) -> float:
     """The strength up to which a link says nothing."""
     if not share or len(across.strength) < 2 or not len(within.strength):
         return -np.inf
-    bar = float(np.quantile(within.strength, share))
-    if np.mean(across.strength > bar) >= 0.5:
-        return bar
-    parting, explained = _parting(across.strength)
-    return parting if explained > _TWO_KINDS else -np.inf
+    return min(_parting(across.strength), float(np.quantile(within.strength, share)))
 
 
-def _parting(values: NDArray[np.float32]) -> tuple[float, float]:
-    """Otsu's threshold of values (n,), n ≥ 2, and the share of their variance that lies between its two sides."""
+def _parting(values: NDArray[np.float32]) -> float:
+    """Otsu's threshold of values (n,), n ≥ 2: most of their variance then lies between its two sides."""
     ordered = np.sort(values.astype(np.float64))
     low, count = np.arange(1, len(ordered)), len(ordered)  # values below each threshold
     sums = np.cumsum(ordered)
     apart = sums[:-1] / low - (sums[-1] - sums[:-1]) / (count - low)
-    between = low * (count - low) * apart**2 / count**2
-    at = int(between.argmax())
-    return float(ordered[at : at + 2].mean()), float(between[at] / max(ordered.var(), 1e-12))
+    at = int((low * (count - low) * apart**2).argmax())
+    return float(ordered[at : at + 2].mean())
 
 
 def _centred(vectors: NDArray[np.float32], camera: NDArray[np.intp]) -> NDArray[np.float32]:

@@ -43,17 +43,23 @@ class Selection:
             count = max(1, round(len(groups) * self.percent / 100))
             held = set(np.random.default_rng(seed).permutation(np.array(groups))[:count].tolist())
         elif self.column:
-            held = {_group(row) for row in rows if str(_cell(row, self.column)) in self.values}
-            if not held:
-                raise InvalidValue(
-                    f"{self.called} {self.column}={','.join(self.values)} matches no row of the manifest"
-                )
+            held = {_group(row) for row in self._matching(rows)}
         else:
             held = set()
         return (
             [row for row in rows if _group(row) not in held],
             [row for row in rows if _group(row) in held],
         )
+
+    def chosen(self, rows: Sequence[ManifestRow], *, seed: int) -> list[ManifestRow]:
+        """The rows that are meant, for measuring: those with the value themselves, not all of their vehicles."""
+        return self._matching(rows) if self.column else self.split(rows, seed=seed)[1]
+
+    def _matching(self, rows: Sequence[ManifestRow]) -> list[ManifestRow]:
+        found = [row for row in rows if str(_cell(row, self.column)) in self.values]
+        if not found:
+            raise InvalidValue(f"{self.called} {self.column}={','.join(self.values)} matches no row of the manifest")
+        return found
 
 
 def read_rows(manifest: Path, *needed: str) -> list[ManifestRow]:

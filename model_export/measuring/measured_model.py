@@ -44,6 +44,7 @@ class MeasuredModel(Protocol):
     resize: Resize
     viewpoints: tuple[str, ...]
     embedding_dim: int
+    seed: int  # of its training, which drew what was held out
 
     def see(self, crops: NDArray[np.uint8]) -> Seen:
         """Crops uint8 (N, H, W, 3), RGB, made by ``resize``."""

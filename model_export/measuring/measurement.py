@@ -84,7 +84,11 @@ class Measurement:
 
     def __str__(self) -> str:
         title = f"{self.model} ({self.fingerprint[:12]}) on {self.data_set}, {self.protocol}"
-        title += f", probes {self.part}" * bool(self.part) + ", re-ranked" * self.reranked
+        title += (
+            f", probes {self.part}" * bool(self.part)
+            + f" (seed {self.seed})" * ("%" in self.part)
+            + ", re-ranked" * self.reranked
+        )
         lines = [title, *(f"{name}: {own}" if name else str(own) for name, own in self.lists.items())]
         lines += [f"note: {self.note}"] * bool(self.note)
         return "\n".join([*lines, *([str(self.viewpoint)] if self.viewpoint else [])])

@@ -39,6 +39,7 @@ class OnnxModel:
         self.name, self.resize, self.viewpoints = self.contract.name, self.contract.resize, self.contract.viewpoints
         self.embedding_dim = self.contract.embedding_dim
         self.fingerprint = fingerprint(path)
+        self.seed = int(self.contract.training.get("fit", {}).get("seed", 0))
 
     def see(self, crops: NDArray[np.uint8]) -> Seen:
         """Crops uint8 (N, H, W, 3) → embedding (N, D) and viewpoint (N, V)."""

@@ -199,8 +199,7 @@ def _chosen(rows: Sequence[ManifestRow], part: str, seed: int) -> tuple[Manifest
     """The rows that ``part`` names, all where it names none."""
     if not part:
         return tuple(rows)
-    _, chosen = Selection.parse(part, called="--part").split(rows, seed=seed)
-    return tuple(chosen)
+    return tuple(Selection.parse(part, called="--part").chosen(rows, seed=seed))
 
 
 def _require(data: DataSet, rows: Sequence[ManifestRow], *columns: str) -> None:

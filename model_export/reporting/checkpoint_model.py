@@ -20,6 +20,7 @@ class CheckpointModel:
     def __init__(self, model: MVAN, config: Training, fingerprint: str) -> None:
         self._model = model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.name, self.resize, self.fingerprint = config.name, config.crop_resize, fingerprint
+        self.seed = config.fit.seed
         self.viewpoints, self.embedding_dim = config.model.viewpoints, model.embedding_dim
 
     @classmethod

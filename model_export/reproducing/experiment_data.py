@@ -48,12 +48,12 @@ class ExperimentData:
         return max(self.plan.draws, key=lambda name: len(self.plan.draws[name][0].gallery))
 
 
-def given(spec: str, vnet_spec: str, hold_out: str, *, seed: int) -> ExperimentData:
+def given(spec: str, vnet_spec: str, hold_out: str, *, seed: int, viewpoints_needed: bool = True) -> ExperimentData:
     """A data set by its spec; ``vnet_spec`` empty: its own viewpoint labels.
 
     A manifest holds ``hold_out`` back and is measured from viewpoint to viewpoint where its rows name them, else from
     camera to camera; VeRi-776 and VehicleID are measured by their own protocol. VehicleID has two viewpoints. Raises
-    InvalidValue.
+    InvalidValue, also where viewpoints are needed and not labelled.
     """
     data = open_data_set(spec)
     own_test = data.protocol != "cross-camera"
@@ -65,7 +65,7 @@ def given(spec: str, vnet_spec: str, hold_out: str, *, seed: int) -> ExperimentD
     labelled = open_data_set(vnet_spec) if vnet_spec else data
     labels = [row.viewpoint or "" for row in labelled.part("train")]
     for name in viewpoints:
-        if name not in labels:
+        if viewpoints_needed and name not in labels:
             raise InvalidValue(
                 f"{vnet_spec or spec} labels no picture {name}, which V-Net has to learn; name a set that does with "
                 "--vnet-data"

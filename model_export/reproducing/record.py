@@ -1,7 +1,6 @@
 """What a finished part of a reproduction leaves behind: a JSON file that says what it was made from."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +8,23 @@ from typing import Any
 
 from index.errors import ModelError
 from model_export.training.checkpoint import first_difference, load_checkpoint
+from model_export.training.configuration import as_mapping, from_mapping
+from model_export.whole_file import write_whole
 
-_PLACES = {"out", "data_root", "vnet", "fit.device", "fit.workers", "fit.cache_mb"}  # say nothing about the result
+_PLACES = {
+    "out",
+    "data_root",
+    "vnet",
+    "fit.device",
+    "fit.workers",
+    "fit.cache_mb",
+    "fit.checkpoint_every",
+    "fit.evaluate_every",
+}  # say nothing about the result
 
 
-def read_record(path: Path, configuration: Mapping[str, Any], digest: str) -> dict[str, Any] | None:
-    """The record at ``path``, None where there is none.
+def read_record(path: Path, configuration: object, digest: str) -> dict[str, Any] | None:
+    """The record at ``path``, None where there is none; ``configuration`` is the dataclass that it is made from.
 
     Raises ModelError where it was made from another configuration or other pictures, or cannot be read.
     """
@@ -34,16 +44,10 @@ def read_record(path: Path, configuration: Mapping[str, Any], digest: str) -> di
     return record
 
 
-def write_record(path: Path, content: Mapping[str, Any], configuration: Mapping[str, Any], digest: str) -> None:
+def write_record(path: Path, content: Mapping[str, Any], configuration: object, digest: str) -> None:
     """Write beside, flush, rename: a crash leaves no record or a whole one. Raises ModelError."""
-    temporary = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump({**content, "configuration": configuration, "digest": digest}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, json.dumps({**content, "configuration": as_mapping(configuration), "digest": digest}))
     except OSError as error:
         raise ModelError(
             f"{path} cannot be written: {error.strerror}; free some space or give another --out"
@@ -58,7 +62,7 @@ class Begun:
     resumable: bool
 
 
-def begun_training(checkpoint: Path, configuration: Mapping[str, Any], digest: str, *, kind: str) -> Begun | None:
+def begun_training(checkpoint: Path, configuration: object, digest: str, *, kind: str) -> Begun | None:
     """How far the training of ``checkpoint`` came, None where there is none; what it begins with is then written down.
 
     Raises ModelError where the checkpoint is of another configuration or other pictures.
@@ -74,7 +78,8 @@ def begun_training(checkpoint: Path, configuration: Mapping[str, Any], digest: s
     return Begun(step=int(content["step"]), resumable="fit" in content)
 
 
-def _require_same(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    changed = first_difference(theirs, ours, but=_PLACES)
+def _require_same(folder: Path, theirs: dict[str, Any], ours: object) -> None:
+    before = as_mapping(from_mapping(type(ours), theirs))  # keys that are newer stand at their defaults
+    changed = first_difference(before, as_mapping(ours), but=_PLACES)
     if changed:
         raise ModelError(f"{folder} was made with {changed}; give another --out, or remove it to make it again")

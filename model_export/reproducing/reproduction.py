@@ -12,9 +12,10 @@ from model_export.reproducing.experiment_data import ExperimentData
 from model_export.reproducing.markdown_report import Report, duration
 from model_export.reproducing.paper_figures import PaperFigures
 from model_export.reproducing.row_run import RowResult, VNetResult, run_row, run_vnet
-from model_export.reproducing.tables import Row, Table, trained_rows
+from model_export.reproducing.tables import Row, Table, needs_viewpoints, trained_rows
 from model_export.training.mnet_training import Training
 from model_export.training.vnet_training import VNetTraining
+from model_export.whole_file import write_whole
 
 Config = TypeVar("Config", Training, VNetTraining)
 
@@ -46,9 +47,8 @@ class Reproduction:
         path = self._write(tables, results, None)
         if not rows:
             return path
-        vnet = None
-        if any(config.vnet for config in configs.values()):
-            config = self._seeded(self.budget.vnet_training(viewpoints=self.data.viewpoints))
+        vnet, config = None, self._seeded(self.budget.vnet_training(viewpoints=self.data.viewpoints))
+        if needs_viewpoints(tables):
             vnet = run_vnet(config, self.data, self.out / "vnet", quiet=self.quiet)
             tell(f"V-Net: {self._vnet_line(vnet)}")
         for number, row in enumerate(rows, start=1):
@@ -73,11 +73,8 @@ class Reproduction:
             budget=self.budget, data=self.data, tables=tables, results=results, vnet=vnet, paper=paper, seed=self.seed
         )
         path = self.out / "tables.md"
-        temporary = path.with_name(path.name + ".partial")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(str(report), encoding="utf-8")
-            temporary.replace(path)
+            write_whole(path, str(report))
         except OSError as error:
             raise ModelError(f"{path} cannot be written: {error.strerror}; give another --out") from error
         return path

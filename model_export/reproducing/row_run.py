@@ -15,7 +15,6 @@ from model_export.reporting.checkpoint_model import CheckpointModel
 from model_export.reproducing.experiment_data import ExperimentData
 from model_export.reproducing.record import begun_training, read_record, write_record
 from model_export.training.checkpoint import hash_of, load_checkpoint, save_checkpoint
-from model_export.training.configuration import as_mapping
 from model_export.training.mnet_training import Training, train
 from model_export.training.vnet_training import VNetTraining, train_vnet
 
@@ -52,17 +51,17 @@ def run_vnet(config: VNetTraining, data: ExperimentData, folder: Path, *, quiet:
         source, data=data.vnet_spec, hold_out=data.vnet_hold_out, leave_out=data.leave_out, part="train", viewpoint=""
     )
     config = replace(config, out=folder / "vnet.pt", data_root=Path(), sources=(source,))
-    began, configuration = time.monotonic(), as_mapping(config)
-    record = read_record(folder / "vnet.json", configuration, data.digest)
+    began = time.monotonic()
+    record = read_record(folder / "vnet.json", config, data.digest)
     kept = record is not None
     if record is None:
-        begun_training(config.out, configuration, data.digest, kind="vnet")
+        begun_training(config.out, config, data.digest, kind="vnet")
         train_vnet(config, resume=True, quiet=quiet)
         content = load_checkpoint(config.out, kind="vnet")
         record = {
             "metrics": content["metrics"], "weights": hash_of(content["weights"]), "seconds": time.monotonic() - began,
         }  # fmt: skip
-        write_record(folder / "vnet.json", record, configuration, data.digest)
+        write_record(folder / "vnet.json", record, config, data.digest)
     return VNetResult(
         checkpoint=config.out,
         metrics=record["metrics"],
@@ -84,19 +83,18 @@ def run_row(config: Training, data: ExperimentData, folder: Path, *, vnet: VNetR
         vnet=vnet.checkpoint if vnet and config.vnet else None,
     )  # fmt: skip
     digest = f"{data.digest} {vnet.weights if vnet and config.vnet else ''}"
-    configuration = as_mapping(config)
-    record = read_record(folder / "row.json", configuration, digest)
+    record = read_record(folder / "row.json", config, digest)
     if record is not None:
         return _result(record, kept=True)
     began = time.monotonic()
-    begun = begun_training(config.out, configuration, digest, kind="mvan")
+    begun = begun_training(config.out, config, digest, kind="mvan")
     if begun is None or begun.resumable:
         train(config, resume=True, quiet=quiet)
     record = {
         **_measured(config.out, data, quiet=quiet), "seconds": time.monotonic() - began,
         "taken_up_at": begun.step if begun else None,
     }  # fmt: skip
-    write_record(folder / "row.json", record, configuration, digest)
+    write_record(folder / "row.json", record, config, digest)
     _forget_optimizer(config.out)
     return _result(record, kept=False)
 

@@ -164,6 +164,11 @@ def chosen_tables(text: str) -> tuple[Table, ...]:
     return tuple(TABLES[number] for number in sorted(numbers))
 
 
+def needs_viewpoints(tables: tuple[Table, ...]) -> bool:
+    """Whether a row that is trained has a V-Net."""
+    return any(row.model.get("viewpoints") != ANY for row in trained_rows(tables))
+
+
 def trained_rows(tables: tuple[Table, ...]) -> tuple[Row, ...]:
     """Rows to train, each once, in the order of the tables."""
     rows = {row.name: row for table in tables if table.number != COUNTED for row in table.rows}

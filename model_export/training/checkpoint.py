@@ -1,7 +1,9 @@
 """Checkpoints: everything a later day needs, written so that a crash leaves the old one or the new one."""
 
+import errno
 import hashlib
 import os
+import shutil
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -12,9 +14,9 @@ from tqdm import tqdm
 
 from index.errors import InvalidValue, ModelError
 from model_export.training.configuration import as_mapping, from_mapping
-from model_export.training.processes import own_rank
 
 _FORMAT = 2
+_NO_SPACE = 1 << 20  # bytes free; torch tells a disk that fills up as something else
 _MAY_CHANGE = {
     "out", "data_root", "name", "vnet", "warm_start", "fit.iterations", "fit.checkpoint_every", "fit.evaluate_every",
     "fit.workers", "fit.cache_mb", "fit.device",
@@ -36,6 +38,8 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch turns an error of the file into one of its own
         reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        if shutil.disk_usage(path.parent).free < _NO_SPACE:
+            reason = os.strerror(errno.ENOSPC)
         raise ModelError(
             f"checkpoint {path} was not written: {reason}; free some space or choose another out"
         ) from error
@@ -82,21 +86,19 @@ def checkpoint_to_resume(path: Path, *, kind: str, config: object, resume: bool)
 
 
 def begun(path: Path, *, kind: str, resume: bool) -> dict[str, Any] | None:
-    """The checkpoint at ``path`` where there is one and it is gone on with; raises ModelError as ``load_checkpoint``.
-
-    One that is not gone on with is moved aside, so that a forgotten --resume loses nothing.
-    """
+    """The checkpoint at ``path``, None where there is none or it is not gone on with; raises ModelError."""
     require_writable(path)
+    return load_checkpoint(path, kind=kind) if resume and path.exists() else None
+
+
+def set_aside(path: Path) -> None:
+    """Keep what is at ``path`` under another name, so that a run that begins there loses nothing. For one process."""
     if not path.exists():
-        return None
-    if resume:
-        return load_checkpoint(path, kind=kind)
-    if own_rank() > 0:
-        return None  # the first process moves it
-    aside = path.with_name(f"{path.name}.before")
+        return
+    names = (f"{path.name}.before{n}" for n in ("", *(f"-{n}" for n in range(2, 1000))))
+    aside = next(path.with_name(name) for name in names if not path.with_name(name).exists())
     path.replace(aside)
     tqdm.write(f"the checkpoint that was at {path} is now {aside}", file=sys.stderr)
-    return None
 
 
 def require_same_run(theirs: Mapping[str, Any], ours: Mapping[str, Any], path: Path) -> None:

@@ -33,11 +33,6 @@ class Processes:
             distributed.barrier()
 
 
-def own_rank() -> int:
-    """Which process of the run that ``torchrun`` describes in the environment this is, also before it is joined."""
-    return int(os.environ.get("RANK", "0"))
-
-
 @contextmanager
 def started(wanted: DeviceName) -> Iterator[Processes]:
     """Join the run that ``torchrun`` describes in the environment, or be alone.
@@ -45,7 +40,7 @@ def started(wanted: DeviceName) -> Iterator[Processes]:
     ``auto`` takes a GPU where there is one. Raises ModelError where ``cuda`` is wanted and absent, or where there are
     fewer GPUs than processes on this machine.
     """
-    rank, world = own_rank(), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
     device = _device(wanted, local)
     if world > 1:

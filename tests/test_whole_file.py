@@ -1,0 +1,25 @@
+"""A file is written whole, or stays as it was."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from model_export.whole_file import write_whole
+from tests.small_disk import small_disk
+
+
+def test_what_was_there_stays_where_the_disk_is_full(tmp_path: Path) -> None:
+    with small_disk(tmp_path) as disk:
+        path = disk / "figures.json"
+        write_whole(path, "{}\n")
+        with pytest.raises(OSError, match="No space left") as refused:
+            write_whole(path, "x" * (64 << 20))
+        assert refused.value.errno == errno.ENOSPC
+        assert path.read_text() == "{}\n"
+        assert [entry.name for entry in disk.iterdir()] == ["figures.json"]
+
+
+def test_folders_are_made(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a" / "b.md", "text\n")
+    assert (tmp_path / "a" / "b.md").read_text(encoding="utf-8") == "text\n"
