@@ -51,7 +51,7 @@ bench: install-test  ## ratios: embedding, HTTP, search in 100,000 rows, routing
 	$(BIN)/python -m scripts.bench
 
 bench-model: install-test  ## time and size of every backbone, precision and routing
-	$(BIN)/python -m scripts.bench_model
+	$(BIN)/python -m scripts.bench_model --fp16
 
 bench-train: install-test  ## pictures a second of a training over its forward and backward alone
 	$(BIN)/python -m scripts.bench_train
