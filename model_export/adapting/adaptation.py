@@ -250,8 +250,8 @@ def _require_cameras(rows: list[ManifestRow], data: str) -> None:
         )
     if len(cameras) > 2:
         tqdm.write(
-            f"{data} has {len(cameras)} cameras: where most vehicles pass few of them, a model that knows them already may "
-            "lose; give cameras that follow each other, and measure before you change over",
+            f"{data} has {len(cameras)} cameras: where most vehicles pass few of them, a model that knows them already "
+            "may lose; give cameras that follow each other, and measure before you change over",
             file=sys.stderr,
         )
 
