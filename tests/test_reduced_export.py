@@ -16,6 +16,7 @@ from model_export.exporting import parity, reduced_export
 from model_export.exporting.graph_parts import reducible_nodes
 from model_export.exporting.onnx_export import describe, embedding_space, export_model
 from model_export.exporting.reduced_export import Measuring, calibration_crops, export_reduced
+from model_export.exporting.reduction import reduce_precision
 from model_export.network.mvan import MVANConfig
 from model_export.training.mnet_training import Restored, Source, train
 from model_export.vehicle_model import main
@@ -85,6 +86,20 @@ def test_attention_and_fusion_stay_in_fp32(restored: Restored, tmp_path: Path) -
     attention = [node for node in graph.node if node.op_type == "Conv" and ".gam." in node.input[1]]
     assert len(attention) == 6
     assert not chosen & {node.name for node in attention}
+
+
+def test_nothing_passes_from_fp32_to_fp32_through_fp16(restored: Restored, tmp_path: Path) -> None:
+    export_model(restored, tmp_path / "whole.onnx", half_weights=False)
+    reduce_precision(tmp_path / "whole.onnx", tmp_path / "fp16.onnx", "fp16", lambda: np.empty(0, np.uint8))
+    graph = onnx.load(str(tmp_path / "fp16.onnx")).graph
+    casts = {node.output[0]: (node.input[0], node.attribute[0].i) for node in graph.node if node.op_type == "Cast"}
+    down = {name for name, (_, to) in casts.items() if to == onnx.TensorProto.FLOAT16}
+    up = {before for before, to in casts.values() if to == onnx.TensorProto.FLOAT}
+    assert down
+    assert up
+    assert not down & up
+    read = {name for node in graph.node for name in node.input}
+    assert down <= read  # and no cast is for nobody
 
 
 def test_the_first_shared_convolutions_can_be_kept(restored: Restored, tmp_path: Path) -> None:
