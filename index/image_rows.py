@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from index.gallery import Metadata, NewImage, StoredImage
 from index.gallery_database import microseconds, moment
+from index.row_checksum import OF_IMAGE, row_checksum
 from index.row_filter import Condition
 
 _COLUMNS = "row_id, image_id, vehicle_id, camera_id, captured_at, ingested_at, crop, attributes, probabilities"
@@ -41,22 +42,22 @@ def insert(
         connection.execute("INSERT OR IGNORE INTO crops VALUES (?, ?)", (crop_name, len(image.crop)))
         connection.execute("DELETE FROM discarded WHERE name = ?", (crop_name,))
     metadata, probabilities = image.metadata, image.viewpoint
+    vehicle_id, camera_id, captured_at, attributes = _columns(metadata)
+    said = (image.image_id, vehicle_id, camera_id, captured_at, ingested_at, crop_name, attributes)
     connection.execute(
-        "INSERT INTO images (image_id, vehicle_id, camera_id, captured_at, attributes, ingested_at, crop)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (image.image_id, *_columns(metadata), ingested_at, crop_name),
+        "INSERT INTO images (image_id, vehicle_id, camera_id, captured_at, ingested_at, crop, attributes, checksum)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (*said, row_checksum(*said)),
     )
     row_id = connection.last_insert_rowid()
-    connection.execute(
-        "INSERT INTO embeddings VALUES (?, ?, ?, ?, ?)",
-        (
-            row_id,
-            space_id,
-            None if probabilities is None else viewpoints[int(np.argmax(probabilities))],
-            None if probabilities is None else probabilities.astype("<f4").tobytes(),
-            image.embedding.astype("<f4").tobytes(),
-        ),
+    seen = (
+        row_id,
+        space_id,
+        None if probabilities is None else viewpoints[int(np.argmax(probabilities))],
+        None if probabilities is None else probabilities.astype("<f4").tobytes(),
+        image.embedding.astype("<f4").tobytes(),
     )
+    connection.execute("INSERT INTO embeddings VALUES (?, ?, ?, ?, ?, ?)", (*seen, row_checksum(*seen)))
     _insert_attributes(connection, row_id, metadata)
     _note(connection, [row_id], "added")
     return row_id
@@ -68,6 +69,7 @@ def replace_metadata(connection: apsw.Connection, row_id: int, metadata: Metadat
         "UPDATE images SET vehicle_id = ?, camera_id = ?, captured_at = ?, attributes = ? WHERE row_id = ?",
         (*_columns(metadata), row_id),
     )
+    connection.execute(f"UPDATE images SET checksum = {OF_IMAGE} WHERE row_id = ?", (row_id,))  # noqa: S608
     connection.execute("DELETE FROM attributes WHERE row_id = ?", (row_id,))
     _insert_attributes(connection, row_id, metadata)
     _note(connection, [row_id], "changed")
