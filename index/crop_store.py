@@ -7,7 +7,7 @@ else has to be searched then, however many crops there are.
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -86,6 +86,14 @@ class CropStore:
             except OSError as error:
                 raise StorageError(f"the crop {path} cannot be read: {error.strerror}") from error
         return None
+
+    def files(self) -> Iterator[Path]:
+        """Every file that is in its place, whoever named it."""
+        for folder in sorted(self._folder.iterdir()):
+            if folder.is_dir() and folder != self._incoming:
+                yield from sorted(folder.iterdir())
+            elif folder != self._incoming:
+                yield folder
 
     def recover(self, is_named: Callable[[str], bool]) -> None:
         """Settle or remove what a crash left behind."""
