@@ -11,7 +11,7 @@ import json
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -90,7 +90,7 @@ CREATE INDEX embeddings_viewpoint ON embeddings (space_id, viewpoint, row_id) WH
 CREATE TABLE changes (
     change INTEGER PRIMARY KEY AUTOINCREMENT,
     row_id INTEGER NOT NULL,
-    kind TEXT NOT NULL              -- added, changed, removed
+    kind TEXT NOT NULL              -- added, changed, removed; lost: to damage, row 0 where nobody knows which
 ) STRICT;
 """
 TABLES: Final = frozenset({"about", "attributes", "changes", "crops", "discarded", "embeddings", "images", "spaces"})
@@ -122,8 +122,8 @@ class GalleryDatabase:
         self._idle: list[apsw.Connection] = []
         self._guard = threading.Lock()
         self._closed = False
-        with _translated(path):
-            self._writer = _connect(path, apsw.SQLITE_OPEN_READWRITE)
+        with translated(path):
+            self._writer = connect(path)
             try:
                 self._upgrade()
                 self._read_about()
@@ -141,25 +141,15 @@ class GalleryDatabase:
             "created_at": str(microseconds(datetime.now(UTC))),
             "secret": secrets.token_hex(16),
         }
-        with _translated(path):
-            connection = _connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
-            try:
-                with connection:
-                    connection.execute(_SCHEMA)
-                    connection.execute(
-                        "INSERT INTO spaces VALUES (1, ?, ?, ?)",
-                        (spec.embedding_space, spec.embedding_dim, json.dumps(spec.viewpoints)),
-                    )
-                    connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
-                    connection.execute(f"PRAGMA user_version = {LAYOUT}")
-            finally:
-                connection.close()
+        with translated(path):
+            spaces = [(1, spec.embedding_space, spec.embedding_dim, json.dumps(spec.viewpoints))]
+            create_file(path, about, spaces).close()
 
     @contextmanager
     def transaction(self) -> Iterator[apsw.Connection]:
         """The writing connection inside a transaction that is durable at the end; callers take turns."""
         self.require_open()
-        with _translated(self.path):
+        with translated(self.path):
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
@@ -175,7 +165,7 @@ class GalleryDatabase:
     def snapshot(self) -> Iterator[apsw.Connection]:
         """A reading connection that sees the state of this moment throughout."""
         connection = self._reader()
-        with _translated(self.path):
+        with translated(self.path):
             try:
                 connection.execute("BEGIN")
                 connection.execute("SELECT 1 FROM about").get  # noqa: B018  # the first read pins the state, BEGIN does not
@@ -212,7 +202,7 @@ class GalleryDatabase:
     def rewrite(self) -> None:
         """Write the file anew with nothing in it but its rows. The caller is the one that may write."""
         self.require_open()
-        with _translated(self.path):
+        with translated(self.path):
             self._writer.execute("VACUUM")
 
     def disk_bytes(self) -> int:
@@ -263,8 +253,8 @@ class GalleryDatabase:
             if self._idle:
                 return self._idle.pop()
         try:
-            with _translated(self.path):
-                connection = _connect(self.path, apsw.SQLITE_OPEN_READWRITE)  # WAL's index is written by readers too
+            with translated(self.path):
+                connection = connect(self.path)  # WAL's index is written by readers too
                 connection.execute("PRAGMA query_only = ON")
         except StorageError:
             self.require_open()  # dropped meanwhile
@@ -280,6 +270,21 @@ class GalleryDatabase:
                 self._idle.append(connection)
                 return
         connection.close()
+
+
+def create_file(path: Path, about: Mapping[str, str], spaces: Iterable[tuple[int, str, int, str]]) -> apsw.Connection:
+    """A file with these rows of ``about`` and ``spaces`` and no images; raises apsw's errors."""
+    connection = connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+    try:
+        with connection:
+            connection.execute(_SCHEMA)
+            connection.executemany("INSERT INTO spaces VALUES (?, ?, ?, ?)", spaces)
+            connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+            connection.execute(f"PRAGMA user_version = {LAYOUT}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def open_read_only(path: Path) -> apsw.Connection:
@@ -300,7 +305,8 @@ def moment(value: int) -> datetime:
     return _EPOCH + value * _MICROSECOND
 
 
-def _connect(path: Path, flags: int) -> apsw.Connection:
+def connect(path: Path, flags: int = apsw.SQLITE_OPEN_READWRITE) -> apsw.Connection:
+    """A connection with the settings that durability rests on; raises apsw's errors."""
     connection = apsw.Connection(str(path), flags=flags)
     connection.set_busy_timeout(_BUSY)
     teach(connection)
@@ -316,7 +322,7 @@ def _size(path: Path) -> int:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
     """SQLite's errors as ours."""
     try:
         yield

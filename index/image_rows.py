@@ -4,7 +4,7 @@ Every function works inside the transaction or the snapshot of the connection th
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from index.gallery import Metadata, NewImage, StoredImage
+from index.gallery import Attribute, Metadata, NewImage, StoredImage
 from index.gallery_database import microseconds, moment
 from index.row_checksum import OF_IMAGE, row_checksum
 from index.row_filter import Condition
@@ -58,7 +58,7 @@ def insert(
         image.embedding.astype("<f4").tobytes(),
     )
     connection.execute("INSERT INTO embeddings VALUES (?, ?, ?, ?, ?, ?)", (*seen, row_checksum(*seen)))
-    _insert_attributes(connection, row_id, metadata)
+    insert_attributes(connection, row_id, metadata.attributes)
     _note(connection, [row_id], "added")
     return row_id
 
@@ -71,7 +71,7 @@ def replace_metadata(connection: apsw.Connection, row_id: int, metadata: Metadat
     )
     connection.execute(f"UPDATE images SET checksum = {OF_IMAGE} WHERE row_id = ?", (row_id,))  # noqa: S608
     connection.execute("DELETE FROM attributes WHERE row_id = ?", (row_id,))
-    _insert_attributes(connection, row_id, metadata)
+    insert_attributes(connection, row_id, metadata.attributes)
     _note(connection, [row_id], "changed")
 
 
@@ -176,9 +176,10 @@ def _image(row: Sequence[Any], viewpoints: Sequence[str]) -> StoredImage:
     )
 
 
-def _insert_attributes(connection: apsw.Connection, row_id: int, metadata: Metadata) -> None:
-    if metadata.attributes:
-        rows = [(row_id, name, value) for name, value in metadata.attributes.items()]
+def insert_attributes(connection: apsw.Connection, row_id: int, attributes: Mapping[str, Attribute]) -> None:
+    """Write the copy of an image's attributes that filters look at."""
+    if attributes:
+        rows = [(row_id, name, value) for name, value in attributes.items()]
         connection.executemany("INSERT INTO attributes VALUES (?, ?, ?)", rows)
 
 

@@ -104,12 +104,12 @@ def examine(folder: Path, *, file: Path | None = None, progress: Progress = lamb
 
 
 def rows_to_come(connection: apsw.Connection) -> set[int]:
-    """Row ids that must be there: those that were written and not erased."""
+    """Row ids that must be there: those that were written and neither erased nor told to be lost."""
     return {
         row_id
         for (row_id,) in connection.execute(
             "SELECT row_id FROM changes WHERE kind = 'added'"
-            " EXCEPT SELECT row_id FROM changes WHERE kind = 'removed'"
+            " EXCEPT SELECT row_id FROM changes WHERE kind IN ('removed', 'lost')"
         )
     }  # fmt: skip
 
@@ -254,7 +254,7 @@ def _check_changes(connection: apsw.Connection, examination: Examination) -> Non
     if count and last - first + 1 != count:
         examination.broken = True
         examination.note("the change sequence has gaps", f"{last - first + 1 - count:,} between {first} and {last}")
-    unknown = _ids(connection, "SELECT change FROM changes WHERE kind NOT IN ('added', 'changed', 'removed')")
+    unknown = _ids(connection, "SELECT change FROM changes WHERE kind NOT IN ('added', 'changed', 'removed', 'lost')")
     examination.broken |= bool(unknown)
     examination.note("a change is of no known kind", *(f"change {number}" for number in unknown))
     stored, to_come = set(_ids(connection, "SELECT row_id FROM images")), rows_to_come(connection)
@@ -283,6 +283,8 @@ def _check_files(
             examination.lost_crops.add(name)
             examination.note(problem, *_bearers(view, name))
         progress(1)
+    if not store.complete:
+        examination.note("a folder is missing", "crops/incoming")
     named = {name for (name,) in view.execute("SELECT name FROM crops UNION SELECT name FROM discarded")}
     for path in store.files():
         if path.name not in named and not _is_named(now, path.name) and path.exists():
