@@ -7,7 +7,7 @@ folder of its own, where a person can look at it and `compact` erases it.
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +49,7 @@ def repair(folder: Path, *, set_aside: Path, act: bool) -> list[Measure]:
         examination = examine(folder)
         file = folder / "gallery.sqlite"
         if examination.broken or examination.bad_rows:
-            file = _salvaged(work, scratch)
+            file = _salvaged(work, scratch, names=examination.bad_rows)
             examination = examine(folder, file=file)
         _mend(work, file, examination)
     return work.measures
@@ -88,8 +88,11 @@ def _scratch(folder: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _salvaged(work: _Repair, scratch: Path) -> Path:
-    """The file of a new database with all that can be read of the old one; in its place, where we act."""
+def _salvaged(work: _Repair, scratch: Path, *, names: Mapping[int, str]) -> Path:
+    """The file of a new database with all that can be read of the old one; in its place, where we act.
+
+    ``names``: what SQLite could still read of the image ids of bad rows.
+    """
     old, damaged, new = work.folder / "gallery.sqlite", scratch / "gallery.sqlite", scratch / "new.sqlite"
     if not old.is_file():
         raise StorageError(f"there is no {old}; `vehicle-index restore` brings back a backup")
@@ -99,7 +102,7 @@ def _salvaged(work: _Repair, scratch: Path) -> Path:
         path for path in work.folder.iterdir() if not path.name.startswith(("gallery.sqlite", "crops", _SCRATCH))
     ]
     work.note("written anew from what can be read, the old one set aside", f"database of {saved.images:,} images")
-    work.note("lost", *saved.lost, loss=True)
+    work.note("lost", *(names.get(row_id, name) for row_id, name in saved.lost.items()), loss=True)
     if not saved.complete:
         work.note("the record of what was written and erased is damaged", "more or less may be lost", loss=True)
     if not work.act:

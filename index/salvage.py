@@ -29,13 +29,13 @@ _BLOCK = 1000  # rows written at a time
 
 @dataclass(frozen=True, kw_only=True)
 class Salvage:
-    """What was saved and what was not: ``lost`` image ids, or the rows' numbers where those cannot be read.
+    """What was saved and what was not: ``lost`` image ids by row, or the rows' numbers where those cannot be read.
 
     ``complete``: everything that was ever written or erased could be read, so that ``lost`` is all.
     """
 
     images: int
-    lost: tuple[str, ...]
+    lost: dict[int, str]
     complete: bool
 
 
@@ -106,7 +106,7 @@ def salvage(damaged: Path, target: Path) -> Salvage:
         lost = (found.rows_of(b"added") | found.images.keys() | found.embedded) - gone - replaced - kept
         _write_changes(connection, found, kept, lost - found.rows_of(b"lost"))
     return Salvage(
-        images=len(kept), lost=tuple(found.called(row_id) for row_id in sorted(lost)), complete=found.whole_sequence
+        images=len(kept), lost={row_id: found.called(row_id) for row_id in sorted(lost)}, complete=found.whole_sequence
     )
 
 

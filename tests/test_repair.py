@@ -255,3 +255,39 @@ def test_what_cannot_be_saved_says_so(folder: Path) -> None:
     with pytest.raises(StorageError, match=r"there is no .*gallery\.sqlite"):
         mended(folder)
     assert not (folder / ".repair").exists()
+
+
+def test_a_flipped_bit_of_what_a_client_said_costs_its_image(folder: Path) -> None:
+    flip(folder, b'{"lane": "left", "n": 2.5}')
+    assert mended(folder)[LOST] == ("i7",)
+    assert found(examine(folder)) == {}
+
+
+def append_page(folder: Path, page: bytes) -> None:
+    with (folder / "gallery.sqlite").open("ab") as file:
+        file.write(page)
+
+
+def test_old_pages_bring_nothing_back(folder: Path) -> None:
+    """Nothing of an erased or replaced image is taken from a page that the file has forgotten."""
+    number = page_of(folder, b'{"lane": "left", "n": 2.5}')
+    old = (folder / "gallery.sqlite").read_bytes()[number * PAGE : (number + 1) * PAGE]
+    vectors = page_of(folder, image(7).embedding.tobytes())
+    old_vectors = (folder / "gallery.sqlite").read_bytes()[vectors * PAGE : (vectors + 1) * PAGE]
+    gallery = LocalGallery(folder)
+    gallery.add([image(7, turn=9)])
+    gallery.delete("i9")
+    gallery.close()
+    append_page(folder, old)
+    append_page(folder, old_vectors)
+    for damage in (root_of(folder, "images_ingested"), root_of(folder, "changes")):
+        spoil(folder, damage)
+        told = mended(folder)
+        assert found(examine(folder)) == {}
+        gallery = LocalGallery(folder)
+        assert gallery.get("i7").metadata.attributes == {"turn": 9}
+        if "the record of what was written and erased is damaged" not in told:
+            assert gallery.count() == 39
+        gallery.close()
+        append_page(folder, old)
+        append_page(folder, old_vectors)
