@@ -32,5 +32,6 @@ class FolderLock:
         os.pwrite(self._handle, f"process {os.getpid()} ({command})\n".encode(errors="replace"), 0)
 
     def close(self) -> None:
-        """Let others in."""
+        """Let others in; the file forgets who we were: a command may name images."""
+        os.ftruncate(self._handle, 0)
         os.close(self._handle)

@@ -11,22 +11,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import apsw
 
 from index.crop_store import CropStore, sync_folder
 from index.errors import StorageError
 from index.gallery_database import connect, translated
+from index.gallery_files import CROPS, DATABASE, SCRATCH, derived_files, set_aside
 from index.image_rows import insert_attributes
 from index.row_checksum import OF_IMAGE
 from index.salvage import salvage
 from index.sqlite_pages import fold_log
 from index.verification import Examination, examine
-
-SET_ASIDE: Final = "set-aside"
-
-_SCRATCH = ".repair"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +35,15 @@ class Measure:
     loss: bool = False
 
 
-def repair(folder: Path, *, set_aside: Path, act: bool) -> list[Measure]:
+def repair(folder: Path, *, act: bool) -> list[Measure]:
     """Mend a gallery's folder that nobody else uses, or only tell how, without ``act``.
 
     Raises StorageError where the database is beyond repair, and StorageFull: a damaged one is written anew beside it.
     """
-    work = _Repair(folder=folder, set_aside=set_aside, act=act)
+    work = _Repair(folder=folder, act=act)
     with _scratch(folder) as scratch:
         examination = examine(folder)
-        file = folder / "gallery.sqlite"
+        file = folder / DATABASE
         if examination.broken or examination.bad_rows:
             file = _salvaged(work, scratch, names=examination.bad_rows)
             examination = examine(folder, file=file)
@@ -58,7 +54,6 @@ def repair(folder: Path, *, set_aside: Path, act: bool) -> list[Measure]:
 @dataclass
 class _Repair:
     folder: Path
-    set_aside: Path
     act: bool
     measures: list[Measure] = field(default_factory=list)
 
@@ -68,18 +63,19 @@ class _Repair:
 
     def move(self, path: Path) -> None:
         """Set a file or folder aside, under a name that is free."""
-        self.set_aside.mkdir(parents=True, exist_ok=True)
-        target, count = self.set_aside / path.name, 1
+        aside = set_aside(self.folder)
+        aside.mkdir(parents=True, exist_ok=True)
+        target, count = aside / path.name, 1
         while target.exists():
             count += 1
-            target = self.set_aside / f"{path.stem}-{count}{path.suffix}"
+            target = aside / f"{path.stem}-{count}{path.suffix}"
         path.rename(target)
-        sync_folder(self.set_aside)
+        sync_folder(aside)
 
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    scratch = folder / _SCRATCH
+    scratch = folder / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     try:
@@ -93,21 +89,18 @@ def _salvaged(work: _Repair, scratch: Path, *, names: Mapping[int, str]) -> Path
 
     ``names``: what SQLite could still read of the image ids of bad rows.
     """
-    old, damaged, new = work.folder / "gallery.sqlite", scratch / "gallery.sqlite", scratch / "new.sqlite"
+    old, damaged, new = work.folder / DATABASE, scratch / DATABASE, scratch / "new.sqlite"
     if not old.is_file():
         raise StorageError(f"there is no {old}; `vehicle-index restore` brings back a backup")
     fold_log(old, damaged)
     saved = salvage(damaged, new)
-    derived = [
-        path for path in work.folder.iterdir() if not path.name.startswith(("gallery.sqlite", "crops", _SCRATCH))
-    ]
     work.note("written anew from what can be read, the old one set aside", f"database of {saved.images:,} images")
     work.note("lost", *(names.get(row_id, name) for row_id, name in saved.lost.items()), loss=True)
     if not saved.complete:
         work.note("the record of what was written and erased is damaged", "more or less may be lost", loss=True)
     if not work.act:
         return new
-    for path in derived:  # made from the old database; whoever made it makes it again
+    for path in derived_files(work.folder):  # made from the old database; whoever made it makes it again
         work.move(path)
     work.move(damaged)
     for ending in ("-wal", "-shm"):
@@ -119,7 +112,7 @@ def _salvaged(work: _Repair, scratch: Path, *, names: Mapping[int, str]) -> Path
 
 def _mend(work: _Repair, file: Path, examination: Examination) -> None:
     """What can be done about a database that SQLite can read and whose rows are good."""
-    crops = CropStore(work.folder / "crops")
+    crops = CropStore(work.folder / CROPS)
     if not crops.complete:
         work.note("made", "crops/incoming")
         if work.act:

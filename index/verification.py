@@ -19,6 +19,7 @@ import numpy as np
 from index.crop_store import CropStore
 from index.errors import DataFolderUnusable
 from index.gallery_database import LAYOUT, TABLES, open_read_only
+from index.gallery_files import CROPS, DATABASE
 from index.row_checksum import OF_EMBEDDING, OF_IMAGE
 
 Progress = Callable[[int], object]
@@ -78,7 +79,7 @@ class Examination:
 def work_of(folder: Path) -> int:
     """How many steps of progress examining a gallery's folder will report."""
     try:
-        with closing(open_read_only(folder / "gallery.sqlite")) as connection:
+        with closing(open_read_only(folder / DATABASE)) as connection:
             return len(_CHECKS) + _number(connection, "SELECT count(*) FROM crops")
     except (apsw.Error, UnicodeDecodeError):
         return len(_CHECKS)
@@ -90,7 +91,7 @@ def examine(folder: Path, *, file: Path | None = None, progress: Progress = lamb
     Raises DataFolderUnusable for a file of a newer release.
     """
     examination = Examination(gallery=folder.name)
-    file = file or folder / "gallery.sqlite"
+    file = file or folder / DATABASE
     with _judging(examination), closing(open_read_only(file)) as connection:
         connection.execute("BEGIN")  # one view, taken by the first statement
         if _readable(connection, file, examination):
@@ -99,7 +100,7 @@ def examine(folder: Path, *, file: Path | None = None, progress: Progress = lamb
                     check(connection, examination)
                 progress(1)
             with closing(open_read_only(file)) as now:
-                _check_files(CropStore(folder / "crops"), connection, now, examination, progress)
+                _check_files(CropStore(folder / CROPS), connection, now, examination, progress)
     return examination
 
 

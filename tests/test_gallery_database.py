@@ -272,6 +272,8 @@ def test_a_file_of_the_first_layout_gets_its_checksums(tmp_path: Path) -> None:
         database = GalleryDatabase(path)
         with database.snapshot() as view:
             assert view.execute("SELECT checksum FROM images").get == row_checksum("i", "v", None, None, 5, None, "{}")
-            assert view.execute("SELECT checksum FROM embeddings").get == row_checksum(7, 1, None, None, b"\0\0\x80\x3f")
+            assert view.execute("SELECT checksum FROM embeddings").get == row_checksum(
+                7, 1, None, None, b"\0\0\x80\x3f"
+            )
             assert view.execute("PRAGMA user_version").get == LAYOUT
         database.close()

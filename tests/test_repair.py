@@ -12,6 +12,7 @@ from index.crops import content_name
 from index.errors import StorageError
 from index.gallery import Filters, SearchOptions
 from index.gallery_database import PAGE
+from index.gallery_files import set_aside
 from index.local_gallery import LocalGallery
 from index.repair import Measure, repair
 from index.verification import examine
@@ -25,7 +26,7 @@ ANEW = "written anew from what can be read, the old one set aside"
 
 
 def mended(folder: Path, *, act: bool = True) -> dict[str, tuple[str, ...]]:
-    measures = repair(folder, set_aside=folder.parent / "aside", act=act)
+    measures = repair(folder, act=act)
     assert {measure.gallery for measure in measures} <= {"yard"}
     return {measure.what: measure.subjects for measure in measures}
 
@@ -61,7 +62,7 @@ def test_a_sound_gallery_is_left_alone(folder: Path) -> None:
     before = contents(folder)
     assert mended(folder) == mended(folder, act=False) == {}
     assert contents(folder) == before
-    assert not (folder.parent / "aside").exists()
+    assert not set_aside(folder).exists()
 
 
 @pytest.mark.parametrize("file", ["gallery.sqlite", "crops"])
@@ -74,7 +75,7 @@ def test_it_only_tells_unless_it_is_told_to_act(folder: Path, file: str) -> None
     told = mended(folder, act=False)
     assert told
     assert contents(folder) == before
-    assert not (folder.parent / "aside").exists()
+    assert not set_aside(folder).exists()
     assert mended(folder) == told
     assert found(examine(folder)) == {}
 
@@ -86,8 +87,8 @@ def test_a_flipped_bit_costs_its_image_and_no_other(folder: Path) -> None:
     assert mended(folder) == {
         ANEW: ("database of 39 images",), LOST: ("i8",), "set aside, a file of no image": (crop,),
     }  # fmt: skip
-    assert (folder.parent / "aside/gallery.sqlite").read_bytes() == damaged
-    assert (folder.parent / "aside" / crop).read_bytes() == image(8).crop
+    assert (set_aside(folder) / "gallery.sqlite").read_bytes() == damaged
+    assert (set_aside(folder) / crop).read_bytes() == image(8).crop
     assert found(examine(folder)) == {}
     gallery = LocalGallery(folder)
     assert gallery.count() == 39
@@ -103,8 +104,8 @@ def test_a_flipped_bit_costs_its_image_and_no_other(folder: Path) -> None:
 
 def test_every_damaged_page_costs_what_lay_on_it(tmp_path: Path) -> None:
     """Noise on each page in turn: all that is saved is true, all that is not is told, nothing erased comes back."""
-    folder = tmp_path / "yard"
-    folder.mkdir()
+    folder = tmp_path / "galleries/yard"
+    folder.mkdir(parents=True)
     LocalGallery.create(folder, "yard", replace(SPEC, keep_crops=False))
     gallery = LocalGallery(folder)
     for start in range(0, 600, 200):
@@ -122,7 +123,7 @@ def test_every_damaged_page_costs_what_lay_on_it(tmp_path: Path) -> None:
             path.write_bytes(data)
         spoil(folder, page)
         try:
-            measures = repair(folder, set_aside=tmp_path / f"aside-{page}", act=True)
+            measures = repair(folder, act=True)
         except StorageError:
             beyond += 1
             continue
@@ -150,8 +151,8 @@ def _told(measures: list[Measure], missing: set[str]) -> bool:
 @pytest.mark.parametrize("table", ["images", "embeddings", "changes", "crops", "attributes", "sqlite_schema"])
 def test_what_leads_to_the_rows_may_be_gone(tmp_path: Path, table: str) -> None:
     """The root of a tree, or the header of the file: SQLite finds nothing then, and nothing is lost."""
-    folder = tmp_path / "yard"
-    folder.mkdir()
+    folder = tmp_path / "galleries/yard"
+    folder.mkdir(parents=True)
     LocalGallery.create(folder, "yard", SPEC)
     gallery = LocalGallery(folder)
     for start in range(0, 1500, 500):
@@ -168,7 +169,7 @@ def test_what_stands_in_the_log_alone_is_saved(folder: Path) -> None:
     gallery = LocalGallery(folder)
     gallery.add([image(77), image(1, turn=3)])
     gallery.delete("i2")
-    copy = folder.parent / "copy" / "yard"
+    copy = folder.parent / "copy/galleries/yard"
     copy.mkdir(parents=True)
     for path, data in contents(folder).items():  # as kill -9 would leave it
         (copy / path.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
@@ -215,7 +216,7 @@ def test_crops_that_are_not_what_they_were_leave_their_images_searchable(folder:
     assert mended(folder) == {
         "kept, but without its crop": tuple(sorted(("i1", "i2"), key=lambda name: names[int(name[1])]))
     }
-    assert (folder.parent / "aside" / names[2]).read_bytes() == b"\xff\xd8\xff another picture"
+    assert (set_aside(folder) / names[2]).read_bytes() == b"\xff\xd8\xff another picture"
     assert found(examine(folder)) == {}
     gallery = LocalGallery(folder)
     assert gallery.get("i1").crop_name is None
@@ -242,7 +243,7 @@ def test_files_made_from_the_old_database_are_set_aside(folder: Path) -> None:
     flip(folder, image(8).embedding.tobytes())
     mended(folder)
     assert not (folder / "snapshot.faiss").exists()
-    assert (folder.parent / "aside/snapshot.faiss").exists()
+    assert (set_aside(folder) / "snapshot.faiss").exists()
 
 
 def test_what_cannot_be_saved_says_so(folder: Path) -> None:

@@ -22,8 +22,8 @@ from tests.test_local_gallery import SPEC, image
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A gallery of 40 images with everything that an image may have; some were replaced, some erased."""
-    folder = tmp_path / "yard"
-    folder.mkdir()
+    folder = tmp_path / "galleries/yard"
+    folder.mkdir(parents=True)
     LocalGallery.create(folder, "yard", SPEC)
     gallery = LocalGallery(folder)
     gallery.add([image(n) for n in range(45)])
