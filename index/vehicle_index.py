@@ -24,6 +24,7 @@ from index.manifest import attribute_value, parse_time
 from index.metadata import check_gallery_name, check_image_id, check_label, check_metadata
 from index.picture_source import read_sources
 from index.standard_output import printed
+from index.text_table import printable, table_lines
 
 _EXAMPLES = """\
 examples:
@@ -134,7 +135,7 @@ def _add(arguments: argparse.Namespace) -> int:
         ):
             for done in steps:
                 for source, reason in done.failed:
-                    bar.write(f"vehicle-index: {_printable(str(source.path))}: {reason}", file=sys.stderr)
+                    bar.write(f"vehicle-index: {printable(str(source.path))}: {reason}", file=sys.stderr)
                 created, updated, failed = created + done.created, updated + done.updated, failed + len(done.failed)
                 bar.update(done.pictures)
         print(f"{created} created, {updated} updated, {failed} failed; gallery {gallery.name} has {gallery.count()}")
@@ -164,9 +165,8 @@ def _search(arguments: argparse.Namespace) -> int:
         documents = [{"rank": m.rank, "distance": round(m.distance, 6), **_document(m.image)} for m in matches]
         print(json.dumps(documents, indent=2))
     else:
-        _print_table(
-            ("rank", "distance", *_COLUMNS), [(str(m.rank), f"{m.distance:.4f}", *_cells(m.image)) for m in matches]
-        )
+        rows = [(str(m.rank), f"{m.distance:.4f}", *_cells(m.image)) for m in matches]
+        print(*table_lines(("rank", "distance", *_COLUMNS), rows), sep="\n")
     return 0
 
 
@@ -179,7 +179,8 @@ def _list(arguments: argparse.Namespace) -> int:
                 for image in page.images:
                     print(json.dumps(_document(image)))
             elif page.images or cursor is None:
-                _print_table(_COLUMNS, [_cells(image) for image in page.images], header=cursor is None)
+                lines = table_lines(_COLUMNS, [_cells(image) for image in page.images])
+                print(*(lines if cursor is None else lines[1:]), sep="\n")
             cursor = page.cursor
             if cursor is None:
                 return 0
@@ -318,23 +319,11 @@ def _cells(image: StoredImage) -> tuple[str, ...]:
     document = _document(image)
     viewpoint = max(image.viewpoint, key=lambda name: image.viewpoint[name], default=None)
     cells = (*(document[name] for name in _COLUMNS[:3]), viewpoint, document["captured_at"])
-    return tuple(_printable(str(cell or "-")) for cell in cells)
-
-
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool = True) -> None:
-    lines = [columns, *rows]
-    widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
-    for line in lines if header else rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _printable(text: str) -> str:
-    """The text on one line, whatever somebody stored: a terminal obeys some characters."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return tuple(str(cell or "-") for cell in cells)
 
 
 def _refuse(message: str) -> int:
-    print(f"vehicle-index: {_printable(message)}", file=sys.stderr)
+    print(f"vehicle-index: {printable(message)}", file=sys.stderr)
     return 2
 
 
