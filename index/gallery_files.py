@@ -6,6 +6,7 @@ from typing import Final
 DATABASE: Final = "gallery.sqlite"
 CROPS: Final = "crops"
 SCRATCH: Final = ".repair"  # where a repair works
+BACKUP_NOTE: Final = "backup.json"  # beside ``galleries``, in a backup and nowhere else
 
 
 def derived_files(folder: Path) -> list[Path]:

@@ -78,15 +78,24 @@ class Examination:
 
 def work_of(folder: Path) -> int:
     """How many steps of progress examining a gallery's folder will report."""
+    return len(_CHECKS) + crops_of(folder)
+
+
+def crops_of(folder: Path) -> int:
+    """How many crops a gallery has; none where that cannot be read."""
     try:
         with closing(open_read_only(folder / DATABASE)) as connection:
-            return len(_CHECKS) + _number(connection, "SELECT count(*) FROM crops")
+            return _number(connection, "SELECT count(*) FROM crops")
     except (apsw.Error, UnicodeDecodeError):
-        return len(_CHECKS)
+        return 0
 
 
-def examine(folder: Path, *, file: Path | None = None, progress: Progress = lambda _: None) -> Examination:
+def examine(
+    folder: Path, *, file: Path | None = None, files: bool = True, progress: Progress = lambda _: None
+) -> Examination:
     """Hold a gallery's folder against its database, or against another ``file`` in its place.
+
+    Without ``files`` the crops are left out.
 
     Raises DataFolderUnusable for a file of a newer release.
     """
@@ -99,8 +108,9 @@ def examine(folder: Path, *, file: Path | None = None, progress: Progress = lamb
                 with _judging(examination):
                     check(connection, examination)
                 progress(1)
-            with closing(open_read_only(file)) as now:
-                _check_files(CropStore(folder / CROPS), connection, now, examination, progress)
+            if files:
+                with closing(open_read_only(file)) as now:
+                    _check_files(CropStore(folder / CROPS), connection, now, examination, progress)
     return examination
 
 
