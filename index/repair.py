@@ -93,7 +93,7 @@ def _salvaged(work: _Repair, scratch: Path, *, names: Mapping[int, str]) -> Path
     if not old.is_file():
         raise StorageError(f"there is no {old}; `vehicle-index restore` brings back a backup")
     fold_log(old, damaged)
-    saved = salvage(damaged, new)
+    saved = salvage(damaged, new, of=old)
     work.note("written anew from what can be read, the old one set aside", f"database of {saved.images:,} images")
     work.note("lost", *(names.get(row_id, name) for row_id, name in saved.lost.items()), loss=True)
     if not saved.complete:

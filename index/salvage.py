@@ -85,18 +85,18 @@ class _Found:
         return str(self.images[row_id][0], "utf-8") if row_id in self.images else f"row {row_id}"
 
 
-def salvage(damaged: Path, target: Path) -> Salvage:
-    """Write what can be read of a damaged file, into which its log was folded, to a new one.
+def salvage(damaged: Path, target: Path, *, of: Path) -> Salvage:
+    """Write what can be read of a damaged file (a copy of ``of`` with its log folded in) to a new one.
 
     Crops are listed as their rows name them, with no size: whether they are there is for a verification to say. Raises
     StorageError where it cannot be read what the gallery was created with.
     """
     if _layout(damaged) == 1:
-        raise StorageError(f"{damaged} is of layout 1, whose rows have no checksums: they cannot be told from noise")
+        raise StorageError(f"{of} is of layout 1, whose rows have no checksums: they cannot be told from noise")
     found = _Found()
     for record in records(damaged):
         found.take(record)
-    _require_about(found, damaged)
+    _require_about(found, of)
     gone = found.rows_of(b"removed")
     latest = {found.images[row_id][0]: row_id for row_id in sorted(found.images.keys() - gone)}  # by image_id
     replaced = found.images.keys() - set(latest.values())
@@ -116,11 +116,11 @@ def _layout(file: Path) -> int:
         return int.from_bytes(opened.read(64)[60:])
 
 
-def _require_about(found: _Found, damaged: Path) -> None:
+def _require_about(found: _Found, of: Path) -> None:
     missing = sorted(name.decode() for name in _ABOUT if name.decode() not in found.about)
     if missing or int(found.about["space"]) not in found.spaces:
         raise StorageError(
-            f"{damaged} cannot be salvaged: what its gallery was created with cannot be read "
+            f"{of} cannot be salvaged: what its gallery was created with cannot be read "
             f"({', '.join(missing) or 'embedding space'}); `vehicle-index restore` brings back a backup"
         )
 

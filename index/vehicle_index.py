@@ -1,4 +1,4 @@
-"""The indexer's door: ``vehicle-index add | search | list | delete | describe``."""
+"""The indexer's door: ``vehicle-index add | search | list | delete | describe | verify | repair | backup | …``."""
 
 import argparse
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from index import backup_command, upkeep_command
 from index.crops import Box, cut, model_crop, read_picture
 from index.data_folder import DEFAULT, DataFolder
 from index.embedder import Embedder
@@ -36,9 +37,11 @@ examples:
   vehicle-index delete cam1-000001 cam1-000002
   vehicle-index delete --camera-id c003
   vehicle-index describe
+  vehicle-index verify
+  vehicle-index backup /backup/vehicles
 
 `vehicle-index COMMAND --help` tells what a command takes. One process owns a data folder: while the service runs, send
-pictures to it (POST /v1/galleries/{gallery}/images) instead.
+pictures to it (POST /v1/galleries/{gallery}/images) instead. verify and backup work beside it.
 """
 _ADD = """\
 Embed and store pictures. A SOURCE is
@@ -58,7 +61,7 @@ _PAGE = 1000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the door; returns the exit code: 0, 1 where some pictures or ids failed, 2 where nothing could be done."""
+    """Run the door; the exit code: 0, 1 where some things failed or are damaged, 2 where nothing could be done."""
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells of every library that it tries
     arguments = _parser().parse_args(argv)
     try:
@@ -122,6 +125,8 @@ def _parser() -> argparse.ArgumentParser:
 
     describe = commands.add_parser("describe", parents=[shared], help="what a gallery holds")
     describe.set_defaults(run=_describe)
+    upkeep_command.add_to(commands)
+    backup_command.add_to(commands)
     return parser
 
 
