@@ -182,7 +182,6 @@ class LocalGallery:
         return self._erase(lambda connection: image_rows.row_ids(connection, self._passing(filters)))
 
     def sweep(self) -> int:
-        """Erase what retention no longer returns; how many images that was."""
         swept = 0
         while count := self._erase(self._expired):
             swept += count
