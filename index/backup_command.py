@@ -94,6 +94,4 @@ def _told(gallery: GalleryRestoration) -> str:
     images = f"{gallery.images:,} images, up to change {gallery.last_change}"
     if gallery.erased is None:
         return f"{images}; what was erased after the backup is in it again (see --since)"
-    return (
-        f"{images}; {gallery.erased:,} erased after the backup are not, {gallery.replaced:,} replaced are as they were"
-    )
+    return f"{images}; erased since, left out: {gallery.erased:,}; replaced since, as they were: {gallery.replaced:,}"

@@ -112,6 +112,8 @@ def _verify(arguments: argparse.Namespace) -> int:
     for each in examined:
         verdict = f"{len(each.findings)} kinds of findings" if each.findings else "sound"
         print(f"{each.gallery}: {each.images:,} images, {each.crops:,} crops: {verdict}")
+    if findings:
+        print("`vehicle-index repair` tells what can be mended and what is lost")
     return int(bool(findings))
 
 

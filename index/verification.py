@@ -6,6 +6,7 @@ file that is missing or not named is judged by what the database says then.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from index.row_checksum import OF_EMBEDDING, OF_IMAGE
 Progress = Callable[[int], object]
 
 _MESSAGES = 100  # of SQLite's about one file
-_BLOCK = 4096  # rows at a time
+_TREE = re.compile(r"Tree (\d+) ")
 _EVERY_ROW: Final = """
 SELECT embeddings.row_id, vector, probabilities, dim, json_array_length(viewpoints)
 FROM embeddings JOIN spaces USING (space_id)
@@ -169,11 +170,23 @@ def _readable(connection: apsw.Connection, file: Path, examination: Examination)
 
 
 def _check_structure(connection: apsw.Connection, examination: Examination) -> None:
-    messages = [message for (message,) in connection.execute(f"PRAGMA integrity_check({_MESSAGES})")]
-    if messages != ["ok"]:
-        examination.broken = True
-        lines = [line for message in messages for line in message.splitlines() if not line.startswith("*** in")]
-        examination.note("the database's pages are damaged", *lines)
+    messages: list[str] = []
+    try:
+        for (message,) in connection.execute(f"PRAGMA integrity_check({_MESSAGES})"):
+            messages += str(message).splitlines()  # one by one: it may break off after those that tell most
+    finally:
+        lines = [line for line in messages if line != "ok" and not line.startswith("*** in")]
+        examination.broken |= bool(lines)
+        examination.note("the database's pages are damaged", *(_with_names(connection, line) for line in lines))
+
+
+def _with_names(connection: apsw.Connection, line: str) -> str:
+    """SQLite's message with the table or list for the number of its tree."""
+    match = _TREE.match(line)
+    if match is None:
+        return line
+    name = connection.execute("SELECT name FROM sqlite_schema WHERE rootpage = ?", (int(match[1]),)).fetchone()
+    return line if name is None else f"{name[0]}: {line[match.end() :]}"
 
 
 def _check_about(connection: apsw.Connection, examination: Examination) -> None:

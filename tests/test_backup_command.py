@@ -24,7 +24,7 @@ def test_from_a_running_service_to_another_one(
         assert httpx.put(f"{server}{images}/a2", content=jpeg(20)).status_code == 200
         assert main(["restore", backup, "--data-dir", new, "--since", data]) == 0
         assert capsys.readouterr().out == (
-            "default: 3 images, up to change 5; 1 erased after the backup are not, 1 replaced are as they were\n"
+            "default: 3 images, up to change 5; erased since, left out: 1; replaced since, as they were: 1\n"
         )
         assert main(["backup", backup, "--data-dir", data]) == 0
         assert capsys.readouterr().out == "default: 3 images, 3 crops (1 new, 2 forgotten), up to change 7\n"

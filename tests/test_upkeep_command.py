@@ -71,7 +71,11 @@ def test_what_is_found_is_one_table(run: Run, data: Path) -> None:
     assert "an image's vector is not what was written" in lines[1]
     assert lines[1].endswith("i7")
     assert lines[2].endswith(", …")
-    assert lines[3:] == ["default: 30 images, 30 crops: 2 kinds of findings", "yard: 3 images, 3 crops: sound"]
+    assert lines[3:] == [
+        "default: 30 images, 30 crops: 2 kinds of findings",
+        "yard: 3 images, 3 crops: sound",
+        "`vehicle-index repair` tells what can be mended and what is lost",
+    ]
     assert run("verify", "--gallery", "yard")[0] == 0
 
 

@@ -109,6 +109,18 @@ def test_a_vector_that_is_none_is_named_though_its_checksum_agrees(folder: Path,
     assert examination.bad_rows == {4: "i3"}
 
 
+def test_a_damaged_page_is_named_with_its_table(folder: Path) -> None:
+    connection = apsw.Connection(str(folder / "gallery.sqlite"))
+    page = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'embeddings'").get
+    connection.close()
+    with (folder / "gallery.sqlite").open("r+b") as file:
+        file.seek((page - 1) * PAGE)
+        file.write(b"noise" * 3000)
+    examination = examine(folder)
+    assert examination.broken
+    assert found(examination)["the database's pages are damaged"][0].startswith(f"embeddings: page {page}: ")
+
+
 def test_one_flipped_bit_of_a_vector_is_named(folder: Path) -> None:
     """SQLite itself sees nothing of it."""
     flip(folder, image(8).embedding.tobytes())
