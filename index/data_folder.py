@@ -181,6 +181,8 @@ def gallery_folders(path: Path, *, name: str | None = None) -> list[Path]:
     Raises DataFolderUnusable, GalleryNotFound and OSError.
     """
     require_layout(path)
+    if not (path / "galleries").is_dir():
+        raise DataFolderUnusable(f"{path} has no folder galleries: what was in it is lost; restore a backup")
     folders = [each for each in sorted((path / "galleries").iterdir()) if each.is_dir() and each.name[0] != "."]
     if name is None:
         return folders

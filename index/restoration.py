@@ -17,7 +17,7 @@ from typing import Final
 from index import image_rows
 from index.backup import copy_crops, read_note
 from index.crop_store import CropStore, sync_folder
-from index.data_folder import gallery_folders, write_layout
+from index.data_folder import DEFAULT, gallery_folders, write_layout
 from index.errors import InvalidValue, StorageError
 from index.folder_lock import FolderLock
 from index.gallery_database import GalleryDatabase, open_read_only, translated
@@ -92,6 +92,11 @@ def _require_empty(data: Path) -> None:
 def _left_out(source: Path, live: Path | None) -> GalleryRestoration | None:
     """Why a gallery must not come back: it was dropped after the backup. None where it may."""
     reason = None
+    if live is None and source.name == DEFAULT:
+        raise StorageError(
+            f"the folder of --since has no gallery {DEFAULT}, which nobody can drop: it is damaged and cannot tell "
+            "what was erased; restore without --since"
+        )
     if live is None:
         reason = "dropped after the backup"
     else:

@@ -21,10 +21,9 @@ from index.sqlite_pages import Record, records
 from index.verification import vector_problem
 
 _ABOUT = {b"name", b"space", b"spec", b"created_at", b"secret"}
-_KINDS = {b"added", b"changed", b"removed"}
+_KINDS = {b"added", b"changed", b"removed", b"lost"}
 _SEQUENCES = {b"images", b"changes"}
 _PAIR, _CHANGE, _SPACE, _EMBEDDING, _IMAGE = 2, 3, 4, 6, 9  # columns, by which a record's table is known
-_BLOCK = 1000  # rows written at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,14 +96,14 @@ def salvage(damaged: Path, target: Path, *, of: Path) -> Salvage:
     for record in records(damaged):
         found.take(record)
     _require_about(found, of)
-    gone = found.rows_of(b"removed")
+    gone = found.rows_of(b"removed") | found.rows_of(b"lost")
     latest = {found.images[row_id][0]: row_id for row_id in sorted(found.images.keys() - gone)}  # by image_id
     replaced = found.images.keys() - set(latest.values())
     kept = set(latest.values()) & found.embedded
     with translated(target), closing(create_file(target, found.about, _spaces(found))) as connection, connection:
         kept -= _write_rows(connection, damaged, found, kept)
         lost = (found.rows_of(b"added") | found.images.keys() | found.embedded) - gone - replaced - kept
-        _write_changes(connection, found, kept, lost - found.rows_of(b"lost"))
+        _write_changes(connection, found, kept, lost)
     return Salvage(
         images=len(kept), lost={row_id: found.called(row_id) for row_id in sorted(lost)}, complete=found.whole_sequence
     )

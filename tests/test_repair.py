@@ -292,3 +292,13 @@ def test_old_pages_bring_nothing_back(folder: Path) -> None:
         gallery.close()
         append_page(folder, old)
         append_page(folder, old_vectors)
+
+
+def test_a_second_repair_tells_its_own_losses_alone(folder: Path) -> None:
+    for n in (8, 9):
+        flip(folder, image(n).embedding.tobytes())
+        told = mended(folder)
+        assert told[LOST] == (f"i{n}",)
+        assert "the record of what was written and erased is damaged" not in told
+        assert found(examine(folder)) == {}
+    assert {path.name for path in set_aside(folder).iterdir()} >= {"gallery.sqlite", "gallery-2.sqlite"}

@@ -153,6 +153,18 @@ def test_a_folder_older_than_the_backup_cannot_tell(home: DataFolder, backup: Pa
     by_name(restore(backup, tmp_path / "new"))
 
 
+def test_a_folder_that_lost_its_galleries_does_not_pass_for_one_that_dropped_them(
+    home: DataFolder, backup: Path, data: Path, tmp_path: Path
+) -> None:
+    (data / "galleries/default").rename(data / "elsewhere")
+    with pytest.raises(StorageError, match="which nobody can drop"):
+        restore(backup, tmp_path / "new", since=data)
+    (data / "galleries").rename(data / "lost")
+    with pytest.raises(DataFolderUnusable, match="has no folder galleries"):
+        restore(backup, tmp_path / "new", since=data)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["lock"]
+
+
 def test_only_an_empty_folder_is_filled(home: DataFolder, backup: Path, data: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/letter.txt").touch()
