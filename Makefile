@@ -7,7 +7,7 @@ DATA ?= data
 TRAINING_DATA ?= training-data
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
-.PHONY: help serve install install-test check fix test bench bench-model bench-train train-default \
+.PHONY: help serve install install-test check fix test fault bench bench-model bench-train train-default \
 	reproduce-small reproduce-medium demo-gallery figure clean
 
 help:  ## list the targets
@@ -46,6 +46,9 @@ fix: install-test  ## mend what ruff can mend
 
 test: install-test  ## every test that needs no GPU
 	$(BIN)/python -m pytest -m 'not gpu'
+
+fault: install-test  ## kill -9 the service a hundred times at random moments, look whether it kept its word
+	FAULT_ROUNDS=100 $(BIN)/python -m pytest -q --timeout 1200 tests/test_faults.py
 
 bench: install-test  ## ratios: embedding, HTTP, search in 100,000 rows, routing, memory
 	$(BIN)/python -m scripts.bench

@@ -195,6 +195,10 @@ class Gallery(Protocol):
         """Erase what passes; returns how many."""
         ...
 
+    def sweep(self) -> int:
+        """Erase what retention no longer returns; returns how many images that were."""
+        ...
+
     def search(self, queries: NDArray[np.float32], options: SearchOptions) -> list[list[Match]]:
         """Nearest images of each query, float32 (Q, D): ascending rounded distance, ties by image_id."""
         ...

@@ -4,7 +4,7 @@ Every function works inside the transaction or the snapshot of the connection th
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,9 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from index.gallery import Metadata, NewImage, StoredImage
+from index.gallery import Attribute, Metadata, NewImage, StoredImage
 from index.gallery_database import microseconds, moment
+from index.row_checksum import OF_IMAGE, row_checksum
 from index.row_filter import Condition
 
 _COLUMNS = "row_id, image_id, vehicle_id, camera_id, captured_at, ingested_at, crop, attributes, probabilities"
@@ -41,23 +42,23 @@ def insert(
         connection.execute("INSERT OR IGNORE INTO crops VALUES (?, ?)", (crop_name, len(image.crop)))
         connection.execute("DELETE FROM discarded WHERE name = ?", (crop_name,))
     metadata, probabilities = image.metadata, image.viewpoint
+    vehicle_id, camera_id, captured_at, attributes = _columns(metadata)
+    said = (image.image_id, vehicle_id, camera_id, captured_at, ingested_at, crop_name, attributes)
     connection.execute(
-        "INSERT INTO images (image_id, vehicle_id, camera_id, captured_at, attributes, ingested_at, crop)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (image.image_id, *_columns(metadata), ingested_at, crop_name),
+        "INSERT INTO images (image_id, vehicle_id, camera_id, captured_at, ingested_at, crop, attributes, checksum)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (*said, row_checksum(*said)),
     )
     row_id = connection.last_insert_rowid()
-    connection.execute(
-        "INSERT INTO embeddings VALUES (?, ?, ?, ?, ?)",
-        (
-            row_id,
-            space_id,
-            None if probabilities is None else viewpoints[int(np.argmax(probabilities))],
-            None if probabilities is None else probabilities.astype("<f4").tobytes(),
-            image.embedding.astype("<f4").tobytes(),
-        ),
+    seen = (
+        row_id,
+        space_id,
+        None if probabilities is None else viewpoints[int(np.argmax(probabilities))],
+        None if probabilities is None else probabilities.astype("<f4").tobytes(),
+        image.embedding.astype("<f4").tobytes(),
     )
-    _insert_attributes(connection, row_id, metadata)
+    connection.execute("INSERT INTO embeddings VALUES (?, ?, ?, ?, ?, ?)", (*seen, row_checksum(*seen)))
+    insert_attributes(connection, row_id, metadata.attributes)
     _note(connection, [row_id], "added")
     return row_id
 
@@ -68,8 +69,9 @@ def replace_metadata(connection: apsw.Connection, row_id: int, metadata: Metadat
         "UPDATE images SET vehicle_id = ?, camera_id = ?, captured_at = ?, attributes = ? WHERE row_id = ?",
         (*_columns(metadata), row_id),
     )
+    connection.execute(f"UPDATE images SET checksum = {OF_IMAGE} WHERE row_id = ?", (row_id,))  # noqa: S608
     connection.execute("DELETE FROM attributes WHERE row_id = ?", (row_id,))
-    _insert_attributes(connection, row_id, metadata)
+    insert_attributes(connection, row_id, metadata.attributes)
     _note(connection, [row_id], "changed")
 
 
@@ -174,9 +176,10 @@ def _image(row: Sequence[Any], viewpoints: Sequence[str]) -> StoredImage:
     )
 
 
-def _insert_attributes(connection: apsw.Connection, row_id: int, metadata: Metadata) -> None:
-    if metadata.attributes:
-        rows = [(row_id, name, value) for name, value in metadata.attributes.items()]
+def insert_attributes(connection: apsw.Connection, row_id: int, attributes: Mapping[str, Attribute]) -> None:
+    """Write the copy of an image's attributes that filters look at."""
+    if attributes:
+        rows = [(row_id, name, value) for name, value in attributes.items()]
         connection.executemany("INSERT INTO attributes VALUES (?, ?, ?)", rows)
 
 

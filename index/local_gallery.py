@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import image_rows
+from index.compaction import compact
 from index.crop_store import CropStore
 from index.crops import content_name
 from index.errors import EmbeddingNotFinite, ImageNotFound, InvalidValue, StorageError, StorageFull
@@ -39,6 +40,7 @@ from index.gallery import (
     StoredImage,
 )
 from index.gallery_database import GalleryDatabase, microseconds
+from index.gallery_files import CROPS, DATABASE
 from index.image_rows import Row
 from index.page_cursor import read_cursor, write_cursor
 from index.read_write_lock import ReadWriteLock
@@ -67,9 +69,9 @@ class LocalGallery:
 
     def __init__(self, folder: Path, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._clock = clock
-        self._database = GalleryDatabase(folder / "gallery.sqlite")
+        self._database = GalleryDatabase(folder / DATABASE)
         self.name, self.spec = self._database.name, self._database.spec
-        self._crops = CropStore(folder / "crops")
+        self._crops = CropStore(folder / CROPS)
         self._index = FlatIndex(self.spec.embedding_dim)
         self._index_lock = ReadWriteLock()
         self._writing = threading.Lock()
@@ -87,8 +89,8 @@ class LocalGallery:
     @staticmethod
     def create(folder: Path, name: str, spec: GallerySpec) -> None:
         """Make an empty gallery in a folder that exists and is empty."""
-        CropStore(folder / "crops").create()
-        GalleryDatabase.create(folder / "gallery.sqlite", name, spec)
+        CropStore(folder / CROPS).create()
+        GalleryDatabase.create(folder / DATABASE, name, spec)
 
     def info(self) -> GalleryInfo:
         with self._database.snapshot() as connection:
@@ -180,11 +182,18 @@ class LocalGallery:
         return self._erase(lambda connection: image_rows.row_ids(connection, self._passing(filters)))
 
     def sweep(self) -> int:
-        """Erase what retention no longer returns; how many images that was."""
         swept = 0
         while count := self._erase(self._expired):
             swept += count
+        with self._writing:
+            self._database.require_open()
+            self._database.empty_log()  # what was erased stands in it
         return swept
+
+    def compact(self) -> None:
+        """Leave no byte of what was erased; see ``index.compaction``."""
+        with self._writing:
+            compact(self._database, self._crops)
 
     def search(self, queries: NDArray[np.float32], options: SearchOptions) -> list[list[Match]]:
         if options.top_k < 1:

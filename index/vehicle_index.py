@@ -1,4 +1,4 @@
-"""The indexer's door: ``vehicle-index add | search | list | delete | describe``."""
+"""The indexer's door: ``vehicle-index add | search | list | delete | describe | verify | repair | backup | …``."""
 
 import argparse
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from index import backup_command, upkeep_command
 from index.crops import Box, cut, model_crop, read_picture
 from index.data_folder import DEFAULT, DataFolder
 from index.embedder import Embedder
@@ -24,6 +25,7 @@ from index.manifest import attribute_value, parse_time
 from index.metadata import check_gallery_name, check_image_id, check_label, check_metadata
 from index.picture_source import read_sources
 from index.standard_output import printed
+from index.text_table import printable, table_lines
 
 _EXAMPLES = """\
 examples:
@@ -35,9 +37,11 @@ examples:
   vehicle-index delete cam1-000001 cam1-000002
   vehicle-index delete --camera-id c003
   vehicle-index describe
+  vehicle-index verify
+  vehicle-index backup /backup/vehicles
 
 `vehicle-index COMMAND --help` tells what a command takes. One process owns a data folder: while the service runs, send
-pictures to it (POST /v1/galleries/{gallery}/images) instead.
+pictures to it (POST /v1/galleries/{gallery}/images) instead. verify and backup work beside it.
 """
 _ADD = """\
 Embed and store pictures. A SOURCE is
@@ -57,7 +61,7 @@ _PAGE = 1000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the door; returns the exit code: 0, 1 where some pictures or ids failed, 2 where nothing could be done."""
+    """Run the door; the exit code: 0, 1 where some things failed or are damaged, 2 where nothing could be done."""
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells of every library that it tries
     arguments = _parser().parse_args(argv)
     try:
@@ -121,6 +125,8 @@ def _parser() -> argparse.ArgumentParser:
 
     describe = commands.add_parser("describe", parents=[shared], help="what a gallery holds")
     describe.set_defaults(run=_describe)
+    upkeep_command.add_to(commands)
+    backup_command.add_to(commands)
     return parser
 
 
@@ -134,7 +140,7 @@ def _add(arguments: argparse.Namespace) -> int:
         ):
             for done in steps:
                 for source, reason in done.failed:
-                    bar.write(f"vehicle-index: {_printable(str(source.path))}: {reason}", file=sys.stderr)
+                    bar.write(f"vehicle-index: {printable(str(source.path))}: {reason}", file=sys.stderr)
                 created, updated, failed = created + done.created, updated + done.updated, failed + len(done.failed)
                 bar.update(done.pictures)
         print(f"{created} created, {updated} updated, {failed} failed; gallery {gallery.name} has {gallery.count()}")
@@ -164,9 +170,8 @@ def _search(arguments: argparse.Namespace) -> int:
         documents = [{"rank": m.rank, "distance": round(m.distance, 6), **_document(m.image)} for m in matches]
         print(json.dumps(documents, indent=2))
     else:
-        _print_table(
-            ("rank", "distance", *_COLUMNS), [(str(m.rank), f"{m.distance:.4f}", *_cells(m.image)) for m in matches]
-        )
+        rows = [(str(m.rank), f"{m.distance:.4f}", *_cells(m.image)) for m in matches]
+        print(*table_lines(("rank", "distance", *_COLUMNS), rows), sep="\n")
     return 0
 
 
@@ -179,7 +184,8 @@ def _list(arguments: argparse.Namespace) -> int:
                 for image in page.images:
                     print(json.dumps(_document(image)))
             elif page.images or cursor is None:
-                _print_table(_COLUMNS, [_cells(image) for image in page.images], header=cursor is None)
+                lines = table_lines(_COLUMNS, [_cells(image) for image in page.images])
+                print(*(lines if cursor is None else lines[1:]), sep="\n")
             cursor = page.cursor
             if cursor is None:
                 return 0
@@ -318,23 +324,11 @@ def _cells(image: StoredImage) -> tuple[str, ...]:
     document = _document(image)
     viewpoint = max(image.viewpoint, key=lambda name: image.viewpoint[name], default=None)
     cells = (*(document[name] for name in _COLUMNS[:3]), viewpoint, document["captured_at"])
-    return tuple(_printable(str(cell or "-")) for cell in cells)
-
-
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool = True) -> None:
-    lines = [columns, *rows]
-    widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
-    for line in lines if header else rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _printable(text: str) -> str:
-    """The text on one line, whatever somebody stored: a terminal obeys some characters."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return tuple(str(cell or "-") for cell in cells)
 
 
 def _refuse(message: str) -> int:
-    print(f"vehicle-index: {_printable(message)}", file=sys.stderr)
+    print(f"vehicle-index: {printable(message)}", file=sys.stderr)
     return 2
 
 

@@ -11,6 +11,7 @@ import pytest
 from index.errors import DataFolderUnusable, GalleryNotFound, StorageError, StorageFull
 from index.gallery import GallerySpec
 from index.gallery_database import LAYOUT, GalleryDatabase, microseconds, moment
+from index.row_checksum import row_checksum
 from tests.small_disk import fill, small_disk
 
 SPEC = GallerySpec(
@@ -189,3 +190,90 @@ def test_a_disk_that_is_full_on_opening(tmp_path: Path) -> None:
 )
 def test_times_come_back(time: datetime) -> None:
     assert moment(microseconds(time)) == time
+
+
+# The write-ahead log
+
+
+@pytest.fixture
+def short_log(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A log of a megabyte is already a long one."""
+    monkeypatch.setattr("index.gallery_database._LONGEST_LOG", 1 << 20)
+    return 1 << 20
+
+
+def log_bytes(path: Path) -> int:
+    return path.with_name(path.name + "-wal").stat().st_size
+
+
+def test_readers_that_overlap_do_not_make_the_log_grow_for_ever(tmp_path: Path, short_log: int) -> None:
+    """SQLite starts its log anew only when nobody reads from it, and here somebody always does."""
+    path = create(tmp_path)
+    database = GalleryDatabase(path)
+    stop, taken = threading.Event(), [threading.Event(), threading.Event()]
+
+    def read(own: threading.Event, other: threading.Event) -> int:
+        views = 0
+        while not stop.is_set():
+            with database.snapshot() as view:
+                changes(view)
+                views += 1
+                own.set()
+                other.wait(0.05)  # until the other one has a view, too
+                other.clear()
+        return views
+
+    longest = 0
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read, *taken), pool.submit(read, *reversed(taken))]
+        try:
+            for _ in range(40):
+                with database.transaction() as connection:
+                    note(connection, 20, size=10_000)
+                longest = max(longest, log_bytes(path))
+        finally:
+            stop.set()
+        assert all(reader.result() > 3 for reader in readers)
+    assert longest < 6 * short_log  # 13 otherwise
+    database.close()
+
+
+def test_a_view_that_is_never_let_go_holds_nobody_up(tmp_path: Path, short_log: int) -> None:
+    path = create(tmp_path)
+    database = GalleryDatabase(path)
+    with database.snapshot() as view:
+        for _ in range(8):
+            with database.transaction() as connection:
+                note(connection, 20, size=10_000)
+        assert changes(view) == 0
+        assert log_bytes(path) > short_log
+        assert not database.empty_log()
+    with database.transaction() as connection:
+        note(connection)
+    assert log_bytes(path) == 0
+    with database.snapshot() as view:
+        assert changes(view) == 161
+    database.close()
+
+
+def test_a_file_of_the_first_layout_gets_its_checksums(tmp_path: Path) -> None:
+    path = create(tmp_path)
+    connection = apsw.Connection(str(path))
+    for statement in (
+        "INSERT INTO images VALUES (7, 'i', 'v', NULL, NULL, 5, NULL, '{}', NULL)",
+        "INSERT INTO embeddings VALUES (7, 1, NULL, NULL, x'0000803f', NULL)",
+        "ALTER TABLE images DROP COLUMN checksum",
+        "ALTER TABLE embeddings DROP COLUMN checksum",
+        "PRAGMA user_version = 1",
+    ):
+        connection.execute(statement).fetchall()
+    connection.close()
+    for _ in range(2):
+        database = GalleryDatabase(path)
+        with database.snapshot() as view:
+            assert view.execute("SELECT checksum FROM images").get == row_checksum("i", "v", None, None, 5, None, "{}")
+            assert view.execute("SELECT checksum FROM embeddings").get == row_checksum(
+                7, 1, None, None, b"\0\0\x80\x3f"
+            )
+            assert view.execute("PRAGMA user_version").get == LAYOUT
+        database.close()

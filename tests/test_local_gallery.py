@@ -297,6 +297,23 @@ def test_a_full_disk_refuses_writes_reads_go_on_and_writes_come_back(tmp_path: P
         gallery.close()
 
 
+def test_a_client_that_pages_slowly_does_not_keep_the_log(
+    folder: Path, gallery: LocalGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cursor is the last image_id, no view that stays open between the pages."""
+    monkeypatch.setattr("index.gallery_database._LONGEST_LOG", 1 << 18)
+    log, longest, seen = folder / "gallery.sqlite-wal", 0, []
+    gallery.add([image(n) for n in range(10, 30)])
+    page = gallery.page(Filters(), limit=1)
+    for turn in range(1, 20):
+        gallery.add([image(n, turn=turn) for n in range(10, 30)])
+        longest = max(longest, log.stat().st_size)
+        seen += [each.image_id for each in page.images]
+        page = gallery.page(Filters(), limit=1, cursor=page.cursor)
+    assert seen == [f"i{n}" for n in range(10, 29)]
+    assert longest < 1 << 19
+
+
 # Every way to a filtered answer
 
 
