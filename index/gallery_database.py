@@ -29,6 +29,7 @@ LAYOUT: Final = 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _BLOCK = 8192  # rows a read of vectors
+_LAST_ROW = 2**63 - 1
 _NO_SPACE = 1 << 20  # bytes free; an error of SQLite's with less than this left means that the disk is full
 _PRAGMAS = """
 PRAGMA page_size = 16384;           -- measured: half the time and disk that 4 KiB pages take for vectors of 2 KB
@@ -166,14 +167,29 @@ class GalleryDatabase:
                     connection.execute("ROLLBACK")
                 self._give_back(connection)
 
-    def vectors(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Row ids int64 (n,) and vectors float32 (n, D) of the searched space, block by block."""
+    def vectors(
+        self, *, up_to: int = _LAST_ROW, every: int = 1
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """As :meth:`blocks`, of this moment."""
         with self.snapshot() as connection:
-            cursor = connection.execute("SELECT row_id, vector FROM embeddings WHERE space_id = ?", (self.space_id,))
-            while block := [row for _, row in zip(range(_BLOCK), cursor, strict=False)]:
-                row_ids, vectors = zip(*block, strict=True)
-                joined = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(block), self.spec.embedding_dim)
-                yield np.array(row_ids, dtype=np.int64), joined.astype(np.float32, copy=False)
+            yield from self.blocks(connection, up_to=up_to, every=every)
+
+    def blocks(
+        self, connection: apsw.Connection, *, above: int = 0, up_to: int = _LAST_ROW, every: int = 1
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Row ids int64 (n,), ascending, and vectors float32 (n, D) of the searched space, block by block.
+
+        Of the rows with ids above ``above``, up to ``up_to``, and of these of about one in ``every``.
+        """
+        cursor = connection.execute(
+            "SELECT row_id, vector FROM embeddings WHERE space_id = ? AND row_id > ? AND row_id <= ?"
+            " AND row_id * 2654435761 % 4294967296 % ? = 0 ORDER BY row_id",  # scattered, whatever order they came in
+            (self.space_id, above, up_to, every),
+        )
+        while block := [row for _, row in zip(range(_BLOCK), cursor, strict=False)]:
+            row_ids, vectors = zip(*block, strict=True)
+            joined = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(block), self.spec.embedding_dim)
+            yield np.array(row_ids, dtype=np.int64), joined.astype(np.float32, copy=False)
 
     def disk_bytes(self) -> int:
         """Size of the file and its write-ahead log."""

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index.flat_index import Candidates, FlatIndex
+from index.flat_index import FlatIndex
+from index.vector_index import Candidates
 
 D = 24
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from index.crops import content_name
 from index.errors import GalleryNotFound, StorageError, StorageFull
-from index.flat_index import Candidates
 from index.gallery import Filters, GallerySpec, Metadata, NewImage, SearchOptions
 from index.image_rows import Row
 from index.local_gallery import LocalGallery, _rank
+from index.vector_index import Candidates
 from tests.small_disk import fill, small_disk
 
 D = 8

@@ -1,0 +1,29 @@
+"""Every row looked at, as the flat index does, in a half or a quarter of its memory."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.built_index import QUANTIZERS, BuiltIndex, faiss
+from index.gallery import Vectors
+
+
+class QuantizedIndex(BuiltIndex):
+    """See ``BuiltIndex``."""
+
+    kind = "flat"
+
+    @classmethod
+    def made(cls, dim: int, vectors: Vectors, *, rows: int, sample: NDArray[np.float32]) -> Self:
+        codes = faiss.IndexScalarQuantizer(dim, QUANTIZERS[vectors], faiss.METRIC_L2)
+        codes.train(sample)
+        return cls(codes, vectors)
+
+    def _nearest(
+        self, queries: NDArray[np.float32], count: int, selector: Any, *, everywhere: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        parameters = faiss.SearchParameters()
+        parameters.sel = selector
+        found: tuple[NDArray[np.float32], NDArray[np.int64]] = self._index.search(queries, count, params=parameters)
+        return found
