@@ -18,6 +18,7 @@ from index.gallery import BuiltKind, Vectors
 from index.vector_index import BATCH, NOTHING, Candidates, measured, surely_within
 
 faiss: Any = _faiss  # the stubs that it ships lack much of it
+Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 QUANTIZERS: dict[Vectors, Any] = {"fp16": faiss.ScalarQuantizer.QT_fp16, "sq8": faiss.ScalarQuantizer.QT_8bit}
 _LARGEST_HALF = 65_504  # of fp16; what is beyond counts as that, and ``error`` says what it costs
 _CHUNK = 1 << 20  # bytes that FAISS reads and writes at a time
@@ -58,7 +59,7 @@ class BuiltIndex(ABC):
         return restored
 
     def save(self, write: Callable[[bytes], object]) -> None:
-        """Everything that ``restored`` needs, piece by piece. Nobody may add meanwhile; retiring and searching go on."""
+        """Everything that ``restored`` needs, piece by piece. Nobody may add meanwhile; searches go on."""
         rows = int(self._index.ntotal)
         write(self.row_ids().astype("<i8").tobytes())
         write(self._alive[: rows // 8 + 1].tobytes())
@@ -74,13 +75,7 @@ class BuiltIndex(ABC):
 
     def row_ids(self) -> NDArray[np.int64]:
         """Every row it was given, int64 (n,), ascending, retired ones too."""
-        held: NDArray[np.int64] = self._row_ids[: int(self._index.ntotal)]
-        return held
-
-    def retired(self) -> NDArray[np.int64]:
-        """Those that are in no answer any more."""
-        alive = np.unpackbits(self._alive, bitorder="little")[: int(self._index.ntotal)]
-        return self.row_ids()[alive == 0]
+        return self._row_ids[: int(self._index.ntotal)]
 
     def add(self, row_ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         places = slice(int(self._index.ntotal), int(self._index.ntotal) + len(row_ids))
@@ -118,10 +113,12 @@ class BuiltIndex(ABC):
         return self._answers(queries, count, total=len(self), everywhere=True, bits=self._bits())
 
     @abstractmethod
-    def _nearest(
-        self, queries: NDArray[np.float32], count: int, selector: Any, *, everywhere: bool
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _look_near(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
         """FAISS's squared distances and places (Q, count) of rows that ``selector`` lets pass."""
+
+    @abstractmethod
+    def _look_everywhere(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
+        """The same, having looked at every row."""
 
     def _one_by_one(self, query: NDArray[np.float32], places: NDArray[np.int64], count: int) -> Candidates:
         found = measured(query, self.row_ids()[places], self._index.reconstruct_batch(places), certain=np.inf)
@@ -139,9 +136,8 @@ class BuiltIndex(ABC):
         asked = min(count, total)
         selector = None if bits is None else faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
         faiss.omp_set_num_threads(self._cores if len(queries) >= BATCH else 1)
-        squares, places = self._nearest(
-            np.ascontiguousarray(queries, dtype=np.float32), asked, selector, everywhere=everywhere
-        )  # (Q, asked) each
+        look = self._look_everywhere if everywhere else self._look_near
+        squares, places = look(np.ascontiguousarray(queries, dtype=np.float32), asked, selector)  # (Q, asked) each
         return [
             self._candidates(query, square[place >= 0], place[place >= 0], everything=everywhere and asked == total)
             for query, square, place in zip(queries, squares, places, strict=True)  # FAISS pads with −1
@@ -180,3 +176,9 @@ class BuiltIndex(ABC):
         alive = np.full(room // 8 + 1, 255, dtype=np.uint8)
         alive[: len(self._alive)] = self._alive
         self._row_ids, self._alive = row_ids, alive
+
+
+def reserve(storage: Any, rows: int) -> None:
+    """Room for so many rows in FAISS's storage of codes, which otherwise doubles, and copies, as it grows."""
+    storage.codes.resize(rows * storage.code_size)
+    storage.codes.resize(0)

@@ -7,7 +7,7 @@ Two homes are planned: ``LocalGallery`` (one machine) and a Milvus one (a cluste
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol, Self
+from typing import Final, Literal, Protocol, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ Attribute = str | int | float
 BuiltKind = Literal["flat", "ivf", "hnsw"]
 Kind = Literal["flat", "ivf", "hnsw", "auto"]  # auto: flat while that is quick, then hnsw
 Vectors = Literal["fp32", "fp16", "sq8"]  # how the index keeps them; the database keeps fp32, and distances are exact
+BUILT_KINDS: Final[tuple[BuiltKind, ...]] = get_args(BuiltKind)
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+VECTORS: Final[tuple[Vectors, ...]] = get_args(Vectors)
 GroupBy = Literal["vehicle_id"]
 DISTANCE_DECIMALS = 4  # one picture embedded in batches of other sizes differs beyond these
 

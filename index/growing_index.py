@@ -1,8 +1,8 @@
-"""The index of a gallery that is written to while it is searched: what was built, and a flat part of what came since.
+"""The index of a gallery that is written to while it is searched: what was built, and flat parts for what came since.
 
-Parts follow each other by row id: the first may be a built index, the last is a flat one that takes what is new at once.
-Only one thread (``index.index_upkeep``) moves rows from part to part or puts a new first part in place; writers touch
-the last part, and retire rows wherever they are.
+Row ids only grow, so each part answers for a range of them: the built index for those up to a row, flat ones for what
+follows, the last of them taking what is new at once. Only one thread (``index.index_upkeep``) moves rows from part to
+part or puts a new first part in place; writers touch the last part, and retire rows wherever they are.
 """
 
 import time
@@ -23,11 +23,11 @@ _LOT_LARGEST = 1024
 
 
 @dataclass
-class _Part:
-    """An index for the rows with ids above ``after``, up to where the next part begins."""
+class _FlatPart:
+    """Rows with ids above ``after``, up to where the next part begins."""
 
     after: int
-    index: VectorIndex
+    index: FlatIndex
 
 
 class GrowingIndex:
@@ -39,57 +39,55 @@ class GrowingIndex:
     def __init__(self, dim: int) -> None:
         self.lock = ReadWriteLock()
         self._dim = dim
-        self._open = FlatIndex(dim)
-        self._parts = [_Part(0, self._open)]
+        self._built: BuiltIndex | None = None
+        self._flat = [_FlatPart(0, FlatIndex(dim))]
         self._noted: list[NDArray[np.int64]] | None = None  # rows retired while something is built or moved
 
     def __len__(self) -> int:
-        return sum(len(part.index) for part in self._parts)
+        return self.waiting + (0 if self._built is None else len(self._built))
 
     @property
     def built(self) -> BuiltIndex | None:
-        """The first part, where it was built."""
-        first = self._parts[0].index
-        return first if isinstance(first, BuiltIndex) else None
+        """What was built, if anything was."""
+        return self._built
 
     @property
     def built_up_to(self) -> int:
         """The row id up to which ``built`` answers; 0 where nothing is built."""
-        return self._parts[1].after if self.built is not None else 0
+        return self._flat[0].after
 
     @property
     def waiting(self) -> int:
         """Rows that no built index holds."""
-        built = self.built
-        return len(self) - (0 if built is None else len(built))
+        return sum(len(part.index) for part in self._flat)
 
     def add(self, row_ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-        self._open.add(row_ids, vectors)
+        self._flat[-1].index.add(row_ids, vectors)
 
     def retire(self, row_ids: NDArray[np.int64]) -> None:
         for part, own in self._divided(row_ids):
             if len(own):
-                part.index.retire(own)
+                part.retire(own)
         if self._noted is not None:
             self._noted.append(row_ids)
 
     def forget(self, row_ids: NDArray[np.int64]) -> None:
         """Take rows of a write that is rolled back out at once, so that their ids may be used again."""
-        self._open.forget(row_ids)
+        self._flat[-1].index.forget(row_ids)
 
     def search(
         self, queries: NDArray[np.float32], count: int, *, among: NDArray[np.int64] | None = None
     ) -> list[Candidates]:
         if among is None:
-            return _joined([part.index.search(queries, count) for part in self._parts])
-        return _joined([part.index.search(queries, count, among=own) for part, own in self._divided(among)])
+            return _joined([part.search(queries, count) for part in self._parts()])
+        return _joined([part.search(queries, count, among=own) for part, own in self._divided(among)])
 
     def scan(self, queries: NDArray[np.float32], count: int) -> list[Candidates]:
-        return _joined([part.index.scan(queries, count) for part in self._parts])
+        return _joined([part.scan(queries, count) for part in self._parts()])
 
     def start_with(self, built: BuiltIndex, up_to: int) -> None:
-        """Put a built index before everything; nothing was added yet."""
-        self._parts = [_Part(0, built), _Part(up_to, self._open)]
+        """Let a built index answer for the rows up to ``up_to``; nothing was added yet."""
+        self._built, self._flat[0].after = built, up_to
 
     @contextmanager
     def noting(self) -> Iterator[None]:
@@ -105,49 +103,55 @@ class GrowingIndex:
     def seal(self, up_to: int) -> None:
         """Begin a new last part for rows above ``up_to``; no row above is in yet, and no write is under way."""
         with self.lock.write():
-            if len(self._open):
-                self._open = FlatIndex(self._dim)
-                self._parts.append(_Part(up_to, self._open))
+            if len(self._flat[-1].index):
+                self._flat.append(_FlatPart(up_to, FlatIndex(self._dim)))
 
     def replace(self, first: BuiltIndex | FlatIndex, up_to: int) -> None:
         """Let ``first`` answer for the rows up to ``up_to``, where ``seal`` cut, at once."""
         with self.lock.write():
-            later = [part for part in self._parts if part.after >= up_to] or [_Part(up_to, self._open)]
             for retired in self._noted or ():
                 first.retire(retired[np.isin(retired, first.row_ids())])
-            self._parts = [_Part(0, first), *later]
+            later = [part for part in self._flat if part.after >= up_to] or [_FlatPart(up_to, self._flat[-1].index)]
+            self._built = first if isinstance(first, BuiltIndex) else None
+            self._flat = [_FlatPart(0, first), *later] if isinstance(first, FlatIndex) else later
 
     def settled(self) -> NDArray[np.int64]:
-        """The waiting rows of the oldest flat part, ascending; no write is under way."""
+        """The rows of the first flat part, ascending; no write is under way."""
         with self.lock.read():
-            flat = next(part.index for part in self._parts if isinstance(part.index, FlatIndex))
-            return np.sort(flat.row_ids())
+            return np.sort(self._flat[0].index.row_ids())
 
-    def move(self, row_ids: NDArray[np.int64], *, lot: int) -> tuple[int, float]:
-        """Take the first ``lot`` of ``settled`` rows into the built index; how many to try next, seconds it took."""
+    def move(self, row_ids: NDArray[np.int64]) -> float:
+        """Take some of the first ``settled`` rows into the built index; the seconds that searches waited for it."""
         with self.lock.write():
             began = time.perf_counter()
-            built, part = self._parts[0].index, self._parts[1]
-            assert isinstance(built, BuiltIndex)
-            assert isinstance(part.index, FlatIndex)
-            moved = row_ids[:lot]
-            alive = moved[~np.isin(moved, np.concatenate([*(self._noted or ()), np.empty(0, dtype=np.int64)]))]
-            if len(alive):
-                built.add(alive, part.index.vectors(alive))
-                part.index.retire(alive)
-            part.after = int(moved[-1])
-            if not len(part.index) and len(self._parts) > 2:
-                del self._parts[1]
-            took = time.perf_counter() - began
-        return max(1, min(int(lot * _LOT_SECONDS / max(took, 1e-6)), 2 * lot, _LOT_LARGEST)), took
+            noted = np.concatenate([np.empty(0, dtype=np.int64), *(self._noted or ())])
+            alive = row_ids[~np.isin(row_ids, noted)]
+            if self._built is not None and len(alive):
+                self._built.add(alive, self._flat[0].index.vectors(alive))
+                self._flat[0].index.retire(alive)
+            self._flat[0].after = int(row_ids[-1])
+            if len(self._flat) > 1 and not len(self._flat[0].index):
+                del self._flat[0]
+            return time.perf_counter() - began
 
-    def _divided(self, row_ids: NDArray[np.int64]) -> Iterator[tuple[_Part, NDArray[np.int64]]]:
+    def _parts(self) -> Iterator[VectorIndex]:
+        if self._built is not None:
+            yield self._built
+        for part in self._flat:
+            yield part.index
+
+    def _divided(self, row_ids: NDArray[np.int64]) -> Iterator[tuple[VectorIndex, NDArray[np.int64]]]:
         """Each part with its share of some rows."""
-        for number, part in enumerate(self._parts):
-            own = row_ids > part.after
-            if number + 1 < len(self._parts):
-                own &= row_ids <= self._parts[number + 1].after
-            yield part, row_ids[own]
+        if self._built is not None:
+            yield self._built, row_ids[row_ids <= self.built_up_to]
+        ends = [part.after for part in self._flat[1:]]
+        for part, end in zip(self._flat, [*ends, np.iinfo(np.int64).max], strict=True):
+            yield part.index, row_ids[(row_ids > part.after) & (row_ids <= end)]
+
+
+def next_lot(lot: int, seconds: float) -> int:
+    """How many rows to move next where ``lot`` took so long."""
+    return max(1, min(int(lot * _LOT_SECONDS / max(seconds, 1e-6)), 2 * lot, _LOT_LARGEST))
 
 
 def _joined(found: Sequence[list[Candidates]]) -> list[Candidates]:

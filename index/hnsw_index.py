@@ -5,7 +5,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from index.built_index import QUANTIZERS, BuiltIndex, faiss
+from index.built_index import QUANTIZERS, BuiltIndex, Found, faiss, reserve
 from index.gallery import Vectors
 
 LINKS = 32  # M
@@ -25,16 +25,18 @@ class HnswIndex(BuiltIndex):
             graph = faiss.IndexHNSWSQ(dim, QUANTIZERS[vectors], LINKS)
             graph.train(sample)
         graph.hnsw.efConstruction = _BREADTH_BUILT
+        reserve(faiss.downcast_index(graph.storage), rows)
         return cls(graph, vectors)
 
-    def _nearest(
-        self, queries: NDArray[np.float32], count: int, selector: Any, *, everywhere: bool
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        parameters = faiss.SearchParameters() if everywhere else faiss.SearchParametersHNSW()
+    def _look_near(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
+        parameters = faiss.SearchParametersHNSW()
         parameters.sel = selector
-        if not everywhere:
-            breadth = max(_BREADTH, count)
-            parameters.efSearch = int(breadth / (1 - min(self.retired_share, 0.5)))  # retired rows take up places
-        target = faiss.downcast_index(self._index.storage) if everywhere else self._index
-        found: tuple[NDArray[np.float32], NDArray[np.int64]] = target.search(queries, count, params=parameters)
+        parameters.efSearch = int(max(_BREADTH, count) / (1 - min(self.retired_share, 0.5)))  # retired ones take room
+        found: Found = self._index.search(queries, count, params=parameters)
+        return found
+
+    def _look_everywhere(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
+        parameters = faiss.SearchParameters()
+        parameters.sel = selector
+        found: Found = faiss.downcast_index(self._index.storage).search(queries, count, params=parameters)
         return found

@@ -1,16 +1,14 @@
 """Which kind of index answers for how many rows, how it is made, and what it takes."""
 
-from typing import Final, get_args
+from typing import Final
 
 from index.built_index import BuiltIndex
 from index.errors import NotEnoughMemory
 from index.gallery import BuiltKind, Kind, Vectors
 from index.hnsw_index import LINKS, HnswIndex
-from index.ivf_index import IvfIndex, lists
+from index.ivf_index import IvfIndex, list_count
 from index.quantized_index import QuantizedIndex
 
-KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-VECTORS: Final[tuple[Vectors, ...]] = get_args(Vectors)
 CLASSES: Final[dict[BuiltKind, type[BuiltIndex]]] = {"flat": QuantizedIndex, "ivf": IvfIndex, "hnsw": HnswIndex}
 
 _BUILT_FROM = 1000  # rows; fewer are looked at in less than a millisecond, and are too few to learn from
@@ -41,7 +39,7 @@ def estimate(kind: BuiltKind, vectors: Vectors, rows: int, dim: int) -> int:
         case "flat":
             return rows * (row + (_TABLE if vectors == "fp32" else 0))
         case "ivf":
-            return int(rows * row * 1.25) + rows * 16 + lists(rows) * dim * 4  # lists grow with some room to spare
+            return int(rows * row * 1.25) + rows * 16 + list_count(rows) * dim * 4  # lists grow with some room to spare
         case "hnsw":
             return rows * (row + 2 * LINKS * 4 + 24)  # links of the lowest level; the levels above and their places
 

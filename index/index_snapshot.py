@@ -142,7 +142,10 @@ def write_snapshot(folder: Path, about: SnapshotAbout, save: Callable[[Callable[
 
 @contextmanager
 def open_snapshot(folder: Path) -> Iterator[tuple[SnapshotAbout, SnapshotReader] | None]:
-    """What the snapshot says about itself, and its bytes; None where there is none. Raises SnapshotUnusable, OSError."""
+    """What the snapshot says about itself, and its bytes; None where there is none.
+
+    Raises SnapshotUnusable and OSError.
+    """
     try:
         file = (folder / FILE).open("rb")
     except FileNotFoundError:

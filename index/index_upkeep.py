@@ -1,8 +1,8 @@
 """The index of one gallery from opening to closing: loaded, kept up with what is written, built anew beside itself.
 
-Work is done in a thread that lives as long as there is some: building the next index from the database, moving rows that
-wait into the built one, writing the snapshot. Only that work changes a built index or puts another in its place, so it
-needs no lock to read it; searches wait for a lot of moved rows, some milliseconds, and never for more.
+Work is done in a thread that lives as long as there is some: building the next index from the database, moving rows
+that wait into the built one, writing the snapshot. Only that work changes a built index or puts another in its place,
+so it needs no lock to read it; searches wait for a lot of moved rows, some milliseconds, and never for more.
 """
 
 import logging
@@ -22,7 +22,7 @@ from index.errors import VehicleSearchError
 from index.flat_index import FlatIndex
 from index.gallery import BuiltKind, IndexState
 from index.gallery_database import GalleryDatabase
-from index.growing_index import GrowingIndex
+from index.growing_index import GrowingIndex, next_lot
 from index.index_kind import CLASSES, built_kind, estimate, require_memory
 from index.index_snapshot import (
     SnapshotAbout,
@@ -47,9 +47,10 @@ _log = logging.getLogger(__name__)
 
 
 class IndexUpkeep:
-    """The index and who looks after it. ``writing`` is held by whoever writes; ``memory`` tells the bytes that are free.
+    """The index and who looks after it.
 
-    Raises NotEnoughMemory where the machine cannot hold the index.
+    ``writing`` is held by whoever writes; ``memory`` tells the bytes that are free, None where nobody knows. Raises
+    NotEnoughMemory where the machine cannot hold the index.
     """
 
     index: GrowingIndex
@@ -120,8 +121,10 @@ class IndexUpkeep:
             remove_snapshot(self._folder)
 
     def rewrite_snapshot(self) -> None:
-        """Write the snapshot without rows that were erased, for which a built index is built anew first: minutes for a
-        million rows. Where none was worth writing, none is left. Raises StorageError and OSError.
+        """Write the snapshot without rows that were erased; where none is worth writing, none is left.
+
+        A built index is built anew for that where it holds such rows: minutes for a million. Raises StorageError and
+        OSError.
         """
         with self._working:
             built = self.index.built
@@ -285,8 +288,8 @@ class IndexUpkeep:
                 row_ids = self.index.settled()
             lot = 1
             while len(row_ids) and not self._stopping.is_set():
-                wider, took = self.index.move(row_ids, lot=lot)
-                row_ids, lot = row_ids[lot:], wider
+                took = self.index.move(row_ids[:lot])
+                row_ids, lot = row_ids[lot:], next_lot(lot, took)
                 self._stopping.wait(2 * took)
 
     def _worth_writing(self, share: int) -> bool:

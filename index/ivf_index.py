@@ -5,14 +5,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from index.built_index import QUANTIZERS, BuiltIndex, faiss
+from index.built_index import QUANTIZERS, BuiltIndex, Found, faiss
 from index.gallery import Vectors
 
-_PROBED = 4  # a search looks at this part of the lists, one in so many: recall@10 in DECISIONS.md, 2026-11-26
+_PROBED = 3  # a search looks at this part of the lists, one in so many: recall@10 in DECISIONS.md, 2026-11-26
 _TRAINED_ON = 32  # rows a centroid
 
 
-def lists(rows: int) -> int:
+def list_count(rows: int) -> int:
     """How many lists so many rows are put into."""
     return max(1, int(4 * rows**0.5))
 
@@ -24,7 +24,7 @@ class IvfIndex(BuiltIndex):
 
     @classmethod
     def made(cls, dim: int, vectors: Vectors, *, rows: int, sample: NDArray[np.float32]) -> Self:
-        count = min(lists(rows), len(sample))
+        count = min(list_count(rows), len(sample))
         quantizer = faiss.IndexFlat(dim, faiss.METRIC_L2)
         if vectors == "fp32":
             inverted = faiss.IndexIVFFlat(quantizer, dim, count)
@@ -37,11 +37,15 @@ class IvfIndex(BuiltIndex):
         inverted.set_direct_map_type(faiss.DirectMap.Array)  # rows can be read back by place
         return cls(inverted, vectors)
 
-    def _nearest(
-        self, queries: NDArray[np.float32], count: int, selector: Any, *, everywhere: bool
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _look_near(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
+        return self._probed(queries, count, selector, lists=-(-self._index.nlist // _PROBED))
+
+    def _look_everywhere(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
+        return self._probed(queries, count, selector, lists=self._index.nlist)
+
+    def _probed(self, queries: NDArray[np.float32], count: int, selector: Any, *, lists: int) -> Found:
         parameters = faiss.SearchParametersIVF()
         parameters.sel = selector
-        parameters.nprobe = self._index.nlist if everywhere else -(-self._index.nlist // _PROBED)
-        found: tuple[NDArray[np.float32], NDArray[np.int64]] = self._index.search(queries, count, params=parameters)
+        parameters.nprobe = lists
+        found: Found = self._index.search(queries, count, params=parameters)
         return found

@@ -335,10 +335,7 @@ class LocalGallery:
         everywhere: bool,
     ) -> list[Candidates]:
         """What the index finds, measured again from the database where the index's own vectors are not exact."""
-        if everywhere:
-            found = self._index.scan(queries, count)
-        else:
-            found = self._index.search(queries, count, among=among)
+        found = self._index.scan(queries, count) if everywhere else self._index.search(queries, count, among=among)
         return [
             candidates
             if candidates.exact

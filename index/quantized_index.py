@@ -5,7 +5,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from index.built_index import QUANTIZERS, BuiltIndex, faiss
+from index.built_index import QUANTIZERS, BuiltIndex, Found, faiss, reserve
 from index.gallery import Vectors
 
 
@@ -18,12 +18,14 @@ class QuantizedIndex(BuiltIndex):
     def made(cls, dim: int, vectors: Vectors, *, rows: int, sample: NDArray[np.float32]) -> Self:
         codes = faiss.IndexScalarQuantizer(dim, QUANTIZERS[vectors], faiss.METRIC_L2)
         codes.train(sample)
+        reserve(codes, rows)
         return cls(codes, vectors)
 
-    def _nearest(
-        self, queries: NDArray[np.float32], count: int, selector: Any, *, everywhere: bool
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _look_near(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
+        return self._look_everywhere(queries, count, selector)
+
+    def _look_everywhere(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
         parameters = faiss.SearchParameters()
         parameters.sel = selector
-        found: tuple[NDArray[np.float32], NDArray[np.int64]] = self._index.search(queries, count, params=parameters)
+        found: Found = self._index.search(queries, count, params=parameters)
         return found

@@ -57,7 +57,7 @@ def test_a_bad_name_is_refused(client: httpx.Client, path: str) -> None:
 
 
 PROPERTIES = [
-    b'{"kind": "hnsw"}', b'{"kind": null}', b'{"keep_crops": 1}', b'{"keep_crops": "yes"}', b'{"retention_days": 0}',
+    b'{"kind": "tree"}', b'{"kind": null}', b'{"kind": ["hnsw"]}', b'{"vectors": "int8"}', b'{"vectors": 8}', b'{"keep_crops": 1}', b'{"keep_crops": "yes"}', b'{"retention_days": 0}',
     b'{"retention_days": -1}', b'{"retention_days": true}', b'{"retention_days": "30"}', b'{"retention_days": 1e999}',
     b'{"retention_days": 40000}', b'{"retention_days": 1' + b"0" * 400 + b"}", b'{"colour": 1}', b'{"\\ud800": 1}',
     b"[]", b'"x"', b"null", b'{"embedding_dim": 5}',
