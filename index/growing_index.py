@@ -116,8 +116,10 @@ class GrowingIndex:
             self._flat = [_FlatPart(0, first), *later] if isinstance(first, FlatIndex) else later
 
     def settled(self) -> NDArray[np.int64]:
-        """The rows of the first flat part, ascending; no write is under way."""
-        with self.lock.read():
+        """The rows of the first flat part that has any, ascending; no write is under way."""
+        with self.lock.write():
+            while len(self._flat) > 1 and not len(self._flat[0].index):
+                del self._flat[0]
             return np.sort(self._flat[0].index.row_ids())
 
     def move(self, row_ids: NDArray[np.int64]) -> float:
@@ -130,8 +132,6 @@ class GrowingIndex:
                 self._built.add(alive, self._flat[0].index.vectors(alive))
                 self._flat[0].index.retire(alive)
             self._flat[0].after = int(row_ids[-1])
-            if len(self._flat) > 1 and not len(self._flat[0].index):
-                del self._flat[0]
             return time.perf_counter() - began
 
     def _parts(self) -> Iterator[VectorIndex]:

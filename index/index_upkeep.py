@@ -218,14 +218,21 @@ class IndexUpkeep:
         return self._write if self._worth_writing(_WRITTEN_SHARE) else None
 
     def _work(self) -> None:
-        while True:
-            with self._guard:
-                work = None if self._stopping.is_set() else self._due()
-                if work is None:
-                    self._thread = None
-                    return
-            with self._working:
-                self._carefully(work)
+        try:
+            while (work := self._next()) is not None:
+                with self._working:
+                    self._carefully(work)
+        except BaseException:
+            self._thread = None  # a bug is told by the thread's end; nobody waits for it
+            raise
+
+    def _next(self) -> Callable[[], None] | None:
+        """The next piece of work; where there is none, this thread is none any more."""
+        with self._guard:
+            work = None if self._stopping.is_set() else self._due()
+            if work is None:
+                self._thread = None
+            return work
 
     def _carefully(self, work: Callable[[], None]) -> None:
         """Do a piece of work; where it fails, searches go on with what there is, and it is tried again later."""
@@ -265,12 +272,10 @@ class IndexUpkeep:
         )  # fmt: skip
 
     def _built(self, kind: BuiltKind | None, rows: int, up_to: int) -> BuiltIndex | FlatIndex:
-        built: BuiltIndex | FlatIndex
-        if kind is None:
-            built = FlatIndex(self._spec.embedding_dim)
-        else:
-            every = -(-rows // _SAMPLE) or 1
-            sample = [vectors for _, vectors in self._database.vectors(up_to=up_to, every=every)]
+        every = -(-rows // _SAMPLE) or 1
+        sample = [] if kind is None else [found for _, found in self._database.vectors(up_to=up_to, every=every)]
+        built: BuiltIndex | FlatIndex = FlatIndex(self._spec.embedding_dim)
+        if kind is not None and sample:  # all rows may have been erased meanwhile
             built = CLASSES[kind].made(
                 self._spec.embedding_dim, self._spec.vectors, rows=rows, sample=np.concatenate(sample)
             )
