@@ -1,6 +1,6 @@
 """The truth about a gallery: one SQLite file, written in transactions that reach the disk before they return.
 
-Layout 1. ``images`` has a row an image; row ids are never reused, a replacement is a new row. ``embeddings`` keeps what
+Layout 2. ``images`` has a row an image; row ids are never reused, a replacement is a new row. ``embeddings`` keeps what
 a model says by (row, space), so that a migration can write beside the old ones and switch ``about.space``. ``changes``
 counts every write, so that a derived index can tell what it has missed. ``crops`` lists the stored files, ``discarded``
 those that no row needs any more and that are still to be removed.
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from index.errors import DataFolderUnusable, GalleryNotFound, StorageError, StorageFull
 from index.gallery import GallerySpec
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -54,7 +54,7 @@ CREATE TABLE images (
     attributes TEXT NOT NULL        -- JSON object, as it is given back
 ) STRICT;
 CREATE INDEX images_vehicle ON images (vehicle_id) WHERE vehicle_id IS NOT NULL;
-CREATE INDEX images_camera ON images (camera_id) WHERE camera_id IS NOT NULL;
+CREATE INDEX images_camera ON images (camera_id, captured_at) WHERE camera_id IS NOT NULL;
 CREATE INDEX images_captured ON images (captured_at) WHERE captured_at IS NOT NULL;
 CREATE INDEX images_ingested ON images (ingested_at);
 CREATE INDEX images_crop ON images (crop);
@@ -87,6 +87,13 @@ CREATE TABLE changes (
 ) STRICT;
 """
 
+_STEPS = {  # from a layout to the next; each runs in one transaction with the new number
+    1: """
+        DROP INDEX images_camera;
+        CREATE INDEX images_camera ON images (camera_id, captured_at) WHERE camera_id IS NOT NULL;
+    """
+}
+
 
 class GalleryDatabase:
     """One file, a connection that writes and as many that read as there are readers at a time.
@@ -110,6 +117,7 @@ class GalleryDatabase:
         with _translated(path):
             self._writer = _connect(path, apsw.SQLITE_OPEN_READWRITE)
             try:
+                self._migrate()
                 self._read_about()
             except BaseException:
                 self._writer.close()
@@ -214,12 +222,18 @@ class GalleryDatabase:
         for connection in (*idle, self._writer):
             connection.close()
 
-    def _read_about(self) -> None:
+    def _migrate(self) -> None:
+        """Bring the file of an earlier release to this layout; an interruption leaves it as it was."""
         layout: int = self._writer.execute("PRAGMA user_version").get
         if layout > LAYOUT:
             raise DataFolderUnusable(
                 f"{self.path} has layout {layout}, this release reads up to {LAYOUT}: use the newer release"
             )
+        for step in range(max(layout, 1), LAYOUT):
+            with self._writer:
+                self._writer.execute(f"{_STEPS[step]} PRAGMA user_version = {step + 1}").fetchall()
+
+    def _read_about(self) -> None:
         about: dict[str, str] = dict(self._writer.execute("SELECT key, value FROM about"))
         self.space_id = int(about["space"])
         space, dim, viewpoints = self._writer.execute(

@@ -127,12 +127,26 @@ def row_ids(connection: apsw.Connection, condition: Condition, *, limit: int = -
     return np.fromiter((row_id for (row_id,) in found), dtype=np.int64)
 
 
+def at_most(connection: apsw.Connection, select: Condition, limit: int) -> bool:
+    """Whether a select gives at most ``limit`` rows; it is read no further than that."""
+    number: int = connection.execute(
+        f"SELECT count(*) FROM ({select.sql} LIMIT ?)",  # noqa: S608
+        (*select.bindings, limit + 1),
+    ).get
+    return number <= limit
+
+
+def all_passing(condition: Condition) -> Condition:
+    """The select of the rows that pass, for ``at_most``."""
+    return Condition(f"SELECT row_id FROM images WHERE {condition.sql}", condition.bindings)  # noqa: S608
+
+
 def rows_among(connection: apsw.Connection, among: NDArray[np.int64], condition: Condition) -> dict[int, Row]:
     """Those of some rows that pass, by row id."""
-    condition = listed(among) & condition
-    found = connection.execute(
-        f"SELECT row_id, image_id, vehicle_id FROM images WHERE {condition.sql}",  # noqa: S608
-        condition.bindings,
+    found = connection.execute(  # CROSS JOIN: SQLite would rather go through all images of a camera than through these
+        "SELECT row_id, image_id, vehicle_id FROM json_each(?) AS wanted CROSS JOIN images"  # noqa: S608
+        f" ON images.row_id = wanted.value WHERE {condition.sql}",
+        (json.dumps(among.tolist()), *condition.bindings),
     )
     return {row_id: Row(image_id, vehicle_id) for row_id, image_id, vehicle_id in found}
 

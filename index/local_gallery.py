@@ -51,7 +51,7 @@ _SWEPT_A_WRITE = 1000  # expired rows that a write takes with it
 _EXTRA = 32  # candidates beyond those asked for: ties at the cut, rows that are dropped
 _WIDER = 8
 _SELECTIVE = 10_000  # rows; a filter that fewer pass (or a twentieth of the gallery) is resolved before the search
-_SELECTIVE_SHARE = 20
+_SELECTIVE_SHARE, _SELECTIVE_SHARE_QUICK = 20, 100  # the latter of kinds that need not look at every row
 _LONGEST = np.finfo(np.float32).max / 4  # squared length; the squared distance of two such vectors is still a float32
 _PATIENCE = 2  # widenings before a filter that many pass, but none near the query, is resolved after all
 
@@ -202,14 +202,14 @@ class LocalGallery:
             raise InvalidValue(f"top_k must be at least 1, not {options.top_k}")
         for query in queries:
             self._check_vector(query, "the query")
-        condition = self._passing(options.filters)
+        condition = self._passing(options.filters, listing=lambda _: False)
         with self._index.lock.read(), self._database.snapshot() as connection:
-            among = self._selected(connection, options.filters, condition)
+            among = self._selected(connection, options.filters)
             answers: dict[int, list[_Hit]] = {}
             count, widened = options.top_k + _EXTRA, 0
             while pending := [number for number in range(len(queries)) if number not in answers]:
                 if widened == _PATIENCE and among is None and not options.filters.empty:
-                    among = image_rows.row_ids(connection, condition)
+                    among = image_rows.row_ids(connection, self._passing(options.filters))
                 everywhere = widened >= _PATIENCE and among is None
                 found = self._candidates(connection, queries[pending], count, among=among, everywhere=everywhere)
                 for number, candidates in zip(pending, found, strict=True):
@@ -315,15 +315,17 @@ class LocalGallery:
             left = [name for (name,) in connection.execute("SELECT name FROM discarded")]
         self._unlinked = self._crops.discard(left)
 
-    def _selected(
-        self, connection: apsw.Connection, filters: Filters, condition: Condition
-    ) -> NDArray[np.int64] | None:
+    def _selected(self, connection: apsw.Connection, filters: Filters) -> NDArray[np.int64] | None:
         """The rows that pass a filter, where they are few; None where a search among all rows finds them sooner."""
         if filters.empty:
             return None
-        few = max(_SELECTIVE, len(self._index) // _SELECTIVE_SHARE)
-        row_ids = image_rows.row_ids(connection, condition, limit=few + 1)
-        return row_ids if len(row_ids) <= few else None
+        built = self._index.built
+        share = _SELECTIVE_SHARE if built is None or built.kind == "flat" else _SELECTIVE_SHARE_QUICK
+        few = max(_SELECTIVE, len(self._index) // share)
+        condition = self._passing(filters, listing=lambda listed: image_rows.at_most(connection, listed, few))
+        if not image_rows.at_most(connection, image_rows.all_passing(condition), few):
+            return None
+        return image_rows.row_ids(connection, condition)
 
     def _candidates(
         self,
@@ -380,8 +382,8 @@ class LocalGallery:
             )
         )
 
-    def _passing(self, filters: Filters) -> Condition:
-        return passing(filters, space_id=self._database.space_id, since=self._since())
+    def _passing(self, filters: Filters, *, listing: Callable[[Condition], bool] = lambda _: True) -> Condition:
+        return passing(filters, space_id=self._database.space_id, since=self._since(), listing=listing)
 
     def _since(self) -> int | None:
         """The oldest ingestion time that retention lets through, in microseconds since 1970."""

@@ -189,3 +189,36 @@ def test_a_disk_that_is_full_on_opening(tmp_path: Path) -> None:
 )
 def test_times_come_back(time: datetime) -> None:
     assert moment(microseconds(time)) == time
+
+
+def test_a_file_of_layout_1_gets_what_it_lacks(tmp_path: Path) -> None:
+    path = create(tmp_path)
+    connection = apsw.Connection(str(path))
+    connection.execute("DROP INDEX images_camera; CREATE INDEX images_camera ON images (camera_id)").fetchall()
+    connection.execute("INSERT INTO images VALUES (7, 'x', NULL, 'c', 5, 5, NULL, '{}')")
+    connection.execute("PRAGMA user_version = 1").fetchall()
+    connection.close()
+    for _ in range(2):
+        database = GalleryDatabase(path)
+        with database.snapshot() as view:
+            assert view.execute("PRAGMA user_version").get == LAYOUT
+            assert [name for _, _, name in view.execute("PRAGMA index_info(images_camera)")] == [
+                "camera_id",
+                "captured_at",
+            ]
+            assert view.execute("SELECT row_id FROM images WHERE camera_id = 'c' AND captured_at = 5").get == 7
+        database.close()
+
+
+def test_a_migration_that_is_interrupted_is_begun_again(tmp_path: Path) -> None:
+    path = create(tmp_path)
+    connection = apsw.Connection(str(path))
+    connection.execute("PRAGMA user_version = 1; DROP INDEX images_camera").fetchall()  # so that the step fails
+    connection.close()
+    with pytest.raises(StorageError, match="no such index"):
+        GalleryDatabase(path)
+    connection = apsw.Connection(str(path))
+    assert connection.execute("PRAGMA user_version").get == 1
+    connection.execute("CREATE INDEX images_camera ON images (camera_id)").fetchall()
+    connection.close()
+    GalleryDatabase(path).close()
