@@ -11,7 +11,7 @@ BUILT: list[tuple[Kind, Vectors]] = [
 ALL: list[tuple[Kind, Vectors]] = [("flat", "fp32"), *BUILT]
 
 
-def name(kind: object) -> str:
+def kind_name(kind: object) -> str:
     """As a test's id."""
     return "-".join(map(str, kind)) if isinstance(kind, tuple) else str(kind)
 

@@ -12,11 +12,11 @@ from index.gallery import BuiltKind, Vectors
 from index.index_kind import CLASSES
 from index.vector_index import Candidates
 from tests.clustered_vectors import clustered
-from tests.index_kinds import BUILT, name
+from tests.index_kinds import BUILT, kind_name
 
 D, ROWS = 32, 2500
 
-pytestmark = pytest.mark.parametrize("kind", BUILT, ids=name)
+pytestmark = pytest.mark.parametrize("kind", BUILT, ids=kind_name)
 
 
 @lru_cache

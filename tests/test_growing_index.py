@@ -58,10 +58,9 @@ def test_parts_answer_together() -> None:
     assert (np.diff(near.distances) >= 0).all()
     assert len(near.row_ids) == 20  # of each part
     true = np.sort(np.linalg.norm(STORED[everything(growing)].astype(float) - STORED[0].astype(float), axis=1))
-    assert (near.distances < near.certain).sum() <= 11
-    np.testing.assert_allclose(
-        near.distances[near.distances < near.certain], true[: (near.distances < near.certain).sum()]
-    )
+    certain = int((near.distances < near.certain).sum())
+    assert 9 <= certain < 20
+    np.testing.assert_allclose(near.distances[:certain], true[:certain])
 
 
 def test_what_is_retired_while_an_index_is_built_is_not_in_it() -> None:

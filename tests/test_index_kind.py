@@ -8,10 +8,10 @@ import pytest
 from index.errors import NotEnoughMemory
 from index.gallery import BuiltKind, Kind, Vectors
 from index.index_kind import CLASSES, built_kind, estimate, require_memory
-from tests.index_kinds import ALL, BUILT, name
+from tests.index_kinds import ALL, BUILT, kind_name
 
 
-@pytest.mark.parametrize("kind", ALL, ids=name)
+@pytest.mark.parametrize("kind", ALL, ids=kind_name)
 def test_few_rows_need_nothing_built(kind: tuple[Kind, Vectors]) -> None:
     assert built_kind(*kind, 999, now=None) is None
     expected = None if kind == ("flat", "fp32") else kind[0]
@@ -39,7 +39,7 @@ def test_auto_moves_on_as_a_gallery_grows_and_does_not_waver(
     assert built_kind("auto", vectors, rows, now=now) == expected
 
 
-@pytest.mark.parametrize("kind", BUILT, ids=name)
+@pytest.mark.parametrize("kind", BUILT, ids=kind_name)
 def test_the_estimate_is_what_it_takes(kind: tuple[BuiltKind, Vectors]) -> None:
     rows, dim = 4000, 128
     vectors = np.random.default_rng(0).normal(size=(rows, dim)).astype(np.float32)
