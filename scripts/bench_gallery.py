@@ -17,7 +17,9 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -28,7 +30,6 @@ from numpy.typing import NDArray
 from index.gallery import Filters, GallerySpec, Metadata, NewImage, SearchOptions
 from index.index_snapshot import FILE, remove_snapshot
 from index.local_gallery import LocalGallery
-from scripts.bench import rate
 from tests.clustered_vectors import PICTURES, clustered
 from tests.index_kinds import ALL, kind_name
 
@@ -61,6 +62,15 @@ def images(first: int, vectors: NDArray[np.float32]) -> list[NewImage]:
         )
         for n, vector in enumerate(vectors, first)
     ]
+
+
+def rate(work: Callable[[NDArray[np.float32]], object], queries: NDArray[np.float32], seconds: float) -> float:
+    """Calls a second, one query each."""
+    calls, began = 0, time.perf_counter()
+    while (now := time.perf_counter()) < began + seconds:
+        work(queries[calls % len(queries)][None])
+        calls += 1
+    return calls / (now - began)
 
 
 def fill(gallery: LocalGallery, rows: int, dim: int) -> float:
@@ -113,10 +123,10 @@ def found(gallery: LocalGallery, queries: NDArray[np.float32], options: SearchOp
     return [{match.image.image_id for match in gallery.search(query[None], options)[0]} for query in queries]
 
 
-def p99_while_writing(gallery: LocalGallery, queries: NDArray[np.float32], dim: int, seconds: float) -> float:
+def p99_while_writing(gallery: LocalGallery, queries: NDArray[np.float32], seconds: float) -> float:
     """Milliseconds, while ten images are written in every hundredth of a second; they are erased again."""
     stop = threading.Event()
-    extra = next(iter(clustered(10_000, dim, seed=2)))
+    extra = next(iter(clustered(10_000, queries.shape[1], seed=2)))
 
     def write() -> None:
         number = 0
@@ -138,55 +148,60 @@ def p99_while_writing(gallery: LocalGallery, queries: NDArray[np.float32], dim: 
     return float(np.percentile(times, 99)) * 1000
 
 
+def line(
+    folder: Path, kind: str, form: str, queries: NDArray[np.float32], truth: dict[str, list[set[str]]],
+    base: dict[str, float], seconds: float,
+) -> str:  # fmt: skip
+    """Measure one kind; ``base`` holds the rates of the first that was."""
+    rows, began = int(base["rows"]), time.perf_counter()
+    gallery = LocalGallery(folder)
+    gallery._upkeep.rest()
+    build = time.perf_counter() - began
+    text = f"{f'{kind}-{form}':10}"
+    for name, each in filters(rows).items():
+        options = SearchOptions(top_k=TOP_K, filters=each)
+        own = found(gallery, queries[: len(truth[name])], options)
+        recall = np.mean([len(a & b) / max(len(b), 1) for a, b in zip(own, truth[name], strict=True)])
+        speed = rate(partial(gallery.search, options=options), queries, seconds)
+        text += f"{speed:14,.0f}{speed / base.setdefault(name, speed):8.1f}{recall:8.4f}"
+        if name == "0":
+            base[f"{kind}-{form}"] = speed
+    bare = rate(partial(gallery._index.search, count=CANDIDATES), queries, seconds)
+    text += f"{bare:12,.0f}{bare / base.setdefault('bare', bare):8.1f}"
+    p99 = p99_while_writing(gallery, queries, seconds)
+    gallery._upkeep.rest()
+    gallery.rewrite_snapshot()
+    gallery.close()
+    start, memory = apart(folder)
+    disk = sum((folder / name).stat().st_size for name in ("gallery.sqlite", FILE) if (folder / name).exists())
+    share = memory / (rows * queries.shape[1] * 4)
+    return f"{text}{p99:8.1f}{build:9.1f}{start:9.2f}{memory / rows:8,.0f}{share:8.2f}{disk / rows:7,.0f}"
+
+
 def measure(folder: Path, rows: int, dim: int, kinds: list[tuple[str, str]], seconds: float) -> dict[str, float]:
     """Print a table; searches a second without a filter by kind."""
-    LocalGallery.create(
-        folder, "bench", GallerySpec(embedding_space="bench", embedding_dim=dim, viewpoints=(), keep_crops=False)
-    )
+    spec = GallerySpec(embedding_space="bench", embedding_dim=dim, viewpoints=(), keep_crops=False)
+    LocalGallery.create(folder, "bench", spec)
     gallery = LocalGallery(folder)
     inserts = fill(gallery, rows, dim)
-    vectors = rows * dim * 4
     print(f"\n{rows:,} rows × {dim}: {inserts:,.0f} durable inserts a second without crops")
     places = np.random.default_rng(0).permutation(min(rows, 10_000))[:QUERIES]
     queries = next(iter(clustered(10_000, dim, seed=1)))[places].copy()
-    chosen = filters(rows)
-    options = {name: SearchOptions(top_k=TOP_K, filters=each) for name, each in chosen.items()}
-    truth = {name: found(gallery, queries[: QUERIES if name == "0" else 50], each) for name, each in options.items()}
+    truth = {
+        name: found(gallery, queries[: QUERIES if name == "0" else 50], SearchOptions(top_k=TOP_K, filters=each))
+        for name, each in filters(rows).items()
+    }
     gallery.close(keep_snapshot=False)
-    base: dict[str, float] = {}
-    plain: dict[str, float] = {}
-    head = "".join(f"{f'-{name} %: /s':>14}{'× flat':>8}{'recall':>8}" for name in chosen)
-    print(
-        f"{'kind':10}{head}{'bare: /s':>12}{'× flat':>8}{'p99 ms':>8}{'build s':>9}{'start s':>9}{'B/row':>8}{'÷ fp32':>8}{'disk':>7}"
+    head = "".join(f"{f'-{name} %: /s':>14}{'× flat':>8}{'recall':>8}" for name in filters(rows))
+    head += (
+        f"{'bare: /s':>12}{'× flat':>8}{'p99 ms':>8}{'build s':>9}{'start s':>9}{'B/row':>8}{'÷ fp32':>8}{'disk':>7}"
     )
+    print(f"{'kind':10}{head}", flush=True)
+    base: dict[str, float] = {"rows": rows}
     for kind, form in kinds:
         become(folder, kind, form)
-        began = time.perf_counter()
-        gallery = LocalGallery(folder)
-        gallery._upkeep.rest()
-        build = time.perf_counter() - began
-        line = f"{f'{kind}-{form}':10}"
-        for name, each in options.items():
-            own = found(gallery, queries[: len(truth[name])], each)
-            recall = np.mean([len(a & b) / max(len(b), 1) for a, b in zip(own, truth[name], strict=True)])
-            speed = rate(
-                lambda n, each=each: gallery.search(queries[n % QUERIES][None], each), threads=1, seconds=seconds
-            )
-            base.setdefault(name, speed)
-            line += f"{speed:14,.0f}{speed / base[name]:8.1f}{recall:8.4f}"
-            if name == "0":
-                plain[f"{kind}-{form}"] = speed
-        bare = rate(lambda n: gallery._index.search(queries[n % QUERIES][None], CANDIDATES), threads=1, seconds=seconds)
-        base.setdefault("bare", bare)
-        p99 = p99_while_writing(gallery, queries, dim, seconds)
-        gallery._upkeep.rest()
-        gallery.rewrite_snapshot()
-        gallery.close()
-        start, memory = apart(folder)
-        disk = sum((folder / name).stat().st_size for name in ("gallery.sqlite", FILE) if (folder / name).exists())
-        line += f"{bare:12,.0f}{bare / base['bare']:8.1f}{p99:8.1f}{build:9.1f}{start:9.2f}"
-        print(line + f"{memory / rows:8,.0f}{memory / vectors:8.2f}{disk / rows:7,.0f}", flush=True)
-    return plain
+        print(line(folder, kind, form, queries, truth, base, seconds), flush=True)
+    return {kind_name(each): base[kind_name(each)] for each in kinds}
 
 
 def main() -> None:
