@@ -137,7 +137,7 @@ def p99_while_writing(gallery: LocalGallery, queries: NDArray[np.float32], secon
 
     writer = threading.Thread(target=write)
     writer.start()
-    times = []
+    times: list[float] = []
     end = time.perf_counter() + seconds
     while (began := time.perf_counter()) < end:
         gallery.search(queries[len(times) % len(queries)][None], SearchOptions(top_k=TOP_K))
