@@ -147,3 +147,15 @@ def test_vectors_beyond_what_a_half_holds(kind: tuple[BuiltKind, Vectors]) -> No
     np.testing.assert_allclose(
         found.distances, [distances[row] for row in found.row_ids.tolist()], atol=built.error * 1.001 + 1, rtol=1e-3
     )
+
+
+def test_a_search_that_finds_nothing_near_claims_nothing(kind: tuple[BuiltKind, Vectors]) -> None:
+    built, row_ids = filled(kind), ids()
+    query = stored()[:1]
+    order = np.argsort(np.linalg.norm(stored() - query, axis=1))
+    left = row_ids[np.sort(order[-3:])]  # the farthest, in lists that no search for this query looks into
+    built.retire(np.setdiff1d(row_ids, left))
+    (found,) = built.search(query, 2)
+    distances = exact(left, query[0])
+    assert set(found.row_ids.tolist()) >= {row for row, distance in distances.items() if distance < found.certain}
+    assert found.certain < np.inf
