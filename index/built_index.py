@@ -121,12 +121,14 @@ class BuiltIndex(ABC):
         """The same, having looked at every row."""
 
     def _one_by_one(self, query: NDArray[np.float32], places: NDArray[np.int64], count: int) -> Candidates:
-        found = measured(query, self.row_ids()[places], self._index.reconstruct_batch(places), certain=np.inf)
+        vectors: NDArray[np.float32] = self._index.reconstruct_batch(places)  # (n, D)
         if len(places) <= count:
-            return found
-        return Candidates(
-            row_ids=found.row_ids[:count], distances=found.distances[:count], certain=float(found.distances[count])
-        )
+            return measured(query, self.row_ids()[places], vectors, certain=np.inf)
+        apart = vectors - query
+        squares = np.einsum("nd,nd->n", apart, apart)
+        near = np.argpartition(squares, count - 1)[:count]
+        certain = surely_within(query, float(squares[near[-1]]))  # argpartition leaves the largest there
+        return measured(query, self.row_ids()[places[near]], vectors[near], certain=certain)
 
     def _answers(
         self, queries: NDArray[np.float32], count: int, *, total: int, everywhere: bool, bits: NDArray[np.uint8] | None
