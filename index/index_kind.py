@@ -14,7 +14,7 @@ CLASSES: Final[dict[BuiltKind, type[BuiltIndex]]] = {"flat": QuantizedIndex, "iv
 _BUILT_FROM = 1000  # rows; fewer are looked at in less than a millisecond, and are too few to learn from
 _HNSW_FROM = 20_000  # rows of ``auto``: some 6 ms of looking at every one on one core
 _BYTES: dict[Vectors, int] = {"fp32": 4, "fp16": 2, "sq8": 1}
-_TABLE = 56  # bytes a row of the flat index's table from id to place
+_TABLE = 56  # bytes a row of the flat index's table from id to place, about: a node of a hash map and its bucket
 _SPARE = 1.1  # of the memory that is free
 
 
