@@ -7,7 +7,7 @@ DATA ?= data
 TRAINING_DATA ?= training-data
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
-.PHONY: help serve install install-test check fix test fault bench bench-model bench-train train-default \
+.PHONY: help serve install install-test check fix test fault bench bench-model bench-gallery bench-train train-default \
 	reproduce-small reproduce-medium demo-gallery figure clean
 
 help:  ## list the targets
@@ -55,6 +55,9 @@ bench: install-test  ## ratios: embedding, HTTP, search in 100,000 rows, routing
 
 bench-model: install-test  ## time and size of every backbone, precision and routing
 	$(BIN)/python -m scripts.bench_model
+
+bench-gallery: install-test  ## every kind of index: recall, searches, inserts, size, cold start (ROWS, default 100000 1000000)
+	$(BIN)/python -m scripts.bench_gallery $(if $(ROWS),--rows $(ROWS))
 
 bench-train: install-test  ## pictures a second of a training over its forward and backward alone
 	$(BIN)/python -m scripts.bench_train

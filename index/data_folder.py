@@ -93,7 +93,7 @@ class DataFolder:
         with self._guard:
             gallery = self.get(name)
             dropping = self._folder / f".dropping-{uuid.uuid4().hex}"
-            gallery.close()
+            gallery.close(keep_snapshot=False)
             try:
                 (self._folder / name).rename(dropping)
                 sync_folder(self._folder)

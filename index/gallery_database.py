@@ -4,7 +4,8 @@ Layout 2. ``images`` has a row an image; row ids are never reused, a replacement
 a model says by (row, space), so that a migration can write beside the old ones and switch ``about.space``. ``changes``
 counts every write, so that a derived index can tell what it has missed. ``crops`` lists the stored files, ``discarded``
 those that no row needs any more and that are still to be removed. What a client gave or a model said carries a
-checksum (``index.row_checksum``); a file of layout 1, which had none, gets them on opening.
+checksum (``index.row_checksum``); a file of layout 1, which had none, gets them on opening, and the time in the
+cameras' index.
 """
 
 import json
@@ -35,6 +36,7 @@ _BLOCK = 8192  # rows a read of vectors
 _LONGEST_LOG = 64 << 20  # bytes of the write-ahead log
 _LOG_PATIENCE = 250  # milliseconds to wait for readers of a log that has grown; who writes waits as long
 _BUSY = 10_000  # milliseconds; only recovery after a crash holds others up
+_LAST_ROW = 2**63 - 1
 _NO_SPACE = 1 << 20  # bytes free; an error of SQLite's with less than this left means that the disk is full
 _PRAGMAS = f"""
 PRAGMA page_size = {PAGE};          -- measured: half the time and disk that 4 KiB pages take for vectors of 2 KB
@@ -60,7 +62,7 @@ CREATE TABLE images (
     checksum INTEGER                -- of all that but row_id
 ) STRICT;
 CREATE INDEX images_vehicle ON images (vehicle_id) WHERE vehicle_id IS NOT NULL;
-CREATE INDEX images_camera ON images (camera_id) WHERE camera_id IS NOT NULL;
+CREATE INDEX images_camera ON images (camera_id, captured_at) WHERE camera_id IS NOT NULL;
 CREATE INDEX images_captured ON images (captured_at) WHERE captured_at IS NOT NULL;
 CREATE INDEX images_ingested ON images (ingested_at);
 CREATE INDEX images_crop ON images (crop);
@@ -94,13 +96,16 @@ CREATE TABLE changes (
 ) STRICT;
 """
 TABLES: Final = frozenset({"about", "attributes", "changes", "crops", "discarded", "embeddings", "images", "spaces"})
-_FROM_1_TO_2 = f"""
-ALTER TABLE images ADD COLUMN checksum INTEGER;
-ALTER TABLE embeddings ADD COLUMN checksum INTEGER;
-UPDATE images SET checksum = {OF_IMAGE};
-UPDATE embeddings SET checksum = {OF_EMBEDDING};
-PRAGMA user_version = 2;
-"""  # noqa: S608
+_STEPS = {  # from a layout to the next; each runs in one transaction with the new number
+    1: f"""
+        ALTER TABLE images ADD COLUMN checksum INTEGER;
+        ALTER TABLE embeddings ADD COLUMN checksum INTEGER;
+        UPDATE images SET checksum = {OF_IMAGE};
+        UPDATE embeddings SET checksum = {OF_EMBEDDING};
+        DROP INDEX images_camera;
+        CREATE INDEX images_camera ON images (camera_id, captured_at) WHERE camera_id IS NOT NULL;
+    """  # noqa: S608
+}
 
 
 class GalleryDatabase:
@@ -125,7 +130,7 @@ class GalleryDatabase:
         with translated(path):
             self._writer = connect(path)
             try:
-                self._upgrade()
+                self._migrate()
                 self._read_about()
             except BaseException:
                 self._writer.close()
@@ -175,14 +180,29 @@ class GalleryDatabase:
                     connection.execute("ROLLBACK")
                 self._give_back(connection)
 
-    def vectors(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Row ids int64 (n,) and vectors float32 (n, D) of the searched space, block by block."""
+    def vectors(
+        self, *, up_to: int = _LAST_ROW, every: int = 1
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """As :meth:`blocks`, of this moment."""
         with self.snapshot() as connection:
-            cursor = connection.execute("SELECT row_id, vector FROM embeddings WHERE space_id = ?", (self.space_id,))
-            while block := [row for _, row in zip(range(_BLOCK), cursor, strict=False)]:
-                row_ids, vectors = zip(*block, strict=True)
-                joined = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(block), self.spec.embedding_dim)
-                yield np.array(row_ids, dtype=np.int64), joined.astype(np.float32, copy=False)
+            yield from self.blocks(connection, up_to=up_to, every=every)
+
+    def blocks(
+        self, connection: apsw.Connection, *, above: int = 0, up_to: int = _LAST_ROW, every: int = 1
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Row ids int64 (n,), ascending, and vectors float32 (n, D) of the searched space, block by block.
+
+        Of the rows with ids above ``above``, up to ``up_to``, and of these of about one in ``every``.
+        """
+        cursor = connection.execute(
+            "SELECT row_id, vector FROM embeddings WHERE space_id = ? AND row_id > ? AND row_id <= ?"
+            " AND row_id * 2654435761 % 4294967296 % ? = 0 ORDER BY row_id",  # scattered, whatever order they came in
+            (self.space_id, above, up_to, every),
+        )
+        while block := [row for _, row in zip(range(_BLOCK), cursor, strict=False)]:
+            row_ids, vectors = zip(*block, strict=True)
+            joined = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(block), self.spec.embedding_dim)
+            yield np.array(row_ids, dtype=np.int64), joined.astype(np.float32, copy=False)
 
     def empty_log(self) -> bool:
         """Bring the log into the file and cut it to nothing; False where readers or the disk do not let us now.
@@ -225,15 +245,16 @@ class GalleryDatabase:
     def _log_bytes(self) -> int:
         return _size(self.path.with_name(self.path.name + "-wal"))
 
-    def _upgrade(self) -> None:
+    def _migrate(self) -> None:
+        """Bring the file of an earlier release to this layout; an interruption leaves it as it was."""
         layout: int = self._writer.execute("PRAGMA user_version").get
         if layout > LAYOUT:
             raise DataFolderUnusable(
                 f"{self.path} has layout {layout}, this release reads up to {LAYOUT}: use the newer release"
             )
-        if layout == 1:
+        for step in range(max(layout, 1), LAYOUT):
             with self._writer:
-                self._writer.execute(_FROM_1_TO_2).fetchall()
+                self._writer.execute(f"{_STEPS[step]} PRAGMA user_version = {step + 1}").fetchall()
 
     def _read_about(self) -> None:
         about: dict[str, str] = dict(self._writer.execute("SELECT key, value FROM about"))

@@ -18,7 +18,7 @@ from index.crops import Box, cut, model_crop, read_picture
 from index.data_folder import DEFAULT, DataFolder
 from index.embedder import Embedder
 from index.errors import GalleryNotFound, ImageNotFound, InvalidValue, PictureError, VehicleSearchError
-from index.gallery import Attribute, Filters, GallerySpec, SearchOptions, StoredImage
+from index.gallery import Attribute, Filters, GallerySpec, IndexState, SearchOptions, StoredImage
 from index.ingestion import MAX_PIXELS, ingest
 from index.local_gallery import LocalGallery
 from index.manifest import attribute_value, parse_time
@@ -216,7 +216,8 @@ def _describe(arguments: argparse.Namespace) -> int:
     rows = [
         ("gallery", info.name), ("images", f"{info.images:,}"), ("embedding space", info.spec.embedding_space),
         ("embedding dim", str(info.spec.embedding_dim)), ("viewpoints", ", ".join(info.spec.viewpoints)),
-        ("kind", info.spec.kind), ("retention days", str(info.spec.retention_days or "for ever")),
+        ("kind", f"{info.spec.kind}, vectors {info.spec.vectors}"), ("index", _index(info.index)),
+        ("retention days", str(info.spec.retention_days or "for ever")),
         ("keeps crops", "yes" if info.spec.keep_crops else "no"), ("last change", str(info.last_change)),
         ("disk", f"{info.disk_bytes / 1e6:.1f} MB"), ("created at", info.created_at.isoformat(timespec="seconds")),
     ]  # fmt: skip
@@ -242,6 +243,13 @@ def _without_model(arguments: argparse.Namespace) -> Iterator[LocalGallery]:
     """The gallery of a data folder that exists."""
     with closing(DataFolder(arguments.data_dir)) as home:
         yield _gallery(home, arguments.gallery)
+
+
+def _index(state: IndexState) -> str:
+    """What finds the images now."""
+    waiting = f", {state.waiting:,} more looked at one by one" if state.waiting else ""
+    building = f", {state.building} is being built" if state.building else ""
+    return f"{state.kind} {state.vectors}, {state.rows:,} images{waiting}{building}"
 
 
 def _gallery(home: DataFolder, name: str) -> LocalGallery:

@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
+import numpy as np
 import pytest
 
 from index.errors import DataFolderUnusable, GalleryNotFound, StorageError, StorageFull
 from index.gallery import GallerySpec
 from index.gallery_database import LAYOUT, GalleryDatabase, microseconds, moment
 from index.row_checksum import row_checksum
+from tests.layout_1 import write_layout_1
 from tests.small_disk import fill, small_disk
 
 SPEC = GallerySpec(
@@ -256,24 +258,58 @@ def test_a_view_that_is_never_let_go_holds_nobody_up(tmp_path: Path, short_log: 
     database.close()
 
 
-def test_a_file_of_the_first_layout_gets_its_checksums(tmp_path: Path) -> None:
-    path = create(tmp_path)
-    connection = apsw.Connection(str(path))
-    for statement in (
-        "INSERT INTO images VALUES (7, 'i', 'v', NULL, NULL, 5, NULL, '{}', NULL)",
-        "INSERT INTO embeddings VALUES (7, 1, NULL, NULL, x'0000803f', NULL)",
-        "ALTER TABLE images DROP COLUMN checksum",
-        "ALTER TABLE embeddings DROP COLUMN checksum",
-        "PRAGMA user_version = 1",
-    ):
-        connection.execute(statement).fetchall()
-    connection.close()
+# Layouts
+
+
+def test_a_file_of_layout_1_gets_what_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "gallery.sqlite"
+    write_layout_1(path)
     for _ in range(2):
         database = GalleryDatabase(path)
+        assert (database.spec.kind, database.spec.vectors) == ("flat", "fp32")
         with database.snapshot() as view:
-            assert view.execute("SELECT checksum FROM images").get == row_checksum("i", "v", None, None, 5, None, "{}")
-            assert view.execute("SELECT checksum FROM embeddings").get == row_checksum(
-                7, 1, None, None, b"\0\0\x80\x3f"
-            )
+            assert [checksum for (checksum,) in view.execute("SELECT checksum FROM images ORDER BY row_id")] == [
+                row_checksum(f"i{n}", f"v{n}", "camera", n, 5, None, f'{{"number": {n}}}') for n in (1, 2, 3)
+            ]
+            assert [checksum for (checksum,) in view.execute("SELECT checksum FROM embeddings ORDER BY row_id")] == [
+                row_checksum(n, 1, None, None, np.array([n, 1], dtype="<f4").tobytes()) for n in (1, 2, 3)
+            ]
+            assert [name for _, _, name in view.execute("PRAGMA index_info(images_camera)")] == [
+                "camera_id",
+                "captured_at",
+            ]
+            assert view.execute("SELECT row_id FROM images WHERE camera_id = 'camera' AND captured_at = 2").get == 2
             assert view.execute("PRAGMA user_version").get == LAYOUT
         database.close()
+
+
+def test_a_file_of_layout_1_becomes_what_is_created_now(tmp_path: Path) -> None:
+    """Nothing tells later which of both a file was."""
+    old = tmp_path / "old.sqlite"
+    write_layout_1(old)
+    GalleryDatabase(old).close()
+    new = create(tmp_path)
+    shapes = []
+    for path in (old, new):
+        connection = apsw.Connection(str(path))
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema ORDER BY name")]
+        shapes.append(
+            {name: connection.execute(f"PRAGMA table_xinfo({name})").fetchall() for name in names}
+            | {f"{name}.": connection.execute(f"PRAGMA index_xinfo({name})").fetchall() for name in names}
+        )
+        connection.close()
+    assert shapes[0] == shapes[1]
+
+
+def test_a_migration_that_is_interrupted_is_begun_again(tmp_path: Path) -> None:
+    path = tmp_path / "gallery.sqlite"
+    write_layout_1(path)
+    connection = apsw.Connection(str(path))
+    connection.execute("DROP INDEX images_camera").fetchall()  # so that the step fails
+    with pytest.raises(StorageError, match="no such index"):
+        GalleryDatabase(path)
+    assert connection.execute("PRAGMA user_version").get == 1
+    assert "checksum" not in [column[1] for column in connection.execute("PRAGMA table_info(images)")]
+    connection.execute("CREATE INDEX images_camera ON images (camera_id)").fetchall()
+    connection.close()
+    GalleryDatabase(path).close()
