@@ -16,7 +16,8 @@ from index.gallery_files import derived_files, set_aside
 def compact(database: GalleryDatabase, crops: CropStore) -> None:
     """Leave nothing but rows and their crops, nor anything that was made from others or set aside by a repair.
 
-    The caller is the one that may write. Raises StorageFull where there is no room for a second file, and StorageError.
+    The caller is the one that may write, and lets nobody write the snapshot, which goes, too. Raises StorageFull
+    where there is no room for a second file, and StorageError.
     """
     folder = database.path.parent
     with database.transaction() as connection:

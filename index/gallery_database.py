@@ -13,7 +13,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -95,7 +95,6 @@ CREATE TABLE changes (
     kind TEXT NOT NULL              -- added, changed, removed; lost: to damage, row 0 where nobody knows which
 ) STRICT;
 """
-TABLES: Final = frozenset({"about", "attributes", "changes", "crops", "discarded", "embeddings", "images", "spaces"})
 _STEPS = {  # from a layout to the next; each runs in one transaction with the new number
     1: f"""
         ALTER TABLE images ADD COLUMN checksum INTEGER;
@@ -308,6 +307,16 @@ def create_file(path: Path, about: Mapping[str, str], spaces: Iterable[tuple[int
     return connection
 
 
+def lacking(connection: apsw.Connection) -> list[str]:
+    """Tables and indexes of this layout that a file has not, or not with these columns; of an older one the former."""
+    whole = connection.execute("PRAGMA user_version").get >= LAYOUT
+    with closing(apsw.Connection(":memory:")) as new:
+        new.execute(_SCHEMA).fetchall()
+        expected = _shape(new)
+    own = _shape(connection)
+    return sorted(name for name in expected if name not in own or (whole and own[name] != expected[name]))
+
+
 def open_read_only(path: Path) -> apsw.Connection:
     """A connection that changes nothing and needs no lock of the data folder; raises apsw's errors."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
@@ -333,6 +342,18 @@ def connect(path: Path, flags: int = apsw.SQLITE_OPEN_READWRITE) -> apsw.Connect
     teach(connection)
     connection.execute(_PRAGMAS).fetchall()  # to the end: a statement that gives a row holds up those behind it
     return connection
+
+
+def _shape(connection: apsw.Connection) -> dict[str, str]:
+    """Columns of each table and index by its name."""
+    return dict(
+        connection.execute(
+            "SELECT name, coalesce("
+            " (SELECT group_concat(name) FROM (SELECT name FROM pragma_table_info(entry.name) ORDER BY cid)),"
+            " (SELECT group_concat(name) FROM (SELECT name FROM pragma_index_info(entry.name) ORDER BY seqno)))"
+            " FROM sqlite_schema AS entry"
+        )
+    )
 
 
 def _size(path: Path) -> int:

@@ -5,6 +5,7 @@ from typing import Final
 
 DATABASE: Final = "gallery.sqlite"
 CROPS: Final = "crops"
+SNAPSHOT: Final = "index.snapshot"  # of the index; it holds vectors, too
 SCRATCH: Final = ".repair"  # where a repair works
 BACKUP_NOTE: Final = "backup.json"  # beside ``galleries``, in a backup and nowhere else
 

@@ -187,6 +187,13 @@ def newest(connection: apsw.Connection, *, up_to: int) -> tuple[int, int] | None
     return found
 
 
+def lost_since(connection: apsw.Connection, change: int) -> bool:
+    """Whether rows were lost to damage, known ones or not, after a change."""
+    return bool(
+        connection.execute("SELECT EXISTS (SELECT 1 FROM changes WHERE change > ? AND kind = 'lost')", (change,)).get
+    )
+
+
 def removed_since(connection: apsw.Connection, change: int) -> NDArray[np.int64]:
     """Rows, int64 (n,), whose removal was noted after a change."""
     found = connection.execute("SELECT row_id FROM changes WHERE change > ? AND kind = 'removed'", (change,))

@@ -13,15 +13,14 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from index.crop_store import sync_folder
 from index.gallery import BuiltKind, Vectors
-
-FILE: Final = "index.snapshot"
+from index.gallery_files import SNAPSHOT
 
 _MAGIC = b"VSINDEX1"
 _FRAME = struct.Struct("<II")  # length, CRC-32
@@ -110,6 +109,13 @@ class SnapshotReader:
         if self._block or self.block() or self._file.read(1):
             raise SnapshotUnusable("it goes on behind its end")
 
+    def pass_over(self) -> None:
+        """Check what is left without giving it out."""
+        while self.block():
+            pass
+        if self._file.read(1):
+            raise SnapshotUnusable("it goes on behind its end")
+
     def block(self) -> bytes:
         """The next block, whole."""
         head = self._file.read(_FRAME.size)
@@ -125,7 +131,7 @@ class SnapshotReader:
 
 def write_snapshot(folder: Path, about: SnapshotAbout, save: Callable[[Callable[[bytes], None]], None]) -> None:
     """Put a snapshot in the place of the one before; ``save`` hands over its bytes. Raises OSError."""
-    part = folder / f"{FILE}.part"
+    part = folder / f"{SNAPSHOT}.part"
     try:
         with part.open("wb") as file:
             writer = SnapshotWriter(file)
@@ -134,7 +140,7 @@ def write_snapshot(folder: Path, about: SnapshotAbout, save: Callable[[Callable[
             writer.finish()
             file.flush()
             os.fsync(file.fileno())
-        part.rename(folder / FILE)
+        part.rename(folder / SNAPSHOT)
         sync_folder(folder)
     finally:
         part.unlink(missing_ok=True)
@@ -147,7 +153,7 @@ def open_snapshot(folder: Path) -> Iterator[tuple[SnapshotAbout, SnapshotReader]
     Raises SnapshotUnusable and OSError.
     """
     try:
-        file = (folder / FILE).open("rb")
+        file = (folder / SNAPSHOT).open("rb")
     except FileNotFoundError:
         yield None
         return
@@ -156,9 +162,26 @@ def open_snapshot(folder: Path) -> Iterator[tuple[SnapshotAbout, SnapshotReader]
         yield _about(reader.block()), reader
 
 
+def snapshot_problem(folder: Path) -> str | None:
+    """Why the snapshot's bytes are not what was written; None where they are, or there is none."""
+    try:
+        with open_snapshot(folder) as opened:
+            if opened is not None:
+                opened[1].pass_over()
+    except (SnapshotUnusable, OSError) as error:
+        return str(error)
+    return None
+
+
+def discard_part(folder: Path) -> None:
+    """Remove what a crash left of a snapshot that was being written; a disk that cannot be written to keeps it."""
+    with suppress(OSError):
+        (folder / f"{SNAPSHOT}.part").unlink(missing_ok=True)
+
+
 def remove_snapshot(folder: Path) -> None:
     """Remove it, and what a crash left of one. Raises OSError."""
-    for name in (FILE, f"{FILE}.part"):
+    for name in (SNAPSHOT, f"{SNAPSHOT}.part"):
         (folder / name).unlink(missing_ok=True)
     sync_folder(folder)
 

@@ -9,7 +9,8 @@ import logging
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from index.index_snapshot import (
     SnapshotAbout,
     SnapshotReader,
     SnapshotUnusable,
+    discard_part,
     open_snapshot,
     remove_snapshot,
     write_snapshot,
@@ -69,6 +71,7 @@ class IndexUpkeep:
         self._resting_until = 0.0
         self._missed = 0  # changes that the snapshot does not hold
         self._unclean = False  # whether retired rows must not reach the disk again
+        discard_part(folder)
         self._load()
 
     def state(self) -> IndexState:
@@ -108,17 +111,29 @@ class IndexUpkeep:
         with self._guard:
             self._stopping.set()
         self.rest()
-        rows = len(self.index)
-        if keep and self._worth_writing(_WRITTEN_ON_CLOSING) and not (self._unclean and self._retired()):
-            _log.info("gallery %s: writing the index of %s rows to the disk", self._database.name, f"{rows:,}")
-            self._carefully(self._write)
+        with self._working:  # a compaction may be at it
+            rows = len(self.index)
+            if keep and self._worth_writing(_WRITTEN_ON_CLOSING) and not (self._unclean and self._retired()):
+                _log.info("gallery %s: writing the index of %s rows to the disk", self._database.name, f"{rows:,}")
+                self._carefully(self._write)
 
     def drop_snapshot(self) -> None:
         """Remove the snapshot; the next one will hold no row that is retired by now. Raises OSError."""
+        with self.without_snapshot():
+            pass
+
+    @contextmanager
+    def without_snapshot(self) -> Iterator[None]:
+        """As ``drop_snapshot``, and no work is done on the index, nor a view held for it, until the end."""
         with self._working:
             self._unclean = True
             self._missed = len(self.index)
             remove_snapshot(self._folder)
+            yield
+
+    def renew_snapshot(self) -> None:
+        """As ``rewrite_snapshot``; where that fails, it is told, and there is none."""
+        self._carefully(self.rewrite_snapshot)
 
     def rewrite_snapshot(self) -> None:
         """Write the snapshot without rows that were erased; where none is worth writing, none is left.
@@ -127,6 +142,7 @@ class IndexUpkeep:
         OSError.
         """
         with self._working:
+            self._database.require_open()
             built = self.index.built
             if built is not None and built.retired_share:
                 self._build(built.kind)
@@ -195,6 +211,8 @@ class IndexUpkeep:
             raise SnapshotUnusable(f"it is of the kind {about.kind}, {about.vectors}")
         if about.change > image_rows.last_change(connection):
             raise SnapshotUnusable("it is newer than the database")
+        if image_rows.lost_since(connection, about.change):
+            raise SnapshotUnusable("the database was repaired since")
         if not _same_past(connection, about):
             raise SnapshotUnusable("the database has another past")
 

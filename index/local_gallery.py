@@ -88,11 +88,15 @@ class LocalGallery:
         try:
             self._recover_crops()
             self._upkeep = IndexUpkeep(folder, self._database, self._writing, memory=memory)
+        except BaseException:
+            self._database.close()
+            raise
+        try:
             with contextlib.suppress(StorageFull):  # what is over is not returned anyway, and reads go on
                 self.sweep()
             self._upkeep.wake()
         except BaseException:
-            self._database.close()
+            self.close(keep_snapshot=False)
             raise
 
     @staticmethod
@@ -202,9 +206,13 @@ class LocalGallery:
         return swept
 
     def compact(self) -> None:
-        """Leave no byte of what was erased; see ``index.compaction``."""
-        with self._writing:
+        """Leave no byte of what was erased; see ``index.compaction``.
+
+        An index that holds erased vectors is built anew for its snapshot: minutes for a million.
+        """
+        with self._upkeep.without_snapshot(), self._writing:
             compact(self._database, self._crops)
+        self._upkeep.renew_snapshot()
 
     def search(self, queries: NDArray[np.float32], options: SearchOptions) -> list[list[Match]]:
         if options.top_k < 1:

@@ -17,7 +17,7 @@ import apsw
 from index.crop_store import CropStore, sync_folder
 from index.errors import StorageError
 from index.gallery_database import connect, translated
-from index.gallery_files import CROPS, DATABASE, SCRATCH, derived_files, set_aside
+from index.gallery_files import CROPS, DATABASE, SCRATCH, SNAPSHOT, derived_files, set_aside
 from index.image_rows import insert_attributes
 from index.row_checksum import OF_IMAGE
 from index.salvage import salvage
@@ -121,6 +121,11 @@ def _mend(work: _Repair, file: Path, examination: Examination) -> None:
         _mend_attributes(work, connection, sorted(examination.unlike_attributes))
         _mend_crops(work, connection, crops, sorted(examination.lost_crops))
         _drop_loose(work, connection, crops, sorted(examination.loose_crops))
+    snapshot = work.folder / SNAPSHOT
+    if examination.bad_snapshot and snapshot.exists():  # else it went with the old database
+        work.note("set aside, the index is made from the database", SNAPSHOT)
+        if work.act:
+            work.move(snapshot)
     work.note("set aside, a file of no image", *(path.name for path in examination.orphans))
     for path in examination.orphans if work.act else ():
         work.move(path)

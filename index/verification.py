@@ -19,8 +19,9 @@ import numpy as np
 
 from index.crop_store import CropStore
 from index.errors import DataFolderUnusable
-from index.gallery_database import LAYOUT, TABLES, open_read_only
-from index.gallery_files import CROPS, DATABASE
+from index.gallery_database import LAYOUT, lacking, open_read_only
+from index.gallery_files import CROPS, DATABASE, SNAPSHOT
+from index.index_snapshot import snapshot_problem
 from index.row_checksum import OF_EMBEDDING, OF_IMAGE
 
 Progress = Callable[[int], object]
@@ -48,8 +49,9 @@ class Examination:
 
     ``broken``: SQLite cannot read all of the file. ``bad_rows`` cannot be kept, by row id with their image ids (or what
     they are called where that cannot be read); ``lost_crops`` are named and are not there as they were written;
-    ``orphans`` are files that nobody names; of ``unlike_attributes`` the copy for filters is not what is given back;
-    ``loose_crops`` are listed though no row names them.
+    ``orphans`` are files that nobody names; ``bad_snapshot``: the index's is not what was written; of
+    ``unlike_attributes`` the copy for filters is not what is given back; ``loose_crops`` are listed though no row names
+    them.
     """
 
     gallery: str
@@ -57,6 +59,7 @@ class Examination:
     bad_rows: dict[int, str] = field(default_factory=dict)
     lost_crops: set[str] = field(default_factory=set)
     orphans: list[Path] = field(default_factory=list)
+    bad_snapshot: bool = False
     unlike_attributes: set[int] = field(default_factory=set)
     loose_crops: set[str] = field(default_factory=set)
     images: int = 0
@@ -79,7 +82,7 @@ class Examination:
 
 def work_of(folder: Path) -> int:
     """How many steps of progress examining a gallery's folder will report."""
-    return len(_CHECKS) + crops_of(folder)
+    return len(_CHECKS) + 1 + crops_of(folder)
 
 
 def crops_of(folder: Path) -> int:
@@ -96,7 +99,7 @@ def examine(
 ) -> Examination:
     """Hold a gallery's folder against its database, or against another ``file`` in its place.
 
-    Without ``files`` the crops are left out.
+    Without ``files`` the crops and the index's snapshot are left out.
 
     Raises DataFolderUnusable for a file of a newer release.
     """
@@ -110,6 +113,8 @@ def examine(
                     check(connection, examination)
                 progress(1)
             if files:
+                _check_snapshot(folder, examination)
+                progress(1)
                 with closing(open_read_only(file)) as now:
                     _check_files(CropStore(folder / CROPS), connection, now, examination, progress)
     return examination
@@ -160,10 +165,10 @@ def _readable(connection: apsw.Connection, file: Path, examination: Examination)
         raise DataFolderUnusable(
             f"{file} has layout {layout}, this release reads up to {LAYOUT}: use the newer release"
         )
-    missing = TABLES - {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    missing = lacking(connection)
     if missing:
         examination.broken = True
-        examination.note("the database lacks a table", *sorted(missing))
+        examination.note("the database lacks a table or an index, or their columns", *missing)
     elif layout < LAYOUT:
         examination.note("the database is of an older layout, without checksums; `list` upgrades it", str(layout))
     return not missing and layout == LAYOUT
@@ -296,6 +301,14 @@ _CHECKS: Final[Sequence[Callable[[apsw.Connection, Examination], None]]] = (
     _check_structure, _check_about, _check_images, _check_embeddings, _check_vectors, _check_attributes,
     _check_crop_list, _check_changes,
 )  # fmt: skip
+
+
+def _check_snapshot(folder: Path, examination: Examination) -> None:
+    """Its bytes alone: whether it is of this database is asked before it is used, and it can be made again."""
+    problem = snapshot_problem(folder)
+    if problem is not None:
+        examination.bad_snapshot = True
+        examination.note("the index's snapshot is not what was written", f"{SNAPSHOT}: {problem}")
 
 
 def _check_files(

@@ -28,7 +28,8 @@ import psutil
 from numpy.typing import NDArray
 
 from index.gallery import Filters, GallerySpec, Metadata, NewImage, SearchOptions
-from index.index_snapshot import FILE, remove_snapshot
+from index.gallery_files import SNAPSHOT
+from index.index_snapshot import remove_snapshot
 from index.local_gallery import LocalGallery
 from tests.clustered_vectors import PICTURES, clustered
 from tests.index_kinds import ALL, kind_name
@@ -173,7 +174,7 @@ def line(
     gallery.rewrite_snapshot()
     gallery.close()
     start, memory = apart(folder)
-    disk = sum((folder / name).stat().st_size for name in ("gallery.sqlite", FILE) if (folder / name).exists())
+    disk = sum((folder / name).stat().st_size for name in ("gallery.sqlite", SNAPSHOT) if (folder / name).exists())
     share = memory / (rows * queries.shape[1] * 4)
     return f"{text}{p99:8.1f}{build:9.1f}{start:9.2f}{memory / rows:8,.0f}{share:8.2f}{disk / rows:7,.0f}"
 

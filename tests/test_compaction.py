@@ -12,9 +12,10 @@ import pytest
 from index.crops import content_name
 from index.data_folder import DataFolder
 from index.errors import StorageError
-from index.gallery import Filters, GallerySpec, Metadata, NewImage
-from index.gallery_files import set_aside
+from index.gallery import Filters, GallerySpec, Kind, Metadata, NewImage, SearchOptions, Vectors
+from index.gallery_files import SNAPSHOT, set_aside
 from index.local_gallery import LocalGallery
+from tests.index_kinds import build_early, kind_name
 
 D = 64
 SPEC = GallerySpec(embedding_space="space", embedding_dim=D, viewpoints=("front", "rear"))
@@ -109,6 +110,65 @@ def test_what_was_erased_is_nowhere(home: DataFolder, data: Path, how: str) -> N
     assert (data / "galleries/default/gallery.sqlite-wal").stat().st_size == 0
 
 
+@pytest.mark.parametrize("kind", [("flat", "fp32"), ("ivf", "fp32"), ("hnsw", "fp32")], ids=kind_name)
+def test_the_snapshot_of_the_index_keeps_what_is_stored_and_nothing_else(
+    data: Path, kind: tuple[Kind, Vectors], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    build_early(monkeypatch)
+    home = DataFolder(data, default_spec=replace(SPEC, kind=kind[0], vectors=kind[1]))
+    images = [secret(n) for n in range(100)]
+    home.get("default").add(images)
+    home.get("default")._upkeep.rest()
+    home.get("default").rewrite_snapshot()
+    home.close()
+    place = f"galleries/default/{SNAPSHOT}"
+    assert ("vector", place) in traces(data, images[7])
+    home = DataFolder(data)
+    gallery = home.get("default")
+    gallery.add([secret(n, turn=1) for n in range(0, 20, 2)])  # replaced
+    for n in range(1, 20, 2):
+        gallery.delete(f"secret-id-{n}-0")
+    gallery._upkeep.rest()
+    gallery.compact()
+    for _ in range(2):
+        for n in range(20):
+            assert traces(data, secret(n), with_id=n % 2 == 1) == []
+        home.close()  # which may write one, too
+        for n in (*range(0, 20, 2), *range(20, 100, 10)):
+            assert ("vector", place) in traces(data, secret(n, turn=int(n < 20)))
+        home = DataFolder(data)
+    assert home.get("default").count() == 90
+    home.close()
+    assert caplog.messages == []  # the snapshot was believed
+
+
+def test_without_room_for_another_index_there_is_no_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was erased is gone all the same."""
+    build_early(monkeypatch)
+    folder = tmp_path / "galleries/yard"
+    folder.mkdir(parents=True)
+    LocalGallery.create(folder, "yard", replace(SPEC, kind="hnsw"))
+    free = [1 << 30]
+    gallery = LocalGallery(folder, memory=lambda: free[0])
+    gallery.add([secret(n) for n in range(100)])
+    gallery._upkeep.rest()
+    gallery.rewrite_snapshot()
+    assert ("vector", f"galleries/yard/{SNAPSHOT}") in traces(tmp_path, secret(7))
+    free[0] = 1000
+    gallery.delete(secret(7).image_id)
+    gallery.compact()
+    assert "the index stays as it is: building an index of kind hnsw" in caplog.text
+    gallery.close()
+    assert traces(tmp_path, secret(7)) == []
+    assert not (folder / SNAPSHOT).exists()
+    gallery = LocalGallery(folder)
+    ((match,),) = gallery.search(secret(8).embedding[None], SearchOptions(top_k=1))
+    assert match.image.image_id == secret(8).image_id
+    gallery.close()
+
+
 def test_a_replaced_picture_is_nowhere_and_the_new_one_is_there(home: DataFolder, data: Path) -> None:
     gallery = home.get("default")
     ids = [secret(n).image_id for n in range(0, 200, 2)]
@@ -168,6 +228,7 @@ def test_what_a_crash_or_a_repair_left_is_erased(home: DataFolder, data: Path) -
     aside.mkdir(parents=True)
     for path in (
         folder / "crops/incoming" / f"{name}.part",
+        folder / f"{SNAPSHOT}.part",
         aside / name,
         folder / "old.faiss",
         folder / "crops/zz.jpg",

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from index.gallery_files import SNAPSHOT
 from index.index_snapshot import (
-    FILE,
     SnapshotAbout,
     SnapshotUnusable,
+    discard_part,
     open_snapshot,
     remove_snapshot,
+    snapshot_problem,
     write_snapshot,
 )
 
@@ -27,7 +29,7 @@ def write(folder: Path, pieces: list[bytes] = PIECES, about: SnapshotAbout = ABO
             take(piece)
 
     write_snapshot(folder, about, save)
-    return (folder / FILE).read_bytes()
+    return (folder / SNAPSHOT).read_bytes()
 
 
 def read(folder: Path, length: int = len(b"".join(PIECES))) -> tuple[SnapshotAbout, bytes]:
@@ -42,17 +44,40 @@ def read(folder: Path, length: int = len(b"".join(PIECES))) -> tuple[SnapshotAbo
 def test_what_was_written_comes_back(tmp_path: Path) -> None:
     write(tmp_path)
     assert read(tmp_path) == (ABOUT, b"".join(PIECES))
-    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert [path.name for path in tmp_path.iterdir()] == [SNAPSHOT]
     large = [bytes([n % 251]) * 700_001 for n in range(5)]  # over the ends of blocks
     write(tmp_path, large, replace(ABOUT, witness=None))
     assert read(tmp_path, 5 * 700_001) == (replace(ABOUT, witness=None), b"".join(large))
+
+
+def test_what_is_wrong_is_told_without_reading_it_all_in(tmp_path: Path) -> None:
+    assert snapshot_problem(tmp_path) is None
+    whole = write(tmp_path, [bytes(700_001)] * 5)
+    assert snapshot_problem(tmp_path) is None
+    for altered, problem in (
+        (whole[:-1], "it is cut"), (whole + b"x", "it goes on behind its end"), (b"x" + whole[1:], "it does not begin"),
+        (whole[:-50] + b"x" + whole[-49:], "block 4 is damaged"),
+    ):  # fmt: skip
+        (tmp_path / SNAPSHOT).write_bytes(altered)
+        assert str(snapshot_problem(tmp_path)).startswith(problem)
+    (tmp_path / SNAPSHOT).unlink()
+    (tmp_path / SNAPSHOT).mkdir()
+    assert "Is a directory" in str(snapshot_problem(tmp_path))
+
+
+def test_what_a_crash_left_of_one_goes(tmp_path: Path) -> None:
+    discard_part(tmp_path)
+    write(tmp_path)
+    (tmp_path / f"{SNAPSHOT}.part").touch()
+    discard_part(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [SNAPSHOT]
 
 
 def test_none_is_none(tmp_path: Path) -> None:
     with open_snapshot(tmp_path) as opened:
         assert opened is None
     write(tmp_path)
-    (tmp_path / f"{FILE}.part").touch()
+    (tmp_path / f"{SNAPSHOT}.part").touch()
     remove_snapshot(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -62,7 +87,7 @@ def test_every_byte_that_is_altered_is_noticed(tmp_path: Path) -> None:
     for place in range(len(whole)):
         altered = bytearray(whole)
         altered[place] ^= 1 << place % 8
-        (tmp_path / FILE).write_bytes(altered)
+        (tmp_path / SNAPSHOT).write_bytes(altered)
         with pytest.raises(SnapshotUnusable):
             read(tmp_path)
 
@@ -70,10 +95,10 @@ def test_every_byte_that_is_altered_is_noticed(tmp_path: Path) -> None:
 def test_every_cut_is_noticed(tmp_path: Path) -> None:
     whole = write(tmp_path)
     for length in range(len(whole)):
-        (tmp_path / FILE).write_bytes(whole[:length])
+        (tmp_path / SNAPSHOT).write_bytes(whole[:length])
         with pytest.raises(SnapshotUnusable):
             read(tmp_path)
-    (tmp_path / FILE).write_bytes(whole + b"\0")
+    (tmp_path / SNAPSHOT).write_bytes(whole + b"\0")
     with pytest.raises(SnapshotUnusable, match="behind its end"):
         read(tmp_path)
 
@@ -84,7 +109,7 @@ def test_blocks_in_another_order_are_noticed(tmp_path: Path) -> None:
     first, second = whole.index(b"a" * half) - 8, whole.index(b"b" * half) - 8
     swapped = whole[:first] + whole[second : second + half + 8] + whole[first:second] + whole[second + half + 8 :]
     assert len(swapped) == len(whole)
-    (tmp_path / FILE).write_bytes(swapped)
+    (tmp_path / SNAPSHOT).write_bytes(swapped)
     with pytest.raises(SnapshotUnusable, match="block 1 is damaged"):
         read(tmp_path, 2 * half)
 
@@ -106,4 +131,4 @@ def test_a_write_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space"):
         write_snapshot(tmp_path, replace(ABOUT, change=8), fail)
     assert read(tmp_path)[0] == ABOUT
-    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert [path.name for path in tmp_path.iterdir()] == [SNAPSHOT]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from index.errors import NotEnoughMemory
 from index.gallery import Filters, GallerySpec, Kind, Metadata, NewImage, SearchOptions, Vectors
 from index.gallery_database import GalleryDatabase
-from index.index_snapshot import FILE
+from index.gallery_files import SNAPSHOT
 from index.local_gallery import LocalGallery
 from tests.clustered_vectors import clustered
 from tests.index_kinds import ALL, BUILT, build_early, kind_name
@@ -143,13 +143,13 @@ def test_a_snapshot_is_loaded_and_caught_up(
 ) -> None:
     gallery = created(folder, *kind)
     gallery.close()
-    before = (folder / FILE).read_bytes()
+    before = (folder / SNAPSHOT).read_bytes()
     gallery = LocalGallery(folder)
     gallery.add([*images(ROWS, ROWS + 3), *images(5, 6, camera_id="replaced")])
     gallery.delete("i9")
     monkeypatch.setattr("index.index_upkeep._WRITTEN_ON_CLOSING", 1)
     gallery.close()
-    assert (folder / FILE).read_bytes() == before  # so little has changed
+    assert (folder / SNAPSHOT).read_bytes() == before  # so little has changed
 
     read = _rows_read(monkeypatch)
     gallery = LocalGallery(folder)
@@ -208,7 +208,7 @@ def test_a_damaged_snapshot_is_told_and_not_believed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     created(folder, *kind).close()
-    harm(folder / FILE)
+    harm(folder / SNAPSHOT)
     opened_without_snapshot(folder, caplog, reason)
 
 
@@ -230,7 +230,7 @@ def test_a_snapshot_of_something_else_is_not_believed(
         gallery.add(images(0, ROWS))
         gallery._upkeep.rest()
         gallery.close()
-        (folder / FILE).write_bytes((other / FILE).read_bytes())
+        (folder / SNAPSHOT).write_bytes((other / SNAPSHOT).read_bytes())
         opened_without_snapshot(folder, caplog, reason)
 
 
@@ -259,13 +259,13 @@ def test_a_snapshot_of_another_past_is_not_believed(
     gallery.add([replace(image, embedding=-image.embedding) for image in images(ROWS // 2, ROWS)])
     gallery._upkeep.rest()
     gallery.close()
-    newer = (folder / FILE).read_bytes()
+    newer = (folder / SNAPSHOT).read_bytes()
     (folder / "gallery.sqlite").write_bytes(old)
     gallery = LocalGallery(folder)
     gallery.add(images(ROWS // 2, ROWS))
     gallery._upkeep.rest()
     gallery.close()
-    (folder / FILE).write_bytes(newer)
+    (folder / SNAPSHOT).write_bytes(newer)
     opened_without_snapshot(folder, caplog, "another past")
 
 
@@ -295,16 +295,16 @@ def test_erased_vectors_are_in_no_snapshot_that_was_rewritten(folder: Path, kind
     gallery = created(folder, *kind)
     gallery.rewrite_snapshot()
     needle = _as_kept(gallery, STORED[7])
-    assert needle in (folder / FILE).read_bytes()
+    assert needle in (folder / SNAPSHOT).read_bytes()
     gallery.delete("i7")
     gallery.rewrite_snapshot()
-    assert needle not in (folder / FILE).read_bytes()
+    assert needle not in (folder / SNAPSHOT).read_bytes()
     check(gallery, [n for n in range(ROWS) if n != 7])
 
     gallery.delete_where(Filters())
     gallery._upkeep.rest()
     gallery.rewrite_snapshot()
-    assert not (folder / FILE).exists()
+    assert not (folder / SNAPSHOT).exists()
     gallery.close()
 
 
@@ -314,10 +314,68 @@ def test_a_dropped_snapshot_does_not_come_back_with_what_was_erased(folder: Path
     needle = _as_kept(gallery, STORED[7])
     gallery.delete("i7")
     gallery.drop_snapshot()
-    assert not (folder / FILE).exists()
+    assert not (folder / SNAPSHOT).exists()
     gallery.close()
-    if (folder / FILE).exists():
-        assert needle not in (folder / FILE).read_bytes()
+    if (folder / SNAPSHOT).exists():
+        assert needle not in (folder / SNAPSHOT).read_bytes()
+    gallery = LocalGallery(folder)
+    check(gallery, [n for n in range(ROWS) if n != 7])
+    gallery.close()
+
+
+@pytest.mark.parametrize("row_id", [7, 0])
+@pytest.mark.parametrize("kind", [("flat", "fp32"), ("hnsw", "fp32")], ids=kind_name)
+def test_after_a_repair_that_lost_rows_the_snapshot_is_not_believed(
+    folder: Path, kind: tuple[Kind, Vectors], row_id: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row 0 stands for changes that nobody can read any more."""
+    created(folder, *kind).close()
+    connection = apsw.Connection(str(folder / "gallery.sqlite"))
+    connection.execute("INSERT INTO changes (row_id, kind) VALUES (?, 'lost')", (row_id,))
+    connection.close()
+    opened_without_snapshot(folder, caplog, "the database was repaired since")
+
+
+def test_what_a_crash_left_of_a_snapshot_goes_on_opening(folder: Path) -> None:
+    created(folder, "hnsw").close()
+    (folder / f"{SNAPSHOT}.part").write_bytes(b"x")
+    LocalGallery(folder).close()
+    assert not (folder / f"{SNAPSHOT}.part").exists()
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+def test_a_gallery_that_is_closed_while_it_is_compacted_waits(
+    folder: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody writes a snapshot while it is at it, and closing does not take the database away from under it."""
+    gallery = created(folder, kind)
+    gallery.delete("i7")
+    within, go_on, order = threading.Event(), threading.Event(), list[str]()
+    rewrite = GalleryDatabase.rewrite
+
+    def slow(self: GalleryDatabase) -> None:
+        within.set()
+        assert go_on.wait(60)
+        rewrite(self)
+        order.append("compacted")
+
+    def close() -> None:
+        gallery.close()
+        order.append("closed")
+
+    monkeypatch.setattr(GalleryDatabase, "rewrite", slow)
+    with ThreadPoolExecutor(2) as pool:
+        compacting = pool.submit(gallery.compact)
+        assert within.wait(60)
+        assert not (folder / SNAPSHOT).exists()
+        closing = pool.submit(close)
+        assert gallery._upkeep._stopping.wait(60)
+        go_on.set()
+        compacting.result()
+        closing.result()
+    assert order == ["compacted", "closed"]
+    if (folder / SNAPSHOT).exists():
+        assert _as_kept(gallery, STORED[7]) not in (folder / SNAPSHOT).read_bytes()
     gallery = LocalGallery(folder)
     check(gallery, [n for n in range(ROWS) if n != 7])
     gallery.close()
@@ -354,7 +412,7 @@ def test_closing_does_not_wait_for_a_build(folder: Path, monkeypatch: pytest.Mon
         assert gallery.info().index.kind == "flat"
     gallery.close()
     assert gallery._upkeep.index.built is None
-    assert not (folder / FILE).exists()
+    assert not (folder / SNAPSHOT).exists()
     gallery = LocalGallery(folder)
     ((match,),) = gallery.search(STORED[2999:3000], SearchOptions(top_k=1))
     assert match.image.image_id == "i2999"

@@ -8,14 +8,17 @@ import apsw
 import numpy as np
 import pytest
 
+from index.crop_store import CropStore
 from index.crops import content_name
 from index.errors import StorageError
-from index.gallery import Filters, SearchOptions
+from index.gallery import Filters, Kind, SearchOptions, Vectors
 from index.gallery_database import PAGE
-from index.gallery_files import set_aside
+from index.gallery_files import SNAPSHOT, set_aside
 from index.local_gallery import LocalGallery
 from index.repair import Measure, repair
 from index.verification import examine
+from tests.index_kinds import build_early, kind_name
+from tests.layout_1 import write_layout_1
 from tests.test_local_gallery import SPEC, image
 from tests.test_verification import change, flip, folder, found
 
@@ -236,6 +239,62 @@ def test_small_things_are_put_right(folder: Path) -> None:
         "listed no longer, a crop of no image": ("ab.jpg",),
     }
     assert found(examine(folder)) == {}
+
+
+def test_an_index_that_is_gone_is_made_again_and_no_image_is_lost(folder: Path) -> None:
+    change(folder, "DROP INDEX images_camera")
+    assert set(mended(folder)) == {ANEW}
+    assert examine(folder).findings == []
+    assert examine(folder).images == 40
+
+
+def test_a_damaged_file_that_was_of_layout_1_is_read_as_any(tmp_path: Path) -> None:
+    folder = tmp_path / "galleries/yard"
+    CropStore(folder / "crops").create()
+    write_layout_1(folder / "gallery.sqlite", rows=200)
+    LocalGallery(folder).close()
+    spoil(folder, root_of(folder, "images_camera"))
+    assert set(mended(folder)) == {ANEW}
+    assert examine(folder).findings == []
+    assert examine(folder).images == 200
+
+
+def test_a_damaged_snapshot_of_the_index_is_set_aside_and_nothing_else(folder: Path) -> None:
+    before = contents(folder)
+    (folder / SNAPSHOT).write_bytes(b"no snapshot")
+    expected = {"set aside, the index is made from the database": (SNAPSHOT,)}
+    assert mended(folder, act=False) == expected
+    assert (folder / SNAPSHOT).exists()
+    assert mended(folder) == expected
+    assert contents(folder) == before
+    assert [path.name for path in set_aside(folder).iterdir()] == [SNAPSHOT]
+
+
+@pytest.mark.parametrize("kind", [("flat", "fp32"), ("hnsw", "fp32"), ("ivf", "sq8")], ids=kind_name)
+def test_what_a_repair_lost_is_in_no_index_afterwards(
+    tmp_path: Path, kind: tuple[Kind, Vectors], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor is a snapshot believed that somebody puts back."""
+    build_early(monkeypatch)
+    folder = tmp_path / "galleries/yard"
+    folder.mkdir(parents=True)
+    LocalGallery.create(folder, "yard", replace(SPEC, kind=kind[0], vectors=kind[1]))
+    gallery = LocalGallery(folder)
+    gallery.add([image(n) for n in range(40)])
+    gallery._upkeep.rest()
+    gallery.rewrite_snapshot()
+    gallery.close()
+    flip(folder, image(8).embedding.tobytes())
+    assert mended(folder)[LOST] == ("i8",)
+    assert not (folder / SNAPSHOT).exists()
+    for put_back in (False, True):
+        if put_back:
+            (folder / SNAPSHOT).write_bytes((set_aside(folder) / SNAPSHOT).read_bytes())
+        gallery = LocalGallery(folder)
+        assert ("the database was repaired since" in caplog.text) == put_back
+        (matches,) = gallery.search(image(8).embedding[None], SearchOptions(top_k=100))
+        assert {match.image.image_id for match in matches} == {f"i{n}" for n in range(40) if n != 8}
+        gallery.close(keep_snapshot=False)
 
 
 def test_files_made_from_the_old_database_are_set_aside(folder: Path) -> None:

@@ -13,9 +13,11 @@ from index.crops import content_name
 from index.data_folder import DataFolder
 from index.errors import DataFolderUnusable, InvalidValue, StorageError, StorageFull
 from index.gallery import Filters, SearchOptions
+from index.gallery_files import SNAPSHOT
 from index.repair import repair
 from index.restoration import GalleryRestoration, restore
 from index.verification import examine
+from tests.index_kinds import build_early
 from tests.small_disk import fill, small_disk
 from tests.test_compaction import SPEC as SECRET_SPEC
 from tests.test_compaction import secret, traces
@@ -69,6 +71,39 @@ def test_what_was_backed_up_is_there_again(home: DataFolder, backup: Path, tmp_p
     again.close()
     assert note(tmp_path / "new")["erasures_since_from"] is None
     assert note(tmp_path / "new")["galleries"]["default"]["erased_since"] is None
+
+
+@pytest.mark.parametrize("erased", [False, True])
+def test_no_index_is_copied_and_none_of_another_past_is_believed(
+    tmp_path: Path, backup: Path, *, erased: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    build_early(monkeypatch)
+    data, new, place = tmp_path / "data", tmp_path / "new", f"galleries/default/{SNAPSHOT}"
+    home = DataFolder(data, default_spec=replace(SPEC, kind="hnsw"))
+    home.get("default").add([image(n) for n in range(40)])
+    home.get("default")._upkeep.rest()
+    back_up(data, backup)
+    home.close()
+    assert (data / place).exists()
+    home = DataFolder(data)
+    home.get("default").add([image(n) for n in range(40, 80)])
+    home.get("default").delete("i3")
+    home.get("default")._upkeep.rest()
+    home.get("default").rewrite_snapshot()
+    home.close()
+    back_up(data, tmp_path / "later")
+    restore(backup, new, since=data if erased else None)
+    assert not any(
+        path.name.startswith(SNAPSHOT) for each in (backup, tmp_path / "later", new) for path in each.rglob("*")
+    )
+
+    (new / place).write_bytes((data / place).read_bytes())  # by somebody who means well
+    again = DataFolder(new)
+    assert "the snapshot of the index is not used, it is newer than the database" in caplog.text
+    restored = again.get("default")
+    (matches,) = restored.search(image(3).embedding[None], SearchOptions(top_k=100))
+    assert {match.image.image_id for match in matches} == {f"i{n}" for n in range(40) if n != 3 or not erased}
+    again.close()
 
 
 def test_what_was_erased_since_stays_erased(home: DataFolder, backup: Path, data: Path, tmp_path: Path) -> None:

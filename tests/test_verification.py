@@ -9,13 +9,18 @@ from pathlib import Path
 import apsw
 import pytest
 
+from index.crop_store import CropStore
 from index.errors import DataFolderUnusable
 from index.gallery import Filters, Metadata
 from index.gallery_database import LAYOUT, PAGE
+from index.gallery_files import SNAPSHOT
 from index.image_rows import remove
+from index.index_snapshot import write_snapshot
 from index.local_gallery import LocalGallery
 from index.row_checksum import OF_EMBEDDING, teach
 from index.verification import Examination, examine, work_of
+from tests.layout_1 import write_layout_1
+from tests.test_index_snapshot import ABOUT
 from tests.test_local_gallery import SPEC, image
 
 
@@ -57,6 +62,17 @@ def found(examination: Examination) -> dict[str, tuple[str, ...]]:
     return {finding.what: finding.subjects for finding in examination.findings}
 
 
+def test_an_older_file_is_whole_without_what_is_new(tmp_path: Path) -> None:
+    write_layout_1(tmp_path / "gallery.sqlite", name=tmp_path.name)
+    assert list(found(examine(tmp_path))) == [
+        "the database is of an older layout, without checksums; `list` upgrades it"
+    ]
+    CropStore(tmp_path / "crops").create()
+    LocalGallery(tmp_path).close()
+    assert examine(tmp_path).findings == []
+    assert examine(tmp_path).images == 3
+
+
 def test_a_sound_gallery_has_nothing_to_tell_and_stays_as_it_is(folder: Path) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.stat().st_size}
     steps: list[int] = []
@@ -91,13 +107,34 @@ def test_a_sound_gallery_has_nothing_to_tell_and_stays_as_it_is(folder: Path) ->
         ("UPDATE changes SET kind = 'changed' WHERE change = 4", "an image is not in the change sequence", ("i3",)),
         ("DELETE FROM about WHERE key = 'spec'", "what the gallery was created with cannot be read", ("table about",)),
         ("UPDATE about SET value = 'port' WHERE key = 'name'", "the folder is not named as its gallery", ("port",)),
-        ("DROP TABLE discarded", "the database lacks a table", ("discarded",)),
+        *(
+            (sql, "the database lacks a table or an index, or their columns", (name,))
+            for sql, name in (
+                ("DROP TABLE discarded", "discarded"),
+                ("DROP INDEX images_camera", "images_camera"),
+                ("DROP INDEX images_camera; CREATE INDEX images_camera ON images (camera_id)", "images_camera"),
+                ("ALTER TABLE embeddings DROP COLUMN checksum", "embeddings"),
+            )
+        ),
         ("PRAGMA user_version = 1", "the database is of an older layout, without checksums; `list` upgrades it", ("1",)),
     ],
 )  # fmt: skip
 def test_what_does_not_agree_is_named(folder: Path, sql: str, what: str, subjects: tuple[str, ...]) -> None:
     change(folder, sql)
     assert found(examine(folder))[what] == subjects
+
+
+def test_the_snapshot_of_the_index_belongs_to_it_and_is_read(folder: Path) -> None:
+    write_snapshot(folder, ABOUT, lambda write: write(b"x" * 100))
+    progress: list[int] = []
+    assert examine(folder, progress=progress.append).findings == []
+    assert sum(progress) == work_of(folder)
+    data = bytearray((folder / SNAPSHOT).read_bytes())
+    data[-30] ^= 1
+    (folder / SNAPSHOT).write_bytes(data)
+    problem = ("index.snapshot: block 1 is damaged",)
+    assert found(examine(folder)) == {"the index's snapshot is not what was written": problem}
+    assert examine(folder, files=False).findings == []
 
 
 @pytest.mark.parametrize("value", [b"\0\0\xc0\x7f" * 8, b"\0" * 28])
