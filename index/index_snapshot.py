@@ -173,6 +173,14 @@ def snapshot_problem(folder: Path) -> str | None:
     return None
 
 
+def snapshot_bytes(folder: Path) -> int:
+    """Its size, 0 where there is none."""
+    try:
+        return (folder / SNAPSHOT).stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def discard_part(folder: Path) -> None:
     """Remove what a crash left of a snapshot that was being written; a disk that cannot be written to keeps it."""
     with suppress(OSError):

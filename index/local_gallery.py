@@ -43,6 +43,7 @@ from index.gallery_database import GalleryDatabase, microseconds
 from index.gallery_files import CROPS, DATABASE
 from index.growing_index import GrowingIndex
 from index.image_rows import Row
+from index.index_snapshot import snapshot_bytes
 from index.index_upkeep import IndexUpkeep
 from index.page_cursor import read_cursor, write_cursor
 from index.row_filter import Condition, passing
@@ -117,7 +118,7 @@ class LocalGallery:
             images=images,
             last_change=last_change,
             created_at=self._database.created_at,
-            disk_bytes=self._database.disk_bytes() + crop_bytes,
+            disk_bytes=self._database.disk_bytes() + crop_bytes + snapshot_bytes(self._database.path.parent),
         )
 
     def count(self) -> int:

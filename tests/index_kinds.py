@@ -10,6 +10,12 @@ BUILT: list[tuple[Kind, Vectors]] = [
 ]  # fmt: skip
 ALL: list[tuple[Kind, Vectors]] = [("flat", "fp32"), *BUILT]
 
+EARLY = {
+    ("index.index_kind", "_BUILT_FROM"): 2,
+    ("index.index_upkeep", "_MOVED_FROM"): 1,
+    ("index.index_upkeep", "_SNAPSHOT_FROM"): 20,
+}
+
 
 def kind_name(kind: object) -> str:
     """As a test's id."""
@@ -18,6 +24,5 @@ def kind_name(kind: object) -> str:
 
 def build_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """An index is built from two rows on, rows are taken in one by one, and a snapshot is worth it for few."""
-    monkeypatch.setattr("index.index_kind._BUILT_FROM", 2)
-    monkeypatch.setattr("index.index_upkeep._MOVED_FROM", 1)
-    monkeypatch.setattr("index.index_upkeep._SNAPSHOT_FROM", 20)
+    for (module, name), value in EARLY.items():
+        monkeypatch.setattr(f"{module}.{name}", value)

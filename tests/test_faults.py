@@ -16,10 +16,14 @@ from typing import Any
 import httpx
 import pytest
 
+from index.data_folder import DataFolder
+from index.embedder import Embedder
+from index.gallery import GallerySpec, Kind, Vectors
+from index.gallery_files import SNAPSHOT
 from index.verification import examine
 from tests.http_client import parts
 from tests.pictures import jpeg
-from tests.server_process import serving, started
+from tests.server_process import EARLY_COMMAND, serving, started
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "10"))
 SEED = int(os.environ.get("FAULT_SEED", "0"))
@@ -138,16 +142,30 @@ def check(address: str, pictures: list[bytes], ledger: Ledger) -> None:
 
 
 @pytest.mark.timeout(60 + 10 * ROUNDS)
-def test_what_was_acknowledged_survives_kill_9(tiny_model: Path, tmp_path: Path, pictures: list[bytes]) -> None:
-    rng, ledger = random.Random(SEED), Ledger()
-    for _ in range(ROUNDS):
-        with started(tmp_path / "data", tiny_model) as (address, process):
+@pytest.mark.parametrize(
+    ("kind", "vectors", "rounds"),
+    [
+        ("flat", "fp32", ROUNDS - 2 * (ROUNDS // 6)),
+        ("hnsw", "fp32", max(1, ROUNDS // 6)),
+        ("ivf", "sq8", max(1, ROUNDS // 6)),
+    ],
+)
+def test_what_was_acknowledged_survives_kill_9(
+    kind: Kind, vectors: Vectors, rounds: int, tiny_model: Path, tmp_path: Path, pictures: list[bytes]
+) -> None:
+    rng, ledger, data = random.Random(SEED), Ledger(), tmp_path / "data"
+    spec = GallerySpec.for_model(Embedder(tiny_model, device="cpu").contract, kind=kind, vectors=vectors)
+    DataFolder(data, default_spec=spec).close()
+    for _ in range(rounds):
+        with started(data, tiny_model, door=EARLY_COMMAND) as (address, process):
             check(address, pictures, ledger)
             load_until_killed(address, process, pictures, ledger, rng)
-        assert examine(tmp_path / "data/galleries/default").findings == []
-    with serving(tmp_path / "data", tiny_model) as address:
+        assert examine(data / "galleries/default").findings == []
+    with serving(data, tiny_model, door=EARLY_COMMAND) as address:
         check(address, pictures, ledger)
-    assert ledger.acknowledged > 10 * ROUNDS
+        assert httpx.get(f"{address}{GALLERY}").json()["kind"] == kind
+    assert ledger.acknowledged > 10 * rounds
+    assert kind == "flat" or (data / "galleries/default" / SNAPSHOT).exists()
 
 
 def test_erased_added_and_replaced_it_is_one_hit_with_its_last_picture(

@@ -323,6 +323,15 @@ def test_a_dropped_snapshot_does_not_come_back_with_what_was_erased(folder: Path
     gallery.close()
 
 
+def test_a_snapshot_counts_as_disk_space(folder: Path) -> None:
+    gallery = created(folder, "hnsw")
+    gallery.drop_snapshot()
+    without = gallery.info().disk_bytes
+    gallery.rewrite_snapshot()
+    assert gallery.info().disk_bytes == without + (folder / SNAPSHOT).stat().st_size
+    gallery.close()
+
+
 @pytest.mark.parametrize("row_id", [7, 0])
 @pytest.mark.parametrize("kind", [("flat", "fp32"), ("hnsw", "fp32")], ids=kind_name)
 def test_after_a_repair_that_lost_rows_the_snapshot_is_not_believed(

@@ -1,6 +1,8 @@
 """Retention at work while nobody writes."""
 
+import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,7 +13,13 @@ import httpx
 import pytest
 
 from index.data_folder import DataFolder
+from index.embedder import Embedder
+from index.gallery import GallerySpec
+from index.verification import examine
+from service.application import create_app
+from service.settings import Settings
 from service.sweeper import Sweeper
+from tests.index_kinds import build_early
 from tests.pictures import jpeg
 from tests.server_process import serving
 from tests.test_compaction import SPEC, secret, traces
@@ -101,6 +109,42 @@ def test_it_stops_at_once_however_long_it_would_wait(home: DataFolder) -> None:
     sweeper = Sweeper(home, seconds=86_400)
     sweeper.close()
     assert not sweeper._thread.is_alive()
+
+
+def test_the_service_ends_with_no_thread_at_work(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither the sweeper nor those that look after indexes, whatever they are at; what they left is sound."""
+    build_early(monkeypatch)
+    embedder = Embedder(tiny_model, device="cpu")
+    monkeypatch.setattr("index.index_upkeep._LOT", 1)  # it takes some time
+    spec = replace(SPEC, kind="hnsw", retention_days=1, keep_crops=False)
+    many = [secret(n) for n in range(1000)]
+    home = DataFolder(tmp_path / "data", default_spec=GallerySpec.for_model(embedder.contract))
+    galleries = [home.create(f"g{n}", spec)[0] for n in range(3)]
+    app = create_app(settings=Settings(sweep_seconds=0.001), embedder=embedder, home=home, workers=1)
+
+    async def serve() -> None:
+        async with app.router.lifespan_context(app):
+            for turn in range(5):
+                for gallery in galleries:
+                    gallery.add([secret(n, turn) for n in range(60)])
+            for gallery in galleries:
+                gallery.add(many)
+            names = [thread.name for thread in threading.enumerate()]
+            assert "sweeper" in names
+            assert any(name.startswith("index of g") for name in names)
+
+    asyncio.run(serve())
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith(("sweeper", "index of"))] == []
+    assert caplog.messages == []
+    for gallery in galleries:
+        assert examine(tmp_path / "data/galleries" / gallery.name).findings == []
+    again = DataFolder(tmp_path / "data")
+    for name in ("g0", "g1", "g2"):
+        assert again.get(name).count() == 1000 + 4 * 30  # odd ids are new in each turn
+    again.close()
+    assert caplog.messages == []
 
 
 def test_a_service_sweeps(tiny_model: Path, tmp_path: Path) -> None:
