@@ -54,7 +54,7 @@ bench: install-test  ## ratios: embedding, HTTP, search in 100,000 rows, routing
 	$(BIN)/python -m scripts.bench
 
 bench-model: install-test  ## time and size of every backbone, precision and routing
-	$(BIN)/python -m scripts.bench_model
+	$(BIN)/python -m scripts.bench_model --fp16
 
 bench-gallery: install-test  ## every kind of index: recall, searches, inserts, size, cold start (ROWS, default 100000 1000000)
 	$(BIN)/python -m scripts.bench_gallery $(if $(ROWS),--rows $(ROWS))

@@ -143,7 +143,7 @@ def test_the_command_takes_a_file_and_names_what_is_wrong(
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("v0_0_front,c0 v0_1_front,c1", r"no two groups were found \(1 groups of 2\.0 pictures"),
+        ("v0_0_front,c0 v0_1_front,c1", "among 2 pictures no two vehicles were found that can be told apart, 2 are"),
         ("v0_0_front,c0 v0_1_front,c0", r"has one camera only \(c0\)"),
         ("v0_0_front,c0 v0_1_front,", r"line 3, column camera_id: is empty"),
     ],
@@ -159,3 +159,17 @@ def test_pictures_that_cannot_be_linked_are_refused(data: Path, tmp_path: Path, 
 def test_values_that_make_no_sense_are_refused(key: str, value: float, tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match=key):
         Adaptation(out=tmp_path / "x.pt", data="x.csv", **{key: value})  # type: ignore[arg-type]
+
+
+def test_a_run_that_is_refused_moves_nothing(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    out = write_checkpoint(tmp_path / "good.pt", untrained())
+    before = out.read_bytes()
+    one = tmp_path / "one.csv"
+    one.write_text(f"path,camera_id\n{data}/v0_0_front.png,c0\n{data}/v0_1_front.png,c0\n")
+    assert main(["adapt", str(tiny_model), "--manifest", str(one), "--out", str(out)]) == 2
+    assert out.read_bytes() == before
+    for override in ("out=other.pt", "data=other.csv"):
+        words = ["adapt", str(tiny_model), "--manifest", str(one), "--out", str(tmp_path / "x.pt"), "--set", override]
+        assert main(words) == 2
+    assert {path.name for path in tmp_path.iterdir()} >= {"good.pt", "one.csv"}
+    assert not list(tmp_path.glob("*.before*"))

@@ -12,6 +12,7 @@ from model_export.training.checkpoint import (
     require_another,
     require_writable,
     save_checkpoint,
+    set_aside,
 )
 from model_export.training.configuration import as_mapping, from_mapping
 
@@ -55,3 +56,16 @@ def test_a_run_from_before_a_key_existed_goes_on_at_its_default() -> None:
     assert first_difference(as_mapping(from_mapping(MVANConfig, before)), now) == ""
     assert first_difference({"a": {"b": 1}, "c": [2]}, {"a": {"b": 1}, "c": [3]}) == "c.0 = 2, now it is 3"
     assert first_difference({"a": 1}, {"a": 2}, but={"a"}) == ""
+
+
+def test_what_is_set_aside_is_never_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    for content in ("first", "second", "third"):
+        path.write_text(content)
+        set_aside(path)
+        assert not path.exists()
+    assert [(tmp_path / name).read_text() for name in ("m.pt.before", "m.pt.before-2", "m.pt.before-3")] == [
+        "first", "second", "third",
+    ]  # fmt: skip
+    set_aside(path)  # nothing is there
+    assert len(list(tmp_path.iterdir())) == 3

@@ -41,6 +41,8 @@ def test_without_viewpoints_cameras_count(data: Path, tmp_path: Path) -> None:
         given(f"manifest:{place}", "", "50%", seed=0)
     found = given(f"manifest:{place}", str(data / "manifest.csv"), "50%", seed=0)
     assert (found.plan.protocol, found.vnet_hold_out) == ("cross-camera", "")
+    unlabelled = given(f"manifest:{place}", "", "50%", seed=0, viewpoints_needed=False)  # no row has a V-Net
+    assert unlabelled.plan.protocol == "cross-camera"
 
 
 def test_vehicleid_has_two_viewpoints_and_its_v_net_other_labels(data: Path, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """``vehicle-model evaluate`` and ``figures`` as they are typed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from model_export.vehicle_model import main
 from tests import data_set_trees
+from tests.conftest import untrained, write_checkpoint
 
 
 def test_evaluate_tells_figures_and_writes_them(
@@ -26,6 +28,22 @@ def test_evaluate_tells_figures_and_writes_them(
     assert main(["evaluate", str(tiny_checkpoint), "--data", spec, "--rerank", "--seed", "3", "--json", "-"]) == 0
     reranked = json.loads(capsys.readouterr().out)
     assert (reranked["reranked"], reranked["seed"], reranked["probes"]) == (True, 3, 72)
+
+
+def test_a_share_is_drawn_as_the_model_drew_what_it_held_out(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    restored = untrained()
+    restored = replace(restored, config=replace(restored.config, fit=replace(restored.config.fit, seed=7)))
+    checkpoint, file = write_checkpoint(tmp_path / "m.pt", restored), tmp_path / "m.onnx"
+    assert main(["export", str(checkpoint), "--out", str(file)]) == 0
+    capsys.readouterr()
+    for model in (checkpoint, file):
+        words = ["evaluate", str(model), "--data", str(data / "manifest.csv"), "--part", "25%"]
+        assert main(words) == 0
+        assert "probes 25% (seed 7)" in capsys.readouterr().out
+        assert main([*words, "--seed", "0"]) == 0
+        assert "probes 25% (seed 0)" in capsys.readouterr().out
 
 
 def test_figures_are_told_before_a_file_that_cannot_be_written(

@@ -13,6 +13,7 @@ from index.errors import ContractError, ModelError
 from model_export.exporting import onnx_export
 from model_export.exporting.onnx_export import check_crops, describe, embedding_space, export_model, mixed_crops
 from tests.conftest import TINY, untrained
+from tests.small_disk import fill, small_disk
 
 
 def test_the_file_has_the_contract_and_the_tensors_of_the_design(tiny_model: Path) -> None:
@@ -167,3 +168,15 @@ def test_the_check_meets_every_viewpoint_also_where_vnet_names_one_only(always: 
         views = restored.model.viewpoint(torch.from_numpy(crops).permute(0, 3, 1, 2).float()).argmax(1)
     assert sorted(set(views.tolist())) == [0, 1, 2]
     assert crops.dtype == np.uint8
+
+
+def test_a_full_disk_and_a_place_that_is_none_are_one_line_and_leave_nothing(tmp_path: Path) -> None:
+    restored = untrained()
+    with small_disk(tmp_path) as disk:
+        fill(disk, leave=4096)
+        with pytest.raises(ModelError, match=r"model\.onnx was not written: No space left on device; free some space"):
+            export_model(restored, disk / "model.onnx")
+        assert [path.name for path in disk.iterdir()] == ["filler"]
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match="was not written: File exists"):
+        export_model(restored, tmp_path / "file" / "model.onnx")

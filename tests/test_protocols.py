@@ -115,6 +115,9 @@ def test_a_manifest_is_probed_camera_against_camera(data: Path) -> None:
     assert len(part.draws[""][0].probes) == len(part.tested) == 18
     assert len(part.draws[""][0].gallery) == 72
     assert {part.rows[at].vehicle_id for at in part.draws[""][0].probes} == {"v0", "v1", "v2"}
+    one_camera = plan(opened, part="camera_id=c0")  # rows that match, not all of their vehicles
+    assert {one_camera.rows[at].camera_id for at in one_camera.draws[""][0].probes} == {"c0"}
+    assert 0 < len(one_camera.draws[""][0].probes) < 72
     drawn = plan(opened, part="25%", seed=1)
     assert len({drawn.rows[at].vehicle_id for at in drawn.draws[""][0].probes}) == 3
 
@@ -131,7 +134,9 @@ def test_part_test_of_a_split_set_probes_all_there_is() -> None:
     ("broken", "words"),
     [
         (replace(VERI, parts={**VERI.parts, "query": (row("1", None, 0),)}), r"VeRi line 2, 1_0\.jpg: camera_id is empty"),
-        (replace(VERI, protocol="cross-camera", parts={"train": (row(None, "c1", 7),)}), r"line 9, None_7\.jpg: vehicle_id is empty"),
+        (replace(VERI, protocol="cross-camera", parts={"train": (row(None, "c1", 7),)}), r"names no vehicle, so nothing"),
+        (replace(VERI, protocol="cross-camera", parts={"train": (row("1", "c1", 6), row(None, "c1", 7))}),
+         r"line 9, None_7\.jpg: vehicle_id is empty"),
         (replace(VERI, protocol="cross-camera", parts={"train": ()}), "VeRi at veri has no pictures"),
         (replace(VERI, findings=(Finding(what="1 vehicle in train and test", count=1, fatal=True),)), "1 vehicle in train and test"),
         (replace(VEHICLEID, test_sizes={"small": ("404",)}), "no pictures to measure|no picture belongs"),

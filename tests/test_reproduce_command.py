@@ -35,11 +35,11 @@ def test_killed_and_started_again_it_goes_on(data: Path, tmp_path: Path) -> None
     assert again.returncode == 0, again.stderr
     lines = again.stdout.splitlines()
     assert "finished before" in lines[0]  # V-Net
-    assert lines[1].startswith("[ 1/5] Baseline-1")
+    assert lines[1].startswith("[ 1/6] Baseline-1")
     assert lines[1].endswith("finished before")
     assert first.stat().st_mtime_ns == trained
     assert "(from iteration " in (tmp_path / "tables.md").read_text(encoding="utf-8")
-    assert lines[-1].startswith(f"{tmp_path / 'tables.md'}: 5 rows trained")
+    assert lines[-1].startswith(f"{tmp_path / 'tables.md'}: 6 rows trained")
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,7 @@ def test_killed_and_started_again_it_goes_on(data: Path, tmp_path: Path) -> None
         (["--data", "manifest:none.csv"], "none.csv does not exist"),
         (["--paper", "none.toml"], "--paper none.toml cannot be read"),
         (["--data", "{data}/manifest.csv", "--set", "fit.margin=1"], "fit.margin is not known"),
+        (["--data", "{data}/manifest.csv", "--tables", "7", "--set-vnet", "batch=3"], "--set-vnet does nothing here"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(

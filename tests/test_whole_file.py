@@ -20,6 +20,17 @@ def test_what_was_there_stays_where_the_disk_is_full(tmp_path: Path) -> None:
         assert [entry.name for entry in disk.iterdir()] == ["figures.json"]
 
 
+def test_a_device_stays_one_and_a_link_leads_where_it_led(tmp_path: Path) -> None:
+    device = tmp_path / "null"
+    device.symlink_to("/dev/null")
+    write_whole(device, "x")
+    assert Path("/dev/null").is_char_device()
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    write_whole(tmp_path / "link", "text")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text() == "text"
+
+
 def test_folders_are_made(tmp_path: Path) -> None:
     write_whole(tmp_path / "a" / "b.md", "text\n")
     assert (tmp_path / "a" / "b.md").read_text(encoding="utf-8") == "text\n"

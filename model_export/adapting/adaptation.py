@@ -248,6 +248,12 @@ def _require_cameras(rows: list[ManifestRow], data: str) -> None:
         raise InvalidValue(
             f"{data} has one camera only ({', '.join(map(str, cameras))}); adapting links pictures of two or more"
         )
+    if len(cameras) > 2:
+        tqdm.write(
+            f"{data} has {len(cameras)} cameras: where most vehicles pass few of them, a model that knows them already "
+            "may lose; give cameras that follow each other, and measure before you change over",
+            file=sys.stderr,
+        )
 
 
 def _require_something_to_learn(model: MVAN, config: Adaptation) -> None:

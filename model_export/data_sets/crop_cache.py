@@ -32,7 +32,7 @@ class CropCache:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     def crops(self, rows: Sequence[ManifestRow]) -> NDArray[np.uint8]:
-        """uint8 (N, H, W, 3). Raises InvalidValue naming manifest line and picture when one cannot be read."""
+        """uint8 (N, H, W, 3). Raises InvalidValue naming row and picture when one cannot be read."""
         return np.stack(list(self._pool.map(self._crop, rows)))
 
     def check(self, rows: Sequence[ManifestRow], *, report: Callable[[int], object]) -> None:
@@ -57,7 +57,11 @@ def row_picture(row: ManifestRow) -> Image.Image:
         image = read_picture(row.path.read_bytes(), max_pixels=_MAX_PIXELS)
         return cut(image, row.box) if row.box else image
     except (OSError, PictureError) as error:
-        raise InvalidValue(f"manifest line {row.line}: {row.path}: {error}") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidValue(
+            f"{row.path} (row {row.line} of its data set) cannot be read: {reason}; mend it or leave it out; "
+            "vehicle-model data check finds all of them"
+        ) from error
 
 
 def decode_all(cache: CropCache, rows: Sequence[ManifestRow], *, quiet: bool = False) -> None:

@@ -144,6 +144,8 @@ class _Labels:
             {name: double or single for name, double, single in _ATTRIBUTE.findall(item)}
             for item in _ITEM.findall(text)
         ]
+        if not items:
+            self._findings.note("label files without a single item", path.name)
         said = _ITEMS_SAID.search(text)
         if said and int(said[1]) != len(items):
             self._findings.note(

@@ -12,7 +12,8 @@ import os
 import shutil
 import subprocess
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
@@ -96,9 +97,8 @@ def export_model(restored: Restored, out: Path, *, dense: bool = False, half_wei
     if dense:
         model.config = replace(model.config, routing_threshold=None)
     contract = _contract(restored, model)
-    out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.partial")
-    try:
+    with writing_to(out), removed(temporary):
         proto = translate(model)
         if half_weights:
             _store_half(proto)
@@ -108,8 +108,26 @@ def export_model(restored: Restored, out: Path, *, dense: bool = False, half_wei
         report = check_file(temporary, model, contract)
         temporary.replace(out)
         return replace(report, path=out, against_full=lost)
+
+
+@contextmanager
+def writing_to(out: Path) -> Iterator[None]:
+    """Make ``out``'s folder; errors of the disk as one line that names the file and the way out."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise ModelError(f"{out} was not written: {error.strerror}; free some space or choose another --out") from error
+
+
+@contextmanager
+def removed(path: Path) -> Iterator[None]:
+    """Remove ``path`` at the end, if it is still there."""
+    try:
+        yield
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
 
 
 def check_file(path: Path, model: MVAN, contract: Contract) -> ExportReport:

@@ -24,6 +24,7 @@ from model_export.exporting.onnx_export import (
     mixed_crops,
     stamp,
     write_file,
+    writing_to,
 )
 from model_export.exporting.parity import Parity, compare
 from model_export.exporting.reduction import reduce_precision
@@ -80,8 +81,7 @@ def export_reduced(
     measuring = measuring or held_out(restored.config)
     data = open_data_set(measuring.spec, root=measuring.root)
     planned = plan(data, part=measuring.part, seed=measuring.seed)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
+    with writing_to(out), tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
         whole = Path(folder) / "fp32.onnx"
         export_model(restored, whole, dense=dense, half_weights=False)
         reference = see_rows(OnnxModel(whole), planned.rows)

@@ -205,6 +205,11 @@ def _chosen(rows: Sequence[ManifestRow], part: str, seed: int) -> tuple[Manifest
 def _require(data: DataSet, rows: Sequence[ManifestRow], *columns: str) -> None:
     if not rows:
         raise InvalidValue(f"data set {data.name} at {data.root} has no pictures to measure on")
+    if all(row.vehicle_id is None for row in rows):
+        raise InvalidValue(
+            f"data set {data.name} at {data.root} names no vehicle, so nothing can be found again; it may teach V-Net "
+            "(vehicle-model train-vnet)"
+        )
     for row in rows:
         for column in columns:
             if getattr(row, column) is None:
