@@ -7,7 +7,7 @@ DATA ?= data
 TRAINING_DATA ?= training-data
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
-.PHONY: help serve install install-test check fix test bench bench-model bench-train train-default \
+.PHONY: help serve install install-test check fix test fault bench bench-model bench-gallery bench-train train-default \
 	reproduce-small reproduce-medium demo-gallery figure clean
 
 help:  ## list the targets
@@ -47,11 +47,17 @@ fix: install-test  ## mend what ruff can mend
 test: install-test  ## every test that needs no GPU
 	$(BIN)/python -m pytest -m 'not gpu'
 
+fault: install-test  ## kill -9 the service a hundred times at random moments, look whether it kept its word
+	FAULT_ROUNDS=100 $(BIN)/python -m pytest -q --timeout 1200 tests/test_faults.py
+
 bench: install-test  ## ratios: embedding, HTTP, search in 100,000 rows, routing, memory
 	$(BIN)/python -m scripts.bench
 
 bench-model: install-test  ## time and size of every backbone, precision and routing
 	$(BIN)/python -m scripts.bench_model --fp16
+
+bench-gallery: install-test  ## every kind of index: recall, searches, inserts, size, cold start (ROWS, default 100000 1000000)
+	$(BIN)/python -m scripts.bench_gallery $(if $(ROWS),--rows $(ROWS))
 
 bench-train: install-test  ## pictures a second of a training over its forward and backward alone
 	$(BIN)/python -m scripts.bench_train

@@ -7,7 +7,7 @@ else has to be searched then, however many crops there are.
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -26,9 +26,14 @@ class CropStore:
     def __init__(self, folder: Path) -> None:
         self._folder, self._incoming = folder, folder / "incoming"
 
+    @property
+    def complete(self) -> bool:
+        """Whether the folders are there."""
+        return self._incoming.is_dir()
+
     def create(self) -> None:
-        """Make the folders."""
-        self._incoming.mkdir(parents=True)
+        """Make the folders that are missing."""
+        self._incoming.mkdir(parents=True, exist_ok=True)
         sync_folder(self._folder)
 
     def write(self, crops: Mapping[str, bytes]) -> list[str]:
@@ -76,6 +81,10 @@ class CropStore:
             gone.append(name)
         return gone
 
+    def find(self, name: str) -> Path | None:
+        """Where a crop's file is."""
+        return next((path for path in (self._place(name), self._incoming / name) if path.exists()), None)
+
     def read(self, name: str) -> bytes | None:
         """A crop's bytes, None where there is no such file. Raises StorageError."""
         for path in (self._place(name), self._incoming / name, self._place(name)):  # it may move while we look
@@ -86,6 +95,16 @@ class CropStore:
             except OSError as error:
                 raise StorageError(f"the crop {path} cannot be read: {error.strerror}") from error
         return None
+
+    def files(self) -> Iterator[Path]:
+        """Every file that is in its place, whoever named it."""
+        if not self._folder.is_dir():
+            return
+        for folder in sorted(self._folder.iterdir()):
+            if folder.is_dir() and folder != self._incoming:
+                yield from sorted(folder.iterdir())
+            elif folder != self._incoming:
+                yield folder
 
     def recover(self, is_named: Callable[[str], bool]) -> None:
         """Settle or remove what a crash left behind."""

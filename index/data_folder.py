@@ -16,6 +16,7 @@ from index.crop_store import NO_SPACE, sync_folder
 from index.errors import DataFolderUnusable, GalleryConflict, GalleryNotFound, StorageError, StorageFull
 from index.folder_lock import FolderLock
 from index.gallery import GallerySpec
+from index.gallery_files import BACKUP_NOTE
 from index.local_gallery import LocalGallery, utc_now
 from index.metadata import check_gallery_name
 
@@ -92,7 +93,7 @@ class DataFolder:
         with self._guard:
             gallery = self.get(name)
             dropping = self._folder / f".dropping-{uuid.uuid4().hex}"
-            gallery.close()
+            gallery.close(keep_snapshot=False)
             try:
                 (self._folder / name).rename(dropping)
                 sync_folder(self._folder)
@@ -142,18 +143,54 @@ class DataFolder:
             raise
 
     def _check_layout(self) -> None:
-        file = self.path / "layout"
-        if not file.exists():
-            part = self.path / "layout.part"
-            part.write_text(f"{LAYOUT}\n", encoding="ascii")
-            part.rename(file)  # a crash leaves no empty file, which the next opening would refuse
-            return
-        written = file.read_text(encoding="ascii", errors="replace").strip()
-        if written != str(LAYOUT):
+        if (self.path / BACKUP_NOTE).exists():
             raise DataFolderUnusable(
-                f"the data folder {self.path} has layout {written[:20]!a}, this release reads {LAYOUT}: use the "
-                "release that wrote it, or another --data-dir"
+                f"{self.path} is a backup: `vehicle-index restore {self.path} --data-dir NEW` makes a data folder of it"
             )
+        if (self.path / "layout").exists():
+            require_layout(self.path)
+        else:
+            write_layout(self.path)
+
+
+def write_layout(path: Path) -> None:
+    """Say that a folder holds galleries as this release writes them; raises OSError."""
+    part = path / "layout.part"
+    part.write_text(f"{LAYOUT}\n", encoding="ascii")
+    part.rename(path / "layout")  # a crash leaves no empty file, which the next opening would refuse
+
+
+def require_layout(path: Path) -> None:
+    """Raise DataFolderUnusable where a folder is no data folder or one of another release; OSError."""
+    if not path.is_dir():
+        raise DataFolderUnusable(f"there is no data folder {path}; `vehicle-index add` makes one")
+    file = path / "layout"
+    if not file.is_file():
+        raise DataFolderUnusable(f"{path} is no data folder: it has no file layout; name another --data-dir")
+    written = file.read_text(encoding="ascii", errors="replace").strip()
+    if written != str(LAYOUT):
+        raise DataFolderUnusable(
+            f"the data folder {path} has layout {written[:20]!a}, this release reads {LAYOUT}: use the "
+            "release that wrote it, or another --data-dir"
+        )
+
+
+def gallery_folders(path: Path, *, name: str | None = None) -> list[Path]:
+    """Folders of all galleries, or of one, whoever has the data folder open.
+
+    Raises DataFolderUnusable, GalleryNotFound and OSError.
+    """
+    require_layout(path)
+    if not (path / "galleries").is_dir():
+        raise DataFolderUnusable(f"{path} has no folder galleries: what was in it is lost; restore a backup")
+    folders = [each for each in sorted((path / "galleries").iterdir()) if each.is_dir() and each.name[0] != "."]
+    if name is None:
+        return folders
+    for folder in folders:
+        if folder.name == name:
+            return [folder]
+    known = ", ".join(folder.name for folder in folders) or "none"
+    raise GalleryNotFound(f"there is no gallery {name!a} in {path} (there: {known})")
 
 
 def _unusable(path: Path, error: OSError) -> DataFolderUnusable:

@@ -20,7 +20,8 @@ VehicleSearchError
 └── StorageError                 the data folder
     ├── DataFolderLocked         another process owns it
     ├── DataFolderUnusable       missing rights, or a layout of a newer release
-    └── StorageFull              no space left; nothing was written
+    ├── StorageFull              no space left; nothing was written
+    └── NotEnoughMemory          an index would need more than the machine has left
 """
 
 
@@ -110,6 +111,10 @@ class DataFolderLocked(StorageError):
 
 class DataFolderUnusable(StorageError):
     """The data folder cannot be read or written, or a newer release wrote it."""
+
+
+class NotEnoughMemory(StorageError):
+    """An index would need more memory than this machine or its container has left."""
 
 
 class StorageFull(StorageError):

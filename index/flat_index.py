@@ -1,9 +1,5 @@
-"""The exact index: FAISS flat L2 under our own row ids, derived from the database; it holds the vectors once.
+"""The exact index: FAISS flat L2 under our own row ids, derived from the database; it holds the vectors once."""
 
-Further kinds (ivf, hnsw) get a module of their own with the same methods.
-"""
-
-from dataclasses import dataclass
 from typing import Any
 
 import faiss
@@ -11,28 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.cpu_quota import usable_cpus
+from index.vector_index import BATCH, NOTHING, Candidates, measured, surely_within
 
 _RETIRED_AT_LEAST = 256  # rows; taking one row out moves all behind it, 25 ms in 100,000 × 512, so it is done for many
 _RETIRED_SHARE = 64
-_RELATIVE_ERROR = 2e-5  # of FAISS's squared float32 sums, D up to some thousands
 _BITMAP_UP_TO = 1 << 25  # row ids; they only grow, and a bitmap takes a byte for each that ever was while it is made
-_BATCH = 20  # queries from which FAISS computes ‖a‖² + ‖b‖² − 2ab: faster on several cores, but it cancels
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidates:
-    """Rows near one query: ``row_ids`` int64 (n,), ``distances`` float64 (n,), Euclidean, exact and ascending.
-
-    Every row nearer than ``certain`` is among them; rows from there on may be missing. Infinity: all rows are there.
-    """
-
-    row_ids: NDArray[np.int64]
-    distances: NDArray[np.float64]
-    certain: float
 
 
 class FlatIndex:
-    """Vectors float32 (D,) by row id. The caller sees to it that nobody reads while a row is added or retired."""
+    """See ``index.vector_index.VectorIndex``; rows may be added in any order."""
 
     def __init__(self, dim: int) -> None:
         self._index = faiss.IndexIDMap2(faiss.IndexFlat(dim, faiss.METRIC_L2))
@@ -58,6 +41,11 @@ class FlatIndex:
             retired = faiss.IDSelectorBatch(np.fromiter(self._retired, dtype=np.int64))
             self._alive = _Selection(faiss.IDSelectorNot(retired), retired)
 
+    def row_ids(self) -> NDArray[np.int64]:
+        """The rows that can be found, int64 (n,), in no order."""
+        held: NDArray[np.int64] = faiss.vector_to_array(self._index.id_map)
+        return held[~np.isin(held, np.fromiter(self._retired, dtype=np.int64))] if self._retired else held
+
     def forget(self, row_ids: NDArray[np.int64]) -> None:
         """Take rows out at once, so that their ids may be used again, as those of a write that is rolled back are."""
         self._index.remove_ids(faiss.IDSelectorBatch(np.ascontiguousarray(row_ids)))
@@ -73,45 +61,46 @@ class FlatIndex:
         """About ``count`` nearest rows of each query (Q, D), of those ``among`` (not retired) where it is given."""
         total = len(self) if among is None else len(among)
         if total == 0 or len(queries) == 0:
-            nothing = Candidates(row_ids=np.empty(0, np.int64), distances=np.empty(0, np.float64), certain=np.inf)
-            return [nothing] * len(queries)
+            return [NOTHING] * len(queries)
         selection = self._alive if among is None else _selection(among)
         asked = min(count, total)
         # For this thread only. Few queries gain nothing from a second core, and waiting for a busy one costs 20 ms.
-        faiss.omp_set_num_threads(self._cores if len(queries) >= _BATCH else 1)
+        faiss.omp_set_num_threads(self._cores if len(queries) >= BATCH else 1)
         squares, labels = self._index.search(
             np.ascontiguousarray(queries, dtype=np.float32),
             asked,
-            params=None if selection is None else selection.parameters,
+            params=None if selection is None else selection.parameters(),
         )  # (Q, asked) each
         return [
             self._exact(query, square, label, everything=asked == total)
             for query, square, label in zip(queries, squares, labels, strict=True)
         ]
 
+    def scan(self, queries: NDArray[np.float32], count: int) -> list[Candidates]:
+        return self.search(queries, count)
+
     def _exact(
         self, query: NDArray[np.float32], squares: NDArray[np.float32], labels: NDArray[np.int64], *, everything: bool
     ) -> Candidates:
         """Distances computed again as ‖a − b‖, and how far FAISS's own order can be trusted."""
         found = labels[labels >= 0]  # FAISS pads with −1
-        wanted = query.astype(np.float64)
-        distances = np.linalg.norm(self.vectors(found).astype(np.float64) - wanted, axis=1)
-        order = np.argsort(distances, kind="stable")
-        certain = np.inf
-        if not everything and len(found) == len(labels):
-            length, last = float(np.linalg.norm(wanted)), float(squares[-1])
-            error = _RELATIVE_ERROR * (length**2 + (length + max(last, 0.0) ** 0.5) ** 2)
-            certain = max(last - error, 0.0) ** 0.5
-        return Candidates(row_ids=found[order], distances=distances[order], certain=certain)
+        cut = not everything and len(found) == len(labels)
+        certain = surely_within(query, float(squares[-1])) if cut else np.inf
+        return measured(query, found, self.vectors(found), certain=certain)
 
 
 class _Selection:
-    """FAISS search parameters for a selector, and what FAISS only borrows and must outlive them."""
+    """A selector, and what FAISS only borrows and must outlive it."""
 
     def __init__(self, selector: Any, *borrowed: object) -> None:
-        self.parameters = faiss.SearchParameters()
-        self.parameters.sel = selector
-        self._borrowed = (selector, *borrowed)
+        self._selector = selector
+        self._borrowed = borrowed
+
+    def parameters(self) -> Any:
+        """For one search: FAISS's id map writes into them while it searches, so threads must not share them."""
+        parameters = faiss.SearchParameters()
+        parameters.sel = self._selector
+        return parameters
 
 
 def _selection(row_ids: NDArray[np.int64]) -> _Selection:

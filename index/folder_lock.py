@@ -8,6 +8,7 @@ from pathlib import Path
 from index.errors import DataFolderLocked
 
 _SHOWN = 200  # characters of the holder's command
+_WIDTH = 4 * _SHOWN + 40  # bytes, whatever the command
 
 
 class FolderLock:
@@ -28,9 +29,14 @@ class FolderLock:
                 "to it over HTTP: POST /v1/galleries/{gallery}/images"
             ) from error
         command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:_SHOWN]
-        os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, f"process {os.getpid()} ({command})\n".encode(errors="replace"), 0)
+        self._tell(f"process {os.getpid()} ({command})")
 
     def close(self) -> None:
-        """Let others in."""
+        """Let others in; the file forgets who we were: a command may name images."""
+        self._tell("")
         os.close(self._handle)
+
+    def _tell(self, text: str) -> None:
+        """Write who we are over what stands there; in place, because the disk may be full."""
+        os.pwrite(self._handle, text.encode(errors="replace").ljust(_WIDTH) + b"\n", 0)
+        os.ftruncate(self._handle, _WIDTH + 1)

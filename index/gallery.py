@@ -7,7 +7,7 @@ Two homes are planned: ``LocalGallery`` (one machine) and a Milvus one (a cluste
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol, Self
+from typing import Final, Literal, Protocol, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,12 @@ from index.contract import Contract
 from index.errors import EmbeddingSpaceMismatch
 
 Attribute = str | int | float
-Kind = Literal["flat"]  # ivf and hnsw get their place here
+BuiltKind = Literal["flat", "ivf", "hnsw"]
+Kind = Literal["flat", "ivf", "hnsw", "auto"]  # auto: flat while that is quick, then hnsw
+Vectors = Literal["fp32", "fp16", "sq8"]  # how the index keeps them; the database keeps fp32, and distances are exact
+BUILT_KINDS: Final[tuple[BuiltKind, ...]] = get_args(BuiltKind)
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+VECTORS: Final[tuple[Vectors, ...]] = get_args(Vectors)
 GroupBy = Literal["vehicle_id"]
 DISTANCE_DECIMALS = 4  # one picture embedded in batches of other sizes differs beyond these
 
@@ -117,15 +122,20 @@ class GallerySpec:
     embedding_dim: int
     viewpoints: tuple[str, ...]
     kind: Kind = "flat"
+    vectors: Vectors = "fp32"
     retention_days: float | None = None
     keep_crops: bool = True
 
     @classmethod
-    def for_model(cls, contract: Contract, *, retention_days: float | None = None, keep_crops: bool = True) -> Self:
+    def for_model(
+        cls, contract: Contract, *, kind: Kind = "flat", vectors: Vectors = "fp32",
+        retention_days: float | None = None, keep_crops: bool = True,
+    ) -> Self:  # fmt: skip
         """What a gallery for this model's vectors is created with."""
         return cls(
             embedding_space=contract.embedding_space, embedding_dim=contract.embedding_dim,
-            viewpoints=contract.viewpoints, retention_days=retention_days, keep_crops=keep_crops,
+            viewpoints=contract.viewpoints, kind=kind, vectors=vectors, retention_days=retention_days,
+            keep_crops=keep_crops,
         )  # fmt: skip
 
     def require_space(self, contract: Contract, gallery: str) -> None:
@@ -138,11 +148,28 @@ class GallerySpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class IndexState:
+    """What finds a gallery's images now, and what becomes of it.
+
+    ``kind`` and ``vectors`` answer for ``rows`` images; ``waiting`` more are looked at one by one until they are taken
+    in. ``building``: the kind that is being built beside it. ``problem``: why the last such work was given up.
+    """
+
+    kind: BuiltKind
+    vectors: Vectors
+    rows: int
+    waiting: int
+    building: BuiltKind | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class GalleryInfo:
     """A gallery described. ``images`` counts what a search can return; ``last_change`` is the change sequence's end."""
 
     name: str
     spec: GallerySpec
+    index: IndexState
     images: int
     last_change: int
     created_at: datetime
@@ -193,6 +220,10 @@ class Gallery(Protocol):
 
     def delete_where(self, filters: Filters) -> int:
         """Erase what passes; returns how many."""
+        ...
+
+    def sweep(self) -> int:
+        """Erase what retention no longer returns; returns how many images that were."""
         ...
 
     def search(self, queries: NDArray[np.float32], options: SearchOptions) -> list[list[Match]]:

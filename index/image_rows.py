@@ -4,7 +4,7 @@ Every function works inside the transaction or the snapshot of the connection th
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,9 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from index.gallery import Metadata, NewImage, StoredImage
+from index.gallery import Attribute, Metadata, NewImage, StoredImage
 from index.gallery_database import microseconds, moment
+from index.row_checksum import OF_IMAGE, row_checksum
 from index.row_filter import Condition
 
 _COLUMNS = "row_id, image_id, vehicle_id, camera_id, captured_at, ingested_at, crop, attributes, probabilities"
@@ -41,23 +42,23 @@ def insert(
         connection.execute("INSERT OR IGNORE INTO crops VALUES (?, ?)", (crop_name, len(image.crop)))
         connection.execute("DELETE FROM discarded WHERE name = ?", (crop_name,))
     metadata, probabilities = image.metadata, image.viewpoint
+    vehicle_id, camera_id, captured_at, attributes = _columns(metadata)
+    said = (image.image_id, vehicle_id, camera_id, captured_at, ingested_at, crop_name, attributes)
     connection.execute(
-        "INSERT INTO images (image_id, vehicle_id, camera_id, captured_at, attributes, ingested_at, crop)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (image.image_id, *_columns(metadata), ingested_at, crop_name),
+        "INSERT INTO images (image_id, vehicle_id, camera_id, captured_at, ingested_at, crop, attributes, checksum)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (*said, row_checksum(*said)),
     )
     row_id = connection.last_insert_rowid()
-    connection.execute(
-        "INSERT INTO embeddings VALUES (?, ?, ?, ?, ?)",
-        (
-            row_id,
-            space_id,
-            None if probabilities is None else viewpoints[int(np.argmax(probabilities))],
-            None if probabilities is None else probabilities.astype("<f4").tobytes(),
-            image.embedding.astype("<f4").tobytes(),
-        ),
+    seen = (
+        row_id,
+        space_id,
+        None if probabilities is None else viewpoints[int(np.argmax(probabilities))],
+        None if probabilities is None else probabilities.astype("<f4").tobytes(),
+        image.embedding.astype("<f4").tobytes(),
     )
-    _insert_attributes(connection, row_id, metadata)
+    connection.execute("INSERT INTO embeddings VALUES (?, ?, ?, ?, ?, ?)", (*seen, row_checksum(*seen)))
+    insert_attributes(connection, row_id, metadata.attributes)
     _note(connection, [row_id], "added")
     return row_id
 
@@ -68,8 +69,9 @@ def replace_metadata(connection: apsw.Connection, row_id: int, metadata: Metadat
         "UPDATE images SET vehicle_id = ?, camera_id = ?, captured_at = ?, attributes = ? WHERE row_id = ?",
         (*_columns(metadata), row_id),
     )
+    connection.execute(f"UPDATE images SET checksum = {OF_IMAGE} WHERE row_id = ?", (row_id,))  # noqa: S608
     connection.execute("DELETE FROM attributes WHERE row_id = ?", (row_id,))
-    _insert_attributes(connection, row_id, metadata)
+    insert_attributes(connection, row_id, metadata.attributes)
     _note(connection, [row_id], "changed")
 
 
@@ -127,14 +129,75 @@ def row_ids(connection: apsw.Connection, condition: Condition, *, limit: int = -
     return np.fromiter((row_id for (row_id,) in found), dtype=np.int64)
 
 
+def at_most(connection: apsw.Connection, select: Condition, limit: int) -> bool:
+    """Whether a select gives at most ``limit`` rows; it is read no further than that."""
+    number: int = connection.execute(
+        f"SELECT count(*) FROM ({select.sql} LIMIT ?)",  # noqa: S608
+        (*select.bindings, limit + 1),
+    ).get
+    return number <= limit
+
+
+def all_passing(condition: Condition) -> Condition:
+    """The select of the rows that pass, for ``at_most``."""
+    return Condition(f"SELECT row_id FROM images WHERE {condition.sql}", condition.bindings)  # noqa: S608
+
+
 def rows_among(connection: apsw.Connection, among: NDArray[np.int64], condition: Condition) -> dict[int, Row]:
     """Those of some rows that pass, by row id."""
-    condition = listed(among) & condition
-    found = connection.execute(
-        f"SELECT row_id, image_id, vehicle_id FROM images WHERE {condition.sql}",  # noqa: S608
-        condition.bindings,
+    found = connection.execute(  # CROSS JOIN: SQLite would rather go through all images of a camera than through these
+        "SELECT row_id, image_id, vehicle_id FROM json_each(?) AS wanted CROSS JOIN images"  # noqa: S608
+        f" ON images.row_id = wanted.value WHERE {condition.sql}",
+        (json.dumps(among.tolist()), *condition.bindings),
     )
     return {row_id: Row(image_id, vehicle_id) for row_id, image_id, vehicle_id in found}
+
+
+def vectors(
+    connection: apsw.Connection, among: NDArray[np.int64], *, space_id: int, dim: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Ids int64 (n,) and exact vectors float32 (n, D) of those of some rows that exist, in no order."""
+    condition = listed(among)
+    found = connection.execute(
+        f"SELECT row_id, vector FROM embeddings WHERE space_id = ? AND {condition.sql}",  # noqa: S608
+        (space_id, *condition.bindings),
+    ).fetchall()
+    blobs: list[Any] = [vector for _, vector in found]
+    joined = np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(found), dim)
+    return np.array([row_id for row_id, _ in found], dtype=np.int64), joined.astype(np.float32, copy=False)
+
+
+def last_change(connection: apsw.Connection) -> int:
+    """The end of the change sequence, 0 before the first."""
+    number: int = connection.execute("SELECT coalesce(max(change), 0) FROM changes").get
+    return number
+
+
+def last_row(connection: apsw.Connection) -> int:
+    """The highest row id that was ever used; every later one is higher."""
+    number: int = connection.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'images'").get
+    return number
+
+
+def newest(connection: apsw.Connection, *, up_to: int) -> tuple[int, int] | None:
+    """The last row with an id up to ``up_to``, and its ingestion time in microseconds since 1970."""
+    found: tuple[int, int] | None = connection.execute(
+        "SELECT row_id, ingested_at FROM images WHERE row_id <= ? ORDER BY row_id DESC LIMIT 1", (up_to,)
+    ).fetchone()
+    return found
+
+
+def lost_since(connection: apsw.Connection, change: int) -> bool:
+    """Whether rows were lost to damage, known ones or not, after a change."""
+    return bool(
+        connection.execute("SELECT EXISTS (SELECT 1 FROM changes WHERE change > ? AND kind = 'lost')", (change,)).get
+    )
+
+
+def removed_since(connection: apsw.Connection, change: int) -> NDArray[np.int64]:
+    """Rows, int64 (n,), whose removal was noted after a change."""
+    found = connection.execute("SELECT row_id FROM changes WHERE change > ? AND kind = 'removed'", (change,))
+    return np.fromiter((row_id for (row_id,) in found), dtype=np.int64)
 
 
 def listed(row_ids: NDArray[np.int64]) -> Condition:
@@ -174,9 +237,10 @@ def _image(row: Sequence[Any], viewpoints: Sequence[str]) -> StoredImage:
     )
 
 
-def _insert_attributes(connection: apsw.Connection, row_id: int, metadata: Metadata) -> None:
-    if metadata.attributes:
-        rows = [(row_id, name, value) for name, value in metadata.attributes.items()]
+def insert_attributes(connection: apsw.Connection, row_id: int, attributes: Mapping[str, Attribute]) -> None:
+    """Write the copy of an image's attributes that filters look at."""
+    if attributes:
+        rows = [(row_id, name, value) for name, value in attributes.items()]
         connection.executemany("INSERT INTO attributes VALUES (?, ?, ?)", rows)
 
 

@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import image_rows
+from index.compaction import compact
 from index.crop_store import CropStore
 from index.crops import content_name
 from index.errors import EmbeddingNotFinite, ImageNotFound, InvalidValue, StorageError, StorageFull
-from index.flat_index import Candidates, FlatIndex
+from index.free_memory import free_memory
 from index.gallery import (
     DISTANCE_DECIMALS,
     Filters,
@@ -39,17 +40,21 @@ from index.gallery import (
     StoredImage,
 )
 from index.gallery_database import GalleryDatabase, microseconds
+from index.gallery_files import CROPS, DATABASE
+from index.growing_index import GrowingIndex
 from index.image_rows import Row
+from index.index_snapshot import snapshot_bytes
+from index.index_upkeep import IndexUpkeep
 from index.page_cursor import read_cursor, write_cursor
-from index.read_write_lock import ReadWriteLock
 from index.row_filter import Condition, passing
+from index.vector_index import Candidates, measured
 
 _DAY = 86_400 * 1_000_000  # microseconds
 _SWEPT_A_WRITE = 1000  # expired rows that a write takes with it
 _EXTRA = 32  # candidates beyond those asked for: ties at the cut, rows that are dropped
 _WIDER = 8
 _SELECTIVE = 10_000  # rows; a filter that fewer pass (or a twentieth of the gallery) is resolved before the search
-_SELECTIVE_SHARE = 20
+_SELECTIVE_SHARE, _SELECTIVE_SHARE_QUICK = 20, 100  # the latter of kinds that need not look at every row
 _LONGEST = np.finfo(np.float32).max / 4  # squared length; the squared distance of two such vectors is still a float32
 _PATIENCE = 2  # widenings before a filter that many pass, but none near the query, is resolved after all
 
@@ -60,48 +65,60 @@ def utc_now() -> datetime:
 
 
 class LocalGallery:
-    """One gallery's folder; see ``index.gallery.Gallery``. ``clock`` gives the time, UTC."""
+    """One gallery's folder; see ``index.gallery.Gallery``.
+
+    ``clock`` gives the time, UTC, ``memory`` the bytes that are free, None where nobody knows.
+    """
 
     name: str
     spec: GallerySpec
 
-    def __init__(self, folder: Path, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        memory: Callable[[], int | None] = free_memory,
+    ) -> None:
         self._clock = clock
-        self._database = GalleryDatabase(folder / "gallery.sqlite")
+        self._database = GalleryDatabase(folder / DATABASE)
         self.name, self.spec = self._database.name, self._database.spec
-        self._crops = CropStore(folder / "crops")
-        self._index = FlatIndex(self.spec.embedding_dim)
-        self._index_lock = ReadWriteLock()
+        self._crops = CropStore(folder / CROPS)
         self._writing = threading.Lock()
         self._unlinked: list[str] = []  # crops whose files are gone, still listed in ``discarded``
         try:
             self._recover_crops()
-            for row_ids, vectors in self._database.vectors():
-                self._index.add(row_ids, vectors)
-            with contextlib.suppress(StorageFull):  # what is over is not returned anyway, and reads go on
-                self.sweep()
+            self._upkeep = IndexUpkeep(folder, self._database, self._writing, memory=memory)
         except BaseException:
             self._database.close()
+            raise
+        try:
+            with contextlib.suppress(StorageFull):  # what is over is not returned anyway, and reads go on
+                self.sweep()
+            self._upkeep.wake()
+        except BaseException:
+            self.close(keep_snapshot=False)
             raise
 
     @staticmethod
     def create(folder: Path, name: str, spec: GallerySpec) -> None:
         """Make an empty gallery in a folder that exists and is empty."""
-        CropStore(folder / "crops").create()
-        GalleryDatabase.create(folder / "gallery.sqlite", name, spec)
+        CropStore(folder / CROPS).create()
+        GalleryDatabase.create(folder / DATABASE, name, spec)
 
     def info(self) -> GalleryInfo:
         with self._database.snapshot() as connection:
-            last_change: int = connection.execute("SELECT coalesce(max(change), 0) FROM changes").get
+            last_change = image_rows.last_change(connection)
             crop_bytes: int = connection.execute("SELECT coalesce(sum(bytes), 0) FROM crops").get
             images = image_rows.count(connection, self._passing(Filters()))
         return GalleryInfo(
             name=self.name,
             spec=self.spec,
+            index=self._upkeep.state(),
             images=images,
             last_change=last_change,
             created_at=self._database.created_at,
-            disk_bytes=self._database.disk_bytes() + crop_bytes,
+            disk_bytes=self._database.disk_bytes() + crop_bytes + snapshot_bytes(self._database.path.parent),
         )
 
     def count(self) -> int:
@@ -124,8 +141,9 @@ class LocalGallery:
             except BaseException:
                 self._discard_unnamed(new_crops)
                 raise
-            with self._index_lock.write():
+            with self._index.lock.write():
                 self._index.retire(written.old)
+            self._upkeep.wrote(len(images) + len(written.old))
             self._crops.settle(new_crops)
             self._unlinked = self._crops.discard(written.discarded)
         return written.statuses
@@ -180,26 +198,38 @@ class LocalGallery:
         return self._erase(lambda connection: image_rows.row_ids(connection, self._passing(filters)))
 
     def sweep(self) -> int:
-        """Erase what retention no longer returns; how many images that was."""
         swept = 0
         while count := self._erase(self._expired):
             swept += count
+        with self._writing:
+            self._database.require_open()
+            self._database.empty_log()  # what was erased stands in it
         return swept
+
+    def compact(self) -> None:
+        """Leave no byte of what was erased; see ``index.compaction``.
+
+        An index that holds erased vectors is built anew for its snapshot: minutes for a million.
+        """
+        with self._upkeep.without_snapshot(), self._writing:
+            compact(self._database, self._crops)
+        self._upkeep.renew_snapshot()
 
     def search(self, queries: NDArray[np.float32], options: SearchOptions) -> list[list[Match]]:
         if options.top_k < 1:
             raise InvalidValue(f"top_k must be at least 1, not {options.top_k}")
         for query in queries:
             self._check_vector(query, "the query")
-        condition = self._passing(options.filters)
-        with self._index_lock.read(), self._database.snapshot() as connection:
-            among = self._selected(connection, options.filters, condition)
+        condition = self._passing(options.filters, listing=lambda _: False)
+        with self._index.lock.read(), self._database.snapshot() as connection:
+            among = self._selected(connection, options.filters)
             answers: dict[int, list[_Hit]] = {}
             count, widened = options.top_k + _EXTRA, 0
             while pending := [number for number in range(len(queries)) if number not in answers]:
                 if widened == _PATIENCE and among is None and not options.filters.empty:
-                    among = image_rows.row_ids(connection, condition)
-                found = self._index.search(queries[pending], count, among=among)
+                    among = image_rows.row_ids(connection, self._passing(options.filters))
+                everywhere = widened >= _PATIENCE and among is None
+                found = self._candidates(connection, queries[pending], count, among=among, everywhere=everywhere)
                 for number, candidates in zip(pending, found, strict=True):
                     rows = image_rows.rows_among(connection, candidates.row_ids, condition)
                     hits, complete = _rank(candidates, rows, options)
@@ -208,8 +238,20 @@ class LocalGallery:
                 count, widened = count * _WIDER, widened + 1
             return [self._matches(connection, answers[number]) for number in range(len(queries))]
 
-    def close(self) -> None:
-        """Let go of the files. Calls that are at work end first or as if the gallery did not exist."""
+    def rewrite_snapshot(self) -> None:
+        """Write the index's snapshot without the vectors of erased images; a large graph is built anew for it."""
+        self._upkeep.rewrite_snapshot()
+
+    def drop_snapshot(self) -> None:
+        """Remove the index's snapshot; what is erased by now is in no later one."""
+        self._upkeep.drop_snapshot()
+
+    def close(self, *, keep_snapshot: bool = True) -> None:
+        """Let go of the files. Calls that are at work end first or as if the gallery did not exist.
+
+        With ``keep_snapshot`` the index is written to the disk first where much of it has changed.
+        """
+        self._upkeep.close(keep=keep_snapshot)
         with self._writing:
             self._database.close()
 
@@ -244,12 +286,12 @@ class LocalGallery:
                 expired_rows = self._expired(connection)
                 discarded += image_rows.remove(connection, expired_rows.tolist())
                 discarded = [name for name in discarded if not _is_crop(connection, name)]  # some may be in use again
-                with self._index_lock.write():
+                with self._index.lock.write():
                     self._index.add(np.fromiter(new, dtype=np.int64), np.stack(list(new.values())))
                     indexed = True
         except BaseException:
             if indexed:
-                with self._index_lock.write():
+                with self._index.lock.write():
                     self._index.forget(np.fromiter(new, dtype=np.int64))
             raise
         old_rows = np.array([*old, *expired_rows.tolist()], dtype=np.int64)
@@ -263,8 +305,9 @@ class LocalGallery:
                 row_ids = chosen(connection)
                 discarded = image_rows.remove(connection, row_ids.tolist())
             if len(row_ids):
-                with self._index_lock.write():
+                with self._index.lock.write():
                     self._index.retire(row_ids)
+                self._upkeep.wrote(len(row_ids))
             self._unlinked = self._crops.discard(discarded)
         return len(row_ids)
 
@@ -290,26 +333,57 @@ class LocalGallery:
             left = [name for (name,) in connection.execute("SELECT name FROM discarded")]
         self._unlinked = self._crops.discard(left)
 
-    def _selected(
-        self, connection: apsw.Connection, filters: Filters, condition: Condition
-    ) -> NDArray[np.int64] | None:
+    def _selected(self, connection: apsw.Connection, filters: Filters) -> NDArray[np.int64] | None:
         """The rows that pass a filter, where they are few; None where a search among all rows finds them sooner."""
         if filters.empty:
             return None
-        few = max(_SELECTIVE, len(self._index) // _SELECTIVE_SHARE)
-        row_ids = image_rows.row_ids(connection, condition, limit=few + 1)
-        return row_ids if len(row_ids) <= few else None
+        built = self._index.built
+        share = _SELECTIVE_SHARE if built is None or built.kind == "flat" else _SELECTIVE_SHARE_QUICK
+        few = max(_SELECTIVE, len(self._index) // share)
+        condition = self._passing(filters, listing=lambda listed: image_rows.at_most(connection, listed, few))
+        if not image_rows.at_most(connection, image_rows.all_passing(condition), few):
+            return None
+        return image_rows.row_ids(connection, condition)
+
+    def _candidates(
+        self,
+        connection: apsw.Connection,
+        queries: NDArray[np.float32],
+        count: int,
+        *,
+        among: NDArray[np.int64] | None,
+        everywhere: bool,
+    ) -> list[Candidates]:
+        """What the index finds, measured again from the database where the index's own vectors are not exact."""
+        found = self._index.scan(queries, count) if everywhere else self._index.search(queries, count, among=among)
+        return [
+            candidates
+            if candidates.exact
+            else measured(query, *self._stored(connection, candidates.row_ids), certain=candidates.certain)
+            for query, candidates in zip(queries, found, strict=True)
+        ]
 
     def _matches(self, connection: apsw.Connection, hits: Sequence["_Hit"]) -> list[Match]:
         if not hits:
             return []
         row_ids = np.array([hit.row_id for hit in hits], dtype=np.int64)
         images = dict(self._select(connection, image_rows.listed(row_ids)))
-        vectors = self._index.vectors(row_ids)
+        found, vectors = self._stored(connection, row_ids)
+        embeddings = dict(zip(found.tolist(), vectors, strict=True))
         return [
-            Match(rank=rank, distance=hit.distance, image=images[hit.row_id], embedding=vector)
-            for rank, (hit, vector) in enumerate(zip(hits, vectors, strict=True), start=1)
+            Match(rank=rank, distance=hit.distance, image=images[hit.row_id], embedding=embeddings[hit.row_id])
+            for rank, hit in enumerate(hits, start=1)
         ]
+
+    def _stored(
+        self, connection: apsw.Connection, row_ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Ids and exact vectors of those of some rows that exist, in no order."""
+        return image_rows.vectors(connection, row_ids, space_id=self._database.space_id, dim=self.spec.embedding_dim)
+
+    @property
+    def _index(self) -> GrowingIndex:
+        return self._upkeep.index
 
     def _row(self, connection: apsw.Connection, image_id: str) -> tuple[int, StoredImage]:
         condition = Condition("image_id = ?", (image_id,)) & self._passing(Filters())
@@ -326,8 +400,8 @@ class LocalGallery:
             )
         )
 
-    def _passing(self, filters: Filters) -> Condition:
-        return passing(filters, space_id=self._database.space_id, since=self._since())
+    def _passing(self, filters: Filters, *, listing: Callable[[Condition], bool] = lambda _: True) -> Condition:
+        return passing(filters, space_id=self._database.space_id, since=self._since(), listing=listing)
 
     def _since(self) -> int | None:
         """The oldest ingestion time that retention lets through, in microseconds since 1970."""

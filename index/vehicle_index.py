@@ -1,43 +1,59 @@
-"""The indexer's door: ``vehicle-index add | search | list | delete | describe``."""
+"""The indexer's door: ``vehicle-index add | search | list | delete | describe | verify | repair | backup | …``."""
 
 import argparse
 import json
 import logging
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
+from index import backup_command, upkeep_command
 from index.crops import Box, cut, model_crop, read_picture
 from index.data_folder import DEFAULT, DataFolder
 from index.embedder import Embedder
-from index.errors import GalleryNotFound, ImageNotFound, InvalidValue, PictureError, VehicleSearchError
-from index.gallery import Attribute, Filters, GallerySpec, SearchOptions, StoredImage
+from index.errors import GalleryConflict, GalleryNotFound, ImageNotFound, InvalidValue, PictureError, VehicleSearchError
+from index.gallery import (
+    KINDS,
+    VECTORS,
+    Attribute,
+    Filters,
+    GallerySpec,
+    IndexState,
+    SearchOptions,
+    StoredImage,
+)
 from index.ingestion import MAX_PIXELS, ingest
 from index.local_gallery import LocalGallery
 from index.manifest import attribute_value, parse_time
 from index.metadata import check_gallery_name, check_image_id, check_label, check_metadata
 from index.picture_source import read_sources
 from index.standard_output import printed
+from index.text_table import printable, table_lines
 
 _EXAMPLES = """\
 examples:
   vehicle-index add examples/demo-gallery/manifest.csv
   vehicle-index add crops/ --gallery yard
+  vehicle-index add crops/ --gallery city --kind auto
   vehicle-index search car.jpg --top-k 5 --exclude-camera-id c001
   vehicle-index search frame.jpg --box 120,80,300,220 --json
   vehicle-index list --vehicle-id v17 --captured-after 2026-05-04T00:00:00Z
   vehicle-index delete cam1-000001 cam1-000002
   vehicle-index delete --camera-id c003
   vehicle-index describe
+  vehicle-index verify
+  vehicle-index backup /backup/vehicles
 
 `vehicle-index COMMAND --help` tells what a command takes. One process owns a data folder: while the service runs, send
-pictures to it (POST /v1/galleries/{gallery}/images) instead.
+pictures to it (POST /v1/galleries/{gallery}/images) instead. verify and backup work beside it.
 """
 _ADD = """\
 Embed and store pictures. A SOURCE is
@@ -50,14 +66,23 @@ Embed and store pictures. A SOURCE is
 
 A picture without image_id is named after its path below the manifest or folder, with ":" for "/" (and a hash at the end
 where an id cannot hold the path), so that adding it again replaces it and never doubles it. A gallery that does not
-exist is created. Pictures that fail are named, the others are stored; the exit code is 1 then.
+exist is created, of the kind that --kind and --vectors say; one that exists has its own. Pictures that fail are named,
+the others are stored; the exit code is 1 then.
 """
+_KIND = (
+    "of a gallery that is created: flat looks at every image, hnsw and ivf at few, and miss about one near image in a "
+    "hundred; auto is flat while that is quick, then hnsw (default: flat)"
+)
+_VECTORS = (
+    "of a gallery that is created: how its index keeps them in memory, 4, 2 or 1 byte a number; distances stay exact "
+    "(default: fp32)"
+)
 _COLUMNS = ("image_id", "vehicle_id", "camera_id", "viewpoint", "captured_at")
 _PAGE = 1000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the door; returns the exit code: 0, 1 where some pictures or ids failed, 2 where nothing could be done."""
+    """Run the door; the exit code: 0, 1 where some things failed or are damaged, 2 where nothing could be done."""
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells of every library that it tries
     arguments = _parser().parse_args(argv)
     try:
@@ -99,6 +124,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add.add_argument("source", nargs="+", type=Path, metavar="SOURCE", help="a manifest.csv, a folder, or a picture")
+    add.add_argument("--kind", choices=KINDS, help=_KIND)
+    add.add_argument("--vectors", choices=VECTORS, help=_VECTORS)
     add.set_defaults(run=_add)
 
     search = commands.add_parser("search", parents=[shared, model, filters], help="rank a gallery for a picture")
@@ -121,20 +148,23 @@ def _parser() -> argparse.ArgumentParser:
 
     describe = commands.add_parser("describe", parents=[shared], help="what a gallery holds")
     describe.set_defaults(run=_describe)
+    upkeep_command.add_to(commands)
+    backup_command.add_to(commands)
     return parser
 
 
 def _add(arguments: argparse.Namespace) -> int:
     sources = read_sources(arguments.source)
     created = updated = failed = 0
-    with _with_model(arguments, create=True) as (gallery, embedder):
+    wanted = {name: value for name in ("kind", "vectors") if (value := getattr(arguments, name)) is not None}
+    with _with_model(arguments, create=wanted) as (gallery, embedder):
         with (
             tqdm(total=len(sources), desc="add", unit=" pictures") as bar,
             closing(ingest(sources, gallery, embedder)) as steps,
         ):
             for done in steps:
                 for source, reason in done.failed:
-                    bar.write(f"vehicle-index: {_printable(str(source.path))}: {reason}", file=sys.stderr)
+                    bar.write(f"vehicle-index: {printable(str(source.path))}: {reason}", file=sys.stderr)
                 created, updated, failed = created + done.created, updated + done.updated, failed + len(done.failed)
                 bar.update(done.pictures)
         print(f"{created} created, {updated} updated, {failed} failed; gallery {gallery.name} has {gallery.count()}")
@@ -164,9 +194,8 @@ def _search(arguments: argparse.Namespace) -> int:
         documents = [{"rank": m.rank, "distance": round(m.distance, 6), **_document(m.image)} for m in matches]
         print(json.dumps(documents, indent=2))
     else:
-        _print_table(
-            ("rank", "distance", *_COLUMNS), [(str(m.rank), f"{m.distance:.4f}", *_cells(m.image)) for m in matches]
-        )
+        rows = [(str(m.rank), f"{m.distance:.4f}", *_cells(m.image)) for m in matches]
+        print(*table_lines(("rank", "distance", *_COLUMNS), rows), sep="\n")
     return 0
 
 
@@ -179,7 +208,8 @@ def _list(arguments: argparse.Namespace) -> int:
                 for image in page.images:
                     print(json.dumps(_document(image)))
             elif page.images or cursor is None:
-                _print_table(_COLUMNS, [_cells(image) for image in page.images], header=cursor is None)
+                lines = table_lines(_COLUMNS, [_cells(image) for image in page.images])
+                print(*(lines if cursor is None else lines[1:]), sep="\n")
             cursor = page.cursor
             if cursor is None:
                 return 0
@@ -210,7 +240,8 @@ def _describe(arguments: argparse.Namespace) -> int:
     rows = [
         ("gallery", info.name), ("images", f"{info.images:,}"), ("embedding space", info.spec.embedding_space),
         ("embedding dim", str(info.spec.embedding_dim)), ("viewpoints", ", ".join(info.spec.viewpoints)),
-        ("kind", info.spec.kind), ("retention days", str(info.spec.retention_days or "for ever")),
+        ("kind", f"{info.spec.kind}, vectors {info.spec.vectors}"), ("index", _index(info.index)),
+        ("retention days", str(info.spec.retention_days or "for ever")),
         ("keeps crops", "yes" if info.spec.keep_crops else "no"), ("last change", str(info.last_change)),
         ("disk", f"{info.disk_bytes / 1e6:.1f} MB"), ("created at", info.created_at.isoformat(timespec="seconds")),
     ]  # fmt: skip
@@ -220,15 +251,29 @@ def _describe(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _with_model(arguments: argparse.Namespace, *, create: bool = False) -> Iterator[tuple[LocalGallery, Embedder]]:
-    """The gallery, made for the model where it is missing and ``create`` says so, and the model."""
+def _with_model(
+    arguments: argparse.Namespace, *, create: Mapping[str, Any] | None = None
+) -> Iterator[tuple[LocalGallery, Embedder]]:
+    """The gallery, made for the model and with the properties ``create``, where it is missing and has some; the model.
+
+    Raises GalleryConflict where it exists with other such properties.
+    """
     check_gallery_name(arguments.gallery)
     embedder = Embedder(arguments.model, device=arguments.device)
-    spec = GallerySpec.for_model(embedder.contract)
-    with closing(DataFolder(arguments.data_dir, default_spec=spec if create else None)) as home:
-        if create and arguments.gallery not in home.names():
+    plain = GallerySpec.for_model(embedder.contract)
+    spec = replace(plain, **(create or {}))
+    default = spec if arguments.gallery == DEFAULT else plain
+    with closing(DataFolder(arguments.data_dir, default_spec=None if create is None else default)) as home:
+        if create is not None and arguments.gallery not in home.names():
             home.create(arguments.gallery, spec)
-        yield _gallery(home, arguments.gallery), embedder
+        gallery = _gallery(home, arguments.gallery)
+        for name, value in (create or {}).items():
+            if getattr(gallery.spec, name) != value:
+                raise GalleryConflict(
+                    f"gallery {gallery.name} exists with {name} {getattr(gallery.spec, name)}, which is chosen when a "
+                    f"gallery is created: leave out --{name} {value}, or name a new --gallery"
+                )
+        yield gallery, embedder
 
 
 @contextmanager
@@ -236,6 +281,13 @@ def _without_model(arguments: argparse.Namespace) -> Iterator[LocalGallery]:
     """The gallery of a data folder that exists."""
     with closing(DataFolder(arguments.data_dir)) as home:
         yield _gallery(home, arguments.gallery)
+
+
+def _index(state: IndexState) -> str:
+    """What finds the images now."""
+    waiting = f", {state.waiting:,} more looked at one by one" if state.waiting else ""
+    building = f", {state.building} is being built" if state.building else ""
+    return f"{state.kind} {state.vectors}, {state.rows:,} images{waiting}{building}"
 
 
 def _gallery(home: DataFolder, name: str) -> LocalGallery:
@@ -318,23 +370,11 @@ def _cells(image: StoredImage) -> tuple[str, ...]:
     document = _document(image)
     viewpoint = max(image.viewpoint, key=lambda name: image.viewpoint[name], default=None)
     cells = (*(document[name] for name in _COLUMNS[:3]), viewpoint, document["captured_at"])
-    return tuple(_printable(str(cell or "-")) for cell in cells)
-
-
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool = True) -> None:
-    lines = [columns, *rows]
-    widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
-    for line in lines if header else rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _printable(text: str) -> str:
-    """The text on one line, whatever somebody stored: a terminal obeys some characters."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return tuple(str(cell or "-") for cell in cells)
 
 
 def _refuse(message: str) -> int:
-    print(f"vehicle-index: {_printable(message)}", file=sys.stderr)
+    print(f"vehicle-index: {printable(message)}", file=sys.stderr)
     return 2
 
 

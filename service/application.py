@@ -18,6 +18,7 @@ from service.metrics import Metrics
 from service.middleware import CallerGuard, PlainPaths, RequestMetrics
 from service.problems import BadPicture, on_bad_picture, on_bug, on_http_exception, on_known_error
 from service.settings import Settings
+from service.sweeper import Sweeper
 
 _DESCRIPTION = """
 A picture of a vehicle in, the pictures of the same vehicle out, ranked by Euclidean distance.
@@ -45,9 +46,11 @@ def create_app(*, settings: Settings, embedder: Embedder, home: GalleryHome, wor
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        sweeper = Sweeper(home, seconds=settings.sweep_seconds)
         try:
             yield
         finally:
+            sweeper.close()
             engine.close()
             home.close()
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import Path
 
+from index.gallery import BUILT_KINDS, KINDS, VECTORS
 from index.metadata import IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
 from service.parameters import ATTRIBUTE, Parameter
 from service.problems import MEDIA_TYPE, RESPONSES
@@ -63,6 +64,19 @@ _MATCH = {
 _MATCHES = {"type": "array", "items": _MATCH}
 _TIMING = {"type": "object", "additionalProperties": {"type": "number"}}
 _MAP = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
+_KIND = {
+    "type": "string",
+    "enum": list(KINDS),
+    "default": KINDS[0],
+    "description": "flat looks at every image; ivf and hnsw are quick and miss about one near image in a hundred; "
+    "auto is flat while that is quick, then hnsw. Filters that few images pass are exact with each",
+}
+_VECTORS = {
+    "type": "string",
+    "enum": list(VECTORS),
+    "default": VECTORS[0],
+    "description": "how the index keeps vectors in memory; distances are exact with each",
+}
 _GALLERY = {
     "type": "object",
     "properties": {
@@ -71,7 +85,24 @@ _GALLERY = {
         "embedding_space": {"type": "string"},
         "embedding_dim": {"type": "integer"},
         "viewpoints": {"type": "array", "items": {"type": "string"}},
-        "kind": {"type": "string", "enum": ["flat"]},
+        "kind": _KIND,
+        "vectors": _VECTORS,
+        "index": {
+            "type": "object",
+            "description": "what finds the images now",
+            "properties": {
+                "kind": {"type": "string", "enum": list(BUILT_KINDS)},
+                "vectors": {"type": "string", "enum": list(VECTORS)},
+                "images": {"type": "integer", "description": "that it answers for"},
+                "waiting": {"type": "integer", "description": "further images, looked at one by one until taken in"},
+                "building": {
+                    "type": ["string", "null"],
+                    "enum": [*BUILT_KINDS, None],
+                    "description": "the kind that is being built beside it",
+                },
+                "problem": {"type": ["string", "null"], "description": "why the last such work was given up"},
+            },
+        },
         "retention_days": {"type": ["number", "null"]},
         "keep_crops": {"type": "boolean"},
         "last_change": {"type": "integer"},
@@ -173,7 +204,8 @@ GALLERY_SPEC = {
             "type": "object",
             "additionalProperties": False,
             "properties": {
-                "kind": {"type": "string", "enum": ["flat"]},
+                "kind": _KIND,
+                "vectors": _VECTORS,
                 "retention_days": {"type": ["number", "null"], "exclusiveMinimum": 0},
                 "keep_crops": {"type": "boolean"},
             },

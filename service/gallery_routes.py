@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from index.errors import GalleryConflict, InvalidValue
-from index.gallery import GallerySpec
+from index.gallery import KINDS, VECTORS, GallerySpec
 from index.metadata import check_gallery_name
 from service import descriptions as say
 from service.context import context_of, galleries_of
@@ -16,6 +16,7 @@ from service.parameters import CONFIRM, read_parameters
 from service.uploads import read_document
 
 _MAX_RETENTION_DAYS = 36_500
+_INDEX: dict[str, tuple[str, ...]] = {"kind": KINDS, "vectors": VECTORS}  # the first of each is the default
 
 router = APIRouter(tags=["galleries"])
 
@@ -53,7 +54,7 @@ async def put_gallery(request: Request, gallery: GalleryName) -> Response:
     "/v1/galleries/{gallery}", summary="Describe a gallery", responses=say.responses(say.GALLERY_ANSWER, 404, 422)
 )
 async def get_gallery(request: Request, gallery: GalleryName) -> Response:
-    """Its properties, how many images a search can return, and the bytes it takes on the disk."""
+    """Its properties, how many images a search can return, what finds them, and the bytes it takes on the disk."""
     read_parameters(request, ())
     target = context_of(request).gallery(gallery)
     return answer(gallery_document(await run_in_threadpool(target.info)))
@@ -88,13 +89,15 @@ def _properties(document: object) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidValue("the properties of a gallery must be a JSON object", pointer="")
     for name in document:
-        if name not in ("kind", "retention_days", "keep_crops"):
+        if name not in ("kind", "vectors", "retention_days", "keep_crops"):
             raise InvalidValue(
-                f"{name[:60]!a} is not a property; known are kind, retention_days, keep_crops",
+                f"{name[:60]!a} is not a property; known are kind, vectors, retention_days, keep_crops",
                 pointer=f"/{name[:60].replace('~', '~0').replace('/', '~1')}" if name.isascii() else "",
             )
-    if document.get("kind", "flat") != "flat":
-        raise InvalidValue("kind must be flat, the only one in this release", pointer="/kind")
+    index = {name: document.get(name, values[0]) for name, values in _INDEX.items()}
+    for name, values in _INDEX.items():
+        if index[name] not in values:
+            raise InvalidValue(f"{name} must be one of {', '.join(values)}", pointer=f"/{name}")
     keep_crops = document.get("keep_crops", True)
     if not isinstance(keep_crops, bool):
         raise InvalidValue("keep_crops must be true or false", pointer="/keep_crops")
@@ -106,4 +109,4 @@ def _properties(document: object) -> dict[str, Any]:
                 f"retention_days must be a number above 0 and up to {_MAX_RETENTION_DAYS:,}, or null",
                 pointer="/retention_days",
             )
-    return {"retention_days": None if days is None else float(days), "keep_crops": keep_crops}
+    return {**index, "retention_days": None if days is None else float(days), "keep_crops": keep_crops}

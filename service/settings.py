@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     grace_seconds: int = Field(
         default=20, ge=0, le=3600, description="time that running requests get when the service stops"
     )
+    sweep_seconds: float = Field(
+        default=300, gt=0, le=86_400, description="time between two erasures of what retention no longer returns"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least level that is logged"
     )

@@ -4,10 +4,11 @@ import contextlib
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "service.vehicle_search", "serve"]
+EARLY_COMMAND = [sys.executable, "-m", "tests.early_service", "serve"]
 
 
 def free_port() -> int:
@@ -18,19 +19,33 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(data_dir: Path, model: Path, *options: str, log: Path | None = None) -> Iterator[str]:
-    """A running service's base address; stopped with SIGTERM, which must end it with 0. ``log`` takes its stderr."""
+def started(
+    data_dir: Path, model: Path, *options: str, log: Path | None = None, door: Sequence[str] = COMMAND
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A running service's base address and its process; killed at the end where it still runs."""
     port = free_port()
-    command = [*COMMAND, "--port", str(port), "--data-dir", str(data_dir), "--model", str(model), *options]
+    command = [*door, "--port", str(port), "--data-dir", str(data_dir), "--model", str(model), *options]
     with (
         contextlib.nullcontext() if log is None else log.open("w") as stderr,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
     ):
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        assert "is ready" in first, first
         try:
-            yield f"http://127.0.0.1:{port}"
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            assert "is ready" in first, first
+            yield f"http://127.0.0.1:{port}", process
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def serving(
+    data_dir: Path, model: Path, *options: str, log: Path | None = None, door: Sequence[str] = COMMAND
+) -> Iterator[str]:
+    """A running service's base address; stopped with SIGTERM, which must end it with 0. ``log`` takes its stderr."""
+    with started(data_dir, model, *options, log=log, door=door) as (address, process):
+        try:
+            yield address
         finally:
             process.terminate()
             assert process.wait(30) == 0

@@ -1,10 +1,13 @@
 """FAISS against NumPy."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index.flat_index import Candidates, FlatIndex
+from index.flat_index import FlatIndex
+from index.vector_index import Candidates
 
 D = 24
 
@@ -110,3 +113,18 @@ def test_forgotten_row_ids_can_be_used_again() -> None:
     (found,) = index.search(stored[2:3] + 1, 1)
     assert (found.row_ids.tolist(), found.distances.tolist()) == ([5000], [0])
     np.testing.assert_array_equal(index.vectors(np.array([5000], dtype=np.int64)), stored[2:3] + 1)
+
+
+def test_many_search_at_once_where_rows_are_retired() -> None:
+    """FAISS's id map writes into the parameters of a search while it lasts."""
+    flat, row_ids, stored = filled(20_000)
+    flat.retire(row_ids[:100])
+    expected = [found.row_ids.tolist() for found in (flat.search(stored[n : n + 1], 5)[0] for n in range(40))]
+
+    def search(n: int) -> list[int]:
+        found: list[int] = flat.search(stored[n % 40 : n % 40 + 1], 5)[0].row_ids.tolist()
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        for n, found in enumerate(pool.map(search, range(600))):
+            assert found == expected[n % 40]

@@ -26,12 +26,15 @@ from index.gallery import (
     Gallery,
     GalleryHome,
     GallerySpec,
+    Kind,
     Match,
     Metadata,
     NewImage,
     SearchOptions,
     StoredImage,
+    Vectors,
 )
+from tests.index_kinds import build_early, kind_name
 
 D = 16
 VIEWPOINTS = ("front", "rear", "side")
@@ -54,9 +57,16 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=[DataFolder])
-def home(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[GalleryHome]:
-    opened: GalleryHome = request.param(tmp_path / "data", default_spec=SPEC, clock=clock)
+KINDS: list[tuple[Kind, Vectors]] = [("flat", "fp32"), ("ivf", "fp32"), ("hnsw", "sq8")]
+
+
+@pytest.fixture(params=[(DataFolder, kind) for kind in KINDS], ids=lambda each: kind_name(each[1]))
+def home(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[GalleryHome]:
+    build_early(monkeypatch)
+    make, (kind, vectors) = request.param
+    opened: GalleryHome = make(tmp_path / "data", default_spec=replace(SPEC, kind=kind, vectors=vectors), clock=clock)
     yield opened
     opened.close()
 
@@ -69,7 +79,7 @@ def gallery(home: GalleryHome) -> Gallery:
 @pytest.fixture
 def lean(home: GalleryHome) -> Gallery:
     """An empty gallery that keeps no crops, for many rows."""
-    return home.create("lean", replace(SPEC, keep_crops=False))[0]
+    return home.create("lean", replace(home.get("default").spec, keep_crops=False))[0]
 
 
 def vector(*values: float) -> NDArray[np.float32]:
@@ -508,7 +518,12 @@ def test_expired_images_are_nowhere(home: GalleryHome, clock: Clock) -> None:
 def test_the_default_gallery_exists(home: GalleryHome, clock: Clock) -> None:
     assert home.names() == ["default"]
     info = home.get("default").info()
-    assert (info.name, info.spec, info.images, info.last_change) == ("default", SPEC, 0, 0)
+    assert (info.name, info.spec, info.images, info.last_change) == (
+        "default",
+        replace(SPEC, kind=info.spec.kind, vectors=info.spec.vectors),
+        0,
+        0,
+    )
     assert info.disk_bytes > 0
 
 

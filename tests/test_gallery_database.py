@@ -2,15 +2,19 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
+import numpy as np
 import pytest
 
 from index.errors import DataFolderUnusable, GalleryNotFound, StorageError, StorageFull
 from index.gallery import GallerySpec
-from index.gallery_database import LAYOUT, GalleryDatabase, microseconds, moment
+from index.gallery_database import LAYOUT, GalleryDatabase, lacking, microseconds, moment, open_read_only
+from index.row_checksum import row_checksum
+from tests.layout_1 import write_layout_1
 from tests.small_disk import fill, small_disk
 
 SPEC = GallerySpec(
@@ -189,3 +193,120 @@ def test_a_disk_that_is_full_on_opening(tmp_path: Path) -> None:
 )
 def test_times_come_back(time: datetime) -> None:
     assert moment(microseconds(time)) == time
+
+
+# The write-ahead log
+
+
+@pytest.fixture
+def short_log(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A log of a megabyte is already a long one."""
+    monkeypatch.setattr("index.gallery_database._LONGEST_LOG", 1 << 20)
+    return 1 << 20
+
+
+def log_bytes(path: Path) -> int:
+    return path.with_name(path.name + "-wal").stat().st_size
+
+
+def test_readers_that_overlap_do_not_make_the_log_grow_for_ever(tmp_path: Path, short_log: int) -> None:
+    """SQLite starts its log anew only when nobody reads from it, and here somebody always does."""
+    path = create(tmp_path)
+    database = GalleryDatabase(path)
+    stop, taken = threading.Event(), [threading.Event(), threading.Event()]
+
+    def read(own: threading.Event, other: threading.Event) -> int:
+        views = 0
+        while not stop.is_set():
+            with database.snapshot() as view:
+                changes(view)
+                views += 1
+                own.set()
+                other.wait(0.05)  # until the other one has a view, too
+                other.clear()
+        return views
+
+    longest = 0
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read, *taken), pool.submit(read, *reversed(taken))]
+        try:
+            for _ in range(40):
+                with database.transaction() as connection:
+                    note(connection, 20, size=10_000)
+                longest = max(longest, log_bytes(path))
+        finally:
+            stop.set()
+        assert all(reader.result() > 3 for reader in readers)
+    assert longest < 6 * short_log  # 13 otherwise
+    database.close()
+
+
+def test_a_view_that_is_never_let_go_holds_nobody_up(tmp_path: Path, short_log: int) -> None:
+    path = create(tmp_path)
+    database = GalleryDatabase(path)
+    with database.snapshot() as view:
+        for _ in range(8):
+            with database.transaction() as connection:
+                note(connection, 20, size=10_000)
+        assert changes(view) == 0
+        assert log_bytes(path) > short_log
+        assert not database.empty_log()
+    with database.transaction() as connection:
+        note(connection)
+    assert log_bytes(path) == 0
+    with database.snapshot() as view:
+        assert changes(view) == 161
+    database.close()
+
+
+# Layouts
+
+
+def test_a_file_of_layout_1_gets_what_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "gallery.sqlite"
+    write_layout_1(path)
+    for _ in range(2):
+        database = GalleryDatabase(path)
+        assert (database.spec.kind, database.spec.vectors) == ("flat", "fp32")
+        with database.snapshot() as view:
+            assert [checksum for (checksum,) in view.execute("SELECT checksum FROM images ORDER BY row_id")] == [
+                row_checksum(f"i{n}", f"v{n}", "camera", n, 5, None, f'{{"number": {n}}}') for n in (1, 2, 3)
+            ]
+            assert [checksum for (checksum,) in view.execute("SELECT checksum FROM embeddings ORDER BY row_id")] == [
+                row_checksum(n, 1, None, None, np.array([n, 1], dtype="<f4").tobytes()) for n in (1, 2, 3)
+            ]
+            assert [name for _, _, name in view.execute("PRAGMA index_info(images_camera)")] == [
+                "camera_id",
+                "captured_at",
+            ]
+            assert view.execute("SELECT row_id FROM images WHERE camera_id = 'camera' AND captured_at = 2").get == 2
+            assert view.execute("PRAGMA user_version").get == LAYOUT
+        database.close()
+
+
+def test_a_file_of_layout_1_becomes_what_is_created_now(tmp_path: Path) -> None:
+    """Nothing tells later which of both a file was."""
+    old = tmp_path / "old.sqlite"
+    write_layout_1(old)
+    with closing(apsw.Connection(str(old))) as connection:
+        assert lacking(connection) == []  # but for columns, which an older layout need not have
+        connection.execute(f"PRAGMA user_version = {LAYOUT}")
+        assert lacking(connection) == ["embeddings", "images", "images_camera"]
+        connection.execute("PRAGMA user_version = 1")
+    GalleryDatabase(old).close()
+    with closing(open_read_only(old)) as connection:
+        assert lacking(connection) == []
+
+
+def test_a_migration_that_is_interrupted_is_begun_again(tmp_path: Path) -> None:
+    path = tmp_path / "gallery.sqlite"
+    write_layout_1(path)
+    connection = apsw.Connection(str(path))
+    connection.execute("DROP INDEX images_camera").fetchall()  # so that the step fails
+    with pytest.raises(StorageError, match="no such index"):
+        GalleryDatabase(path)
+    assert connection.execute("PRAGMA user_version").get == 1
+    assert "checksum" not in [column[1] for column in connection.execute("PRAGMA table_info(images)")]
+    connection.execute("CREATE INDEX images_camera ON images (camera_id)").fetchall()
+    connection.close()
+    GalleryDatabase(path).close()

@@ -33,6 +33,34 @@ def test_put_creates_once_and_refuses_other_properties(client: httpx.Client, nam
     client.delete(path, params={"confirm": name})
 
 
+@pytest.mark.parametrize(("kind", "vectors"), [("flat", "sq8"), ("ivf", "fp32"), ("hnsw", "fp16"), ("auto", "fp32")])
+def test_a_gallery_of_each_kind_is_created_described_and_searched(
+    client: httpx.Client, name: str, kind: str, vectors: str
+) -> None:
+    path = f"/v1/galleries/{name}"
+    document = client.put(path, json={"kind": kind, "vectors": vectors}).json()
+    assert (document["kind"], document["vectors"]) == (kind, vectors)
+    refused(client.put(path, json={"kind": kind}) if vectors != "fp32" else client.put(path), 409, "is ")
+    client.post(f"{path}/images", files=parts(jpeg(0), jpeg(1)))
+    described = client.get(path).json()
+    assert described["index"] == {
+        "kind": "flat", "vectors": "fp32", "images": 2, "waiting": 0, "building": None, "problem": None,
+    }  # fmt: skip
+    assert len(client.post(f"{path}/search", content=jpeg(0)).json()["matches"]) == 2
+    client.delete(path, params={"confirm": name})
+
+
+def test_what_a_property_may_be_is_named(client: httpx.Client, name: str) -> None:
+    document = refused(client.put(f"/v1/galleries/{name}", json={"kind": "tree"}), 422, "flat, ivf, hnsw, auto")
+    assert document["errors"][0]["pointer"] == "/kind"
+    document = refused(client.put(f"/v1/galleries/{name}", json={"vectors": "int8"}), 422, "fp32, fp16, sq8")
+    assert document["errors"][0]["pointer"] == "/vectors"
+    for property_, values in (("kind", ["flat", "ivf", "hnsw", "auto"]), ("vectors", ["fp32", "fp16", "sq8"])):
+        put = client.get("/openapi.json").json()["paths"]["/v1/galleries/{gallery}"]["put"]
+        schema = put["requestBody"]["content"]["application/json"]["schema"]["properties"][property_]
+        assert schema["enum"] == values
+
+
 def test_a_description_follows_what_is_stored(client: httpx.Client, gallery: str) -> None:
     before = client.get(gallery).json()
     client.post(f"{gallery}/images", files=parts(jpeg(0), jpeg(1)))
@@ -57,7 +85,7 @@ def test_a_bad_name_is_refused(client: httpx.Client, path: str) -> None:
 
 
 PROPERTIES = [
-    b'{"kind": "hnsw"}', b'{"kind": null}', b'{"keep_crops": 1}', b'{"keep_crops": "yes"}', b'{"retention_days": 0}',
+    b'{"kind": "tree"}', b'{"kind": null}', b'{"kind": ["hnsw"]}', b'{"vectors": "int8"}', b'{"vectors": 8}', b'{"keep_crops": 1}', b'{"keep_crops": "yes"}', b'{"retention_days": 0}',
     b'{"retention_days": -1}', b'{"retention_days": true}', b'{"retention_days": "30"}', b'{"retention_days": 1e999}',
     b'{"retention_days": 40000}', b'{"retention_days": 1' + b"0" * 400 + b"}", b'{"colour": 1}', b'{"\\ud800": 1}',
     b"[]", b'"x"', b"null", b'{"embedding_dim": 5}',

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from index.vehicle_index import _parser as index_parser
 from model_export.training.configuration_keys import configuration_keys
 from model_export.training.mnet_training import Training
 from model_export.training.vnet_training import VNetTraining
@@ -70,6 +71,22 @@ def test_commands_and_options_exist(document: Path) -> None:
                     known |= set(each._option_string_actions)
         for option in re.findall(r"(?<!\S)--[a-z-]+", words):
             assert option in known, f"{name} {option}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_and_options_of_the_index_exist(document: Path) -> None:
+    """Every ``vehicle-index COMMAND --option`` that a document shows is one that the door knows."""
+    (commands,) = (each for each in index_parser()._actions if isinstance(each, argparse._SubParsersAction))
+    for name, words in re.findall(r"vehicle-index ([a-z][a-z-]*)((?: [^\s`]+)*)", document.read_text(encoding="utf-8")):
+        assert name in commands.choices, name
+        for option in re.findall(r"(?<!\S)--[a-z-]+", words):
+            assert option in commands.choices[name]._option_string_actions, f"{name} {option}"
+
+
+def test_every_command_of_the_index_is_in_the_table() -> None:
+    (commands,) = (each for each in index_parser()._actions if isinstance(each, argparse._SubParsersAction))
+    table = README.split("## Galleries on this machine")[1].split("## Data sets")[0]
+    assert set(re.findall(r"`vehicle-index ([a-z]+)", table)) == set(commands.choices)
 
 
 def test_configuration_keys_in_the_guide_exist() -> None:

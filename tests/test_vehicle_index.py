@@ -16,6 +16,7 @@ from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.gallery import Filters, GallerySpec, SearchOptions
 from index.vehicle_index import main
+from tests.index_kinds import build_early
 from tests.pictures import encoded, jpeg, photograph
 from tests.server_process import serving
 from tests.small_disk import fill, small_disk
@@ -97,6 +98,42 @@ def test_a_manifest_is_stored_with_all_that_it_says(demo: Path, tiny_model: Path
     alone = embedder.embed(model_crop(read_picture(crop.data, max_pixels=10**6), embedder.contract.resize)[None])
     np.testing.assert_allclose(gallery.embedding("v0000_00"), alone.embedding[0], atol=1e-4)
     home.close()
+
+
+def kinds(data: Path) -> dict[str, tuple[str, str]]:
+    home = DataFolder(data)
+    found: dict[str, tuple[str, str]] = {
+        name: (home.get(name).spec.kind, home.get(name).spec.vectors) for name in home.names()
+    }
+    home.close()
+    return found
+
+
+def test_a_gallery_is_created_of_the_kind_that_is_asked_for(
+    door: Door, crops: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_early(monkeypatch)
+    door("add", crops, "--gallery", "yard", "--kind", "hnsw", "--vectors", "sq8")
+    assert kinds(door.data) == {"default": ("flat", "fp32"), "yard": ("hnsw", "sq8")}
+    door("add", crops, "--gallery", "yard")  # it keeps its own
+    door("add", crops, "--gallery", "yard", "--kind", "hnsw")
+    assert (door.code, door.out) == (0, "0 created, 3 updated, 0 failed; gallery yard has 3\n")
+    assert "hnsw, vectors sq8" in door("describe", "--gallery", "yard")
+    ranked = json.loads(door("search", crops / "a.jpg", "--gallery", "yard", "--json"))
+    assert ranked[0]["image_id"].startswith("a.jpg")
+    assert len(ranked) == 3
+
+
+def test_the_default_gallery_is_created_so_too(door: Door, crops: Path) -> None:
+    door("add", crops, "--kind", "auto")
+    assert kinds(door.data) == {"default": ("auto", "fp32")}
+
+
+@pytest.mark.parametrize(("option", "value", "own"), [("kind", "ivf", "flat"), ("vectors", "fp16", "fp32")])
+def test_a_gallery_of_another_kind_is_not_added_to(door: Door, crops: Path, option: str, value: str, own: str) -> None:
+    door("add", crops / "a.jpg")
+    assert f"gallery default exists with {option} {own}, which" in door.refused("add", crops, f"--{option}", value)
+    assert len(door.listed()) == 1
 
 
 def test_a_second_run_updates_and_never_doubles(door: Door, crops: Path) -> None:

@@ -1,0 +1,233 @@
+"""Galleries of every kind: recall, searches, inserts, size, cold start, searches while writing.
+
+    python -m scripts.bench_gallery [--rows 100000 1000000] [--kinds flat-fp32 hnsw-fp32 …] [--seconds 5]
+
+Vectors lie as the default model's do (``tests.clustered_vectors``): unit vectors of 512 numbers, ten to a vehicle, with
+the distances within and between vehicles that the demo gallery's embeddings have. A hundred cameras see them, one
+picture a second. Every rate stands beside that of the flat fp32 kind in the same run, because machines are noisy; one
+thread searches, one query at a time. What ten million rows would take is drawn from the two largest sizes (time a search
+as a power of the rows).
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import apsw
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from index.gallery import Filters, GallerySpec, Metadata, NewImage, SearchOptions
+from index.gallery_files import SNAPSHOT
+from index.index_snapshot import remove_snapshot
+from index.local_gallery import LocalGallery
+from tests.clustered_vectors import PICTURES, clustered
+from tests.index_kinds import ALL, kind_name
+
+QUERIES, TOP_K, CANDIDATES, BATCH = 200, 10, 42, 1000
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def filters(rows: int) -> dict[str, Filters]:
+    """By the per cent of the rows that they filter out."""
+    instant = BEGIN + timedelta(seconds=rows // 2)
+    return {
+        "0": Filters(),
+        "50": Filters(camera_id=tuple(f"c{n}" for n in range(50))),
+        "99": Filters(camera_id=("c7",)),
+        "99.99": Filters(captured_after=instant, captured_before=instant + timedelta(seconds=max(rows // 10_000, 1))),
+    }
+
+
+def images(first: int, vectors: NDArray[np.float32]) -> list[NewImage]:
+    """Pictures number ``first`` and following."""
+    return [
+        NewImage(
+            image_id=f"i{n}",
+            metadata=Metadata(
+                vehicle_id=f"v{n // PICTURES}", camera_id=f"c{n % 100}", captured_at=BEGIN + timedelta(seconds=n)
+            ),
+            crop=b"",
+            embedding=vector,
+            viewpoint=None,
+        )
+        for n, vector in enumerate(vectors, first)
+    ]
+
+
+def rate(work: Callable[[NDArray[np.float32]], object], queries: NDArray[np.float32], seconds: float) -> float:
+    """Calls a second, one query each."""
+    calls, began = 0, time.perf_counter()
+    while (now := time.perf_counter()) < began + seconds:
+        work(queries[calls % len(queries)][None])
+        calls += 1
+    return calls / (now - began)
+
+
+def fill(gallery: LocalGallery, rows: int, dim: int) -> float:
+    """Rows written a second, in batches of a thousand, each of them on the disk before the next."""
+    seconds, first = 0.0, 0
+    for block in clustered(rows, dim):
+        for start in range(0, len(block), BATCH):
+            batch = images(first, block[start : start + BATCH])
+            began = time.perf_counter()
+            gallery.add(batch)
+            seconds += time.perf_counter() - began
+            first += len(batch)
+    return rows / seconds
+
+
+def become(folder: Path, kind: str, vectors: str) -> None:
+    """Make a closed gallery one of another kind, which no user can: the same rows need not be written again."""
+    connection = apsw.Connection(str(folder / "gallery.sqlite"))
+    spec = json.loads(connection.execute("SELECT value FROM about WHERE key = 'spec'").get)
+    connection.execute(
+        "UPDATE about SET value = ? WHERE key = 'spec'", (json.dumps({**spec, "kind": kind, "vectors": vectors}),)
+    )
+    connection.close()
+    remove_snapshot(folder)
+
+
+def cold_start(folder: Path, out: "multiprocessing.SimpleQueue[tuple[float, float]]") -> None:
+    """Seconds until a gallery is ready, and the bytes that the process has grown by; in a process of its own."""
+    before = psutil.Process().memory_info().rss
+    began = time.perf_counter()
+    gallery = LocalGallery(folder)
+    seconds = time.perf_counter() - began
+    out.put((seconds, psutil.Process().memory_info().rss - before))
+    gallery.close(keep_snapshot=False)
+
+
+def apart(folder: Path) -> tuple[float, float]:
+    """``cold_start`` there."""
+    context = multiprocessing.get_context("spawn")
+    out: multiprocessing.SimpleQueue[tuple[float, float]] = context.SimpleQueue()
+    process = context.Process(target=cold_start, args=(folder, out))
+    process.start()
+    measured = out.get()
+    process.join()
+    return measured
+
+
+def found(gallery: LocalGallery, queries: NDArray[np.float32], options: SearchOptions) -> list[set[str]]:
+    """Ids of the matches of each query."""
+    return [{match.image.image_id for match in gallery.search(query[None], options)[0]} for query in queries]
+
+
+def p99_while_writing(gallery: LocalGallery, queries: NDArray[np.float32], seconds: float) -> float:
+    """Milliseconds, while ten images are written in every hundredth of a second; they are erased again."""
+    stop = threading.Event()
+    extra = next(iter(clustered(10_000, queries.shape[1], seed=2)))
+
+    def write() -> None:
+        number = 0
+        while not stop.wait(0.01):
+            batch = images(10**9 + 10 * number, extra[10 * number % 9000 :][:10])
+            gallery.add(batch)
+            number += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while (began := time.perf_counter()) < end:
+        gallery.search(queries[len(times) % len(queries)][None], SearchOptions(top_k=TOP_K))
+        times.append(time.perf_counter() - began)
+    stop.set()
+    writer.join()
+    gallery.delete_where(Filters(captured_after=BEGIN + timedelta(seconds=10**9 - 1)))
+    return float(np.percentile(times, 99)) * 1000
+
+
+def line(
+    folder: Path, kind: str, form: str, queries: NDArray[np.float32], truth: dict[str, list[set[str]]],
+    base: dict[str, float], seconds: float,
+) -> str:  # fmt: skip
+    """Measure one kind; ``base`` holds the rates of the first that was."""
+    rows, began = int(base["rows"]), time.perf_counter()
+    gallery = LocalGallery(folder)
+    gallery._upkeep.rest()
+    build = time.perf_counter() - began
+    text = f"{f'{kind}-{form}':10}"
+    for name, each in filters(rows).items():
+        options = SearchOptions(top_k=TOP_K, filters=each)
+        own = found(gallery, queries[: len(truth[name])], options)
+        recall = np.mean([len(a & b) / max(len(b), 1) for a, b in zip(own, truth[name], strict=True)])
+        speed = rate(partial(gallery.search, options=options), queries, seconds)
+        text += f"{speed:14,.0f}{speed / base.setdefault(name, speed):8.1f}{recall:8.4f}"
+        if name == "0":
+            base[f"{kind}-{form}"] = speed
+    bare = rate(partial(gallery._index.search, count=CANDIDATES), queries, seconds)
+    text += f"{bare:12,.0f}{bare / base.setdefault('bare', bare):8.1f}"
+    p99 = p99_while_writing(gallery, queries, seconds)
+    gallery._upkeep.rest()
+    gallery.rewrite_snapshot()
+    gallery.close()
+    start, memory = apart(folder)
+    disk = sum((folder / name).stat().st_size for name in ("gallery.sqlite", SNAPSHOT) if (folder / name).exists())
+    share = memory / (rows * queries.shape[1] * 4)
+    return f"{text}{p99:8.1f}{build:9.1f}{start:9.2f}{memory / rows:8,.0f}{share:8.2f}{disk / rows:7,.0f}"
+
+
+def measure(folder: Path, rows: int, dim: int, kinds: list[tuple[str, str]], seconds: float) -> dict[str, float]:
+    """Print a table; searches a second without a filter by kind."""
+    spec = GallerySpec(embedding_space="bench", embedding_dim=dim, viewpoints=(), keep_crops=False)
+    LocalGallery.create(folder, "bench", spec)
+    gallery = LocalGallery(folder)
+    inserts = fill(gallery, rows, dim)
+    print(f"\n{rows:,} rows × {dim}: {inserts:,.0f} durable inserts a second without crops")
+    places = np.random.default_rng(0).permutation(min(rows, 10_000))[:QUERIES]
+    queries = next(iter(clustered(10_000, dim, seed=1)))[places].copy()
+    truth = {
+        name: found(gallery, queries[: QUERIES if name == "0" else 50], SearchOptions(top_k=TOP_K, filters=each))
+        for name, each in filters(rows).items()
+    }
+    gallery.close(keep_snapshot=False)
+    head = "".join(f"{f'-{name} %: /s':>14}{'× flat':>8}{'recall':>8}" for name in filters(rows))
+    head += (
+        f"{'bare: /s':>12}{'× flat':>8}{'p99 ms':>8}{'build s':>9}{'start s':>9}{'B/row':>8}{'÷ fp32':>8}{'disk':>7}"
+    )
+    print(f"{'kind':10}{head}", flush=True)
+    base: dict[str, float] = {"rows": rows}
+    for kind, form in kinds:
+        become(folder, kind, form)
+        print(line(folder, kind, form, queries, truth, base, seconds), flush=True)
+    return {kind_name(each): base[kind_name(each)] for each in kinds}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--dim", type=int, default=512, help="default: that of the default model")
+    parser.add_argument("--kinds", nargs="+", default=[kind_name(each) for each in ALL], help="flat-fp32 comes first")
+    parser.add_argument("--seconds", type=float, default=5, help="of each rate")
+    parser.add_argument("--folder", type=Path, help="where the galleries lie while they are measured")
+    arguments = parser.parse_args()
+    kinds = [(kind, form) for kind, _, form in (each.partition("-") for each in arguments.kinds)]
+    speeds: dict[int, dict[str, float]] = {}
+    for rows in sorted(arguments.rows):
+        place = Path(tempfile.mkdtemp(dir=arguments.folder))
+        try:
+            speeds[rows] = measure(place, rows, arguments.dim, kinds, arguments.seconds)
+        finally:
+            shutil.rmtree(place)
+    if len(speeds) > 1:
+        (few, slow), (many, fast) = sorted(speeds.items())[-2:]
+        for kind in fast:
+            power = math.log(slow[kind] / fast[kind]) / math.log(many / few)
+            print(f"{kind:10} 10,000,000 rows: about {fast[kind] * (many / 10**7) ** power:,.1f} searches a second")
+
+
+if __name__ == "__main__":
+    main()

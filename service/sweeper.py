@@ -1,0 +1,40 @@
+"""What nobody asks for and must be done all the same: erasing what retention no longer returns."""
+
+import logging
+import threading
+
+from index.errors import GalleryNotFound, VehicleSearchError
+from index.gallery import GalleryHome
+from service.context import galleries_of
+
+_LOG = logging.getLogger("service.sweeper")
+
+
+class Sweeper:
+    """Sweeps every gallery every so many seconds, in a thread of its own, from construction to ``close``."""
+
+    def __init__(self, home: GalleryHome, *, seconds: float) -> None:
+        self._home, self._seconds = home, seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="sweeper", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Wait for the gallery that is being swept, and stop."""
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._stop.wait(self._seconds):
+            for gallery in galleries_of(self._home):
+                if self._stop.is_set():
+                    return
+                try:
+                    swept = gallery.sweep()
+                except GalleryNotFound:
+                    continue  # dropped meanwhile
+                except VehicleSearchError as error:  # the next round tries again
+                    _LOG.warning("gallery %s cannot be swept: %s", gallery.name, error)
+                    continue
+                if swept:
+                    _LOG.info("gallery %s: %d expired images erased", gallery.name, swept)

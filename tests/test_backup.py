@@ -1,0 +1,214 @@
+"""Backups taken beside whoever writes: whole, incremental, forgetting what was erased."""
+
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from index.backup import GalleryBackup, back_up, read_note
+from index.crops import content_name
+from index.data_folder import DataFolder
+from index.errors import DataFolderLocked, DataFolderUnusable, InvalidValue, StorageError, StorageFull
+from index.folder_lock import FolderLock
+from index.gallery import Filters, Metadata
+from index.local_gallery import LocalGallery
+from index.verification import examine
+from tests.small_disk import fill, small_disk
+from tests.test_local_gallery import SPEC, image
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def home(data: Path) -> Iterator[DataFolder]:
+    opened = DataFolder(data, default_spec=SPEC)
+    opened.create("yard", replace(SPEC, keep_crops=False))[0].add([image(n) for n in range(3)])
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def gallery(home: DataFolder) -> LocalGallery:
+    gallery = home.get("default")
+    gallery.add([image(n) for n in range(30)])
+    return gallery
+
+
+def crop_files(backup: Path) -> set[str]:
+    return {path.name for path in (backup / "galleries/default/crops").rglob("*.jpg")}
+
+
+def sound(done: list[GalleryBackup], backup: Path) -> bool:
+    """Whether nothing is wrong with a backup, by its own word and by an examination."""
+    return not any(each.findings for each in done) and not any(
+        examine(folder).findings for folder in (backup / "galleries").iterdir()
+    )
+
+
+def whole(backup: Path) -> bool:
+    """Whether it can be restored: crops that were copied for a backup that failed do no harm."""
+    findings = examine(backup / "galleries/default").findings
+    return {finding.what for finding in findings} <= {"a file belongs to no image"}
+
+
+def test_a_backup_beside_an_open_folder_holds_everything(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
+    done = back_up(data, tmp_path / "backup")
+    assert [(each.name, each.images, each.crops, each.new_crops) for each in done] == [
+        ("default", 30, 30, 30),
+        ("yard", 3, 0, 0),
+    ]
+    assert done[0].last_change == gallery.info().last_change
+    assert sound(done, tmp_path / "backup")
+    assert read_note(tmp_path / "backup")["galleries"]["yard"] == {"images": 3, "last_change": 3}
+    assert sorted(path.name for path in (tmp_path / "backup/galleries/default").iterdir()) == [
+        "crops",
+        "gallery.sqlite",
+    ]
+    gallery.add([image(99)])  # and the folder is as free as before
+    assert gallery.count() == 31
+
+
+def test_another_one_copies_what_is_new_and_forgets_what_was_erased(
+    home: DataFolder, gallery: LocalGallery, data: Path, tmp_path: Path
+) -> None:
+    backup = tmp_path / "backup"
+    back_up(data, backup)
+    times = {path: path.stat().st_mtime_ns for path in backup.rglob("*.jpg")}
+    gallery.add([image(40), image(1, turn=1), replace(image(41), crop=image(2).crop)])
+    gallery.add([replace(image(42), metadata=Metadata(vehicle_id="plate-of-somebody"))])
+    back_up(data, backup)
+    gallery.delete("i3")
+    gallery.delete("i42")
+    home.drop("yard")
+    first, *others = back_up(data, backup)
+    assert (first.images, first.new_crops, first.forgotten_crops, others) == (31, 0, 2, [])
+    assert sound([first], backup)
+    assert crop_files(backup) == {each.crop_name for each in gallery.page(Filters(), limit=99).images}
+    kept = {path: path.stat().st_mtime_ns for path in times if path.exists()}
+    assert len(kept) == 28
+    assert kept.items() <= times.items()
+    assert not any(b"plate-of-somebody" in path.read_bytes() for path in backup.rglob("*") if path.is_file())
+    assert not any(content_name(image(1).crop) in str(path) for path in backup.rglob("*"))
+    assert [path.name for path in (backup / "galleries").iterdir()] == ["default"]
+
+
+def test_a_backup_under_load_is_one_moment_of_it(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
+    """Images are written, replaced and erased all the time; each write is there whole or not at all."""
+    stop = threading.Event()
+
+    def work() -> int:
+        for turn in range(1, 1_000_000):
+            gallery.add([image(n, turn=turn) for n in range(100, 104)])
+            gallery.delete("i103")
+            if stop.is_set():
+                return turn
+        raise AssertionError
+
+    with ThreadPoolExecutor(1) as pool:
+        worker = pool.submit(work)
+        try:
+            for number in range(6):
+                done = back_up(data, tmp_path / f"backup-{number % 2}")
+                assert sound(done, tmp_path / f"backup-{number % 2}")
+        finally:
+            stop.set()
+        assert worker.result() > 6
+    folder = tmp_path / "backup-0/galleries/default"
+    (folder / "gallery.sqlite").with_name("lock").touch()
+    copy = LocalGallery(folder)
+    turns = {
+        each.metadata.attributes["turn"] for each in copy.page(Filters(), limit=99).images if len(each.image_id) == 4
+    }
+    assert len(turns) == 1
+    assert copy.count() in (33, 34)
+    copy.close()
+
+
+def test_damage_is_told_and_does_not_keep_the_rest_out(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
+    files = {path.name: path for path in (data / "galleries/default/crops").rglob("*.jpg")}
+    files[content_name(image(1).crop)].unlink()
+    files[content_name(image(2).crop)].write_bytes(b"\xff\xd8\xff another picture")
+    with gallery._database.transaction() as connection:
+        connection.execute("UPDATE images SET camera_id = 'x' WHERE image_id = 'i5'")
+    first, _ = back_up(data, tmp_path / "backup")
+    assert {(finding.what, finding.subjects) for finding in first.findings} == {
+        ("an image's crop is missing on the disk", ("i1",)),
+        ("an image's crop is not the picture that was written", ("i2",)),
+        ("an image's row is not what was written", ("i5",)),
+    }
+    assert (first.images, first.crops, first.new_crops) == (30, 28, 28)
+
+
+def test_a_database_that_cannot_be_read_leaves_the_earlier_backup_whole(
+    home: DataFolder, gallery: LocalGallery, data: Path, tmp_path: Path
+) -> None:
+    back_up(data, tmp_path / "backup")
+    gallery.add([image(77)])
+    gallery._database.empty_log()
+    with (data / "galleries/default/gallery.sqlite").open("r+b") as file:
+        file.seek(4 * 16384)
+        file.write(b"noise" * 3000)
+    with pytest.raises(StorageError, match="`vehicle-index verify` tells what is damaged"):
+        back_up(data, tmp_path / "backup")
+    assert whole(tmp_path / "backup")
+    assert read_note(tmp_path / "backup")["galleries"]["default"]["images"] == 30
+
+
+def test_a_full_disk_leaves_the_earlier_backup_whole(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
+    with small_disk(tmp_path) as disk:
+        back_up(data, disk / "backup")
+        filler = fill(disk, leave=100_000)
+        gallery.add([replace(image(n), crop=b"\xff\xd8\xff" + bytes([n]) * 30_000) for n in range(50, 60)])
+        with pytest.raises(StorageFull):
+            back_up(data, disk / "backup")
+        assert whole(disk / "backup")
+        filler.unlink()
+        assert sound(back_up(data, disk / "backup"), disk / "backup")
+
+
+def test_one_backup_at_a_time_goes_to_a_folder(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
+    back_up(data, tmp_path / "backup")
+    lock = FolderLock(tmp_path / "backup")
+    with pytest.raises(DataFolderLocked):
+        back_up(data, tmp_path / "backup")
+    lock.close()
+
+
+def test_other_folders_are_refused(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/letter.txt").touch()
+    for target, problem in (
+        (tmp_path / "full", "is no backup and not empty"), (data, "beside each other"), (data / "backup", "beside each other"),
+        (tmp_path, "beside each other"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidValue, match=problem):
+            back_up(data, target)
+    with pytest.raises(DataFolderUnusable, match="there is no data folder"):
+        back_up(tmp_path / "none", tmp_path / "backup")
+    assert not (tmp_path / "backup").exists()
+
+
+def test_a_backup_is_not_opened_as_a_data_folder(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
+    back_up(data, tmp_path / "backup")
+    with pytest.raises(DataFolderUnusable, match="is a backup: `vehicle-index restore"):
+        DataFolder(tmp_path / "backup", default_spec=SPEC)
+
+
+@pytest.mark.parametrize("note", [None, "", "[]", '{"taken_at": 1}'])
+def test_a_note_that_is_none(tmp_path: Path, note: str | None) -> None:
+    if note is not None:
+        (tmp_path / "backup.json").write_text(note)
+    with pytest.raises(DataFolderUnusable):
+        read_note(tmp_path)
+
+
+def test_the_note_is_json(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
+    back_up(data, tmp_path / "backup")
+    assert json.loads((tmp_path / "backup/backup.json").read_text())["taken_at"].endswith("Z")
