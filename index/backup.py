@@ -29,7 +29,7 @@ from index.verification import Finding, examine
 
 Progress = Callable[[int], object]
 
-_VIEWS: Final = 10  # taken at most, where pictures are replaced all the time
+_VIEWS: Final = 12  # taken at most, where pictures are replaced all the time
 _AT_ONCE = 64  # crops; their flushes go to the disk together
 _PART = ".part"
 _CHANGED = "an image's crop is not the picture that was written"
@@ -133,9 +133,11 @@ def _back_up_gallery(source: Path, target: Path, progress: Progress) -> GalleryB
             _copy_database(live, part)
             named = _named(part)
             more, problems = copy_crops(theirs, ours, named, progress=lambda _: None)
-            copied += more
-            if not problems or problems.keys() <= set(_crops(live)):
-                break  # else some were erased behind the view
+            before = _rows_with(live, problems)
+            again, problems = copy_crops(theirs, ours, problems, progress=lambda _: None)
+            copied += more + again
+            if all(before[name] & rows for name, rows in _rows_with(live, problems).items()):
+                break  # one row had it all the time; else some were erased behind the view, or also written again
     _take_place(part, target / DATABASE)
     forgotten = _forget(ours, named)
     with translated(target / DATABASE), closing(open_read_only(target / DATABASE)) as connection:
@@ -171,6 +173,17 @@ def _named(file: Path) -> set[str]:
 
 def _crops(connection: apsw.Connection) -> list[str]:
     return [name for (name,) in connection.execute("SELECT name FROM crops")]
+
+
+def _rows_with(connection: apsw.Connection, crops: Iterable[str]) -> dict[str, set[int]]:
+    """Rows that have each of these crops now."""
+    rows: dict[str, set[int]] = {name: set() for name in crops}
+    found = connection.execute(
+        "SELECT crop, row_id FROM images WHERE crop IN (SELECT value FROM json_each(?))", (json.dumps(list(rows)),)
+    )
+    for name, row_id in found:
+        rows[name].add(row_id)
+    return rows
 
 
 def _forget(crops: CropStore, named: set[str]) -> int:

@@ -144,7 +144,7 @@ def _export(arguments: argparse.Namespace) -> int:
     for option, given, useful, beside in (
         ("--full-weights", arguments.full_weights, not reduced, "--precision fp32"),
         ("--data", arguments.data, reduced, "--precision fp16 or int8"),
-        ("--part", arguments.part, arguments.data, "--precision fp16 or int8, --data"),
+        ("--part", arguments.part, arguments.data, "--data" if reduced else "--precision fp16 or int8"),
         ("--seed", arguments.seed is not None, arguments.part, "--part"),
     ):
         if given and not useful:

@@ -127,7 +127,7 @@ def test_a_picture_that_cannot_be_read_is_named_with_its_line(data: Path, vnet: 
     cars = shutil.copytree(data, tmp_path / "cars", ignore=shutil.ignore_patterns("runs"))
     damaged = cars / "v5_0_front.png"
     damaged.write_bytes(damaged.read_bytes()[:200])
-    with pytest.raises(InvalidValue, match=r"line 32: .*v5_0_front\.png: the PNG is truncated"):
+    with pytest.raises(InvalidValue, match=r"v5_0_front\.png \(row 32 .*\) cannot be read: the PNG is truncated"):
         train(training(cars, vnet, "none.pt", 2))
 
 
