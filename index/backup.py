@@ -25,15 +25,13 @@ from index.errors import DataFolderUnusable, InvalidValue
 from index.folder_lock import FolderLock
 from index.gallery_database import open_read_only, translated
 from index.gallery_files import BACKUP_NOTE, CROPS, DATABASE
-from index.verification import Finding, examine
+from index.verification import CHANGED_CROP, MISSING_CROP, Finding, examine, rows_with
 
 Progress = Callable[[int], object]
 
-_VIEWS: Final = 12  # taken at most, where pictures are replaced all the time
+_VIEWS: Final = 10  # taken at most, where pictures are replaced all the time
 _AT_ONCE = 64  # crops; their flushes go to the disk together
 _PART = ".part"
-_CHANGED = "an image's crop is not the picture that was written"
-_MISSING = "an image's crop is missing on the disk"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +98,7 @@ def copy_crops(
             if data is not None and hashlib.sha256(data).hexdigest() == name.partition(".")[0]:
                 crops[name] = data
             elif not target.find(name):
-                problems[name] = _MISSING if data is None else _CHANGED
+                problems[name] = MISSING_CROP if data is None else CHANGED_CROP
         target.settle(target.write(crops))
         copied += len(crops)
         progress(len(block))
@@ -133,11 +131,15 @@ def _back_up_gallery(source: Path, target: Path, progress: Progress) -> GalleryB
             _copy_database(live, part)
             named = _named(part)
             more, problems = copy_crops(theirs, ours, named, progress=lambda _: None)
-            before = _rows_with(live, problems)
-            again, problems = copy_crops(theirs, ours, problems, progress=lambda _: None)
-            copied += more + again
-            if all(before[name] & rows for name, rows in _rows_with(live, problems).items()):
-                break  # one row had it all the time; else some were erased behind the view, or also written again
+            copied += more
+            if not problems:
+                break
+            before = rows_with(live, problems)
+            more, problems = copy_crops(theirs, ours, problems, progress=lambda _: None)
+            copied += more
+            after, loose = rows_with(live, problems), _loose(live)
+            if all(before[name] & after[name] or name in loose for name in problems):
+                break  # else some were erased behind the view
     _take_place(part, target / DATABASE)
     forgotten = _forget(ours, named)
     with translated(target / DATABASE), closing(open_read_only(target / DATABASE)) as connection:
@@ -175,15 +177,10 @@ def _crops(connection: apsw.Connection) -> list[str]:
     return [name for (name,) in connection.execute("SELECT name FROM crops")]
 
 
-def _rows_with(connection: apsw.Connection, crops: Iterable[str]) -> dict[str, set[int]]:
-    """Rows that have each of these crops now."""
-    rows: dict[str, set[int]] = {name: set() for name in crops}
-    found = connection.execute(
-        "SELECT crop, row_id FROM images WHERE crop IN (SELECT value FROM json_each(?))", (json.dumps(list(rows)),)
-    )
-    for name, row_id in found:
-        rows[name].add(row_id)
-    return rows
+def _loose(connection: apsw.Connection) -> set[str]:
+    """Crops that are listed though no row has them."""
+    found = connection.execute("SELECT name FROM crops WHERE NOT EXISTS (SELECT 1 FROM images WHERE crop = name)")
+    return {name for (name,) in found}
 
 
 def _forget(crops: CropStore, named: set[str]) -> int:

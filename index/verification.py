@@ -7,7 +7,7 @@ file that is missing or not named is judged by what the database says then.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -25,6 +25,9 @@ from index.index_snapshot import snapshot_problem
 from index.row_checksum import OF_EMBEDDING, OF_IMAGE
 
 Progress = Callable[[int], object]
+
+MISSING_CROP: Final = "an image's crop is missing on the disk"
+CHANGED_CROP: Final = "an image's crop is not the picture that was written"
 
 _MESSAGES = 100  # of SQLite's about one file
 _TREE = re.compile(r"Tree (\d+) ")
@@ -129,6 +132,21 @@ def rows_to_come(connection: apsw.Connection) -> set[int]:
             " EXCEPT SELECT row_id FROM changes WHERE kind IN ('removed', 'lost')"
         )
     }  # fmt: skip
+
+
+def rows_with(connection: apsw.Connection, crops: Iterable[str]) -> dict[str, set[int]]:
+    """Rows that have each of these crops now.
+
+    A crop that cannot be read is lost only where one row had it before and after: else it was erased meanwhile, or also
+    written again.
+    """
+    rows: dict[str, set[int]] = {name: set() for name in crops}
+    found = connection.execute(
+        "SELECT crop, row_id FROM images WHERE crop IN (SELECT value FROM json_each(?))", (json.dumps(list(rows)),)
+    )
+    for name, row_id in found:
+        rows[name].add(row_id)
+    return rows
 
 
 def vector_problem(vector: bytes, probabilities: bytes | None, *, dim: int, viewpoints: int) -> str | None:
@@ -330,20 +348,16 @@ def _check_files(
 
 
 def _crop_problem(store: CropStore, now: apsw.Connection, name: str, size: int) -> str | None:
-    data, rows = store.read(name), _rows_with(now, name)
+    data, rows = store.read(name), rows_with(now, [name])[name]
     while data is None and rows:
-        data, before, rows = store.read(name), rows, _rows_with(now, name)
+        data, before, rows = store.read(name), rows, rows_with(now, [name])[name]
         if data is None and rows & before:  # one row had it all the time
-            return "an image's crop is missing on the disk"
+            return MISSING_CROP
     if data is None:
         return None  # erased meanwhile
     if hashlib.sha256(data).hexdigest() != name.partition(".")[0]:
-        return "an image's crop is not the picture that was written"
+        return CHANGED_CROP
     return None if len(data) == size else "a crop's size is not the one that is listed"
-
-
-def _rows_with(now: apsw.Connection, crop: str) -> set[int]:
-    return {row_id for (row_id,) in now.execute("SELECT row_id FROM images WHERE crop = ?", (crop,))}
 
 
 def _is_named(now: apsw.Connection, name: str) -> bool:
