@@ -30,7 +30,6 @@ from model_export.training.checkpoint import (
     hash_of,
     require_same_run,
     save_checkpoint,
-    set_aside,
 )
 from model_export.training.configuration import as_mapping, from_mapping
 from model_export.training.fitting import FitConfig, Fitter, Objective
@@ -164,10 +163,7 @@ def adapt(restored: Restored, config: Adaptation, *, resume: bool = False, quiet
                 "viewpoint_labels_from": restored.viewpoint_labels_from,
             })  # fmt: skip
 
-        if content:
-            fitter.resume(content)
-        elif processes.first:
-            set_aside(config.out)
+        fitter.begin(content, config.out)
         fitter.run(
             make, title="adapt", log=log, measure=measure, save=save, quiet=quiet,
             advice="lower p or k, make up for it with fit.accumulate, or set fit.precision=bf16",

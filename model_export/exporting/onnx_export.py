@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
@@ -98,16 +98,19 @@ def export_model(restored: Restored, out: Path, *, dense: bool = False, half_wei
         model.config = replace(model.config, routing_threshold=None)
     contract = _contract(restored, model)
     temporary = out.with_name(f".{out.name}.partial")
-    with writing_to(out), removed(temporary):
-        proto = translate(model)
-        if half_weights:
-            _store_half(proto)
-        stamp(proto, contract)
-        onnx.checker.check_model(proto)
-        write_file(proto, temporary)
-        report = check_file(temporary, model, contract)
-        temporary.replace(out)
-        return replace(report, path=out, against_full=lost)
+    with writing_to(out):
+        try:
+            proto = translate(model)
+            if half_weights:
+                _store_half(proto)
+            stamp(proto, contract)
+            onnx.checker.check_model(proto)
+            write_file(proto, temporary)
+            report = check_file(temporary, model, contract)
+            temporary.replace(out)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return replace(report, path=out, against_full=lost)
 
 
 @contextmanager
@@ -118,16 +121,6 @@ def writing_to(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ModelError(f"{out} was not written: {error.strerror}; free some space or choose another --out") from error
-
-
-@contextmanager
-def removed(path: Path) -> Iterator[None]:
-    """Remove ``path`` at the end, if it is still there."""
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            path.unlink()
 
 
 def check_file(path: Path, model: MVAN, contract: Contract) -> ExportReport:

@@ -78,11 +78,11 @@ def run_row(config: Training, data: ExperimentData, folder: Path, *, vnet: VNetR
     """
     [source, *_] = config.sources
     source = replace(source, data=data.spec, hold_out=data.hold_out, part="train", measure=False)
+    vnet = vnet if config.vnet else None
     config = replace(
-        config, out=folder / "mvan.pt", data_root=Path(), sources=(source,),
-        vnet=vnet.checkpoint if vnet and config.vnet else None,
-    )  # fmt: skip
-    digest = f"{data.digest} {vnet.weights if vnet and config.vnet else ''}"
+        config, out=folder / "mvan.pt", data_root=Path(), sources=(source,), vnet=vnet.checkpoint if vnet else None
+    )
+    digest = f"{data.digest} {vnet.weights if vnet else ''}"
     record = read_record(folder / "row.json", config, digest)
     if record is not None:
         return _result(record, kept=True)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -17,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from index.errors import InvalidValue, ModelError
+from model_export.training.checkpoint import set_aside
 from model_export.training.interruption import Interruption
 from model_export.training.loader import Batch, Loader
 from model_export.training.processes import DeviceName, Processes
@@ -201,6 +203,13 @@ class Fitter:
     def state(self) -> dict[str, Any]:
         """What a resumed run needs, as a part of its checkpoint."""
         return {"step": self.step, "objective": self.objective.state_dict(), "fit": self._fit_state()}
+
+    def begin(self, content: Mapping[str, Any] | None, out: Path) -> None:
+        """Take up the checkpoint ``content``; without one keep what is at ``out`` under another name."""
+        if content:
+            self.resume(content)
+        elif self.processes.first:
+            set_aside(out)
 
     def resume(self, content: Mapping[str, Any]) -> None:
         """Take up a checkpoint with a :meth:`state`."""

@@ -24,7 +24,7 @@ from model_export.network.backbones import build_backbone, load_pretrained
 from model_export.network.losses import circle_loss, identity_loss, triplet_loss
 from model_export.network.mvan import MVAN, IdentityHead, MVANConfig
 from model_export.training.augment import AugmentConfig, augmented
-from model_export.training.checkpoint import checkpoint_to_resume, load_checkpoint, save_checkpoint, set_aside
+from model_export.training.checkpoint import checkpoint_to_resume, load_checkpoint, save_checkpoint
 from model_export.training.configuration import as_mapping, from_mapping
 from model_export.training.fitting import FitConfig, Fitter, Objective, freeze, freeze_norms
 from model_export.training.loader import Batch
@@ -217,11 +217,9 @@ def train(config: Training, *, resume: bool = False, look: Look | None = None, q
                 "trained_on": [part.name for part in vehicles], "viewpoint_labels_from": _viewpoint_labels_from(config),
             })  # fmt: skip
 
+        fitter.begin(content, config.out)
         if content:
-            fitter.resume(content)
             metrics.update(content["metrics"])
-        elif processes.first:
-            set_aside(config.out)
         fitter.run(
             make, title="M-Net", log=log, measure=measure, save=save,
             advice="lower sources.0.p or model.input_size, make up for it with fit.accumulate, or set "

@@ -21,7 +21,7 @@ from model_export.data_sets.selection import Selection
 from model_export.network.backbones import build_backbone, load_pretrained
 from model_export.network.mvan import MVANConfig, VNet
 from model_export.training.augment import AugmentConfig, augmented
-from model_export.training.checkpoint import checkpoint_to_resume, save_checkpoint, set_aside
+from model_export.training.checkpoint import checkpoint_to_resume, save_checkpoint
 from model_export.training.configuration import as_mapping
 from model_export.training.fitting import FitConfig, Fitter, Objective, freeze, freeze_norms
 from model_export.training.loader import Batch
@@ -143,11 +143,9 @@ def train_vnet(config: VNetTraining, *, resume: bool = False, quiet: bool = Fals
                 "trained_on": names,
             })  # fmt: skip
 
+        fitter.begin(content, config.out)
         if content:
-            fitter.resume(content)
             metrics.update(content["metrics"])
-        elif processes.first:
-            set_aside(config.out)
         fitter.run(
             make, title="V-Net", log=log, measure=measure, save=save,
             advice="lower batch or model.vnet_size, make up for it with fit.accumulate, or set fit.precision=bf16",
