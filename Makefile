@@ -50,7 +50,7 @@ test: install-test  ## every test that needs no GPU
 fault: install-test  ## kill -9 the service a hundred times at random moments, look whether it kept its word
 	FAULT_ROUNDS=100 $(BIN)/python -m pytest -q --timeout 1200 tests/test_faults.py
 
-bench: install-test  ## ratios: embedding, HTTP, search in 100,000 rows, routing, memory
+bench: install-test  ## ratios: embedding, HTTP, search in 100,000 rows, memory
 	$(BIN)/python -m scripts.bench
 
 bench-model: install-test  ## time and size of every backbone, precision and routing
