@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from index.backup import back_up
 from index.data_folder import gallery_folders
-from index.restoration import GalleryRestoration, restore
+from index.maintenance.backup import back_up
+from index.maintenance.restoration import GalleryRestoration, restore
+from index.maintenance.verification import crops_of
 from index.upkeep_command import print_findings
-from index.verification import crops_of
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -1,7 +1,7 @@
 """Bytes → upright RGB picture → crop: the one way in for pictures, shared by trainer, indexer and server.
 
-The bytes decide what a picture is. Its container is read first (``index.picture_file``), its size is checked there,
-and only then are its pixels decoded. ``model_crop`` is the only resize in the project.
+The bytes decide what a picture is. Its container is read first (``index.file_formats.picture_file``), its size is
+checked there, and only then are its pixels decoded. ``model_crop`` is the only resize in the project.
 """
 
 import hashlib
@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from PIL.ImageFile import ImageFile
 
-from index import bmp_file, gif_file, jpeg_file, png_file
-from index.bmp_file import is_bmp, read_bmp
 from index.contract import Filter, Resize
 from index.errors import (
     BoxOutsidePicture,
@@ -27,12 +25,14 @@ from index.errors import (
     UndecodablePicture,
     UnsupportedPicture,
 )
-from index.exif import UPRIGHT
-from index.gif_file import read_gif
-from index.jpeg_file import read_jpeg
-from index.picture_file import PictureFile, PictureKind
-from index.png_file import read_png
-from index.webp_file import is_webp, read_webp
+from index.file_formats import bmp_file, gif_file, jpeg_file, png_file
+from index.file_formats.bmp_file import is_bmp, read_bmp
+from index.file_formats.exif import UPRIGHT
+from index.file_formats.gif_file import read_gif
+from index.file_formats.jpeg_file import read_jpeg
+from index.file_formats.picture_file import PictureFile, PictureKind
+from index.file_formats.png_file import read_png
+from index.file_formats.webp_file import is_webp, read_webp
 
 Box = tuple[int, int, int, int]  # x, y, width, height in pixels of the upright picture
 MediaType = Literal["image/jpeg", "image/png"]

@@ -12,13 +12,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from index.crop_store import NO_SPACE, sync_folder
 from index.errors import DataFolderUnusable, GalleryConflict, GalleryNotFound, StorageError, StorageFull
-from index.folder_lock import FolderLock
 from index.gallery import GallerySpec
-from index.gallery_files import BACKUP_NOTE
 from index.local_gallery import LocalGallery, utc_now
 from index.metadata import check_gallery_name
+from index.storage.crop_store import NO_SPACE, sync_folder
+from index.storage.folder_lock import FolderLock
+from index.storage.gallery_files import BACKUP_NOTE
 
 LAYOUT: Final = 1
 DEFAULT: Final = "default"

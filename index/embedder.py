@@ -11,8 +11,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from index.contract import METADATA_KEY, Contract, fingerprint
-from index.cpu_quota import usable_cpus
 from index.errors import ContractError, DeviceUnavailable, ModelError
+from index.machine.cpu_quota import usable_cpus
 
 Device = Literal["auto", "cpu", "cuda"]
 

@@ -21,12 +21,8 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from index import image_rows
-from index.compaction import compact
-from index.crop_store import CropStore
 from index.crops import content_name
 from index.errors import EmbeddingNotFinite, ImageNotFound, InvalidValue, StorageError, StorageFull
-from index.free_memory import free_memory
 from index.gallery import (
     DISTANCE_DECIMALS,
     Filters,
@@ -39,15 +35,19 @@ from index.gallery import (
     SearchOptions,
     StoredImage,
 )
-from index.gallery_database import GalleryDatabase, microseconds
-from index.gallery_files import CROPS, DATABASE
-from index.growing_index import GrowingIndex
-from index.image_rows import Row
-from index.index_snapshot import snapshot_bytes
-from index.index_upkeep import IndexUpkeep
-from index.page_cursor import read_cursor, write_cursor
-from index.row_filter import Condition, passing
-from index.vector_index import Candidates, measured
+from index.machine.free_memory import free_memory
+from index.searching.growing_index import GrowingIndex
+from index.searching.index_snapshot import snapshot_bytes
+from index.searching.index_upkeep import IndexUpkeep
+from index.searching.vector_index import Candidates, measured
+from index.storage import image_rows
+from index.storage.compaction import compact
+from index.storage.crop_store import CropStore
+from index.storage.gallery_database import GalleryDatabase, microseconds
+from index.storage.gallery_files import CROPS, DATABASE
+from index.storage.image_rows import Row
+from index.storage.page_cursor import read_cursor, write_cursor
+from index.storage.row_filter import Condition, passing
 
 _DAY = 86_400 * 1_000_000  # microseconds
 _SWEPT_A_WRITE = 1000  # expired rows that a write takes with it
@@ -207,7 +207,7 @@ class LocalGallery:
         return swept
 
     def compact(self) -> None:
-        """Leave no byte of what was erased; see ``index.compaction``.
+        """Leave no byte of what was erased; see ``index.storage.compaction``.
 
         An index that holds erased vectors is built anew for its snapshot: minutes for a million.
         """

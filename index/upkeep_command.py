@@ -12,11 +12,11 @@ from tqdm import tqdm
 
 from index.data_folder import DataFolder, gallery_folders, require_layout
 from index.errors import StorageError
-from index.folder_lock import FolderLock
-from index.gallery_files import set_aside
-from index.repair import Measure, repair
+from index.maintenance.repair import Measure, repair
+from index.maintenance.verification import Examination, Finding, examine, work_of
+from index.storage.folder_lock import FolderLock
+from index.storage.gallery_files import set_aside
 from index.text_table import printable, table_lines
-from index.verification import Examination, Finding, examine, work_of
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -16,6 +16,8 @@ from typing import Any
 from tqdm import tqdm
 
 from index import backup_command, upkeep_command
+from index.bulk.ingestion import MAX_PIXELS, ingest
+from index.bulk.picture_source import read_sources
 from index.crops import Box, cut, model_crop, read_picture
 from index.data_folder import DEFAULT, DataFolder
 from index.embedder import Embedder
@@ -30,11 +32,9 @@ from index.gallery import (
     SearchOptions,
     StoredImage,
 )
-from index.ingestion import MAX_PIXELS, ingest
 from index.local_gallery import LocalGallery
 from index.manifest import attribute_value, parse_time
 from index.metadata import check_gallery_name, check_image_id, check_label, check_metadata
-from index.picture_source import read_sources
 from index.standard_output import printed
 from index.text_table import printable, table_lines
 

@@ -21,11 +21,11 @@ import onnxruntime
 import psutil
 from numpy.typing import NDArray
 
-from index.cpu_quota import usable_cpus
 from index.crops import model_crop, read_picture
 from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.gallery import Gallery, GallerySpec, Metadata, NewImage, SearchOptions
+from index.machine.cpu_quota import usable_cpus
 from tests.server_process import serving
 
 CLIENTS, ROWS = 8, 100_000

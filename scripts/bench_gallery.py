@@ -28,9 +28,9 @@ import psutil
 from numpy.typing import NDArray
 
 from index.gallery import Filters, GallerySpec, Metadata, NewImage, SearchOptions
-from index.gallery_files import SNAPSHOT
-from index.index_snapshot import remove_snapshot
 from index.local_gallery import LocalGallery
+from index.searching.index_snapshot import remove_snapshot
+from index.storage.gallery_files import SNAPSHOT
 from tests.clustered_vectors import PICTURES, clustered
 from tests.index_kinds import ALL, kind_name
 

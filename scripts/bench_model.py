@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from index.contract import Precision, Resize
-from index.cpu_quota import usable_cpus
 from index.crops import model_crop, read_picture
+from index.machine.cpu_quota import usable_cpus
 from model_export.exporting.onnx_export import describe, translate
 from model_export.exporting.reduction import reduce_precision
 from model_export.network.backbones import build_backbone, load_pretrained

@@ -16,7 +16,7 @@ from statistics import median
 
 import torch
 
-from index.cpu_quota import usable_cpus
+from index.machine.cpu_quota import usable_cpus
 from model_export.data_sets.selection import identities
 from model_export.network.mvan import IdentityHead, MVANConfig
 from model_export.training.fitting import FitConfig, Fitter

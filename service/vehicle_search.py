@@ -15,8 +15,8 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from index.cpu_quota import usable_cpus
 from index.errors import EmbeddingSpaceMismatch, VehicleSearchError
+from index.machine.cpu_quota import usable_cpus
 from service.http_protocol import HttpProtocol
 from service.settings import PREFIX, Settings, read_settings
 

@@ -11,9 +11,9 @@ BUILT: list[tuple[Kind, Vectors]] = [
 ALL: list[tuple[Kind, Vectors]] = [("flat", "fp32"), *BUILT]
 
 EARLY = {
-    ("index.index_kind", "_BUILT_FROM"): 2,
-    ("index.index_upkeep", "_MOVED_FROM"): 1,
-    ("index.index_upkeep", "_SNAPSHOT_FROM"): 20,
+    ("index.searching.index_kind", "_BUILT_FROM"): 2,
+    ("index.searching.index_upkeep", "_MOVED_FROM"): 1,
+    ("index.searching.index_upkeep", "_SNAPSHOT_FROM"): 20,
 }
 
 

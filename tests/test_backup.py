@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from index.backup import GalleryBackup, back_up, read_note
 from index.crops import content_name
 from index.data_folder import DataFolder
 from index.errors import DataFolderLocked, DataFolderUnusable, InvalidValue, StorageError, StorageFull
-from index.folder_lock import FolderLock
 from index.gallery import Filters, Metadata
 from index.local_gallery import LocalGallery
-from index.verification import examine
+from index.maintenance.backup import GalleryBackup, back_up, read_note
+from index.maintenance.verification import examine
+from index.storage.folder_lock import FolderLock
 from tests.small_disk import fill, small_disk
 from tests.test_local_gallery import SPEC, image
 

@@ -6,8 +6,8 @@ import struct
 import pytest
 from PIL import Image
 
-from index.bmp_file import is_bmp, read_bmp
 from index.errors import UndecodablePicture
+from index.file_formats.bmp_file import is_bmp, read_bmp
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])

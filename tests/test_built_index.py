@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index.built_index import BuiltIndex
 from index.gallery import BuiltKind, Vectors
-from index.index_kind import CLASSES
-from index.vector_index import Candidates
+from index.searching.built_index import BuiltIndex
+from index.searching.index_kind import CLASSES
+from index.searching.vector_index import Candidates
 from tests.clustered_vectors import clustered
 from tests.index_kinds import BUILT, kind_name
 

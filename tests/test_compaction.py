@@ -13,8 +13,8 @@ from index.crops import content_name
 from index.data_folder import DataFolder
 from index.errors import StorageError
 from index.gallery import Filters, GallerySpec, Kind, Metadata, NewImage, SearchOptions, Vectors
-from index.gallery_files import SNAPSHOT, set_aside
 from index.local_gallery import LocalGallery
+from index.storage.gallery_files import SNAPSHOT, set_aside
 from tests.index_kinds import build_early, kind_name
 
 D = 64

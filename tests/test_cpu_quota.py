@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from index.cpu_quota import usable_cpus
+from index.machine.cpu_quota import usable_cpus
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:

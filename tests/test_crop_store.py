@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from index.crop_store import CropStore
 from index.errors import StorageError, StorageFull
+from index.storage.crop_store import CropStore
 from tests.small_disk import small_disk
 
 CROPS = {f"{n:02x}{'0' * 62}.jpg": bytes([n]) * 1000 for n in range(20)}

@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from index.contract import METADATA_KEY, fingerprint
-from index.cpu_quota import usable_cpus
 from index.embedder import Embedder
 from index.errors import ContractError, DeviceUnavailable, ModelError
+from index.machine.cpu_quota import usable_cpus
 
 
 @pytest.fixture(scope="module")

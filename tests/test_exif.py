@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from index.exif import read_orientation
+from index.file_formats.exif import read_orientation
 
 
 def block(order: str, kind: int, value: bytes, *, tag: int = 0x0112, count: int = 1) -> bytes:

@@ -19,8 +19,8 @@ import pytest
 from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.gallery import GallerySpec, Kind, Vectors
-from index.gallery_files import SNAPSHOT
-from index.verification import examine
+from index.maintenance.verification import examine
+from index.storage.gallery_files import SNAPSHOT
 from tests.http_client import parts
 from tests.pictures import jpeg
 from tests.server_process import EARLY_COMMAND, serving, started

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index.flat_index import FlatIndex
-from index.vector_index import Candidates
+from index.searching.flat_index import FlatIndex
+from index.searching.vector_index import Candidates
 
 D = 24
 

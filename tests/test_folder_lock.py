@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from index.errors import DataFolderLocked
-from index.folder_lock import FolderLock
+from index.storage.folder_lock import FolderLock
 
 HOLD = """
 import sys
 from pathlib import Path
-from index.folder_lock import FolderLock
+from index.storage.folder_lock import FolderLock
 lock = FolderLock(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from index.free_memory import free_memory
+from index.machine.free_memory import free_memory
 from tests.test_cpu_quota import tree
 
 INFO = {"proc/meminfo": "MemTotal: 9000 kB\nMemFree: 100 kB\nMemAvailable:    4000 kB\nBuffers: 1 kB\n"}

@@ -12,8 +12,8 @@ import pytest
 
 from index.errors import DataFolderUnusable, GalleryNotFound, StorageError, StorageFull
 from index.gallery import GallerySpec
-from index.gallery_database import LAYOUT, GalleryDatabase, lacking, microseconds, moment, open_read_only
-from index.row_checksum import row_checksum
+from index.storage.gallery_database import LAYOUT, GalleryDatabase, lacking, microseconds, moment, open_read_only
+from index.storage.row_checksum import row_checksum
 from tests.layout_1 import write_layout_1
 from tests.small_disk import fill, small_disk
 
@@ -201,7 +201,7 @@ def test_times_come_back(time: datetime) -> None:
 @pytest.fixture
 def short_log(monkeypatch: pytest.MonkeyPatch) -> int:
     """A log of a megabyte is already a long one."""
-    monkeypatch.setattr("index.gallery_database._LONGEST_LOG", 1 << 20)
+    monkeypatch.setattr("index.storage.gallery_database._LONGEST_LOG", 1 << 20)
     return 1 << 20
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from index.errors import UndecodablePicture
-from index.gif_file import read_gif
+from index.file_formats.gif_file import read_gif
 
 SCREEN = b"GIF89a" + struct.pack("<HHBBB", 4, 3, 0, 0, 0)
 COMMENT = b"!\xfe\x06secret\x00"

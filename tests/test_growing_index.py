@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index.built_index import BuiltIndex
-from index.growing_index import GrowingIndex, next_lot
-from index.hnsw_index import HnswIndex
+from index.searching.built_index import BuiltIndex
+from index.searching.growing_index import GrowingIndex, next_lot
+from index.searching.hnsw_index import HnswIndex
 from tests.clustered_vectors import clustered
 
 D = 16

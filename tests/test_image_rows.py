@@ -7,10 +7,10 @@ import apsw
 import numpy as np
 import pytest
 
-from index import image_rows
 from index.gallery import GallerySpec, Metadata, NewImage
-from index.gallery_database import GalleryDatabase
-from index.row_filter import Condition
+from index.storage import image_rows
+from index.storage.gallery_database import GalleryDatabase
+from index.storage.row_filter import Condition
 
 SPEC = GallerySpec(embedding_space="space", embedding_dim=2, viewpoints=("front", "rear"))
 ALL = Condition("TRUE")

@@ -7,7 +7,7 @@ import pytest
 
 from index.errors import NotEnoughMemory
 from index.gallery import BuiltKind, Kind, Vectors
-from index.index_kind import CLASSES, built_kind, estimate, require_memory
+from index.searching.index_kind import CLASSES, built_kind, estimate, require_memory
 from tests.index_kinds import ALL, BUILT, kind_name
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from index.gallery_files import SNAPSHOT
-from index.index_snapshot import (
+from index.searching.index_snapshot import (
     SnapshotAbout,
     SnapshotUnusable,
     discard_part,
@@ -16,6 +15,7 @@ from index.index_snapshot import (
     snapshot_problem,
     write_snapshot,
 )
+from index.storage.gallery_files import SNAPSHOT
 
 ABOUT = SnapshotAbout(
     space="space", dim=3, kind="hnsw", vectors="sq8", built=True, change=7, up_to=9, rows=5, error=0.1, witness=(9, 2**50)

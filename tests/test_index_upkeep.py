@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from index.errors import NotEnoughMemory
 from index.gallery import Filters, GallerySpec, Kind, Metadata, NewImage, SearchOptions, Vectors
-from index.gallery_database import GalleryDatabase
-from index.gallery_files import SNAPSHOT
 from index.local_gallery import LocalGallery
+from index.storage.gallery_database import GalleryDatabase
+from index.storage.gallery_files import SNAPSHOT
 from tests.clustered_vectors import clustered
 from tests.index_kinds import ALL, BUILT, build_early, kind_name
 
@@ -106,7 +106,7 @@ def test_an_index_is_built_beside_and_takes_in_what_follows(
 
 
 def test_auto_becomes_hnsw_and_nothing_stops(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("index.index_kind._HNSW_FROM", 1000)
+    monkeypatch.setattr("index.searching.index_kind._HNSW_FROM", 1000)
     gallery = created(folder, "auto")
     assert gallery.info().index.kind == "flat"
     stop, seen = threading.Event(), set()
@@ -147,7 +147,7 @@ def test_a_snapshot_is_loaded_and_caught_up(
     gallery = LocalGallery(folder)
     gallery.add([*images(ROWS, ROWS + 3), *images(5, 6, camera_id="replaced")])
     gallery.delete("i9")
-    monkeypatch.setattr("index.index_upkeep._WRITTEN_ON_CLOSING", 1)
+    monkeypatch.setattr("index.searching.index_upkeep._WRITTEN_ON_CLOSING", 1)
     gallery.close()
     assert (folder / SNAPSHOT).read_bytes() == before  # so little has changed
 
@@ -413,7 +413,7 @@ def test_what_the_machine_cannot_build_is_told_and_searches_go_on(
 
 
 def test_closing_does_not_wait_for_a_build(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("index.index_upkeep._LOT", 1)
+    monkeypatch.setattr("index.searching.index_upkeep._LOT", 1)
     LocalGallery.create(folder, "yard", replace(SPEC, kind="hnsw"))
     gallery = LocalGallery(folder)
     gallery.add(images(0, 3000))

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from index.bulk.ingestion import WRITTEN_AT_ONCE, ingest
+from index.bulk.picture_source import PictureSource, read_sources
 from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.errors import EmbeddingSpaceMismatch, GalleryNotFound
 from index.gallery import Filters, GallerySpec
-from index.ingestion import WRITTEN_AT_ONCE, ingest
-from index.picture_source import PictureSource, read_sources
 from tests.pictures import jpeg
 
 COUNT = 2 * WRITTEN_AT_ONCE + 50

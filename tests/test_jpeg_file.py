@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from index.errors import UndecodablePicture
-from index.jpeg_file import MAX_SCANS, read_jpeg
+from index.file_formats.jpeg_file import MAX_SCANS, read_jpeg
 
 ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from index.crops import content_name
 from index.errors import GalleryNotFound, StorageError, StorageFull
 from index.gallery import Filters, GallerySpec, Metadata, NewImage, SearchOptions
-from index.image_rows import Row
 from index.local_gallery import LocalGallery, _rank
-from index.vector_index import Candidates
+from index.searching.vector_index import Candidates
+from index.storage.image_rows import Row
 from tests.index_kinds import ALL, kind_name
 from tests.small_disk import fill, small_disk
 
@@ -312,7 +312,7 @@ def test_a_client_that_pages_slowly_does_not_keep_the_log(
     folder: Path, gallery: LocalGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cursor is the last image_id, no view that stays open between the pages."""
-    monkeypatch.setattr("index.gallery_database._LONGEST_LOG", 1 << 18)
+    monkeypatch.setattr("index.storage.gallery_database._LONGEST_LOG", 1 << 18)
     log, longest, seen = folder / "gallery.sqlite-wal", 0, []
     gallery.add([image(n) for n in range(10, 30)])
     page = gallery.page(Filters(), limit=1)

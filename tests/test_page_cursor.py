@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index.errors import InvalidValue
-from index.page_cursor import read_cursor, write_cursor
+from index.storage.page_cursor import read_cursor, write_cursor
 
 SECRET = b"0123456789abcdef"
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from index.bulk.picture_source import PictureSource, derived_id, read_sources
 from index.errors import InvalidValue
 from index.gallery import Metadata
 from index.metadata import check_image_id
-from index.picture_source import PictureSource, derived_id, read_sources
 
 
 def touch(*paths: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from index.errors import UndecodablePicture
-from index.png_file import SIGNATURE, read_png
+from index.file_formats.png_file import SIGNATURE, read_png
 
 
 def chunk(name: bytes, body: bytes = b"") -> bytes:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from index.read_write_lock import ReadWriteLock
+from index.searching.read_write_lock import ReadWriteLock
 
 SOON = 10  # seconds; only a failure takes that long
 

@@ -8,15 +8,15 @@ import apsw
 import numpy as np
 import pytest
 
-from index.crop_store import CropStore
 from index.crops import content_name
 from index.errors import StorageError
 from index.gallery import Filters, Kind, SearchOptions, Vectors
-from index.gallery_database import PAGE
-from index.gallery_files import SNAPSHOT, set_aside
 from index.local_gallery import LocalGallery
-from index.repair import Measure, repair
-from index.verification import examine
+from index.maintenance.repair import Measure, repair
+from index.maintenance.verification import examine
+from index.storage.crop_store import CropStore
+from index.storage.gallery_database import PAGE
+from index.storage.gallery_files import SNAPSHOT, set_aside
 from tests.index_kinds import build_early, kind_name
 from tests.layout_1 import write_layout_1
 from tests.test_local_gallery import SPEC, image

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from index.backup import back_up
 from index.crops import content_name
 from index.data_folder import DataFolder
 from index.errors import DataFolderUnusable, InvalidValue, StorageError, StorageFull
 from index.gallery import Filters, SearchOptions
-from index.gallery_files import SNAPSHOT
-from index.repair import repair
-from index.restoration import GalleryRestoration, restore
-from index.verification import examine
+from index.maintenance.backup import back_up
+from index.maintenance.repair import repair
+from index.maintenance.restoration import GalleryRestoration, restore
+from index.maintenance.verification import examine
+from index.storage.gallery_files import SNAPSHOT
 from tests.index_kinds import build_early
 from tests.small_disk import fill, small_disk
 from tests.test_compaction import SPEC as SECRET_SPEC

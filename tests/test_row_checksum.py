@@ -3,7 +3,7 @@
 import apsw
 import pytest
 
-from index.row_checksum import row_checksum, teach
+from index.storage.row_checksum import row_checksum, teach
 
 ROWS: list[tuple[object, ...]] = [
     ("ab", "c"), ("a", "bc"), ("abc",), ("abc", None), (None, "abc"), ("abc", ""), (b"abc", 0), ("1",), (1,), (-1,),

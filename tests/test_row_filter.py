@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from index import image_rows
 from index.gallery import Filters, GallerySpec
-from index.gallery_database import GalleryDatabase
-from index.row_filter import Condition, passing
+from index.storage import image_rows
+from index.storage.gallery_database import GalleryDatabase
+from index.storage.row_filter import Condition, passing
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 

@@ -15,7 +15,7 @@ import pytest
 from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.gallery import GallerySpec
-from index.verification import examine
+from index.maintenance.verification import examine
 from service.application import create_app
 from service.settings import Settings
 from service.sweeper import Sweeper
@@ -117,7 +117,7 @@ def test_the_service_ends_with_no_thread_at_work(
     """Neither the sweeper nor those that look after indexes, whatever they are at; what they left is sound."""
     build_early(monkeypatch)
     embedder = Embedder(tiny_model, device="cpu")
-    monkeypatch.setattr("index.index_upkeep._LOT", 1)  # it takes some time
+    monkeypatch.setattr("index.searching.index_upkeep._LOT", 1)  # it takes some time
     spec = replace(SPEC, kind="hnsw", retention_days=1, keep_crops=False)
     many = [secret(n) for n in range(1000)]
     home = DataFolder(tmp_path / "data", default_spec=GallerySpec.for_model(embedder.contract))

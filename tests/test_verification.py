@@ -9,16 +9,16 @@ from pathlib import Path
 import apsw
 import pytest
 
-from index.crop_store import CropStore
 from index.errors import DataFolderUnusable
 from index.gallery import Filters, Metadata
-from index.gallery_database import LAYOUT, PAGE
-from index.gallery_files import SNAPSHOT
-from index.image_rows import remove
-from index.index_snapshot import write_snapshot
 from index.local_gallery import LocalGallery
-from index.row_checksum import OF_EMBEDDING, teach
-from index.verification import Examination, examine, work_of
+from index.maintenance.verification import Examination, examine, work_of
+from index.searching.index_snapshot import write_snapshot
+from index.storage.crop_store import CropStore
+from index.storage.gallery_database import LAYOUT, PAGE
+from index.storage.gallery_files import SNAPSHOT
+from index.storage.image_rows import remove
+from index.storage.row_checksum import OF_EMBEDDING, teach
 from tests.layout_1 import write_layout_1
 from tests.test_index_snapshot import ABOUT
 from tests.test_local_gallery import SPEC, image

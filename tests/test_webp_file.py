@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from index.errors import UndecodablePicture
-from index.webp_file import is_webp, read_webp
+from index.file_formats.webp_file import is_webp, read_webp
 
 
 def webp(mode: str = "RGB", size: tuple[int, int] = (300, 7), **options: Any) -> bytes:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from onnx.utils import Extractor
 
 from index.contract import METADATA_KEY, Contract, Resize
-from index.cpu_quota import usable_cpus
 from index.crops import cut, model_crop, read_picture
 from index.errors import ContractError, ModelError, PictureError
+from index.machine.cpu_quota import usable_cpus
 from index.manifest import ManifestRow
 
 MAX_PIXELS = 100_000_000  # of a picture

@@ -1,0 +1,1 @@
+"""Many pictures at once: read, embed and store, overlapped."""

@@ -1,0 +1,1 @@
+"""What the container formats say of a picture before it is decoded: size, orientation, completeness."""

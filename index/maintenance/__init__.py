@@ -1,0 +1,1 @@
+"""What an operator does to a data folder: verify, repair, back up, restore."""

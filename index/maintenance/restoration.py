@@ -1,0 +1,177 @@
+"""A data folder made of a backup; what was erased after the backup stays erased where that can still be known.
+
+Row ids are never used again and every erasure stands in the change sequence, so the data folder that the backup was
+taken of tells which of the backup's images were erased since. Images that were replaced since come back as the backup
+has them.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from index.data_folder import DEFAULT, gallery_folders, write_layout
+from index.errors import InvalidValue, StorageError
+from index.maintenance.backup import copy_crops, read_note
+from index.maintenance.verification import Finding, examine
+from index.storage import image_rows
+from index.storage.crop_store import CropStore, sync_folder
+from index.storage.folder_lock import FolderLock
+from index.storage.gallery_database import GalleryDatabase, open_read_only, translated
+from index.storage.gallery_files import CROPS, DATABASE
+
+Progress = Callable[[int], object]
+
+RESTORED_NOTE: Final = "restored.json"
+
+_SCRATCH = ".restoring"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryRestoration:
+    """One gallery of a restored folder.
+
+    ``erased`` and ``replaced`` count images of the backup to which that happened later: the first are not restored, the
+    second are as the backup has them; None where nobody was asked. ``left_out``: why the whole gallery is not there.
+    """
+
+    name: str
+    images: int
+    last_change: int
+    erased: int | None
+    replaced: int | None
+    left_out: str | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+def restore(
+    backup: Path, data: Path, *, since: Path | None = None, progress: Progress = lambda _: None
+) -> list[GalleryRestoration]:
+    """Make a data folder, which must be new or empty, of a backup, and write down in it what was done.
+
+    ``since`` is the data folder that the backup was taken of: what was erased there after the backup is not restored.
+    Raises InvalidValue, DataFolderUnusable, StorageFull and StorageError, also where ``since`` cannot be read or
+    compared; nothing is left of ``data`` then.
+    """
+    note, sources = read_note(backup), gallery_folders(backup)
+    alive = None if since is None else {folder.name: folder for folder in gallery_folders(since)}
+    data.mkdir(parents=True, exist_ok=True)
+    with closing(FolderLock(data)):
+        _require_empty(data)
+        scratch = data / _SCRATCH
+        try:
+            scratch.mkdir()
+            done = []
+            for source in sources:
+                live = None if alive is None else alive.get(source.name)
+                left_out = None if alive is None else _left_out(source, live)
+                done.append(left_out or _restore_gallery(source, scratch / source.name, live, progress))
+            _write_note(data, backup, str(note["taken_at"]), since, done)
+            scratch.rename(data / "galleries")
+            write_layout(data)
+            sync_folder(data)
+        except BaseException:
+            for path in (scratch, data / "galleries"):
+                shutil.rmtree(path, ignore_errors=True)
+            (data / RESTORED_NOTE).unlink(missing_ok=True)
+            raise
+    return done
+
+
+def _require_empty(data: Path) -> None:
+    strange = next((path.name for path in data.iterdir() if path.name not in ("lock", _SCRATCH)), None)
+    if strange is not None:
+        raise InvalidValue(f"{data} is not empty (it has {strange!a}); a backup is restored to a new folder")
+    shutil.rmtree(data / _SCRATCH, ignore_errors=True)  # of a restoration that was killed
+
+
+def _left_out(source: Path, live: Path | None) -> GalleryRestoration | None:
+    """Why a gallery must not come back: it was dropped after the backup. None where it may."""
+    reason = None
+    if live is None and source.name == DEFAULT:
+        raise StorageError(
+            f"the folder of --since has no gallery {DEFAULT}, which nobody can drop: it is damaged and cannot tell "
+            "what was erased; restore without --since"
+        )
+    if live is None:
+        reason = "dropped after the backup"
+    else:
+        (ours, last), (theirs, now) = _identity(source / DATABASE), _identity(live / DATABASE)
+        if ours != theirs:
+            reason = "dropped after the backup and made anew"
+        elif now < last:
+            raise StorageError(
+                f"{live} ends at change {now}, the backup of it at {last}: what was erased after the backup cannot be "
+                "told; restore without --since"
+            )
+    if reason is None:
+        return None
+    return GalleryRestoration(name=source.name, images=0, last_change=0, erased=None, replaced=None, left_out=reason)
+
+
+def _identity(file: Path) -> tuple[str, int]:
+    """A gallery's secret, which no other one has, and its last change."""
+    with translated(file), closing(open_read_only(file)) as connection:
+        found: tuple[str, int] = connection.execute(
+            "SELECT (SELECT value FROM about WHERE key = 'secret'), (SELECT coalesce(max(change), 0) FROM changes)"
+        ).get
+    return found
+
+
+def _restore_gallery(source: Path, target: Path, live: Path | None, progress: Progress) -> GalleryRestoration:
+    crops = CropStore(target / CROPS)
+    crops.create()
+    shutil.copyfile(source / DATABASE, target / DATABASE)
+    with closing(GalleryDatabase(target / DATABASE)) as database:
+        erased, replaced = (None, None) if live is None else _erase_again(database, live / DATABASE)
+        with database.snapshot() as connection:
+            names = [name for (name,) in connection.execute("SELECT name FROM crops")]
+            images, last = connection.execute(
+                "SELECT (SELECT count(*) FROM images), (SELECT coalesce(max(change), 0) FROM changes)"
+            ).get
+    copy_crops(CropStore(source / CROPS), crops, names, progress=progress)
+    return GalleryRestoration(
+        name=source.name, images=images, last_change=last, erased=erased, replaced=replaced,
+        findings=tuple(examine(target).findings),
+    )  # fmt: skip
+
+
+def _erase_again(database: GalleryDatabase, live: Path) -> tuple[int, int]:
+    """Erase what was erased after the backup; how many images, and how many others were replaced."""
+    with translated(live), closing(open_read_only(live)) as connection, database.transaction() as ours:
+        connection.execute("BEGIN")
+        last: int = ours.execute("SELECT coalesce(max(change), 0) FROM changes").get
+        gone = connection.execute("SELECT row_id FROM changes WHERE kind = 'removed' AND change > ?", (last,))
+        listed = json.dumps([row_id for (row_id,) in gone])
+        rows: list[tuple[int, str]] = ours.execute(
+            "SELECT row_id, image_id FROM images WHERE row_id IN (SELECT value FROM json_each(?))", (listed,)
+        ).fetchall()  # type: ignore[assignment]
+        alive = "SELECT 1 FROM images WHERE image_id = ?"
+        erased = [row_id for row_id, image_id in rows if connection.execute(alive, (image_id,)).fetchone() is None]
+        image_rows.remove(ours, erased)
+        ours.execute("DELETE FROM discarded")  # their files were not copied
+    if erased:
+        database.rewrite()
+    return len(erased), len(rows) - len(erased)
+
+
+def _write_note(data: Path, backup: Path, taken_at: str, since: Path | None, done: list[GalleryRestoration]) -> None:
+    """Write down what the folder is; ids of what was erased stand nowhere."""
+    note = {
+        "restored_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "backup": str(backup.resolve()),
+        "taken_at": taken_at,
+        "erasures_since_from": None if since is None else str(since.resolve()),
+        "galleries": {
+            each.name: {
+                "images": each.images, "last_change": each.last_change, "erased_since": each.erased,
+                "replaced_since": each.replaced, "left_out": each.left_out,
+            }
+            for each in done
+        },
+    }  # fmt: skip
+    (data / RESTORED_NOTE).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Vectors in memory: exact and approximate indexes over them, derived from the database and kept up with it."""

@@ -1,0 +1,42 @@
+"""FAISS's HNSW: a graph of neighbours over the rows; searches walk it and look at a few hundred of a million."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.gallery import Vectors
+from index.searching.built_index import QUANTIZERS, BuiltIndex, Found, faiss, reserve
+
+LINKS = 32  # M
+_BREADTH_BUILT, _BREADTH = 128, 128  # efConstruction, efSearch: recall@10 and rate in DECISIONS.md, 2026-11-26
+
+
+class HnswIndex(BuiltIndex):
+    """See ``BuiltIndex``."""
+
+    kind = "hnsw"
+
+    @classmethod
+    def made(cls, dim: int, vectors: Vectors, *, rows: int, sample: NDArray[np.float32]) -> Self:
+        if vectors == "fp32":
+            graph = faiss.IndexHNSWFlat(dim, LINKS)
+        else:
+            graph = faiss.IndexHNSWSQ(dim, QUANTIZERS[vectors], LINKS)
+            graph.train(sample)
+        graph.hnsw.efConstruction = _BREADTH_BUILT
+        reserve(faiss.downcast_index(graph.storage), rows)
+        return cls(graph, vectors)
+
+    def _look_near(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
+        parameters = faiss.SearchParametersHNSW()
+        parameters.sel = selector
+        parameters.efSearch = int(max(_BREADTH, count) / (1 - min(self.retired_share, 0.5)))  # retired ones take room
+        found: Found = self._index.search(queries, count, params=parameters)
+        return found
+
+    def _look_everywhere(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
+        parameters = faiss.SearchParameters()
+        parameters.sel = selector
+        found: Found = faiss.downcast_index(self._index.storage).search(queries, count, params=parameters)
+        return found

@@ -1,0 +1,385 @@
+"""The index of one gallery from opening to closing: loaded, kept up with what is written, built anew beside itself.
+
+Work is done in a thread that lives as long as there is some: building the next index from the database, moving rows
+that wait into the built one, writing the snapshot. Only that work changes a built index or puts another in its place,
+so it needs no lock to read it; searches wait for a lot of moved rows, some milliseconds, and never for more.
+"""
+
+import logging
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import apsw
+import numpy as np
+
+from index.errors import VehicleSearchError
+from index.gallery import BuiltKind, IndexState
+from index.searching.built_index import BuiltIndex
+from index.searching.flat_index import FlatIndex
+from index.searching.growing_index import GrowingIndex, next_lot
+from index.searching.index_kind import CLASSES, built_kind, estimate, require_memory
+from index.searching.index_snapshot import (
+    SnapshotAbout,
+    SnapshotReader,
+    SnapshotUnusable,
+    discard_part,
+    open_snapshot,
+    remove_snapshot,
+    write_snapshot,
+)
+from index.storage import image_rows
+from index.storage.gallery_database import GalleryDatabase
+
+_MOVED_FROM = 512  # waiting rows, less than a millisecond of looking at each
+_WAITING_SHARE = 2  # where more wait than half of what is built, building all anew on every core is sooner done
+_RETIRED_SHARE = 0.2
+_SAMPLE = 150_000  # rows that a built index learns from at most
+_LOT = 1024  # rows between two looks at whether to stop
+_REST = 600.0  # seconds until work that failed is tried again
+_SNAPSHOT_FROM = 10_000  # rows; fewer plain ones are read from the database in 70 ms
+_WRITTEN_SHARE, _WRITTEN_ON_CLOSING = 5, 20  # of the rows: changes missed for which the snapshot is written
+_HEAD = struct.Struct("<I")  # rows of a block
+
+_log = logging.getLogger(__name__)
+
+
+class IndexUpkeep:
+    """The index and who looks after it.
+
+    ``writing`` is held by whoever writes; ``memory`` tells the bytes that are free, None where nobody knows. Raises
+    NotEnoughMemory where the machine cannot hold the index.
+    """
+
+    index: GrowingIndex
+
+    def __init__(
+        self, folder: Path, database: GalleryDatabase, writing: threading.Lock, *, memory: Callable[[], int | None]
+    ) -> None:
+        self._folder, self._database, self._writing, self._memory = folder, database, writing, memory
+        self._spec = database.spec
+        self._guard = threading.Lock()  # of the thread and of stopping
+        self._working = threading.Lock()  # held while a piece of work is done
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._building: BuiltKind | None = None
+        self._problem: str | None = None
+        self._resting_until = 0.0
+        self._missed = 0  # changes that the snapshot does not hold
+        self._unclean = False  # whether retired rows must not reach the disk again
+        discard_part(folder)
+        self._load()
+
+    def state(self) -> IndexState:
+        """What answers now, and what becomes of it."""
+        with self.index.lock.read():
+            built, rows, waiting = self.index.built, len(self.index), self.index.waiting
+        if built is None:
+            waiting = 0
+        return IndexState(
+            kind="flat" if built is None else built.kind,
+            vectors="fp32" if built is None else built.vectors,
+            rows=rows - waiting,
+            waiting=waiting,
+            building=self._building,
+            problem=self._problem,
+        )
+
+    def wrote(self, changes: int) -> None:
+        """So many rows were added or retired: see whether there is work. The caller holds ``writing``."""
+        self._missed += changes
+        self.wake()
+
+    def wake(self) -> None:
+        """Do what is to be done, in a thread of its own."""
+        with self._guard:
+            if self._thread is None and not self._stopping.is_set() and self._due() is not None:
+                self._thread = threading.Thread(target=self._work, name=f"index of {self._database.name}", daemon=True)
+                self._thread.start()
+
+    def rest(self) -> None:
+        """Wait until there is no work."""
+        while (thread := self._thread) is not None:
+            thread.join()
+
+    def close(self, *, keep: bool) -> None:
+        """Stop working; with ``keep`` leave a snapshot where much has changed. Nobody writes any more."""
+        with self._guard:
+            self._stopping.set()
+        self.rest()
+        with self._working:  # a compaction may be at it
+            rows = len(self.index)
+            if keep and self._worth_writing(_WRITTEN_ON_CLOSING) and not (self._unclean and self._retired()):
+                _log.info("gallery %s: writing the index of %s rows to the disk", self._database.name, f"{rows:,}")
+                self._carefully(self._write)
+
+    def drop_snapshot(self) -> None:
+        """Remove the snapshot; the next one will hold no row that is retired by now. Raises OSError."""
+        with self.without_snapshot():
+            pass
+
+    @contextmanager
+    def without_snapshot(self) -> Iterator[None]:
+        """As ``drop_snapshot``, and no work is done on the index, nor a view held for it, until the end."""
+        with self._working:
+            self._unclean = True
+            self._missed = len(self.index)
+            remove_snapshot(self._folder)
+            yield
+
+    def renew_snapshot(self) -> None:
+        """As ``rewrite_snapshot``; where that fails, it is told, and there is none."""
+        self._carefully(self.rewrite_snapshot)
+
+    def rewrite_snapshot(self) -> None:
+        """Write the snapshot without rows that were erased; where none is worth writing, none is left.
+
+        A built index is built anew for that where it holds such rows: minutes for a million. Raises StorageError and
+        OSError.
+        """
+        with self._working:
+            self._database.require_open()
+            built = self.index.built
+            if built is not None and built.retired_share:
+                self._build(built.kind)
+            if self._worth_writing(0):
+                self._write()
+            else:
+                remove_snapshot(self._folder)
+
+    # Loading
+
+    def _load(self) -> None:
+        with self._database.snapshot() as connection:
+            rows = _count(connection)
+            wanted = built_kind(self._spec.kind, self._spec.vectors, rows, now=None)
+            needed = estimate(
+                wanted or "flat", self._spec.vectors if wanted else "fp32", rows, self._spec.embedding_dim
+            )
+            require_memory(needed, self._memory(), f"the index of gallery {self._database.name}, {rows:,} rows,")
+            try:
+                self._load_snapshot(connection, rows)
+            except (SnapshotUnusable, OSError) as error:
+                _log.warning(
+                    "gallery %s: the snapshot of the index is not used, %s; the index is made from the database",
+                    self._database.name, error,
+                )  # fmt: skip
+                self._load_rows(connection, GrowingIndex(self._spec.embedding_dim), above=0)
+                self._missed = rows
+
+    def _load_snapshot(self, connection: apsw.Connection, rows: int) -> None:
+        growing = GrowingIndex(self._spec.embedding_dim)
+        with open_snapshot(self._folder) as opened:
+            if opened is None:
+                self._load_rows(connection, growing, above=0)
+                self._missed = rows
+                return
+            about, reader = opened
+            self._check(connection, about, rows)
+            removed = image_rows.removed_since(connection, about.change)
+            if about.built:
+                built = CLASSES[about.kind].restored(
+                    about.vectors, rows=about.rows, error=about.error, read=reader.read
+                )
+                growing.start_with(built, about.up_to)
+                built.retire(removed)
+            else:
+                _add_blocks(growing, reader, about)
+                held = growing.settled()
+                growing.retire(removed[np.isin(removed, held)])
+            reader.finish()
+        self._load_rows(connection, growing, above=about.up_to)
+        if len(growing) != rows:
+            raise SnapshotUnusable(f"with what was written since it holds {len(growing):,} rows, not {rows:,}")
+        self._missed = growing.waiting + len(removed) if about.built else rows - about.rows + len(removed)
+
+    def _load_rows(self, connection: apsw.Connection, growing: GrowingIndex, *, above: int) -> None:
+        for row_ids, vectors in self._database.blocks(connection, above=above):
+            growing.add(row_ids, vectors)
+        self.index = growing
+
+    def _check(self, connection: apsw.Connection, about: SnapshotAbout, rows: int) -> None:
+        spec, now = self._spec, about.kind if about.built else None
+        if (about.space, about.dim) != (spec.embedding_space, spec.embedding_dim):
+            raise SnapshotUnusable(f"it holds vectors of the space {about.space}, {about.dim} numbers each")
+        wanted = built_kind(spec.kind, spec.vectors, rows, now=now)
+        if now != wanted or (wanted is not None and about.vectors != spec.vectors):
+            raise SnapshotUnusable(f"it is of the kind {about.kind}, {about.vectors}")
+        if about.change > image_rows.last_change(connection):
+            raise SnapshotUnusable("it is newer than the database")
+        if image_rows.lost_since(connection, about.change):
+            raise SnapshotUnusable("the database was repaired since")
+        if not _same_past(connection, about):
+            raise SnapshotUnusable("the database has another past")
+
+    # Work
+
+    def _due(self) -> Callable[[], None] | None:
+        """The next piece of work."""
+        if time.monotonic() < self._resting_until:
+            return None
+        index, built = self.index, self.index.built
+        now = None if built is None else built.kind
+        wanted = built_kind(self._spec.kind, self._spec.vectors, len(index), now=now)
+        if wanted != now:
+            return partial(self._build, wanted)
+        if built is not None and (
+            built.retired_share > _RETIRED_SHARE or index.waiting * _WAITING_SHARE > len(built) + 2 * _MOVED_FROM
+        ):
+            return partial(self._build, wanted)
+        if built is not None and index.waiting >= _MOVED_FROM:
+            return self._move
+        return self._write if self._worth_writing(_WRITTEN_SHARE) else None
+
+    def _work(self) -> None:
+        try:
+            while (work := self._next()) is not None:
+                with self._working:
+                    self._carefully(work)
+        except BaseException:
+            self._thread = None  # a bug is told by the thread's end; nobody waits for it
+            raise
+
+    def _next(self) -> Callable[[], None] | None:
+        """The next piece of work; where there is none, this thread is none any more."""
+        with self._guard:
+            work = None if self._stopping.is_set() else self._due()
+            if work is None:
+                self._thread = None
+            return work
+
+    def _carefully(self, work: Callable[[], None]) -> None:
+        """Do a piece of work; where it fails, searches go on with what there is, and it is tried again later."""
+        try:
+            work()
+            self._problem = None
+        except _Stopped:
+            pass
+        except (VehicleSearchError, OSError, MemoryError, RuntimeError) as error:  # FAISS's own are RuntimeErrors
+            self._problem = str(error) or "not enough memory"
+            self._resting_until = time.monotonic() + _REST
+            _log.warning("gallery %s: the index stays as it is: %s", self._database.name, self._problem)
+
+    def _build(self, kind: BuiltKind | None) -> None:
+        """Build an index of ``kind`` (None: the plain flat one) from the database and let it answer."""
+        began, dim, rows = time.monotonic(), self._spec.embedding_dim, len(self.index)
+        name, vectors = kind or "flat", self._spec.vectors if kind else "fp32"
+        require_memory(
+            estimate(name, vectors, rows, dim), self._memory(),
+            f"building an index of kind {name} beside the running one of gallery {self._database.name}",
+        )  # fmt: skip
+        _log.info("gallery %s: an index of kind %s is being built, %s rows", self._database.name, name, f"{rows:,}")
+        self._building = name
+        try:
+            with self.index.noting():
+                with self._writing, self._database.snapshot() as connection:
+                    up_to = image_rows.last_row(connection)
+                    self.index.seal(up_to)
+                built = self._built(kind, rows, up_to)
+                self.index.replace(built, up_to)
+        finally:
+            self._building = None
+        self._missed, self._unclean = len(self.index), False
+        _log.info(
+            "gallery %s: the index of kind %s answers now; it was built in %.1f s",
+            self._database.name, name, time.monotonic() - began,
+        )  # fmt: skip
+
+    def _built(self, kind: BuiltKind | None, rows: int, up_to: int) -> BuiltIndex | FlatIndex:
+        every = -(-rows // _SAMPLE) or 1
+        sample = [] if kind is None else [found for _, found in self._database.vectors(up_to=up_to, every=every)]
+        built: BuiltIndex | FlatIndex = FlatIndex(self._spec.embedding_dim)
+        if kind is not None and sample:  # all rows may have been erased meanwhile
+            built = CLASSES[kind].made(
+                self._spec.embedding_dim, self._spec.vectors, rows=rows, sample=np.concatenate(sample)
+            )
+        for row_ids, vectors in self._database.vectors(up_to=up_to):
+            for start in range(0, len(row_ids), _LOT):
+                if self._stopping.is_set():
+                    raise _Stopped
+                built.add(row_ids[start : start + _LOT], vectors[start : start + _LOT])
+        return built
+
+    def _move(self) -> None:
+        """Take what waits into the built index, a few rows at a time; readers have their turn in between."""
+        with self.index.noting():
+            with self._writing:
+                row_ids = self.index.settled()
+            lot = 1
+            while len(row_ids) and not self._stopping.is_set():
+                took = self.index.move(row_ids[:lot])
+                row_ids, lot = row_ids[lot:], next_lot(lot, took)
+                self._stopping.wait(2 * took)
+
+    def _worth_writing(self, share: int) -> bool:
+        rows, built = len(self.index), self.index.built
+        wanted = built_kind(self._spec.kind, self._spec.vectors, rows, now=None if built is None else built.kind)
+        if (built is None) != (wanted is None) or (built is None and rows < _SNAPSHOT_FROM):
+            return False
+        return share == 0 or self._missed > max(rows // share, _SNAPSHOT_FROM // share)
+
+    def _retired(self) -> bool:
+        built = self.index.built
+        return built is not None and built.retired_share > 0
+
+    def _write(self) -> None:
+        """Write the snapshot: a built index as it is, the plain flat one's rows from the database."""
+        if self._unclean and (built := self.index.built) is not None and built.retired_share:
+            self._build(built.kind)
+        built, missed = self.index.built, self._missed
+        with self._database.snapshot() as connection:
+            with self._writing:
+                pass  # whoever committed what this view sees has retired it by now
+            up_to = image_rows.last_row(connection) if built is None else self.index.built_up_to
+            about = SnapshotAbout(
+                space=self._spec.embedding_space,
+                dim=self._spec.embedding_dim,
+                kind="flat" if built is None else built.kind,
+                vectors="fp32" if built is None else built.vectors,
+                built=built is not None,
+                change=image_rows.last_change(connection),
+                up_to=up_to,
+                rows=_count(connection) if built is None else len(built.row_ids()),
+                error=0.0 if built is None else built.error,
+                witness=image_rows.newest(connection, up_to=up_to),
+            )
+            write_snapshot(self._folder, about, partial(self._save_rows, connection) if built is None else built.save)
+        with self._writing:
+            self._missed -= missed
+
+    def _save_rows(self, connection: apsw.Connection, write: Callable[[bytes], None]) -> None:
+        for row_ids, vectors in self._database.blocks(connection):
+            write(_HEAD.pack(len(row_ids)) + row_ids.astype("<i8").tobytes() + vectors.astype("<f4").tobytes())
+
+
+class _Stopped(Exception):
+    """The gallery is being closed."""
+
+
+def _add_blocks(growing: GrowingIndex, reader: SnapshotReader, about: SnapshotAbout) -> None:
+    """The way back from ``_save_rows``."""
+    while len(growing) < about.rows:
+        (count,) = _HEAD.unpack(reader.read(_HEAD.size))
+        row_ids = np.frombuffer(reader.read(8 * count), dtype="<i8").astype(np.int64)
+        vectors = np.frombuffer(reader.read(4 * count * about.dim), dtype="<f4").reshape(count, about.dim)
+        growing.add(row_ids, vectors.astype(np.float32, copy=False))
+
+
+def _count(connection: apsw.Connection) -> int:
+    rows: int = connection.execute("SELECT count(*) FROM images").get
+    return rows
+
+
+def _same_past(connection: apsw.Connection, about: SnapshotAbout) -> bool:
+    """Whether the row that the snapshot names is there as it was, or was removed since."""
+    if about.witness is None:
+        return True
+    row_id, ingested_at = about.witness
+    now = image_rows.newest(connection, up_to=row_id)
+    if now is not None and now[0] == row_id:
+        return now[1] == ingested_at
+    return row_id in image_rows.removed_since(connection, about.change)

@@ -1,0 +1,51 @@
+"""FAISS's IVF: rows in lists around centroids; searches look at the lists nearest to the query."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.gallery import Vectors
+from index.searching.built_index import QUANTIZERS, BuiltIndex, Found, faiss
+
+_PROBED = 3  # a search looks at this part of the lists, one in so many: recall@10 in DECISIONS.md, 2026-11-26
+_TRAINED_ON = 32  # rows a centroid
+
+
+def list_count(rows: int) -> int:
+    """How many lists so many rows are put into."""
+    return max(1, int(4 * rows**0.5))
+
+
+class IvfIndex(BuiltIndex):
+    """See ``BuiltIndex``."""
+
+    kind = "ivf"
+
+    @classmethod
+    def made(cls, dim: int, vectors: Vectors, *, rows: int, sample: NDArray[np.float32]) -> Self:
+        count = min(list_count(rows), len(sample))
+        quantizer = faiss.IndexFlat(dim, faiss.METRIC_L2)
+        if vectors == "fp32":
+            inverted = faiss.IndexIVFFlat(quantizer, dim, count)
+        else:
+            inverted = faiss.IndexIVFScalarQuantizer(
+                quantizer, dim, count, QUANTIZERS[vectors], faiss.METRIC_L2, False
+            )  # False: not the residual, so that a code is the vector's own
+        inverted.cp.min_points_per_centroid = 1  # or FAISS writes to the terminal
+        inverted.train(sample)
+        inverted.set_direct_map_type(faiss.DirectMap.Array)  # rows can be read back by place
+        return cls(inverted, vectors)
+
+    def _look_near(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
+        return self._probed(queries, count, selector, lists=-(-self._index.nlist // _PROBED))
+
+    def _look_everywhere(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
+        return self._probed(queries, count, selector, lists=self._index.nlist)
+
+    def _probed(self, queries: NDArray[np.float32], count: int, selector: Any, *, lists: int) -> Found:
+        parameters = faiss.SearchParametersIVF()
+        parameters.sel = selector
+        parameters.nprobe = lists
+        found: Found = self._index.search(queries, count, params=parameters)
+        return found

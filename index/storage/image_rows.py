@@ -1,0 +1,248 @@
+"""Rows of images in a gallery's database: write, change, erase, select.
+
+Every function works inside the transaction or the snapshot of the connection that it is given.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apsw
+import numpy as np
+from numpy.typing import NDArray
+
+from index.gallery import Attribute, Metadata, NewImage, StoredImage
+from index.storage.gallery_database import microseconds, moment
+from index.storage.row_checksum import OF_IMAGE, row_checksum
+from index.storage.row_filter import Condition
+
+_COLUMNS = "row_id, image_id, vehicle_id, camera_id, captured_at, ingested_at, crop, attributes, probabilities"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What ranking needs to know of a row."""
+
+    image_id: str
+    vehicle_id: str | None
+
+
+def insert(
+    connection: apsw.Connection,
+    image: NewImage,
+    *,
+    crop_name: str | None,
+    ingested_at: int,
+    space_id: int,
+    viewpoints: Sequence[str],
+) -> int:
+    """Write an image, its embedding and its crop's name; the new row id. No row may have its image_id."""
+    if crop_name is not None:
+        connection.execute("INSERT OR IGNORE INTO crops VALUES (?, ?)", (crop_name, len(image.crop)))
+        connection.execute("DELETE FROM discarded WHERE name = ?", (crop_name,))
+    metadata, probabilities = image.metadata, image.viewpoint
+    vehicle_id, camera_id, captured_at, attributes = _columns(metadata)
+    said = (image.image_id, vehicle_id, camera_id, captured_at, ingested_at, crop_name, attributes)
+    connection.execute(
+        "INSERT INTO images (image_id, vehicle_id, camera_id, captured_at, ingested_at, crop, attributes, checksum)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (*said, row_checksum(*said)),
+    )
+    row_id = connection.last_insert_rowid()
+    seen = (
+        row_id,
+        space_id,
+        None if probabilities is None else viewpoints[int(np.argmax(probabilities))],
+        None if probabilities is None else probabilities.astype("<f4").tobytes(),
+        image.embedding.astype("<f4").tobytes(),
+    )
+    connection.execute("INSERT INTO embeddings VALUES (?, ?, ?, ?, ?, ?)", (*seen, row_checksum(*seen)))
+    insert_attributes(connection, row_id, metadata.attributes)
+    _note(connection, [row_id], "added")
+    return row_id
+
+
+def replace_metadata(connection: apsw.Connection, row_id: int, metadata: Metadata) -> None:
+    """Replace what a client said about an image."""
+    connection.execute(
+        "UPDATE images SET vehicle_id = ?, camera_id = ?, captured_at = ?, attributes = ? WHERE row_id = ?",
+        (*_columns(metadata), row_id),
+    )
+    connection.execute(f"UPDATE images SET checksum = {OF_IMAGE} WHERE row_id = ?", (row_id,))  # noqa: S608
+    connection.execute("DELETE FROM attributes WHERE row_id = ?", (row_id,))
+    insert_attributes(connection, row_id, metadata.attributes)
+    _note(connection, [row_id], "changed")
+
+
+def remove(connection: apsw.Connection, row_ids: Sequence[int]) -> list[str]:
+    """Erase rows with everything that hangs on them; the crops that no row names any more, now ``discarded``."""
+    listed = json.dumps(list(row_ids))
+    crops = [
+        crop
+        for (crop,) in connection.execute(
+            "SELECT DISTINCT crop FROM images WHERE row_id IN (SELECT value FROM json_each(?)) AND crop IS NOT NULL",
+            (listed,),
+        )
+    ]
+    connection.execute("DELETE FROM images WHERE row_id IN (SELECT value FROM json_each(?))", (listed,))
+    _note(connection, row_ids, "removed")
+    discarded = [
+        name
+        for (name,) in connection.execute(
+            "DELETE FROM crops WHERE name IN (SELECT value FROM json_each(?))"
+            " AND NOT EXISTS (SELECT 1 FROM images WHERE crop = name) RETURNING name",
+            (json.dumps(crops),),
+        )
+    ]
+    connection.executemany("INSERT OR IGNORE INTO discarded VALUES (?)", [(name,) for name in discarded])
+    return discarded
+
+
+def find(connection: apsw.Connection, image_id: str) -> tuple[int, int] | None:
+    """Row id and ingestion time of an image, whether or not its time is over; None where there is none."""
+    found: tuple[int, int] | None = connection.execute(
+        "SELECT row_id, ingested_at FROM images WHERE image_id = ?", (image_id,)
+    ).fetchone()
+    return found
+
+
+def select(
+    connection: apsw.Connection, condition: Condition, *, space_id: int, viewpoints: Sequence[str], tail: str = ""
+) -> Iterator[tuple[int, StoredImage]]:
+    """Row ids and images of the rows that pass; ``tail`` orders and limits."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM images JOIN (SELECT row_id, space_id, probabilities FROM embeddings) USING (row_id)"  # noqa: S608
+        f" WHERE space_id = ? AND {condition.sql} {tail}",
+        (space_id, *condition.bindings),
+    )
+    for row in rows:
+        yield row[0], _image(row, viewpoints)
+
+
+def row_ids(connection: apsw.Connection, condition: Condition, *, limit: int = -1) -> NDArray[np.int64]:
+    """Ids, int64 (n,), of at most ``limit`` rows that pass; of all where it is negative."""
+    found = connection.execute(
+        f"SELECT row_id FROM images WHERE {condition.sql} LIMIT ?",  # noqa: S608
+        (*condition.bindings, limit),
+    )
+    return np.fromiter((row_id for (row_id,) in found), dtype=np.int64)
+
+
+def at_most(connection: apsw.Connection, select: Condition, limit: int) -> bool:
+    """Whether a select gives at most ``limit`` rows; it is read no further than that."""
+    number: int = connection.execute(
+        f"SELECT count(*) FROM ({select.sql} LIMIT ?)",  # noqa: S608
+        (*select.bindings, limit + 1),
+    ).get
+    return number <= limit
+
+
+def all_passing(condition: Condition) -> Condition:
+    """The select of the rows that pass, for ``at_most``."""
+    return Condition(f"SELECT row_id FROM images WHERE {condition.sql}", condition.bindings)  # noqa: S608
+
+
+def rows_among(connection: apsw.Connection, among: NDArray[np.int64], condition: Condition) -> dict[int, Row]:
+    """Those of some rows that pass, by row id."""
+    found = connection.execute(  # CROSS JOIN: SQLite would rather go through all images of a camera than through these
+        "SELECT row_id, image_id, vehicle_id FROM json_each(?) AS wanted CROSS JOIN images"  # noqa: S608
+        f" ON images.row_id = wanted.value WHERE {condition.sql}",
+        (json.dumps(among.tolist()), *condition.bindings),
+    )
+    return {row_id: Row(image_id, vehicle_id) for row_id, image_id, vehicle_id in found}
+
+
+def vectors(
+    connection: apsw.Connection, among: NDArray[np.int64], *, space_id: int, dim: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Ids int64 (n,) and exact vectors float32 (n, D) of those of some rows that exist, in no order."""
+    condition = listed(among)
+    found = connection.execute(
+        f"SELECT row_id, vector FROM embeddings WHERE space_id = ? AND {condition.sql}",  # noqa: S608
+        (space_id, *condition.bindings),
+    ).fetchall()
+    blobs: list[Any] = [vector for _, vector in found]
+    joined = np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(found), dim)
+    return np.array([row_id for row_id, _ in found], dtype=np.int64), joined.astype(np.float32, copy=False)
+
+
+def last_change(connection: apsw.Connection) -> int:
+    """The end of the change sequence, 0 before the first."""
+    number: int = connection.execute("SELECT coalesce(max(change), 0) FROM changes").get
+    return number
+
+
+def last_row(connection: apsw.Connection) -> int:
+    """The highest row id that was ever used; every later one is higher."""
+    number: int = connection.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'images'").get
+    return number
+
+
+def newest(connection: apsw.Connection, *, up_to: int) -> tuple[int, int] | None:
+    """The last row with an id up to ``up_to``, and its ingestion time in microseconds since 1970."""
+    found: tuple[int, int] | None = connection.execute(
+        "SELECT row_id, ingested_at FROM images WHERE row_id <= ? ORDER BY row_id DESC LIMIT 1", (up_to,)
+    ).fetchone()
+    return found
+
+
+def lost_since(connection: apsw.Connection, change: int) -> bool:
+    """Whether rows were lost to damage, known ones or not, after a change."""
+    return bool(
+        connection.execute("SELECT EXISTS (SELECT 1 FROM changes WHERE change > ? AND kind = 'lost')", (change,)).get
+    )
+
+
+def removed_since(connection: apsw.Connection, change: int) -> NDArray[np.int64]:
+    """Rows, int64 (n,), whose removal was noted after a change."""
+    found = connection.execute("SELECT row_id FROM changes WHERE change > ? AND kind = 'removed'", (change,))
+    return np.fromiter((row_id for (row_id,) in found), dtype=np.int64)
+
+
+def listed(row_ids: NDArray[np.int64]) -> Condition:
+    """That a row is one of these."""
+    return Condition("row_id IN (SELECT value FROM json_each(?))", (json.dumps(row_ids.tolist()),))
+
+
+def count(connection: apsw.Connection, condition: Condition) -> int:
+    """How many rows pass."""
+    number: int = connection.execute(
+        f"SELECT count(*) FROM images WHERE {condition.sql}",  # noqa: S608
+        condition.bindings,
+    ).get
+    return number
+
+
+def _columns(metadata: Metadata) -> tuple[str | None, str | None, int | None, str]:
+    captured_at = None if metadata.captured_at is None else microseconds(metadata.captured_at)
+    attributes = json.dumps(dict(metadata.attributes), ensure_ascii=False)
+    return metadata.vehicle_id, metadata.camera_id, captured_at, attributes
+
+
+def _image(row: Sequence[Any], viewpoints: Sequence[str]) -> StoredImage:
+    _, image_id, vehicle_id, camera_id, captured_at, ingested_at, crop, attributes, probabilities = row
+    values = [] if probabilities is None else np.frombuffer(probabilities, dtype="<f4").tolist()
+    return StoredImage(
+        image_id=image_id,
+        metadata=Metadata(
+            vehicle_id=vehicle_id,
+            camera_id=camera_id,
+            captured_at=None if captured_at is None else moment(captured_at),
+            attributes=json.loads(attributes),
+        ),
+        ingested_at=moment(ingested_at),
+        viewpoint=dict(zip(viewpoints, values, strict=False)),  # nothing where the model names one viewpoint only
+        crop_name=crop,
+    )
+
+
+def insert_attributes(connection: apsw.Connection, row_id: int, attributes: Mapping[str, Attribute]) -> None:
+    """Write the copy of an image's attributes that filters look at."""
+    if attributes:
+        rows = [(row_id, name, value) for name, value in attributes.items()]
+        connection.executemany("INSERT INTO attributes VALUES (?, ?, ?)", rows)
+
+
+def _note(connection: apsw.Connection, row_ids: Sequence[int], kind: str) -> None:
+    connection.executemany("INSERT INTO changes (row_id, kind) VALUES (?, ?)", [(row_id, kind) for row_id in row_ids])
