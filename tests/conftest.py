@@ -1,6 +1,7 @@
 """Fixtures that every room shares: one tiny real model, exported once a run."""
 
 import csv
+import os
 import signal
 import uuid
 from collections.abc import Iterator
@@ -136,3 +137,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     Image.fromarray(noisy).save(folder / path)
                     writer.writerow((path, f"v{vehicle}", f"c{camera}", name, "test" if vehicle < 3 else "train"))
     return folder
+
+
+@pytest.fixture
+def flushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files and folders that are flushed, in order; they are, too."""
+    names: list[str] = []
+    flush = os.fsync
+
+    def noted(handle: int) -> None:
+        names.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    return names

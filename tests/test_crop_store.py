@@ -33,10 +33,22 @@ def test_crops_are_readable_before_and_after_they_settle(store: CropStore, tmp_p
 def test_a_crop_that_is_there_is_not_written_again(store: CropStore) -> None:
     first, second = list(CROPS)[:2]
     store.write({first: CROPS[first]})
-    assert store.write({first: b"", second: CROPS[second]}) == [second]
+    assert store.write({first: CROPS[first], second: CROPS[second]}) == [second]
     store.settle([first])
-    assert store.write({first: b""}) == []
+    assert store.write({first: CROPS[first]}) == []
     assert store.read(first) == CROPS[first]
+
+
+@pytest.mark.parametrize("damaged", [b"", bytes(1000), bytes(2000)])
+def test_a_crop_that_was_damaged_is_written_again(store: CropStore, tmp_path: Path, damaged: bytes) -> None:
+    name = list(CROPS)[3]
+    store.write({name: CROPS[name]})
+    store.settle([name])
+    (tmp_path / "crops" / name[:2] / name).write_bytes(damaged)
+    assert store.write({name: CROPS[name]}) == [name]
+    store.settle([name])
+    assert store.read(name) == CROPS[name]
+    assert files(tmp_path) == [f"{name[:2]}/{name}"]
 
 
 def test_discarded_crops_are_gone_wherever_they_were(store: CropStore, tmp_path: Path) -> None:

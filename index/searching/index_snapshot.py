@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from index.gallery import BuiltKind, Vectors
-from index.storage.crop_store import sync_folder
+from index.storage.durable_file import sync_folder
 from index.storage.gallery_files import SNAPSHOT
 
 _MAGIC = b"VSINDEX1"
