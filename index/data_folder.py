@@ -16,9 +16,10 @@ from index.errors import DataFolderUnusable, GalleryConflict, GalleryNotFound, S
 from index.gallery import GallerySpec
 from index.local_gallery import LocalGallery, utc_now
 from index.metadata import check_gallery_name
-from index.storage.crop_store import NO_SPACE, sync_folder
+from index.storage.crop_store import NO_SPACE
+from index.storage.durable_file import sync_folder, write_durably
 from index.storage.folder_lock import FolderLock
-from index.storage.gallery_files import BACKUP_NOTE
+from index.storage.gallery_files import BACKUP_NOTE, RESTORING, all_set_aside
 
 LAYOUT: Final = 1
 DEFAULT: Final = "default"
@@ -103,6 +104,16 @@ class DataFolder:
             del self._galleries[name]
             shutil.rmtree(dropping, ignore_errors=True)
 
+    def forget_dropped(self) -> None:
+        """Remove what repairs set aside of galleries that are no more. Raises StorageError."""
+        aside = all_set_aside(self.path)
+        try:
+            for path in aside.iterdir() if aside.is_dir() else ():
+                if path.name not in self._galleries:
+                    shutil.rmtree(path)
+        except OSError as error:
+            raise _storage_error(f"{aside} cannot be emptied", error) from error
+
     def close(self) -> None:
         with self._guard:
             for gallery in self._galleries.values():
@@ -147,6 +158,10 @@ class DataFolder:
             raise DataFolderUnusable(
                 f"{self.path} is a backup: `vehicle-index restore {self.path} --data-dir NEW` makes a data folder of it"
             )
+        if (self.path / RESTORING).exists():
+            raise DataFolderUnusable(
+                f"a backup was being restored to {self.path} and is not whole: repeat `vehicle-index restore`"
+            )
         if (self.path / "layout").exists():
             require_layout(self.path)
         else:
@@ -155,9 +170,7 @@ class DataFolder:
 
 def write_layout(path: Path) -> None:
     """Say that a folder holds galleries as this release writes them; raises OSError."""
-    part = path / "layout.part"
-    part.write_text(f"{LAYOUT}\n", encoding="ascii")
-    part.rename(path / "layout")  # a crash leaves no empty file, which the next opening would refuse
+    write_durably(path / "layout", f"{LAYOUT}\n")  # an empty one would be refused
 
 
 def require_layout(path: Path) -> None:

@@ -20,6 +20,7 @@ from index.errors import (
     StorageFull,
 )
 from index.gallery import GallerySpec, Metadata, NewImage, SearchOptions
+from index.storage.gallery_files import set_aside
 from tests.small_disk import fill, small_disk
 
 SPEC = GallerySpec(embedding_space="space", embedding_dim=2, viewpoints=("front", "rear", "side"))
@@ -72,6 +73,19 @@ def test_a_dropped_gallery_leaves_no_file(tmp_path: Path) -> None:
     home.create("yard", SPEC)[0].add([IMAGE])
     home.drop("yard")
     assert [path.name for path in (tmp_path / "galleries").iterdir()] == ["default"]
+    home.close()
+
+
+def test_what_was_set_aside_of_a_dropped_gallery_is_forgotten(tmp_path: Path) -> None:
+    home = DataFolder(tmp_path, default_spec=SPEC)
+    home.forget_dropped()
+    home.create("yard", SPEC)
+    for name in ("default", "yard"):
+        set_aside(tmp_path / "galleries" / name).mkdir(parents=True)
+        (set_aside(tmp_path / "galleries" / name) / "gallery.sqlite").touch()
+    home.drop("yard")
+    home.forget_dropped()
+    assert [path.name for path in (tmp_path / "set-aside").iterdir()] == ["default"]
     home.close()
 
 

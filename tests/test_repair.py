@@ -1,6 +1,7 @@
 """Damage mended: what is saved, what is lost, and that both are told."""
 
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from index.crops import content_name
+from index.data_folder import DataFolder
 from index.errors import StorageError
 from index.gallery import Filters, Kind, SearchOptions, Vectors
 from index.local_gallery import LocalGallery
@@ -17,6 +19,7 @@ from index.maintenance.verification import examine
 from index.storage.crop_store import CropStore
 from index.storage.gallery_database import PAGE
 from index.storage.gallery_files import SNAPSHOT, set_aside
+from tests.cut_off import cut_off
 from tests.index_kinds import build_early, kind_name
 from tests.layout_1 import write_layout_1
 from tests.test_local_gallery import SPEC, image
@@ -361,3 +364,34 @@ def test_a_second_repair_tells_its_own_losses_alone(folder: Path) -> None:
         assert "the record of what was written and erased is damaged" not in told
         assert found(examine(folder)) == {}
     assert {path.name for path in set_aside(folder).iterdir()} >= {"gallery.sqlite", "gallery-2.sqlite"}
+
+
+def test_wherever_it_is_killed_the_next_one_saves_as_much(tmp_path: Path) -> None:
+    """What stands in the log alone, too, which goes while the new file takes the place of the old one."""
+    data = tmp_path / "data"
+    DataFolder(data, default_spec=SPEC).close()
+    gallery = LocalGallery(data / "galleries/default")
+    gallery.add([image(n) for n in range(400)])
+    gallery.close()
+    gallery = LocalGallery(data / "galleries/default")
+    gallery.add([image(n) for n in range(400, 420)])
+    gallery.delete("i399")
+    shutil.copytree(data, tmp_path / "killed")  # as if it had been killed: the log is not in the file
+    gallery.close()
+    folder = tmp_path / "killed/galleries/default"
+    flip(folder, image(7).embedding.tobytes())
+    (folder / "crops/stray.jpg").touch()
+    (folder / "gallery.sqlite").chmod(0o600)
+    copies = cut_off(tmp_path / "killed", tmp_path / "copies", "repair", "--yes", "--data-dir", "{}")
+    assert len(copies) > 6
+    for copy in copies:
+        folder = copy / "galleries/default"
+        repair(folder, act=True)
+        assert examine(folder).findings == []
+        assert (folder / "gallery.sqlite").stat().st_mode & 0o777 == 0o600
+        gallery = LocalGallery(folder)
+        assert {each.image_id for each in gallery.page(Filters(), limit=999).images} == {
+            f"i{n}" for n in range(420) if n not in (399, 7)
+        }
+        gallery.close()
+        assert (set_aside(folder) / "gallery.sqlite").exists()

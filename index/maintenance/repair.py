@@ -6,9 +6,10 @@ folder of its own, where a person can look at it and `compact` erases it.
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,8 @@ import apsw
 from index.errors import StorageError
 from index.maintenance.salvage import salvage
 from index.maintenance.verification import Examination, examine
-from index.storage.crop_store import CropStore, sync_folder
+from index.storage.crop_store import CropStore
+from index.storage.durable_file import sync_file, sync_folder, take_place
 from index.storage.gallery_database import connect, translated
 from index.storage.gallery_files import CROPS, DATABASE, SCRATCH, SNAPSHOT, derived_files, set_aside
 from index.storage.image_rows import insert_attributes
@@ -63,14 +65,28 @@ class _Repair:
 
     def move(self, path: Path) -> None:
         """Set a file or folder aside, under a name that is free."""
+        target = self._free(path)
+        path.rename(target)
+        sync_folder(target.parent)
+
+    def link(self, path: Path) -> None:
+        """Set a file aside that stays where it is until another takes its place."""
+        target = self._free(path)
+        try:
+            target.hardlink_to(path)
+        except OSError:  # a file system without links
+            shutil.copy2(path, target)
+            sync_file(target)
+        sync_folder(target.parent)
+
+    def _free(self, path: Path) -> Path:
         aside = set_aside(self.folder)
         aside.mkdir(parents=True, exist_ok=True)
         target, count = aside / path.name, 1
         while target.exists():
             count += 1
             target = aside / f"{path.stem}-{count}{path.suffix}"
-        path.rename(target)
-        sync_folder(aside)
+        return target
 
 
 @contextmanager
@@ -102,12 +118,32 @@ def _salvaged(work: _Repair, scratch: Path, *, names: Mapping[int, str]) -> Path
         return new
     for path in derived_files(work.folder):  # made from the old database; whoever made it makes it again
         work.move(path)
-    work.move(damaged)
+    _exchange(work, old, damaged, new)
+    return old
+
+
+def _exchange(work: _Repair, old: Path, folded: Path, new: Path) -> None:
+    """Put the new database in the place of the old one, and that, with its log folded in, aside.
+
+    Wherever this is cut off, a file is in place that has every commit, and none has the log of another.
+    """
+    for path in (folded, new):
+        _let_own(path, like=old)
+        sync_file(path)
+    take_place(folded, old)
     for ending in ("-wal", "-shm"):
         old.with_name(old.name + ending).unlink(missing_ok=True)
-    new.replace(old)
     sync_folder(work.folder)
-    return old
+    work.link(old)
+    take_place(new, old)
+
+
+def _let_own(path: Path, *, like: Path) -> None:
+    """Give a file the rights of another, and its owner where we may: a service that is not root goes on with it."""
+    known = like.stat()
+    path.chmod(known.st_mode)
+    with suppress(PermissionError):
+        os.chown(path, known.st_uid, known.st_gid)
 
 
 def _mend(work: _Repair, file: Path, examination: Examination) -> None:
