@@ -1,5 +1,6 @@
 """Backups taken beside whoever writes: whole, incremental, forgetting what was erased."""
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ from index.errors import DataFolderLocked, DataFolderUnusable, InvalidValue, Sto
 from index.gallery import Filters, Metadata
 from index.local_gallery import LocalGallery
 from index.maintenance.backup import GalleryBackup, back_up, read_note
+from index.maintenance.restoration import restore
 from index.maintenance.verification import examine
 from index.storage.folder_lock import FolderLock
+from tests.cut_off import cut_off
 from tests.small_disk import fill, small_disk
 from tests.test_local_gallery import SPEC, image
 
@@ -131,6 +134,99 @@ def test_a_backup_under_load_is_one_moment_of_it(gallery: LocalGallery, data: Pa
     copy.close()
 
 
+def test_pictures_that_are_replaced_all_the_time_are_no_damage(
+    gallery: LocalGallery, data: Path, tmp_path: Path
+) -> None:
+    """However long the database takes to copy: many times as long as a picture stays."""
+    long = Metadata(attributes={f"n{n}": "long" * 60 for n in range(16)})
+    for start in range(1000, 6000, 500):
+        gallery.add([replace(image(n, crop=b"\xff\xd8\xff"), metadata=long) for n in range(start, start + 500)])
+    stop = threading.Event()
+
+    def work() -> None:
+        for turn in range(1, 1_000_000):
+            if stop.is_set():
+                return
+            gallery.add([image(100, turn=turn)])
+
+    with ThreadPoolExecutor(1) as pool:
+        worker = pool.submit(work)
+        try:
+            assert sound(back_up(data, tmp_path / "backup"), tmp_path / "backup")
+        finally:
+            stop.set()
+        worker.result()
+
+
+def test_what_a_backup_that_was_killed_left_is_forgotten(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
+    backup = tmp_path / "backup"
+    back_up(data, backup)
+    erased, kept = content_name(image(1).crop), content_name(image(2).crop)
+    folder = backup / "galleries/default"
+    for name in (erased, kept):
+        (folder / "crops" / name[:2] / name).rename(folder / "crops/incoming" / name)
+    (folder / "crops/incoming" / f"{content_name(image(3).crop)}.part").write_bytes(image(3).crop)
+    (folder / ".copying").mkdir()
+    (folder / ".copying/pages").write_bytes(image(3).crop)
+    gallery.delete("i1")
+    gallery.delete("i3")
+    back_up(data, backup)
+    assert sorted(path.name for path in folder.iterdir()) == ["crops", "gallery.sqlite"]
+    assert crop_files(backup) == {each.crop_name for each in gallery.page(Filters(), limit=99).images}
+    assert list((folder / "crops/incoming").iterdir()) == []
+
+
+def test_wherever_it_is_killed_it_can_be_repeated_and_nothing_half_is_restored(
+    home: DataFolder, data: Path, tmp_path: Path
+) -> None:
+    gallery = home.get("default")
+    gallery.add([image(n) for n in range(4)])
+    (tmp_path / "none").mkdir()
+    copies = cut_off(tmp_path / "none", tmp_path / "killed", "backup", "{}/backup", "--data-dir", str(data))
+    assert len(copies) > 10
+    for copy in copies[:-1]:
+        if (copy / "backup/backup.json").exists():
+            with contextlib.suppress(DataFolderUnusable):
+                assert [each.left_out for each in restore(copy / "backup", copy / "new")] == [None, None]
+        assert sound(back_up(data, copy / "backup"), copy / "backup")
+    back_up(data, tmp_path / "first")
+    gallery.add([image(60)])
+    gallery.delete("i3")
+    before = crop_files(tmp_path / "first")
+    copies = cut_off(tmp_path / "first", tmp_path / "again", "backup", "{}", "--data-dir", str(data))
+    now = crop_files(copies[-1])
+    assert len(copies) > 10
+    for copy in copies[:-1]:
+        assert not any(each.findings for each in restore(copy, copy.with_name(f"new{copy.name}")))
+        assert crop_files(copy.with_name(f"new{copy.name}")) in (before, now)
+        back_up(data, copy)
+        assert crop_files(copy) == now
+
+
+def test_a_crop_that_was_cut_in_the_backup_is_copied_again(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
+    back_up(data, tmp_path / "backup")
+    next((tmp_path / "backup").rglob("*.jpg")).write_bytes(b"")
+    first, _ = back_up(data, tmp_path / "backup")
+    assert first.new_crops == 1
+    assert sound([first], tmp_path / "backup")
+
+
+def test_a_gallery_that_is_dropped_meanwhile_is_no_failure(
+    home: DataFolder, gallery: LocalGallery, data: Path, tmp_path: Path
+) -> None:
+    back_up(data, tmp_path / "backup")
+    gallery.add([image(50)])
+
+    def drop(_: int) -> None:
+        if "yard" in home.names():
+            home.drop("yard")
+
+    (done,) = back_up(data, tmp_path / "backup", progress=drop)
+    assert done.images == 31
+    assert read_note(tmp_path / "backup")["galleries"].keys() == {"default"}
+    assert [path.name for path in (tmp_path / "backup/galleries").iterdir()] == ["default"]
+
+
 def test_damage_is_told_and_does_not_keep_the_rest_out(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
     files = {path.name: path for path in (data / "galleries/default/crops").rglob("*.jpg")}
     files[content_name(image(1).crop)].unlink()
@@ -159,6 +255,12 @@ def test_a_database_that_cannot_be_read_leaves_the_earlier_backup_whole(
         back_up(data, tmp_path / "backup")
     assert whole(tmp_path / "backup")
     assert read_note(tmp_path / "backup")["galleries"]["default"]["images"] == 30
+    home.get("yard").add([image(9)])
+    with pytest.raises(StorageError, match=r"\(galleries that are backed up now: yard\)$"):
+        back_up(data, tmp_path / "backup")
+    assert read_note(tmp_path / "backup")["galleries"]["yard"]["images"] == 4
+    restored = {each.name: each.images for each in restore(tmp_path / "backup", tmp_path / "new")}
+    assert restored == {"default": 30, "yard": 4}
 
 
 def test_a_full_disk_leaves_the_earlier_backup_whole(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
@@ -169,6 +271,7 @@ def test_a_full_disk_leaves_the_earlier_backup_whole(gallery: LocalGallery, data
         with pytest.raises(StorageFull):
             back_up(data, disk / "backup")
         assert whole(disk / "backup")
+        assert not list((disk / "backup").rglob("*.part"))
         filler.unlink()
         assert sound(back_up(data, disk / "backup"), disk / "backup")
 

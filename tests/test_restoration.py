@@ -10,13 +10,15 @@ import pytest
 
 from index.crops import content_name
 from index.data_folder import DataFolder
-from index.errors import DataFolderUnusable, InvalidValue, StorageError, StorageFull
+from index.errors import DataFolderLocked, DataFolderUnusable, InvalidValue, StorageError, StorageFull
 from index.gallery import Filters, SearchOptions
 from index.maintenance.backup import back_up
 from index.maintenance.repair import repair
 from index.maintenance.restoration import GalleryRestoration, restore
 from index.maintenance.verification import examine
+from index.storage.folder_lock import FolderLock
 from index.storage.gallery_files import SNAPSHOT
+from tests.cut_off import cut_off
 from tests.index_kinds import build_early
 from tests.small_disk import fill, small_disk
 from tests.test_compaction import SPEC as SECRET_SPEC
@@ -238,3 +240,74 @@ def test_a_full_disk_leaves_nothing_half(home: DataFolder, backup: Path, tmp_pat
         assert {path.name for path in (disk / "new").iterdir()} <= {"lock"}
         filler.unlink()
         by_name(restore(backup, disk / "new"))
+
+
+def test_wherever_it_is_killed_it_can_be_repeated(backup: Path, data: Path, tmp_path: Path) -> None:
+    """And what it left is no data folder, unless all of it is there."""
+    home = DataFolder(data, default_spec=SPEC)
+    home.get("default").add([image(n) for n in range(4)])
+    home.create("yard", SPEC)[0].add([image(1)])
+    back_up(data, backup)
+    home.get("default").delete("i3")
+    home.close()
+    (tmp_path / "none").mkdir()
+    words = ("restore", str(backup), "--data-dir", "{}", "--since", str(data))
+    copies = cut_off(tmp_path / "none", tmp_path / "killed", *words)
+    assert len(copies) > 20
+    refused = 0
+    for copy in copies[:-1]:
+        if (copy / ".restoring").exists():
+            refused += 1
+            with pytest.raises(DataFolderUnusable, match="is not whole: repeat `vehicle-index restore`"):
+                DataFolder(copy, default_spec=SPEC)
+        if not (copy / "galleries").exists():
+            by_name(restore(backup, copy, since=data))
+        again = DataFolder(copy)
+        assert (again.get("default").count(), again.get("yard").count()) == (3, 1)
+        again.close()
+        assert note(copy)["galleries"]["default"]["erased_since"] == 1
+    assert refused > 10
+
+
+def test_galleries_that_a_backup_does_not_have_whole_are_named(
+    home: DataFolder, backup: Path, data: Path, tmp_path: Path
+) -> None:
+    told = json.loads((backup / "backup.json").read_text())
+    (backup / "backup.json").write_text(json.dumps(told | {"galleries": {}}))
+    with pytest.raises(DataFolderUnusable, match="was never finished"):
+        restore(backup, tmp_path / "new")
+    galleries = {"default": told["galleries"]["default"], "lost": {}}
+    (backup / "backup.json").write_text(json.dumps(told | {"galleries": galleries}))
+    done = {each.name: each for each in restore(backup, tmp_path / "new")}
+    assert (done["default"].images, done["default"].findings) == (20, ())
+    assert done["yard"].left_out == "its backup was not finished"
+    assert done["lost"].left_out == "its folder is missing in the backup"
+    assert done["yard"].findings
+    assert done["lost"].findings
+
+
+def test_what_says_that_it_is_done_is_on_the_disk(
+    home: DataFolder, backup: Path, tmp_path: Path, flushed: list[str]
+) -> None:
+    """In that order: what is told of, what tells of it, and the name of the folder last."""
+    restore(backup, tmp_path / "new")
+    wanted = [
+        "gallery.sqlite",
+        "default",
+        "gallery.sqlite",
+        "yard",
+        ".restoring",
+        "restored.json.part",
+        "layout.part",
+        "new",
+    ]
+    places = iter(flushed)
+    assert all(name in places for name in wanted), flushed
+
+
+def test_no_backup_changes_what_is_being_restored(home: DataFolder, backup: Path, tmp_path: Path) -> None:
+    lock = FolderLock(backup)
+    with pytest.raises(DataFolderLocked):
+        restore(backup, tmp_path / "new")
+    lock.close()
+    by_name(restore(backup, tmp_path / "new"))

@@ -1,16 +1,16 @@
 """A copy of a data folder that is whole, taken beside a running service.
 
 A backup is laid out as a data folder: databases written anew from one view each, and crops under their content names.
-The crops that are there are copied first, so that few are left to copy behind the view; what is erased in between is
-found out by a new view. Another backup into the same folder copies only what is new and forgets what was erased.
+The crops that are there are copied first, so that few are left to copy at the moment when the view begins; what is
+erased within that moment is found out, and asks for a new view. The database is copied last, however long that takes.
+Another backup into the same folder copies only what is new and forgets what was erased.
 """
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -20,18 +20,21 @@ from typing import Any, Final
 import apsw
 
 from index.data_folder import gallery_folders, write_layout
-from index.errors import DataFolderUnusable, InvalidValue
+from index.errors import DataFolderUnusable, InvalidValue, StorageError, StorageFull
 from index.maintenance.verification import CHANGED_CROP, MISSING_CROP, Finding, examine, rows_with
-from index.storage.crop_store import CropStore, sync_folder
+from index.storage import image_rows
+from index.storage.crop_store import CropStore
+from index.storage.durable_file import PART, sync_file, take_place, write_durably
 from index.storage.folder_lock import FolderLock
 from index.storage.gallery_database import open_read_only, translated
 from index.storage.gallery_files import BACKUP_NOTE, CROPS, DATABASE
 
 Progress = Callable[[int], object]
 
-_VIEWS: Final = 10  # taken at most, where pictures are replaced all the time
+_VIEWS: Final = 100  # begun at most, where pictures are replaced all the time; each takes milliseconds
 _AT_ONCE = 64  # crops; their flushes go to the disk together
-_PART = ".part"
+_SCRATCH = ".copying"
+_BEFORE_NOTE = ("lock", "layout", "layout" + PART, BACKUP_NOTE + PART)  # what a backup may have that has just begun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,8 @@ def back_up(data: Path, target: Path, *, progress: Progress = lambda _: None) ->
     """Copy all galleries of a data folder, whoever has it open, to a new folder or an earlier backup.
 
     Raises InvalidValue for another ``target``, DataFolderUnusable, DataFolderLocked where another backup goes to it,
-    StorageFull and StorageError; an earlier backup is whole then as it was, gallery by gallery.
+    StorageFull and StorageError; an earlier backup is whole then as it was, gallery by gallery. A database that cannot
+    be read keeps no other gallery out.
     """
     _require_apart(data, target)
     sources = gallery_folders(data)
@@ -59,18 +63,28 @@ def back_up(data: Path, target: Path, *, progress: Progress = lambda _: None) ->
     with closing(FolderLock(target)):
         _require_backup(target)
         write_layout(target)
+        if not (target / BACKUP_NOTE).exists():
+            _write_note(target, {})  # from now on it is a backup, though not of everything yet
         galleries = target / "galleries"
         galleries.mkdir(exist_ok=True)
-        if not (target / BACKUP_NOTE).exists():
-            _write_note(target, [])  # from now on it is a backup, though not of everything yet
-        done = []
+        done, failed = [], []
         for source in sources:
-            done.append(_back_up_gallery(source, galleries / source.name, progress))
+            try:
+                done.append(_back_up_gallery(source, galleries / source.name, progress))
+            except StorageFull:
+                raise
+            except StorageError as error:
+                failed.append(str(error))
+        alive = {source.name for source in sources if source.is_dir()}  # others were dropped meanwhile
+        earlier: dict[str, Any] = read_note(target)["galleries"]
+        now = {each.name: {"images": each.images, "last_change": each.last_change} for each in done}
+        _write_note(target, {name: told for name, told in (earlier | now).items() if name in alive})
         for folder in galleries.iterdir():
-            if folder.name not in {source.name for source in sources}:
-                shutil.rmtree(folder)  # dropped since
-        _write_note(target, done)
-    return done
+            if folder.name not in alive:
+                shutil.rmtree(folder)  # no note names it any more
+    if failed and alive - now.keys():
+        raise StorageError(f"{'; '.join(failed)} (galleries that are backed up now: {', '.join(now) or 'none'})")
+    return [each for each in done if each.name in alive]
 
 
 def read_note(backup: Path) -> dict[str, Any]:
@@ -88,16 +102,19 @@ def read_note(backup: Path) -> dict[str, Any]:
 def copy_crops(
     source: CropStore, target: CropStore, names: Iterable[str], *, progress: Progress
 ) -> tuple[int, dict[str, str]]:
-    """Copy the crops that the target lacks; how many, and what is wrong with the others, by name."""
+    """Copy the crops that the target lacks or has cut; how many, and what is wrong with the others, by name."""
     copied, problems = 0, {}
     remaining = iter(names)
     while block := list(islice(remaining, _AT_ONCE)):
         crops = {}
         for name in block:
-            data = None if target.find(name) else source.read(name)
+            here, there = target.size(name), source.size(name)
+            if here is not None and there in (None, here):
+                continue
+            data = source.read(name)
             if data is not None and hashlib.sha256(data).hexdigest() == name.partition(".")[0]:
                 crops[name] = data
-            elif not target.find(name):
+            elif here is None:
                 problems[name] = MISSING_CROP if data is None else CHANGED_CROP
         target.settle(target.write(crops))
         copied += len(crops)
@@ -115,7 +132,7 @@ def _require_backup(target: Path) -> None:
     """That a folder is empty (but for our lock) or an earlier backup."""
     if (target / BACKUP_NOTE).exists():
         return
-    strange = next((path.name for path in target.iterdir() if path.name not in ("lock", "layout")), None)
+    strange = next((path.name for path in target.iterdir() if path.name not in _BEFORE_NOTE), None)
     if strange is not None:
         raise InvalidValue(f"{target} is no backup and not empty (it has {strange!a}); name a new folder")
 
@@ -124,25 +141,16 @@ def _back_up_gallery(source: Path, target: Path, progress: Progress) -> GalleryB
     file = source / DATABASE
     ours, theirs = CropStore(target / CROPS), CropStore(source / CROPS)
     ours.create()
-    part = target / (DATABASE + _PART)
-    with translated(file), closing(open_read_only(file)) as live:
-        copied, _ = copy_crops(theirs, ours, _crops(live), progress=progress)
-        for _ in range(_VIEWS):
-            _copy_database(live, part)
-            named = _named(part)
-            more, problems = copy_crops(theirs, ours, named, progress=lambda _: None)
-            copied += more
-            if not problems:
-                break
-            before = rows_with(live, problems)
-            more, problems = copy_crops(theirs, ours, problems, progress=lambda _: None)
-            copied += more
-            after, loose = rows_with(live, problems), _loose(live)
-            if all(before[name] & after[name] or name in loose for name in problems):
-                break  # else some were erased behind the view
-    _take_place(part, target / DATABASE)
-    forgotten = _forget(ours, named)
+    with (
+        translated(file), _scratch(target) as scratch,
+        closing(open_read_only(file)) as now, closing(open_read_only(file)) as view,
+    ):  # fmt: skip
+        copied, problems = _begin_view(view, now, theirs, ours, progress)
+        part = _copy_database(view, scratch)
+        take_place(part, target / DATABASE)
     with translated(target / DATABASE), closing(open_read_only(target / DATABASE)) as connection:
+        named = set(_crops(connection))
+        forgotten = _forget(ours, named)
         images, last = connection.execute(
             "SELECT (SELECT count(*) FROM images), (SELECT coalesce(max(change), 0) FROM changes)"
         ).get
@@ -153,24 +161,66 @@ def _back_up_gallery(source: Path, target: Path, progress: Progress) -> GalleryB
     )  # fmt: skip
 
 
-def _copy_database(live: apsw.Connection, part: Path) -> None:
-    """One view of a database as a file of its own, without what was erased and without a log."""
-    part.unlink(missing_ok=True)
-    live.execute("VACUUM INTO ?", (str(part),))
-    with closing(apsw.Connection(str(part))) as copy:
-        copy.execute("PRAGMA journal_mode = DELETE").fetchall()
+@contextmanager
+def _scratch(target: Path) -> Iterator[Path]:
+    scratch = target / _SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)  # of a backup that was killed
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _take_place(part: Path, place: Path) -> None:
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(place)
-    sync_folder(place.parent)
+def _begin_view(
+    view: apsw.Connection, now: apsw.Connection, theirs: CropStore, ours: CropStore, progress: Progress
+) -> tuple[int, dict[str, str]]:
+    """Begin a view of a gallery and copy its crops: how many, and what is wrong with those that cannot be copied.
+
+    ``now`` is another connection, which tells what became of a crop after the view began.
+    """
+    last = image_rows.last_row(now)
+    copied, problems = copy_crops(theirs, ours, _crops(now), progress=progress)
+    for _ in range(_VIEWS):
+        if view.in_transaction:
+            view.execute("ROLLBACK")
+        view.execute("BEGIN")  # with the first statement the view begins
+        before, last = last, image_rows.last_row(view)
+        more, problems = copy_crops(theirs, ours, _new_crops(view, before, problems), progress=lambda _: None)
+        copied += more
+        bearers = rows_with(now, problems)
+        more, problems = copy_crops(theirs, ours, problems, progress=lambda _: None)
+        copied += more
+        after, loose = rows_with(now, problems), _loose(now)
+        if all(bearers[name] & after[name] or name in loose for name in problems):
+            break  # else some were erased behind the view
+    return copied, problems
 
 
-def _named(file: Path) -> set[str]:
-    with closing(open_read_only(file)) as connection:
-        return set(_crops(connection))
+def _new_crops(view: apsw.Connection, last: int, missing: Iterable[str]) -> list[str]:
+    """Crops of the rows above ``last``, and those of the ``missing`` ones that are listed still."""
+    found = view.execute(
+        "SELECT crop FROM images WHERE row_id > ? AND crop IS NOT NULL"
+        " UNION SELECT name FROM crops WHERE name IN (SELECT value FROM json_each(?))",
+        (last, json.dumps(list(missing))),
+    )
+    return [name for (name,) in found]
+
+
+def _copy_database(view: apsw.Connection, scratch: Path) -> Path:
+    """A view of a database as a file of its own, flushed, without what was erased and without a log."""
+    pages, part = scratch / "pages", scratch / DATABASE
+    try:
+        with closing(apsw.Connection(str(pages))) as copy:
+            with copy.backup("main", view, "main") as work:
+                work.step()
+            copy.execute("VACUUM INTO ?", (str(part),))
+        with closing(apsw.Connection(str(part))) as copy:
+            copy.execute("PRAGMA journal_mode = DELETE").fetchall()
+    except apsw.FullError as error:
+        raise StorageFull(f"no space left for the backup in {scratch.parent}; free some space and repeat it") from error
+    sync_file(part)
+    return part
 
 
 def _crops(connection: apsw.Connection) -> list[str]:
@@ -184,7 +234,8 @@ def _loose(connection: apsw.Connection) -> set[str]:
 
 
 def _forget(crops: CropStore, named: set[str]) -> int:
-    """Remove crops that no row of the backup has any more; how many."""
+    """Remove crops that no row of the backup has any more, and what a backup that was killed left; how many."""
+    crops.recover(lambda name: name in named)
     unnamed = [path for path in crops.files() if path.name not in named]
     for path in unnamed:
         path.unlink()
@@ -202,11 +253,9 @@ def _findings(connection: apsw.Connection, gallery: str, problems: dict[str, str
     return found
 
 
-def _write_note(target: Path, done: Iterable[GalleryBackup]) -> None:
+def _write_note(target: Path, galleries: Mapping[str, object]) -> None:
     note = {
         "taken_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        "galleries": {each.name: {"images": each.images, "last_change": each.last_change} for each in done},
+        "galleries": galleries,
     }
-    part = target / (BACKUP_NOTE + _PART)
-    part.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
-    _take_place(part, target / BACKUP_NOTE)
+    write_durably(target / BACKUP_NOTE, json.dumps(note, indent=2) + "\n")

@@ -7,28 +7,29 @@ has them.
 
 import json
 import shutil
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from index.data_folder import DEFAULT, gallery_folders, write_layout
-from index.errors import InvalidValue, StorageError
+from index.errors import DataFolderUnusable, InvalidValue, StorageError
 from index.maintenance.backup import copy_crops, read_note
 from index.maintenance.verification import Finding, examine
 from index.storage import image_rows
-from index.storage.crop_store import CropStore, sync_folder
+from index.storage.crop_store import CropStore
+from index.storage.durable_file import PART, sync_file, sync_folder, write_durably
 from index.storage.folder_lock import FolderLock
 from index.storage.gallery_database import GalleryDatabase, open_read_only, translated
-from index.storage.gallery_files import CROPS, DATABASE
+from index.storage.gallery_files import CROPS, DATABASE, RESTORING
 
 Progress = Callable[[int], object]
 
 RESTORED_NOTE: Final = "restored.json"
 
-_SCRATCH = ".restoring"
+_BESIDE = (RESTORED_NOTE, RESTORED_NOTE + PART, "layout", "layout" + PART)  # written before the galleries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,39 +55,84 @@ def restore(
     """Make a data folder, which must be new or empty, of a backup, and write down in it what was done.
 
     ``since`` is the data folder that the backup was taken of: what was erased there after the backup is not restored.
-    Raises InvalidValue, DataFolderUnusable, StorageFull and StorageError, also where ``since`` cannot be read or
-    compared; nothing is left of ``data`` then.
+    Raises InvalidValue, DataFolderUnusable, DataFolderLocked where ``backup`` is being written to, StorageFull and
+    StorageError, also where ``since`` cannot be read or compared; nothing is left of ``data`` then. Where it is killed,
+    ``data`` is no data folder yet, and may be restored to again.
     """
+    if data.is_dir():
+        _require_empty(data)
+    with _kept(backup):
+        return _restore(backup, data, since, progress)
+
+
+@contextmanager
+def _kept(backup: Path) -> Iterator[None]:
+    """That no backup changes it meanwhile; a medium that nobody can write to needs no lock."""
+    read_note(backup)  # else it is none, and not ours to lock
+    try:
+        lock = FolderLock(backup)
+    except OSError:
+        yield
+        return
+    with closing(lock):
+        yield
+
+
+def _restore(backup: Path, data: Path, since: Path | None, progress: Progress) -> list[GalleryRestoration]:
     note, sources = read_note(backup), gallery_folders(backup)
+    if not note["galleries"]:
+        raise DataFolderUnusable(f"the backup {backup} was never finished; `vehicle-index backup {backup}` finishes it")
     alive = None if since is None else {folder.name: folder for folder in gallery_folders(since)}
     data.mkdir(parents=True, exist_ok=True)
     with closing(FolderLock(data)):
         _require_empty(data)
-        scratch = data / _SCRATCH
+        _clear(data)
+        scratch = data / RESTORING
         try:
             scratch.mkdir()
             done = []
             for source in sources:
+                if source.name not in note["galleries"]:
+                    done.append(_not_there(source.name, "its backup was not finished"))
+                    continue
                 live = None if alive is None else alive.get(source.name)
                 left_out = None if alive is None else _left_out(source, live)
                 done.append(left_out or _restore_gallery(source, scratch / source.name, live, progress))
+            for name in sorted(note["galleries"].keys() - {source.name for source in sources}):
+                done.append(_not_there(name, "its folder is missing in the backup"))
+            sync_folder(scratch)
             _write_note(data, backup, str(note["taken_at"]), since, done)
-            scratch.rename(data / "galleries")
             write_layout(data)
+            scratch.rename(data / "galleries")  # from now on it is a data folder
             sync_folder(data)
         except BaseException:
-            for path in (scratch, data / "galleries"):
-                shutil.rmtree(path, ignore_errors=True)
-            (data / RESTORED_NOTE).unlink(missing_ok=True)
+            shutil.rmtree(data / "galleries", ignore_errors=True)
+            _clear(data)
             raise
     return done
 
 
+def _clear(data: Path) -> None:
+    """Remove what a restoration that was killed or failed left; that which tells of it last."""
+    for name in _BESIDE:
+        (data / name).unlink(missing_ok=True)
+    shutil.rmtree(data / RESTORING, ignore_errors=True)
+
+
 def _require_empty(data: Path) -> None:
-    strange = next((path.name for path in data.iterdir() if path.name not in ("lock", _SCRATCH)), None)
-    if strange is not None:
-        raise InvalidValue(f"{data} is not empty (it has {strange!a}); a backup is restored to a new folder")
-    shutil.rmtree(data / _SCRATCH, ignore_errors=True)  # of a restoration that was killed
+    names = {path.name for path in data.iterdir()} - {"lock"}
+    if RESTORING in names:  # of a restoration that was killed
+        names -= {RESTORING, *_BESIDE}
+    if names:
+        raise InvalidValue(f"{data} is not empty (it has {min(names)!a}); a backup is restored to a new folder")
+
+
+def _not_there(name: str, reason: str) -> GalleryRestoration:
+    """A gallery that the backup does not have whole."""
+    return GalleryRestoration(
+        name=name, images=0, last_change=0, erased=None, replaced=None, left_out=reason,
+        findings=(Finding(gallery=name, what=reason, subjects=(name,)),),
+    )  # fmt: skip
 
 
 def _left_out(source: Path, live: Path | None) -> GalleryRestoration | None:
@@ -133,7 +179,9 @@ def _restore_gallery(source: Path, target: Path, live: Path | None, progress: Pr
             images, last = connection.execute(
                 "SELECT (SELECT count(*) FROM images), (SELECT coalesce(max(change), 0) FROM changes)"
             ).get
+    sync_file(target / DATABASE)
     copy_crops(CropStore(source / CROPS), crops, names, progress=progress)
+    sync_folder(target)
     return GalleryRestoration(
         name=source.name, images=images, last_change=last, erased=erased, replaced=replaced,
         findings=tuple(examine(target).findings),
@@ -174,4 +222,4 @@ def _write_note(data: Path, backup: Path, taken_at: str, since: Path | None, don
             for each in done
         },
     }  # fmt: skip
-    (data / RESTORED_NOTE).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+    write_durably(data / RESTORED_NOTE, json.dumps(note, indent=2) + "\n")
