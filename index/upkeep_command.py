@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from index.data_folder import DataFolder, gallery_folders, require_layout
-from index.errors import StorageError
+from index.errors import DataFolderUnusable, StorageError
 from index.maintenance.repair import Measure, repair
 from index.maintenance.verification import Examination, Finding, examine, work_of
 from index.storage.folder_lock import FolderLock
-from index.storage.gallery_files import set_aside
+from index.storage.gallery_files import BACKUP_NOTE, set_aside
 from index.text_table import printable, table_lines
 
 if TYPE_CHECKING:
@@ -112,7 +112,9 @@ def _verify(arguments: argparse.Namespace) -> int:
     for each in examined:
         verdict = f"{len(each.findings)} kinds of findings" if each.findings else "sound"
         print(f"{each.gallery}: {each.images:,} images, {each.crops:,} crops: {verdict}")
-    if findings:
+    if findings and (arguments.data_dir / BACKUP_NOTE).exists():
+        print("a backup to a new folder is whole where the data folder is")
+    elif findings:
         print("`vehicle-index repair` tells what can be mended and what is lost")
     return int(bool(findings))
 
@@ -133,6 +135,10 @@ def _document(data: Path, examined: Iterable[Examination]) -> dict[str, object]:
 
 def _repair(arguments: argparse.Namespace) -> int:
     require_layout(arguments.data_dir)
+    if (arguments.data_dir / BACKUP_NOTE).exists():
+        raise DataFolderUnusable(
+            f"{arguments.data_dir} is a backup: back up to a new folder, or restore it and repair what was restored"
+        )
     measures: list[Measure] = []
     beyond = False
     with closing(FolderLock(arguments.data_dir)):
@@ -170,4 +176,6 @@ def _compact(arguments: argparse.Namespace) -> int:
             before = gallery.info().disk_bytes
             gallery.compact()
             tqdm.write(f"{gallery.name}: {gallery.info().disk_bytes / 1e6:.1f} MB, was {before / 1e6:.1f} MB")
+        if arguments.gallery is None:
+            home.forget_dropped()
     return 0

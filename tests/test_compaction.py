@@ -226,11 +226,15 @@ def test_what_a_crash_or_a_repair_left_is_erased(home: DataFolder, data: Path) -
     folder = data / "galleries/default"
     aside = set_aside(folder)
     aside.mkdir(parents=True)
+    (folder / ".repair").mkdir()
     for path in (
         folder / "crops/incoming" / f"{name}.part",
         folder / f"{SNAPSHOT}.part",
         aside / name,
         folder / "old.faiss",
+        folder / "gallery.sqlite.old",
+        folder / ".repair/new.sqlite",
+        folder / "crops.old",
         folder / "crops/zz.jpg",
     ):
         path.write_bytes(secret(1).crop)

@@ -128,6 +128,26 @@ def test_repair_tells_first_and_then_acts(run: Run, data: Path) -> None:
     assert run("verify")[0] == 0
 
 
+def test_a_backup_is_verified_and_not_repaired(run: Run, data: Path, tmp_path: Path) -> None:
+    assert main(["backup", str(tmp_path / "backup"), "--data-dir", str(data)]) == 0
+    next((tmp_path / "backup").rglob("*.jpg")).unlink()
+    code, out, _ = run("verify", "--data-dir", tmp_path / "backup")
+    assert (code, out.splitlines()[-1]) == (1, "a backup to a new folder is whole where the data folder is")
+    code, _, err = run("repair", "--yes", "--data-dir", tmp_path / "backup")
+    assert code == 2
+    assert "is a backup: back up to a new folder, or restore it and repair what was restored" in err
+
+
+def test_compact_forgets_what_was_set_aside_of_a_dropped_gallery(run: Run, data: Path) -> None:
+    (data / "galleries/yard/crops/stray").touch()
+    assert run("repair", "--yes")[0] == 0
+    home = DataFolder(data)
+    home.drop("yard")
+    home.close()
+    assert run("compact")[0] == 0
+    assert list((data / "set-aside").iterdir()) == []
+
+
 def test_a_gallery_beyond_repair_is_named_and_the_others_are_mended(run: Run, data: Path) -> None:
     (data / "galleries/default/gallery.sqlite").write_bytes(b"noise" * 10_000)
     (data / "galleries/yard/crops/stray").touch()

@@ -10,7 +10,7 @@ from pathlib import Path
 from index.errors import StorageError
 from index.storage.crop_store import CropStore
 from index.storage.gallery_database import GalleryDatabase
-from index.storage.gallery_files import derived_files, set_aside
+from index.storage.gallery_files import SCRATCH, derived_files, set_aside
 
 
 def compact(database: GalleryDatabase, crops: CropStore) -> None:
@@ -26,7 +26,7 @@ def compact(database: GalleryDatabase, crops: CropStore) -> None:
             if path.name not in named:
                 _remove(path)
         connection.execute("DELETE FROM discarded")
-    for path in (*derived_files(folder), set_aside(folder)):
+    for path in (*derived_files(folder), folder / SCRATCH, set_aside(folder)):
         _remove(path)
     database.rewrite()
     if not database.empty_log():
