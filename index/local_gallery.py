@@ -328,10 +328,24 @@ class LocalGallery:
 
     def _recover_crops(self) -> None:
         """Finish what a crash left undone between database and crop folder."""
+        if not self._crops.complete:
+            self._make_crop_folders()
         with self._database.snapshot() as connection:
             self._crops.recover(lambda name: _is_crop(connection, name))
             left = [name for (name,) in connection.execute("SELECT name FROM discarded")]
         self._unlinked = self._crops.discard(left)
+
+    def _make_crop_folders(self) -> None:
+        """Make ``incoming``, which is empty, so that copies of a data folder may lack it; not a folder that is lost."""
+        folder = self._database.path.with_name(CROPS)
+        with self._database.snapshot() as connection:
+            named: int = connection.execute("SELECT count(*) FROM crops").get
+        if named and not folder.is_dir():
+            raise StorageError(
+                f"the folder {folder} of {named:,} crops is missing: bring it back, or let `vehicle-index repair` keep "
+                "the images without their crops"
+            )
+        self._crops.create()
 
     def _selected(self, connection: apsw.Connection, filters: Filters) -> NDArray[np.int64] | None:
         """The rows that pass a filter, where they are few; None where a search among all rows finds them sooner."""

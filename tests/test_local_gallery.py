@@ -161,6 +161,22 @@ def test_a_crop_that_somebody_removed_is_a_storage_error(folder: Path, gallery: 
         gallery.crop("i1")
 
 
+def test_an_empty_folder_that_a_copy_lacks_is_made(folder: Path, gallery: LocalGallery) -> None:
+    gallery.add([image(1)])
+    gallery.close()
+    (folder / "crops/incoming").rmdir()
+    gallery = LocalGallery(folder)
+    assert gallery.add([image(2)]) == ["created"]
+    gallery.close()
+    (folder / "crops").rename(folder / "elsewhere")
+    with pytest.raises(StorageError, match=r"the folder .*crops of 2 crops is missing: bring it back"):
+        LocalGallery(folder)
+    (folder / "elsewhere").rename(folder / "crops")
+    gallery = LocalGallery(folder)
+    assert gallery.crop("i2")[1] == image(2).crop
+    gallery.close()
+
+
 def test_a_closed_gallery_says_so(gallery: LocalGallery) -> None:
     gallery.add([image(1)])
     gallery.close()
