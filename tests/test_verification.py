@@ -1,6 +1,8 @@
 """A gallery's folder held against itself: what is sound, and every kind of damage by its name."""
 
 import random
+import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,7 +11,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from index.errors import DataFolderUnusable
+from index.errors import DataFolderUnusable, StorageFull
 from index.gallery import Filters, Metadata
 from index.local_gallery import LocalGallery
 from index.maintenance.verification import Examination, examine, work_of
@@ -20,6 +22,7 @@ from index.storage.gallery_files import SNAPSHOT
 from index.storage.image_rows import remove
 from index.storage.row_checksum import OF_EMBEDDING, teach
 from tests.layout_1 import write_layout_1
+from tests.small_disk import fill, small_disk
 from tests.test_index_snapshot import ABOUT
 from tests.test_local_gallery import SPEC, image
 
@@ -211,6 +214,19 @@ def test_no_database_is_a_finding(folder: Path, damage: Callable[[Path], None]) 
     assert list(found(examination)) == ["the database cannot be read"]
     assert examination.broken
     assert work_of(folder) > 0
+
+
+def test_a_disk_that_is_full_or_read_only_is_no_damage(folder: Path, tmp_path: Path) -> None:
+    with small_disk(tmp_path, megabytes=8) as disk:
+        shutil.copytree(folder, disk / "yard")
+        filler = fill(disk)
+        with pytest.raises(StorageFull, match="no space left"):
+            examine(disk / "yard")
+        filler.unlink()
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        examination = examine(disk / "yard")
+        assert found(examination) == {}
+        assert examination.images == 40
 
 
 def test_a_newer_release_is_asked_for(folder: Path) -> None:

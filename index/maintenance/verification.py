@@ -20,7 +20,7 @@ import numpy as np
 from index.errors import DataFolderUnusable
 from index.searching.index_snapshot import snapshot_problem
 from index.storage.crop_store import CropStore
-from index.storage.gallery_database import LAYOUT, lacking, open_read_only
+from index.storage.gallery_database import LAYOUT, lacking, open_read_only, translated
 from index.storage.gallery_files import CROPS, DATABASE, SNAPSHOT
 from index.storage.row_checksum import OF_EMBEDDING, OF_IMAGE
 
@@ -104,15 +104,15 @@ def examine(
 
     Without ``files`` the crops and the index's snapshot are left out.
 
-    Raises DataFolderUnusable for a file of a newer release.
+    Raises DataFolderUnusable for a file of a newer release, StorageFull and StorageError where it cannot be looked at.
     """
     examination = Examination(gallery=folder.name)
     file = file or folder / DATABASE
-    with _judging(examination), closing(open_read_only(file)) as connection:
+    with _judging(examination, file), closing(open_read_only(file)) as connection:
         connection.execute("BEGIN")  # one view, taken by the first statement
         if _readable(connection, file, examination):
             for check in _CHECKS:
-                with _judging(examination):
+                with _judging(examination, file):
                     check(connection, examination)
                 progress(1)
             if files:
@@ -163,10 +163,16 @@ def vector_problem(vector: bytes, probabilities: bytes | None, *, dim: int, view
 
 
 @contextmanager
-def _judging(examination: Examination) -> Iterator[None]:
-    """What SQLite cannot read is a finding."""
+def _judging(examination: Examination, file: Path) -> Iterator[None]:
+    """What SQLite cannot read is a finding; but not that the disk is full, or the file not ours to read."""
     try:
         yield
+    except (apsw.CantOpenError, apsw.IOError, apsw.BusyError, apsw.PermissionsError) as error:
+        if not file.exists():
+            _note_broken(examination, error)
+            return
+        with translated(file):
+            raise
     except (apsw.Error, UnicodeDecodeError) as error:
         _note_broken(examination, error)
 

@@ -9,6 +9,7 @@ cameras' index.
 """
 
 import json
+import os
 import secrets
 import shutil
 import threading
@@ -319,7 +320,11 @@ def lacking(connection: apsw.Connection) -> list[str]:
 
 def open_read_only(path: Path) -> apsw.Connection:
     """A connection that changes nothing and needs no lock of the data folder; raises apsw's errors."""
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    if _unchanging(path):  # SQLite would not read it without a place for the log's shared memory
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        connection = apsw.Connection(f"{path.absolute().as_uri()}?immutable=1", flags=flags)
+    else:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     connection.set_busy_timeout(_BUSY)
     teach(connection)
     return connection
@@ -354,6 +359,15 @@ def _shape(connection: apsw.Connection) -> dict[str, str]:
             " FROM sqlite_schema AS entry"
         )
     )
+
+
+def _unchanging(path: Path) -> bool:
+    """Whether a file lies on a medium that nobody can write to, and is whole without a log."""
+    try:
+        read_only = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+    return read_only and not _size(path.with_name(path.name + "-wal"))
 
 
 def _size(path: Path) -> int:
