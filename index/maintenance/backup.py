@@ -140,7 +140,7 @@ def _back_up_gallery(source: Path, target: Path, progress: Progress) -> GalleryB
             after, loose = rows_with(live, problems), _loose(live)
             if all(before[name] & after[name] or name in loose for name in problems):
                 break  # else some were erased behind the view
-    _take_place(part, target / DATABASE)
+    take_place(part, target / DATABASE)
     forgotten = _forget(ours, named)
     with translated(target / DATABASE), closing(open_read_only(target / DATABASE)) as connection:
         images, last = connection.execute(
@@ -161,7 +161,8 @@ def _copy_database(live: apsw.Connection, part: Path) -> None:
         copy.execute("PRAGMA journal_mode = DELETE").fetchall()
 
 
-def _take_place(part: Path, place: Path) -> None:
+def take_place(part: Path, place: Path) -> None:
+    """Rename a file that is whole by now to its place, durably. Raises OSError."""
     with part.open("rb") as file:
         os.fsync(file.fileno())
     part.replace(place)
@@ -209,4 +210,4 @@ def _write_note(target: Path, done: Iterable[GalleryBackup]) -> None:
     }
     part = target / (BACKUP_NOTE + _PART)
     part.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
-    _take_place(part, target / BACKUP_NOTE)
+    take_place(part, target / BACKUP_NOTE)
