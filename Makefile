@@ -32,7 +32,7 @@ install-test: $(VENV)/.installed-test  ## install what tests and training need
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/.python
 	@echo "installing tests and trainer into $(VENV): about 400 MB with a CPU build of torch, some 3 GB with a CUDA build;"
 	@echo "which one pip takes depends on its index (see https://pytorch.org/get-started/locally for the CPU one)"
-	@$(PIP) install --quiet -e '.[cpu,train,render,dev]' && touch $@ $(VENV)/.installed
+	@$(PIP) install --quiet -e '.[cpu,parquet,train,render,dev]' && touch $@ $(VENV)/.installed
 
 check: install-test  ## ruff, format, mypy strict, import rules
 	$(BIN)/ruff check .

@@ -40,8 +40,9 @@ class Metadata:
 class NewImage:
     """An embedded image on its way into a gallery.
 
-    ``crop`` is the stored form's bytes (``index.crops.stored_crop``); ``embedding`` float32 (D,), ``viewpoint`` float32
-    (V,) or None, both computed from the decoded ``crop``.
+    ``crop`` is the stored form's bytes (``index.crops.stored_crop``), empty where none is kept; ``embedding`` float32
+    (D,), ``viewpoint`` float32 (V,) or None, both computed from the decoded ``crop``. ``ingested_at``, UTC, is given
+    for an image that was in a gallery before, so that its retention goes on; None: now.
     """
 
     image_id: str
@@ -49,6 +50,7 @@ class NewImage:
     crop: bytes
     embedding: NDArray[np.float32]
     viewpoint: NDArray[np.float32] | None
+    ingested_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

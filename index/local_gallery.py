@@ -10,10 +10,12 @@ erased) is unknown to the view and dropped when hits are joined to it; the searc
 """
 
 import contextlib
+import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -126,7 +128,8 @@ class LocalGallery:
             return image_rows.count(connection, self._passing(Filters()))
 
     def add(self, images: Sequence[NewImage]) -> list[Literal["created", "updated"]]:
-        names = [content_name(image.crop) if self.spec.keep_crops else None for image in images]
+        keeps = self.spec.keep_crops
+        names = [content_name(image.crop) if keeps and image.crop else None for image in images]
         for image in images:
             self._check_vector(image.embedding, f"the image {image.image_id}")
             self._check_viewpoint(image)
@@ -151,6 +154,25 @@ class LocalGallery:
     def get(self, image_id: str) -> StoredImage:
         with self._database.snapshot() as connection:
             return self._row(connection, image_id)[1]
+
+    def find(self, image_ids: Sequence[str]) -> dict[str, StoredImage]:
+        """Those of some images that are there, by image_id."""
+        condition = Condition("image_id IN (SELECT value FROM json_each(?))", (json.dumps(list(image_ids)),))
+        with self._database.snapshot() as connection:
+            found = self._select(connection, condition & self._passing(Filters()))
+        return {image.image_id: image for _, image in found}
+
+    def sharing_crops(self) -> list[list[str]]:
+        """Ids of the images that have one crop, who came first first, for each crop that several have."""
+        passing = self._passing(Filters())
+        several = f"SELECT crop FROM images WHERE crop IS NOT NULL AND {passing.sql} GROUP BY crop HAVING count(*) > 1"  # noqa: S608
+        with self._database.snapshot() as connection:
+            found = connection.execute(
+                f"SELECT crop, image_id FROM images WHERE crop IN ({several}) AND {passing.sql}"  # noqa: S608
+                " ORDER BY crop, ingested_at, image_id",
+                (*passing.bindings, *passing.bindings),
+            )
+            return [[image_id for _, image_id in rows] for _, rows in groupby(found, lambda row: row[0])]
 
     def embedding(self, image_id: str) -> NDArray[np.float32]:
         with self._database.snapshot() as connection:
@@ -278,7 +300,7 @@ class LocalGallery:
                         connection,
                         image,
                         crop_name=name,
-                        ingested_at=now,
+                        ingested_at=now if image.ingested_at is None else microseconds(image.ingested_at),
                         space_id=self._database.space_id,
                         viewpoints=self.spec.viewpoints,
                     )

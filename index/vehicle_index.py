@@ -15,7 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from index import backup_command, upkeep_command
+from index import backup_command, deduplicate_command, exchange_command, stats_command, upkeep_command
 from index.bulk.ingestion import MAX_PIXELS, ingest
 from index.bulk.picture_source import read_sources
 from index.crops import Box, cut, model_crop, read_picture
@@ -51,9 +51,10 @@ examples:
   vehicle-index describe
   vehicle-index verify
   vehicle-index backup /backup/vehicles
+  vehicle-index export yard-2026-11 --gallery yard
 
 `vehicle-index COMMAND --help` tells what a command takes. One process owns a data folder: while the service runs, send
-pictures to it (POST /v1/galleries/{gallery}/images) instead. verify and backup work beside it.
+pictures to it (POST /v1/galleries/{gallery}/images) instead. verify, backup, export and stats work beside it.
 """
 _ADD = """\
 Embed and store pictures. A SOURCE is
@@ -150,6 +151,9 @@ def _parser() -> argparse.ArgumentParser:
     describe.set_defaults(run=_describe)
     upkeep_command.add_to(commands)
     backup_command.add_to(commands)
+    exchange_command.add_to(commands)
+    stats_command.add_to(commands)
+    deduplicate_command.add_to(commands)
     return parser
 
 

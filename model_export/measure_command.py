@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from index.errors import InvalidValue
+from index.whole_file import write_whole
 from model_export.seed_argument import seed
-from model_export.whole_file import write_whole
 
 if TYPE_CHECKING:
     from model_export.measuring.measured_model import MeasuredModel

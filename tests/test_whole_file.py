@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from model_export.whole_file import write_whole
+from index.whole_file import write_whole
 from tests.small_disk import small_disk
 
 

@@ -15,7 +15,7 @@ import shutil
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -108,12 +108,22 @@ _STEPS = {  # from a layout to the next; each runs in one transaction with the n
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class GalleryAbout:
+    """What a file says of its gallery; ``space_id`` is of the space that is searched, ``secret`` is for signing."""
+
+    name: str
+    spec: GallerySpec
+    space_id: int
+    created_at: datetime
+    secret: bytes
+
+
 class GalleryDatabase:
     """One file, a connection that writes and as many that read as there are readers at a time.
 
-    ``spec``, ``name``, ``created_at``, ``space_id`` (of the space that is searched) and ``secret`` (the gallery's own,
-    for signing) are read on opening. Raises DataFolderUnusable for a file of a newer release, StorageError for one that
-    cannot be read; every use raises StorageFull, StorageError, and GalleryNotFound after ``close``.
+    What ``GalleryAbout`` has is read on opening. Raises DataFolderUnusable for a file of a newer release, StorageError
+    for one that cannot be read; every use raises StorageFull, StorageError, and GalleryNotFound after ``close``.
     """
 
     spec: GallerySpec
@@ -257,16 +267,9 @@ class GalleryDatabase:
                 self._writer.execute(f"{_STEPS[step]} PRAGMA user_version = {step + 1}").fetchall()
 
     def _read_about(self) -> None:
-        about: dict[str, str] = dict(self._writer.execute("SELECT key, value FROM about"))
-        self.space_id = int(about["space"])
-        space, dim, viewpoints = self._writer.execute(
-            "SELECT name, dim, viewpoints FROM spaces WHERE space_id = ?", (self.space_id,)
-        ).get
-        spec: dict[str, Any] = json.loads(about["spec"])
-        spec |= {"embedding_space": space, "embedding_dim": dim, "viewpoints": tuple(json.loads(viewpoints))}
-        self.spec = GallerySpec(**spec)
-        self.name, self.secret = about["name"], bytes.fromhex(about["secret"])
-        self.created_at = moment(int(about["created_at"]))
+        about = read_about(self._writer)
+        self.name, self.spec, self.space_id = about.name, about.spec, about.space_id
+        self.created_at, self.secret = about.created_at, about.secret
 
     def _reader(self) -> apsw.Connection:
         with self._guard:
@@ -291,6 +294,21 @@ class GalleryDatabase:
                 self._idle.append(connection)
                 return
         connection.close()
+
+
+def read_about(connection: apsw.Connection) -> GalleryAbout:
+    """What a file says of its gallery; raises apsw's errors."""
+    about: dict[str, str] = dict(connection.execute("SELECT key, value FROM about"))
+    space_id = int(about["space"])
+    space, dim, viewpoints = connection.execute(
+        "SELECT name, dim, viewpoints FROM spaces WHERE space_id = ?", (space_id,)
+    ).get
+    spec: dict[str, Any] = json.loads(about["spec"])
+    spec |= {"embedding_space": space, "embedding_dim": dim, "viewpoints": tuple(json.loads(viewpoints))}
+    return GalleryAbout(
+        name=about["name"], spec=GallerySpec(**spec), space_id=space_id, created_at=moment(int(about["created_at"])),
+        secret=bytes.fromhex(about["secret"]),
+    )  # fmt: skip
 
 
 def create_file(path: Path, about: Mapping[str, str], spaces: Iterable[tuple[int, str, int, str]]) -> apsw.Connection:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from index.gallery import Attribute, Metadata, NewImage, StoredImage
 from index.storage.gallery_database import microseconds, moment
-from index.storage.row_checksum import OF_IMAGE, row_checksum
+from index.storage.row_checksum import OF_EMBEDDING, OF_IMAGE, row_checksum
 from index.storage.row_filter import Condition
 
 _COLUMNS = "row_id, image_id, vehicle_id, camera_id, captured_at, ingested_at, crop, attributes, probabilities"
@@ -26,6 +26,16 @@ class Row:
 
     image_id: str
     vehicle_id: str | None
+
+
+@dataclass(frozen=True)
+class WholeRow:
+    """A row with its vector, float32 (D,), and whether both are what was written."""
+
+    row_id: int
+    image: StoredImage
+    vector: NDArray[np.float32]
+    intact: bool
 
 
 def insert(
@@ -118,6 +128,20 @@ def select(
     )
     for row in rows:
         yield row[0], _image(row, viewpoints)
+
+
+def select_whole(
+    connection: apsw.Connection, condition: Condition, *, space_id: int, viewpoints: Sequence[str]
+) -> Iterator[WholeRow]:
+    """The rows that pass with all that is stored of them, in the order of their ids."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS}, vector, checksum IS {OF_IMAGE} AND seen IS {OF_EMBEDDING} FROM images"  # noqa: S608
+        " JOIN (SELECT row_id, space_id, viewpoint, probabilities, vector, checksum AS seen FROM embeddings)"
+        f" USING (row_id) WHERE space_id = ? AND {condition.sql} ORDER BY row_id",
+        (space_id, *condition.bindings),
+    )
+    for *row, vector, intact in rows:
+        yield WholeRow(row[0], _image(row, viewpoints), np.frombuffer(vector, dtype="<f4"), bool(intact))
 
 
 def row_ids(connection: apsw.Connection, condition: Condition, *, limit: int = -1) -> NDArray[np.int64]:

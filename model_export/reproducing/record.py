@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from index.errors import ModelError
+from index.whole_file import write_whole
 from model_export.training.checkpoint import first_difference, load_checkpoint
 from model_export.training.configuration import as_mapping, from_mapping
-from model_export.whole_file import write_whole
 
 _PLACES = {
     "out",

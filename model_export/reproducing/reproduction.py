@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from index.errors import ModelError
+from index.whole_file import write_whole
 from model_export.reproducing.budgets import Budget
 from model_export.reproducing.experiment_data import ExperimentData
 from model_export.reproducing.markdown_report import Report, duration
@@ -15,7 +16,6 @@ from model_export.reproducing.row_run import RowResult, VNetResult, run_row, run
 from model_export.reproducing.tables import Row, Table, needs_viewpoints, trained_rows
 from model_export.training.mnet_training import Training
 from model_export.training.vnet_training import VNetTraining
-from model_export.whole_file import write_whole
 
 Config = TypeVar("Config", Training, VNetTraining)
 

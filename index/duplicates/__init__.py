@@ -1,0 +1,1 @@
+"""Pictures that a gallery holds twice: found, shown, and erased when asked for."""

@@ -1,0 +1,1 @@
+"""A gallery as files that other programs read: a Parquet table and pictures, out and in again."""

@@ -1,0 +1,211 @@
+"""A gallery written as a Parquet table and crops, as it is at one moment, beside whoever holds the data folder.
+
+Everything is written to a folder beside the wanted one, ``NAME.partial``, which takes its name at the end: an export is
+whole or not there. Crops are copied first, so that the view of the database is held while the table is written and no
+longer; an image that is replaced behind the view is exported as it is then, one that is erased is left out.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+import pyarrow.parquet as pq
+
+from index.contract import fingerprint
+from index.errors import InvalidValue, StorageError, StorageFull
+from index.exchange.export_note import NOTE, TABLE, ExportNote, write_note
+from index.exchange.image_table import record_batch, table_schema
+from index.maintenance.backup import copy_crops
+from index.maintenance.verification import Finding
+from index.storage import image_rows
+from index.storage.crop_store import NO_SPACE, CropStore, sync_folder
+from index.storage.folder_lock import FolderLock
+from index.storage.gallery_files import CROPS, DATABASE
+from index.storage.gallery_view import GalleryView, open_view
+from index.storage.image_rows import WholeRow
+
+Progress = Callable[[int], object]
+
+DAMAGED_ROW: Final = "left out, the image or its vector is not what was written"
+
+_GROUP = 4096  # rows of a row group: 8 MB of 512-d vectors
+_TEXTS: Final = ("vehicle_id", "camera_id", "viewpoint", "embedding_space")  # columns in which values recur
+_EMBEDDING: Final = "embedding.list.element"  # the column as Parquet names it
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryExport:
+    """What was written, and what was damaged."""
+
+    note: ExportNote
+    findings: tuple[Finding, ...]
+
+
+def export_gallery(folder: Path, target: Path, *, now: datetime, progress: Progress = lambda _: None) -> GalleryExport:
+    """Write the gallery of a folder to ``target``, which must be new or empty. ``progress`` counts crops and images.
+
+    What is damaged is told, and the rest exported. Raises InvalidValue, DataFolderLocked where another export goes to
+    ``target``, StorageFull and StorageError; what was copied by then is of use to the next try.
+    """
+    require_free(target)
+    part = target.with_name(f"{target.name}.partial")
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+        _require_part(part)
+        with closing(FolderLock(part)):
+            note, findings = _Exporting(folder, part, progress).run(now)
+            (part / "lock").unlink()
+            sync_folder(part)
+            part.rename(target)  # over an empty folder, too
+            sync_folder(target.parent)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise StorageFull(
+                f"no space left for {part}; free some and run it again: the crops that are there are not copied again"
+            ) from error
+        raise StorageError(f"the export to {target} failed: {error.strerror or error}") from error
+    return GalleryExport(note=note, findings=findings)
+
+
+class _Exporting:
+    """One export to a folder that we own."""
+
+    def __init__(self, folder: Path, part: Path, progress: Progress) -> None:
+        self._file, self._part, self._progress = folder / DATABASE, part, progress
+        self._theirs, self._ours = CropStore(folder / CROPS), CropStore(part / CROPS)
+        self._named = _Names()
+        self._found: dict[str, list[str]] = {}
+
+    def run(self, now: datetime) -> tuple[ExportNote, tuple[Finding, ...]]:
+        (self._part / NOTE).unlink(missing_ok=True)
+        self._ours.create()
+        with open_view(self._file, now=now, moving=True) as moving:
+            for names in moving.crop_names():
+                copy_crops(self._theirs, self._ours, names, progress=self._progress)
+            with open_view(self._file, now=now) as view:
+                last_change = image_rows.last_change(view.connection)
+                images = self._write_table(view, moving)
+        self._forget_unnamed()
+        note = ExportNote(
+            gallery=view.name, spec=view.spec, images=images, crops=len(self._named), last_change=last_change,
+            exported_at=now, table=fingerprint(_flushed(self._part / TABLE)),
+        )  # fmt: skip
+        write_note(self._part, note)
+        found = self._found.items()
+        return note, tuple(Finding(gallery=view.name, what=what, subjects=tuple(ids)) for what, ids in found)
+
+    def _write_table(self, view: GalleryView, moving: GalleryView) -> int:
+        images = 0
+        schema = table_schema(view.spec)
+        with pq.ParquetWriter(self._part / TABLE, schema, **_how_written(schema)) as writer:
+            for rows in _blocks(view.rows(), _GROUP):
+                kept = self._with_crops([row for row in rows if self._is_intact(row)], moving)
+                if kept:
+                    writer.write_batch(record_batch(kept, view.spec), row_group_size=_GROUP)
+                images += len(kept)
+                self._progress(len(rows))
+        return images
+
+    def _is_intact(self, row: WholeRow) -> bool:
+        if not row.intact:
+            self._note(DAMAGED_ROW, row.image.image_id)
+        return row.intact
+
+    def _with_crops(self, rows: Sequence[WholeRow], moving: GalleryView) -> list[WholeRow]:
+        """The rows, whose crops are copied now; of those that were replaced meanwhile what is in their place."""
+        wanted = [row.image.crop_name for row in rows if row.image.crop_name is not None]
+        _, problems = copy_crops(self._theirs, self._ours, wanted, progress=lambda _: None)
+        kept = []
+        for row in rows:
+            current = self._current(row, moving) if row.image.crop_name in problems else row
+            if current is not None:
+                kept.append(current)
+        self._named.add([row.image.crop_name for row in kept if row.image.crop_name is not None])
+        return kept
+
+    def _current(self, row: WholeRow, moving: GalleryView) -> WholeRow | None:
+        """What is there of an image whose crop could not be read, None where it was erased."""
+        while True:
+            found = moving.row(row.image.image_id)
+            if found is None or not self._is_intact(found):
+                return None
+            name = found.image.crop_name
+            if name is None:
+                return found
+            _, problems = copy_crops(self._theirs, self._ours, [name], progress=lambda _: None)
+            if not problems:
+                return found
+            if found.row_id == row.row_id:  # it had this crop all the time
+                self._note(problems[name], row.image.image_id)
+                return replace(found, image=replace(found.image, crop_name=None))
+            row = found
+
+    def _forget_unnamed(self) -> None:
+        """Remove crops that were copied and that no row of the table has."""
+        for path in list(self._ours.files()):
+            if path.name not in self._named:
+                path.unlink()
+        shutil.rmtree(self._part / CROPS / "incoming")
+        for folder in (self._part / CROPS).iterdir():
+            sync_folder(folder)
+        sync_folder(self._part / CROPS)
+
+    def _note(self, what: str, image_id: str) -> None:
+        self._found.setdefault(what, []).append(image_id)
+
+
+class _Names:
+    """A set of names that may be larger than memory."""
+
+    def __init__(self) -> None:
+        self._disk = apsw.Connection("")  # a file of its own that SQLite removes
+        self._disk.execute("CREATE TABLE names (name TEXT PRIMARY KEY) WITHOUT ROWID")
+
+    def add(self, names: Sequence[str]) -> None:
+        with self._disk:
+            self._disk.executemany("INSERT OR IGNORE INTO names VALUES (?)", [(name,) for name in names])
+
+    def __contains__(self, name: str) -> bool:
+        return self._disk.execute("SELECT 1 FROM names WHERE name = ?", (name,)).fetchone() is not None
+
+    def __len__(self) -> int:
+        number: int = self._disk.execute("SELECT count(*) FROM names").get
+        return number
+
+
+def require_free(target: Path) -> None:
+    """Raise InvalidValue where something is there that an export would have to replace."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InvalidValue(f"{target} exists and is not an empty folder; name a new one")
+
+
+def _require_part(part: Path) -> None:
+    """That a folder is empty or what an export left that was stopped."""
+    strange = next((path.name for path in part.iterdir() if path.name not in (TABLE, NOTE, CROPS, "lock")), None)
+    if strange is not None:
+        raise InvalidValue(f"{part} is not of an export (it has {strange!a}); move it, or name another folder")
+
+
+def _how_written(schema: Any) -> dict[str, Any]:
+    """Texts are compressed; noise, which vectors are to a compressor, is not."""
+    kinds = dict.fromkeys(schema.names, "ZSTD") | {_EMBEDDING: "NONE"}
+    del kinds["embedding"]
+    return {"compression": kinds, "use_dictionary": list(_TEXTS), "write_page_checksum": True, "store_schema": True}
+
+
+def _blocks(rows: Iterator[WholeRow], size: int) -> Iterator[list[WholeRow]]:
+    while block := list(islice(rows, size)):
+        yield block
+
+
+def _flushed(file: Path) -> Path:
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+    return file

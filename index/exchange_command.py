@@ -1,0 +1,157 @@
+"""``vehicle-index export | import``: a gallery as a Parquet table and pictures, and back without embedding again."""
+
+import argparse
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from index.data_folder import DEFAULT, DataFolder, gallery_folders
+from index.errors import InvalidValue
+from index.gallery import GallerySpec
+from index.local_gallery import utc_now
+from index.maintenance.verification import crops_of
+from index.metadata import check_gallery_name
+from index.storage.gallery_files import DATABASE
+from index.storage.gallery_view import open_view
+from index.upkeep_command import print_findings
+
+if TYPE_CHECKING:
+    from index.exchange.gallery_import import ExportFolder, GalleryImport
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_EXPORT = """\
+Write a gallery to DIR, a new folder: images.parquet (metadata, viewpoints, embeddings, a row an image), crops/
+(pictures named by their SHA-256), and export.json, which says what it is and holds the table's SHA-256. A service may
+run meanwhile: the gallery is written as it was at one moment. DIR appears when it is whole; until then everything lies
+in DIR.partial, and a further try takes up the crops that are there. It needs pyarrow:
+pip install 'vehicle-search[parquet]'
+
+exit code: 0, 1 where something is damaged (the rest is exported), 2 where nothing was exported
+"""
+_EXPORT_EXAMPLES = """\
+examples:
+  vehicle-index export yard-2026-11
+  vehicle-index export yard-2026-11 --gallery yard --data-dir /srv/vehicles
+  vehicle-index import yard-2026-11 --check            # reads every byte of it
+  python -c 'import pandas; print(pandas.read_parquet("yard-2026-11/images.parquet"))'
+"""
+_IMPORT = """\
+Fill a gallery from an export, with the embeddings that are in it: no model is needed. The gallery, made where there is
+none, is the one that was exported, or --gallery; images keep the time at which they were ingested first, on which
+retention runs. What is there already as the export has it is left alone, so run it again after it was stopped. It needs
+pyarrow: pip install 'vehicle-search[parquet]'
+
+exit code: 0, 1 where crops of it are damaged (their images are imported without), 2 where it could not be done
+"""
+_IMPORT_EXAMPLES = """\
+examples:
+  vehicle-index import yard-2026-11 --check            # is it as it was written? imports nothing
+  vehicle-index import yard-2026-11 --data-dir /srv/vehicles
+  vehicle-index import yard-2026-11 --gallery yard-again
+  vehicle-index import yard-2026-11 --replace          # where the gallery has other images under the same ids
+"""
+
+
+def add_to(commands: "Commands") -> None:
+    """Add both commands to the door's."""
+    exporting = commands.add_parser(
+        "export", help="a gallery as Parquet and pictures, also beside a running service", description=_EXPORT,
+        epilog=_EXPORT_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    exporting.add_argument("target", type=Path, metavar="DIR", help="a new folder")
+    exporting.add_argument("--gallery", default=DEFAULT, help=f"gallery to export (default: {DEFAULT})")
+    exporting.set_defaults(run=_export)
+
+    importing = commands.add_parser(
+        "import", help="fill a gallery from an export, without embedding", description=_IMPORT,
+        epilog=_IMPORT_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    importing.add_argument("source", type=Path, metavar="DIR", help="what `vehicle-index export` wrote")
+    importing.add_argument("--gallery", help="gallery to fill (default: the one that was exported)")
+    importing.add_argument("--replace", action="store_true", help="replace images that have an id of the export")
+    importing.add_argument("--check", action="store_true", help="read every byte of the export and import nothing")
+    importing.set_defaults(run=_import)
+    for command in (exporting, importing):
+        command.add_argument(
+            "--data-dir", type=Path, default=Path("data"), help="folder of the galleries (default: data)"
+        )
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    _require_pyarrow("export")
+    from index.exchange.gallery_export import export_gallery, require_free
+
+    require_free(arguments.target)
+    now = utc_now()
+    (folder,) = gallery_folders(arguments.data_dir, name=arguments.gallery)
+    with open_view(folder / DATABASE, now=now) as view:
+        total = view.count() + crops_of(folder)
+    with tqdm(total=total, desc="export", unit=" crops and rows") as bar:
+        done = export_gallery(folder, arguments.target, now=now, progress=bar.update)
+    print_findings(done.findings)
+    note = done.note
+    images = f"{note.images:,} images, {note.crops:,} crops, up to change {note.last_change}"
+    print(f"{note.gallery}: {images}: {arguments.target}")
+    return int(bool(done.findings))
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    _require_pyarrow("import")
+    from index.exchange.gallery_import import ExportFolder, import_export
+
+    export = ExportFolder(arguments.source)
+    if arguments.check:
+        return _check(export)
+    name = check_gallery_name(arguments.gallery or export.note.gallery)
+    with closing(_opened(arguments.data_dir, name, export.note.spec)) as home:
+        gallery = home.get(name)
+        with tqdm(total=export.note.images, desc="import", unit=" images") as bar:
+            done = import_export(export, gallery, replacing=arguments.replace, now=utc_now(), progress=bar.update)
+        print_findings(export.findings(done.lost))
+        print(f"{_told(done)}; gallery {name} has {gallery.count():,}")
+    return int(bool(done.lost))
+
+
+def _check(export: "ExportFolder") -> int:
+    from index.exchange.gallery_import import check_export
+
+    with tqdm(total=export.note.images, desc="check", unit=" images") as bar:
+        findings = check_export(export, progress=bar.update)
+    print_findings(findings)
+    verdict = f"{len(findings)} kinds of findings" if findings else "sound"
+    print(f"{export.note.gallery}: {export.note.images:,} images, {export.note.crops:,} crops: {verdict}")
+    return int(bool(findings))
+
+
+def _opened(path: Path, name: str, spec: GallerySpec) -> DataFolder:
+    """The data folder with a gallery ``name``, made where it is missing."""
+    plain = GallerySpec(
+        embedding_space=spec.embedding_space, embedding_dim=spec.embedding_dim, viewpoints=spec.viewpoints
+    )
+    home = DataFolder(path, default_spec=spec if name == DEFAULT else plain)
+    try:
+        if name not in home.names():
+            home.create(name, spec)
+    except BaseException:
+        home.close()
+        raise
+    return home
+
+
+def _told(done: "GalleryImport") -> str:
+    parts = [f"{done.created:,} created, {done.updated:,} updated, {done.same:,} there already"]
+    if done.expired:
+        parts.append(f"{done.expired:,} left out, which the gallery no longer keeps")
+    return ", ".join(parts)
+
+
+def _require_pyarrow(command: str) -> None:
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise InvalidValue(
+            f"{command} needs pyarrow, which is not installed: pip install 'vehicle-search[parquet]'"
+        ) from error

@@ -1,0 +1,88 @@
+"""A gallery's database as it is at one moment, for reading beside whoever holds the data folder."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from index.errors import DataFolderUnusable
+from index.gallery import Filters, GallerySpec
+from index.storage import image_rows
+from index.storage.gallery_database import LAYOUT, microseconds, open_read_only, read_about, translated
+from index.storage.image_rows import WholeRow
+from index.storage.row_filter import Condition, passing
+
+_CROPS_AT_ONCE: Final = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryView:
+    """One view. ``passing``: the images that a search can return, those within their retention."""
+
+    connection: apsw.Connection
+    name: str
+    spec: GallerySpec
+    space_id: int
+    passing: Condition
+
+    def count(self) -> int:
+        """Images that a search can return."""
+        return image_rows.count(self.connection, self.passing)
+
+    def rows(self, condition: Condition | None = None) -> Iterator[WholeRow]:
+        """All of them, or those that pass, in the order of their row ids; one that is damaged says so."""
+        return image_rows.select_whole(
+            self.connection, self.passing if condition is None else self.passing & condition, space_id=self.space_id,
+            viewpoints=self.spec.viewpoints,
+        )  # fmt: skip
+
+    def row(self, image_id: str) -> WholeRow | None:
+        """The row of one image."""
+        return next(self.rows(Condition("image_id = ?", (image_id,))), None)
+
+    def crop_names(self) -> Iterator[list[str]]:
+        """Names of all crops, some at a time; between two lots nothing is read."""
+        last = ""
+        while block := self._names_after(last):
+            yield block
+            last = block[-1]
+
+    def _names_after(self, last: str) -> list[str]:
+        found = self.connection.execute(
+            "SELECT name FROM crops WHERE name > ? ORDER BY name LIMIT ?", (last, _CROPS_AT_ONCE)
+        )
+        return [name for (name,) in found]
+
+
+@contextmanager
+def open_view(file: Path, *, now: datetime, moving: bool = False) -> Iterator[GalleryView]:
+    """A view of one moment; ``moving``: each statement sees what is there by then. ``now``, UTC, is for retention.
+
+    A view that is held long makes the log of a gallery that is written to grow. Raises DataFolderUnusable for a file
+    of another layout, StorageError for one that cannot be read.
+    """
+    with translated(file), closing(open_read_only(file)) as connection:
+        _require_layout(connection, file)
+        if not moving:
+            connection.execute("BEGIN")
+        about = read_about(connection)  # the first read pins the state, BEGIN does not
+        days = about.spec.retention_days
+        since = None if days is None else microseconds(now - timedelta(days=days))
+        yield GalleryView(
+            connection=connection, name=about.name, spec=about.spec, space_id=about.space_id,
+            passing=passing(Filters(), space_id=about.space_id, since=since),
+        )  # fmt: skip
+
+
+def _require_layout(connection: apsw.Connection, file: Path) -> None:
+    layout: int = connection.execute("PRAGMA user_version").get
+    if layout < LAYOUT:
+        raise DataFolderUnusable(
+            f"{file} has layout {layout}, this release reads {LAYOUT}; `vehicle-index list` upgrades it"
+        )
+    if layout > LAYOUT:
+        raise DataFolderUnusable(f"{file} has layout {layout}, this release reads {LAYOUT}: use the newer release")
