@@ -15,7 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from index import backup_command, upkeep_command
+from index import backup_command, migrate_command, upkeep_command
 from index.bulk.ingestion import MAX_PIXELS, ingest
 from index.bulk.picture_source import read_sources
 from index.crops import Box, cut, model_crop, read_picture
@@ -33,6 +33,7 @@ from index.gallery import (
     StoredImage,
 )
 from index.local_gallery import LocalGallery
+from index.machine.mounts import network_warning
 from index.manifest import attribute_value, parse_time
 from index.metadata import check_gallery_name, check_image_id, check_label, check_metadata
 from index.standard_output import printed
@@ -51,6 +52,7 @@ examples:
   vehicle-index describe
   vehicle-index verify
   vehicle-index backup /backup/vehicles
+  vehicle-index migrate --model models/new.onnx
 
 `vehicle-index COMMAND --help` tells what a command takes. One process owns a data folder: while the service runs, send
 pictures to it (POST /v1/galleries/{gallery}/images) instead. verify and backup work beside it.
@@ -85,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the door; the exit code: 0, 1 where some things failed or are damaged, 2 where nothing could be done."""
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells of every library that it tries
     arguments = _parser().parse_args(argv)
+    if (warning := network_warning(arguments.data_dir)) is not None:
+        _refuse(warning)
     try:
         return printed(lambda: int(arguments.run(arguments)))
     except (VehicleSearchError, OSError) as error:
@@ -150,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     describe.set_defaults(run=_describe)
     upkeep_command.add_to(commands)
     backup_command.add_to(commands)
+    migrate_command.add_to(commands)
     return parser
 
 
