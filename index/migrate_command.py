@@ -110,7 +110,10 @@ def _carried_out(gallery: LocalGallery, embedder: Embedder, progress: Callable[[
 
     cpus = usable_cpus()
     with ThreadPoolExecutor(cpus) as pool:
-        return gallery.migrate(embedder.contract, look, Piecework(pool.submit, at_once=2 * cpus), threading.Event())
+        try:
+            return gallery.migrate(embedder.contract, look, Piecework(pool.submit, at_once=2 * cpus), threading.Event())
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(f"what is embedded stays, gallery {gallery.name} answers as before") from error
 
 
 def _told(name: str, ended: Migration) -> bool:

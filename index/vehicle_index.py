@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (VehicleSearchError, OSError) as error:
         return _refuse(str(error))
     except KeyboardInterrupt:
-        _refuse("stopped; what was written stays")
+        _refuse("stopped; what was written stays, and the same command goes on")
         return 130
 
 

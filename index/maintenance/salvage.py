@@ -149,7 +149,8 @@ def _write_rows(connection: apsw.Connection, damaged: Path, found: _Found, kept:
             continue
         _, dim, viewpoints = found.spaces[values[1]]
         if vector_problem(values[4], values[3], dim=dim, viewpoints=len(json.loads(viewpoints))):
-            useless.add(values[0])
+            if values[1] == int(found.about["space"]):
+                useless.add(values[0])
             continue
         connection.execute("INSERT OR REPLACE INTO embeddings VALUES (?, ?, CAST(? AS TEXT), ?, ?, ?)", values)
     listed = json.dumps(sorted(useless))
