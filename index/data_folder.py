@@ -12,14 +12,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from index.errors import DataFolderUnusable, GalleryConflict, GalleryNotFound, StorageError, StorageFull
+from index.errors import DataFolderUnusable, GalleryConflict, GalleryNotFound, ReadOnly, StorageError, StorageFull
 from index.gallery import GallerySpec
 from index.local_gallery import LocalGallery, utc_now
 from index.metadata import check_gallery_name
 from index.storage.crop_store import NO_SPACE
-from index.storage.durable_file import sync_folder, write_durably
-from index.storage.folder_lock import FolderLock
+from index.storage.folder_lock import FolderLock, SharedLock
 from index.storage.gallery_files import BACKUP_NOTE, RESTORING, all_set_aside
+from index.whole_file import sync_folder, write_whole
 
 LAYOUT: Final = 1
 DEFAULT: Final = "default"
@@ -28,22 +28,29 @@ DEFAULT: Final = "default"
 class DataFolder:
     """See ``index.gallery.GalleryHome``. The gallery ``default`` is created with ``default_spec`` where it is missing.
 
-    Without ``default_spec`` nothing is created: for looking into a folder that exists. Raises DataFolderLocked, naming
-    who holds the folder, DataFolderUnusable, StorageFull and StorageError.
+    Without ``default_spec`` nothing is created: for looking into a folder that exists. ``read_only``: nothing is
+    written either, not even a lock file, so that the folder may lie where nothing can be; others may read it meanwhile,
+    and whoever would write to it is kept away as far as locks reach. Raises DataFolderLocked, naming who holds the
+    folder, DataFolderUnusable, StorageFull and StorageError; ReadOnly for what would have to be written.
     """
 
     def __init__(
-        self, path: Path, *, default_spec: GallerySpec | None = None, clock: Callable[[], datetime] = utc_now
+        self,
+        path: Path,
+        *,
+        default_spec: GallerySpec | None = None,
+        clock: Callable[[], datetime] = utc_now,
+        read_only: bool = False,
     ) -> None:
         self.path = path
-        self._clock = clock
+        self._clock, self._read_only = clock, read_only
         self._folder = path / "galleries"
         self._guard = threading.Lock()
         self._galleries: dict[str, LocalGallery] = {}
-        self._lock = self._own(create=default_spec is not None)
+        self._lock = self._shared() if read_only else self._own(create=default_spec is not None)
         try:
             self._open()
-            if default_spec is not None:
+            if default_spec is not None and not read_only:
                 self._make_default(default_spec)
         except BaseException:
             self.close()
@@ -68,6 +75,7 @@ class DataFolder:
 
     def create(self, name: str, spec: GallerySpec) -> tuple[LocalGallery, bool]:
         check_gallery_name(name)
+        self._require_writable()
         with self._guard:
             existing = self._galleries.get(name)
             if existing is not None:
@@ -91,6 +99,7 @@ class DataFolder:
             return self._galleries[name], True
 
     def drop(self, name: str) -> None:
+        self._require_writable()
         with self._guard:
             gallery = self.get(name)
             dropping = self._folder / f".dropping-{uuid.uuid4().hex}"
@@ -131,18 +140,34 @@ class DataFolder:
         except OSError as error:
             raise _unusable(self.path, error) from error
 
+    def _shared(self) -> SharedLock:
+        try:
+            require_layout(self.path)
+            return SharedLock(self.path)
+        except OSError as error:
+            raise _unusable(self.path, error) from error
+
+    def _require_writable(self) -> None:
+        if self._read_only:
+            raise ReadOnly(
+                f"the data folder {self.path} is open for reading only (read_only): galleries are neither made nor "
+                "dropped here; ask the service that owns it"
+            )
+
     def _open(self) -> None:
         try:
-            self._check_layout()
-            self._folder.mkdir(exist_ok=True)
+            if not self._read_only:
+                self._check_layout()
+                self._folder.mkdir(exist_ok=True)
             folders = sorted(self._folder.iterdir())
         except OSError as error:
             raise _unusable(self.path, error) from error
         for folder in folders:
             if folder.name.startswith("."):
-                shutil.rmtree(folder, ignore_errors=True)
+                if not self._read_only:
+                    shutil.rmtree(folder, ignore_errors=True)
             elif folder.is_dir():
-                self._galleries[folder.name] = LocalGallery(folder, clock=self._clock)
+                self._galleries[folder.name] = LocalGallery(folder, clock=self._clock, read_only=self._read_only)
 
     def _opened(self, name: str) -> LocalGallery:
         """A gallery that was just made; where it cannot be opened, its folder goes, so that it can be made again."""
@@ -170,7 +195,7 @@ class DataFolder:
 
 def write_layout(path: Path) -> None:
     """Say that a folder holds galleries as this release writes them; raises OSError."""
-    write_durably(path / "layout", f"{LAYOUT}\n")  # an empty one would be refused
+    write_whole(path / "layout", f"{LAYOUT}\n")  # an empty one would be refused
 
 
 def require_layout(path: Path) -> None:

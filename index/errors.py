@@ -11,8 +11,9 @@ VehicleSearchError
 │   │   └── PictureTooLong       a side longer than any may be
 │   └── BoxOutsidePicture        the box does not lie inside the upright picture
 ├── InvalidValue                 a value that breaks a stated rule; carries a JSON pointer
-├── NotFound                     GalleryNotFound, ImageNotFound
-├── Conflict                     GalleryConflict, EmbeddingSpaceMismatch
+├── NotFound                     GalleryNotFound, ImageNotFound, MigrationNotFound
+├── Conflict                     GalleryConflict, EmbeddingSpaceMismatch, NotMigratable
+├── ReadOnly                     a write, where only reading was asked for
 ├── EmbeddingNotFinite           NaN or infinity where a vector was expected
 ├── ModelError                   no model, or one that does not work
 │   ├── ContractError            the file says nothing, or something unknown, about itself
@@ -73,6 +74,10 @@ class ImageNotFound(NotFound):
     """No image of that id in the gallery."""
 
 
+class MigrationNotFound(NotFound):
+    """No migration of that id in the gallery."""
+
+
 class Conflict(VehicleSearchError):
     """The request is sound but does not fit what is stored."""
 
@@ -83,6 +88,14 @@ class GalleryConflict(Conflict):
 
 class EmbeddingSpaceMismatch(Conflict):
     """The vectors of the model and those of the gallery may not be compared."""
+
+
+class NotMigratable(Conflict):
+    """The gallery cannot be moved to that model, or need not be."""
+
+
+class ReadOnly(VehicleSearchError):
+    """A write, where the data folder was opened for reading only."""
 
 
 class EmbeddingNotFinite(VehicleSearchError):

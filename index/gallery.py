@@ -4,10 +4,11 @@ Two homes are planned: ``LocalGallery`` (one machine) and a Milvus one (a cluste
 ``Gallery`` and ``GalleryHome`` only.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal, Protocol, Self, get_args
+from typing import Final, Literal, Protocol, Self, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from index.contract import Contract
 from index.errors import EmbeddingSpaceMismatch
 
+T = TypeVar("T")
 Attribute = str | int | float
 BuiltKind = Literal["flat", "ivf", "hnsw"]
 Kind = Literal["flat", "ivf", "hnsw", "auto"]  # auto: flat while that is quick, then hnsw
@@ -42,7 +44,9 @@ class NewImage:
 
     ``crop`` is the stored form's bytes (``index.crops.stored_crop``), empty where none is kept; ``embedding`` float32
     (D,), ``viewpoint`` float32 (V,) or None, both computed from the decoded ``crop``. ``ingested_at``, UTC, is given
-    for an image that was in a gallery before, so that its retention goes on; None: now.
+    for an image that was in a gallery before, so that its retention goes on; None: now. ``embedding_space`` is the
+    space of the model that embedded it: a gallery that was moved to another meanwhile refuses the image. None: whoever
+    adds it knows that it is the gallery's.
     """
 
     image_id: str
@@ -51,6 +55,7 @@ class NewImage:
     embedding: NDArray[np.float32]
     viewpoint: NDArray[np.float32] | None
     ingested_at: datetime | None = None
+    embedding_space: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +94,13 @@ class Filters:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """How a query is answered. ``max_distance`` is inclusive, Euclidean, and compared with what a match says."""
+    """How a query is answered. ``max_distance`` is inclusive, Euclidean, and compared with what a match says.
 
+    ``embedding_space`` is that of the queries: a gallery that was moved to another meanwhile refuses them. None:
+    whoever asks knows that it is the gallery's.
+    """
+
+    embedding_space: str | None = None
     top_k: int = 10
     filters: Filters = field(default_factory=Filters)
     max_distance: float | None = None
@@ -145,8 +155,17 @@ class GallerySpec:
         if contract.embedding_space != self.embedding_space:
             raise EmbeddingSpaceMismatch(
                 f"gallery {gallery} holds vectors of embedding space {self.embedding_space}, the loaded model makes "
-                f"{contract.embedding_space}: load the model that filled it, or ingest its crops into a new gallery"
+                f"{contract.embedding_space}: {self._advice(gallery)}"
             )
+
+    def _advice(self, gallery: str) -> str:
+        """What to do where the model is of another space."""
+        if not self.keep_crops:
+            return "load the model that filled it; it keeps no crops, so it cannot be migrated"
+        return (
+            "load the model that filled it (a service takes both: --previous-model), or migrate it: POST "
+            f"/v1/galleries/{gallery}/migrations, or `vehicle-index migrate`"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,14 +197,63 @@ class GalleryInfo:
     disk_bytes: int
 
 
+MigrationState = Literal["waiting", "running", "switched", "finished", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Migration:
+    """A gallery's move to another model: a vector of the new space for every image, beside the old ones, then a switch.
+
+    ``waiting``: begun and not at work, which a restart can mean, too; ``switched``: the new vectors answer, the old
+    ones are being removed. ``done`` of ``total`` images have a vector of the new space. ``failed``: some images for
+    which there is none, and why; ``failures`` how many there are.
+    """
+
+    migration_id: str
+    state: MigrationState
+    model: str
+    fingerprint: str
+    from_space: str
+    to_space: str
+    begun_at: datetime
+    ended_at: datetime | None = None
+    done: int = 0
+    total: int = 0
+    failed: tuple[tuple[str, str], ...] = ()
+    failures: int = 0
+
+    @property
+    def open(self) -> bool:
+        """Whether something is left to do."""
+        return self.state in ("waiting", "running", "switched")
+
+
+Look = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32] | None]]
+"""What a model does: crops uint8 (N, H, W, 3) into embeddings float32 (N, D) and viewpoints (N, V) or None."""
+
+
+class Spread(Protocol):
+    """Carries pieces of work out, some at a time, and gives their results as they come, in any order.
+
+    It decides how many and when; where it stops early it gives no more results.
+    """
+
+    def __call__(self, pieces: Iterable[Callable[[], T]], /) -> Iterator[T]: ...
+
+
 class Gallery(Protocol):
     """One gallery. Every method is safe to call from any thread; a method that returns has made its effect durable.
 
-    Methods raise the errors of ``index.errors``: ImageNotFound, EmbeddingNotFinite, InvalidValue, StorageFull.
+    Methods raise the errors of ``index.errors``: ImageNotFound, EmbeddingNotFinite, EmbeddingSpaceMismatch,
+    InvalidValue, StorageFull, ReadOnly.
     """
 
     name: str
-    spec: GallerySpec
+
+    @property
+    def spec(self) -> GallerySpec:
+        """What it was created with; a migration changes ``embedding_space``, ``embedding_dim``, ``viewpoints``."""
+        ...
 
     def info(self) -> GalleryInfo: ...
 
@@ -230,6 +298,30 @@ class Gallery(Protocol):
 
     def search(self, queries: NDArray[np.float32], options: SearchOptions) -> list[list[Match]]:
         """Nearest images of each query, float32 (Q, D): ascending rounded distance, ties by image_id."""
+        ...
+
+    def migrations(self) -> list[Migration]:
+        """The moves to other models that are known, latest first; at most one is open."""
+        ...
+
+    def begin_migration(self, contract: Contract, fingerprint: str) -> tuple[Migration, bool]:
+        """The open migration to a model's space, and whether it was begun now; it waits for ``migrate``.
+
+        Vectors that an earlier one wrote are kept. Raises NotMigratable, and GalleryConflict where one to another
+        space is open.
+        """
+        ...
+
+    def migrate(self, contract: Contract, look: Look, spread: Spread, stop: threading.Event) -> Migration:
+        """Carry the open migration on to its end, or until ``stop`` is set; what it came to.
+
+        Images that are written meanwhile get vectors of the space that is searched, and their new ones here. Searches
+        go on; none is answered from both spaces. Raises NotMigratable where none to the model's space is open.
+        """
+        ...
+
+    def cancel_migration(self, migration_id: str) -> Migration:
+        """Give an open migration up and remove what it wrote; GalleryConflict where it has switched or ended."""
         ...
 
 

@@ -12,7 +12,8 @@ erased) is unknown to the view and dropped when hits are joined to it; the searc
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -23,20 +24,32 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
+from index.contract import Contract
 from index.crops import content_name
-from index.errors import EmbeddingNotFinite, ImageNotFound, InvalidValue, StorageError, StorageFull
+from index.errors import (
+    EmbeddingNotFinite,
+    EmbeddingSpaceMismatch,
+    ImageNotFound,
+    InvalidValue,
+    StorageError,
+    StorageFull,
+)
 from index.gallery import (
     DISTANCE_DECIMALS,
     Filters,
     GalleryInfo,
     GallerySpec,
+    Look,
     Match,
     Metadata,
+    Migration,
     NewImage,
     Page,
     SearchOptions,
+    Spread,
     StoredImage,
 )
+from index.gallery_migration import GalleryMigration
 from index.machine.free_memory import free_memory
 from index.searching.growing_index import GrowingIndex
 from index.searching.index_snapshot import snapshot_bytes
@@ -45,7 +58,7 @@ from index.searching.vector_index import Candidates, measured
 from index.storage import image_rows
 from index.storage.compaction import compact
 from index.storage.crop_store import CropStore
-from index.storage.gallery_database import GalleryDatabase, microseconds
+from index.storage.gallery_database import Bound, GalleryDatabase, bound_of, microseconds, searched_space
 from index.storage.gallery_files import CROPS, DATABASE
 from index.storage.image_rows import Row
 from index.storage.page_cursor import read_cursor, write_cursor
@@ -66,14 +79,47 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+@dataclass(frozen=True)
+class _Served:
+    """What answers: a space, and the index of it. A migration puts another in its place."""
+
+    bound: Bound
+    upkeep: IndexUpkeep
+
+    @property
+    def spec(self) -> GallerySpec:
+        return self.bound.spec
+
+    @property
+    def space_id(self) -> int:
+        return self.bound.space_id
+
+    @property
+    def index(self) -> GrowingIndex:
+        return self.upkeep.index
+
+    def select(
+        self, connection: apsw.Connection, condition: Condition, *, tail: str = ""
+    ) -> list[tuple[int, StoredImage]]:
+        return list(
+            image_rows.select(connection, condition, space_id=self.space_id, viewpoints=self.spec.viewpoints, tail=tail)
+        )
+
+    def vectors(
+        self, connection: apsw.Connection, row_ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Ids and exact vectors of those of some rows that exist, in no order."""
+        return image_rows.vectors(connection, row_ids, space_id=self.space_id, dim=self.spec.embedding_dim)
+
+
 class LocalGallery:
     """One gallery's folder; see ``index.gallery.Gallery``.
 
-    ``clock`` gives the time, UTC, ``memory`` the bytes that are free, None where nobody knows.
+    ``clock`` gives the time, UTC, ``memory`` the bytes that are free, None where nobody knows. ``read_only``: nothing
+    in the folder is touched, and nobody else may write to it.
     """
 
     name: str
-    spec: GallerySpec
 
     def __init__(
         self,
@@ -81,22 +127,30 @@ class LocalGallery:
         *,
         clock: Callable[[], datetime] = utc_now,
         memory: Callable[[], int | None] = free_memory,
+        read_only: bool = False,
     ) -> None:
-        self._clock = clock
-        self._database = GalleryDatabase(folder / DATABASE)
-        self.name, self.spec = self._database.name, self._database.spec
+        self._clock, self._memory = clock, memory
+        self._folder = folder
+        self._database = GalleryDatabase(folder / DATABASE, read_only=read_only)
+        self.name = self._database.name
         self._crops = CropStore(folder / CROPS)
         self._writing = threading.Lock()
         self._unlinked: list[str] = []  # crops whose files are gone, still listed in ``discarded``
         try:
-            self._recover_crops()
-            self._upkeep = IndexUpkeep(folder, self._database, self._writing, memory=memory)
+            if not read_only:
+                self._recover_crops()
+            with self._database.snapshot() as connection:
+                bound = bound_of(connection)
+            upkeep = IndexUpkeep(folder, self._database, bound, self._writing, memory=memory, read_only=read_only)
+            self._served = _Served(bound, upkeep)
         except BaseException:
             self._database.close()
             raise
+        self._migration = GalleryMigration(self, self._database, self._crops, self._writing, clock=clock, memory=memory)
         try:
-            with contextlib.suppress(StorageFull):  # what is over is not returned anyway, and reads go on
-                self.sweep()
+            if not read_only:
+                with contextlib.suppress(StorageFull):  # what is over is not returned anyway, and reads go on
+                    self.sweep()
             self._upkeep.wake()
         except BaseException:
             self.close(keep_snapshot=False)
@@ -108,15 +162,19 @@ class LocalGallery:
         CropStore(folder / CROPS).create()
         GalleryDatabase.create(folder / DATABASE, name, spec)
 
+    @property
+    def spec(self) -> GallerySpec:
+        return self._served.spec
+
     def info(self) -> GalleryInfo:
-        with self._database.snapshot() as connection:
+        with self._view() as (connection, served):
             last_change = image_rows.last_change(connection)
             crop_bytes: int = connection.execute("SELECT coalesce(sum(bytes), 0) FROM crops").get
             images = image_rows.count(connection, self._passing(Filters()))
         return GalleryInfo(
             name=self.name,
-            spec=self.spec,
-            index=self._upkeep.state(),
+            spec=served.spec,
+            index=served.upkeep.state(),
             images=images,
             last_change=last_change,
             created_at=self._database.created_at,
@@ -124,20 +182,22 @@ class LocalGallery:
         )
 
     def count(self) -> int:
-        with self._database.snapshot() as connection:
+        with self._view() as (connection, _):
             return image_rows.count(connection, self._passing(Filters()))
 
     def add(self, images: Sequence[NewImage]) -> list[Literal["created", "updated"]]:
+        self._database.require_writable()
         keeps = self.spec.keep_crops
         names = [content_name(image.crop) if keeps and image.crop else None for image in images]
-        for image in images:
-            self._check_vector(image.embedding, f"the image {image.image_id}")
-            self._check_viewpoint(image)
-        if not images:
-            return []
         crops = {name: image.crop for image, name in zip(images, names, strict=True) if name is not None}
         with self._writing:
             self._database.require_open()
+            for image in images:
+                self._require_space(image.embedding_space)
+                self._check_vector(image.embedding, f"the image {image.image_id}")
+                self._check_viewpoint(image)
+            if not images:
+                return []
             new_crops = self._crops.write(crops)
             try:
                 written = self._commit(images, names)
@@ -152,35 +212,34 @@ class LocalGallery:
         return written.statuses
 
     def get(self, image_id: str) -> StoredImage:
-        with self._database.snapshot() as connection:
-            return self._row(connection, image_id)[1]
+        with self._view() as (connection, served):
+            return self._row(connection, served, image_id)[1]
 
     def find(self, image_ids: Sequence[str]) -> dict[str, StoredImage]:
         """Those of some images that are there, by image_id."""
         condition = Condition("image_id IN (SELECT value FROM json_each(?))", (json.dumps(list(image_ids)),))
-        with self._database.snapshot() as connection:
-            found = self._select(connection, condition & self._passing(Filters()))
+        with self._view() as (connection, served):
+            found = served.select(connection, condition & self._passing(Filters(), served))
         return {image.image_id: image for _, image in found}
 
     def sharing_crops(self) -> list[list[str]]:
         """Ids of the images that have one crop, who came first first, for each crop that several have."""
-        passing = self._passing(Filters())
-        several = f"SELECT crop FROM images WHERE crop IS NOT NULL AND {passing.sql} GROUP BY crop HAVING count(*) > 1"  # noqa: S608
-        with self._database.snapshot() as connection:
+        with self._view() as (connection, served):
+            here = self._passing(Filters(), served)
+            several = f"SELECT crop FROM images WHERE crop IS NOT NULL AND {here.sql} GROUP BY crop HAVING count(*) > 1"  # noqa: S608
             found = connection.execute(
-                f"SELECT crop, image_id FROM images WHERE crop IN ({several}) AND {passing.sql}"  # noqa: S608
+                f"SELECT crop, image_id FROM images WHERE crop IN ({several}) AND {here.sql}"  # noqa: S608
                 " ORDER BY crop, ingested_at, image_id",
-                (*passing.bindings, *passing.bindings),
+                (*here.bindings, *here.bindings),
             )
             return [[image_id for _, image_id in rows] for _, rows in groupby(found, lambda row: row[0])]
 
     def embedding(self, image_id: str) -> NDArray[np.float32]:
-        with self._database.snapshot() as connection:
-            row_id, _ = self._row(connection, image_id)
-            vector: bytes = connection.execute(
-                "SELECT vector FROM embeddings WHERE row_id = ? AND space_id = ?", (row_id, self._database.space_id)
-            ).get
-        return np.frombuffer(vector, dtype="<f4").astype(np.float32)
+        with self._view() as (connection, served):
+            row_id, _ = self._row(connection, served, image_id)
+            _, vectors = served.vectors(connection, np.array([row_id], dtype=np.int64))
+        vector: NDArray[np.float32] = vectors[0]
+        return vector
 
     def crop(self, image_id: str) -> tuple[str, bytes]:
         missed: str | None = None
@@ -198,23 +257,24 @@ class LocalGallery:
     def page(self, filters: Filters, *, limit: int, cursor: str | None = None) -> Page:
         if limit < 1:
             raise InvalidValue(f"limit must be at least 1, not {limit}")
-        condition = self._passing(filters)
+        after = Condition("TRUE")
         if cursor is not None:
-            condition &= Condition("image_id > ?", (read_cursor(cursor, self._database.secret),))
-        with self._database.snapshot() as connection:
-            found = self._select(connection, condition, tail=f"ORDER BY image_id LIMIT {limit + 1}")
+            after = Condition("image_id > ?", (read_cursor(cursor, self._database.secret),))
+        with self._view() as (connection, served):
+            condition = self._passing(filters, served) & after
+            found = served.select(connection, condition, tail=f"ORDER BY image_id LIMIT {limit + 1}")
         images = [image for _, image in found[:limit]]
         more = len(found) > limit
         return Page(images=images, cursor=write_cursor(images[-1].image_id, self._database.secret) if more else None)
 
     def change_metadata(self, image_id: str, change: Callable[[Metadata], Metadata]) -> StoredImage:
         with self._writing, self._database.transaction() as connection:
-            row_id, image = self._row(connection, image_id)
+            row_id, image = self._row(connection, self._served, image_id)
             image_rows.replace_metadata(connection, row_id, change(image.metadata))
-            return self._row(connection, image_id)[1]
+            return self._row(connection, self._served, image_id)[1]
 
     def delete(self, image_id: str) -> None:
-        self._erase(lambda connection: np.array([self._row(connection, image_id)[0]], dtype=np.int64))
+        self._erase(lambda connection: np.array([self._row(connection, self._served, image_id)[0]], dtype=np.int64))
 
     def delete_where(self, filters: Filters) -> int:
         return self._erase(lambda connection: image_rows.row_ids(connection, self._passing(filters)))
@@ -224,15 +284,16 @@ class LocalGallery:
         while count := self._erase(self._expired):
             swept += count
         with self._writing:
-            self._database.require_open()
             self._database.empty_log()  # what was erased stands in it
         return swept
 
     def compact(self) -> None:
         """Leave no byte of what was erased; see ``index.storage.compaction``.
 
-        An index that holds erased vectors is built anew for its snapshot: minutes for a million.
+        An index that holds erased vectors is built anew for its snapshot: minutes for a million. Vectors of a model
+        that the gallery was moved away from go, too.
         """
+        self._migration.forget_others()
         with self._upkeep.without_snapshot(), self._writing:
             compact(self._database, self._crops)
         self._upkeep.renew_snapshot()
@@ -240,10 +301,11 @@ class LocalGallery:
     def search(self, queries: NDArray[np.float32], options: SearchOptions) -> list[list[Match]]:
         if options.top_k < 1:
             raise InvalidValue(f"top_k must be at least 1, not {options.top_k}")
-        for query in queries:
-            self._check_vector(query, "the query")
-        condition = self._passing(options.filters, listing=lambda _: False)
-        with self._index.lock.read(), self._database.snapshot() as connection:
+        with self._searching() as (connection, served):
+            self._require_space(options.embedding_space)
+            for query in queries:
+                self._check_vector(query, "the query")
+            condition = self._passing(options.filters, listing=lambda _: False)
             among = self._selected(connection, options.filters)
             answers: dict[int, list[_Hit]] = {}
             count, widened = options.top_k + _EXTRA, 0
@@ -258,7 +320,41 @@ class LocalGallery:
                     if complete:
                         answers[number] = hits
                 count, widened = count * _WIDER, widened + 1
-            return [self._matches(connection, answers[number]) for number in range(len(queries))]
+            return [_matches(connection, served, answers[number]) for number in range(len(queries))]
+
+    def migrations(self) -> list[Migration]:
+        return self._migration.known()
+
+    def begin_migration(self, contract: Contract, fingerprint: str) -> tuple[Migration, bool]:
+        return self._migration.begin(contract, fingerprint)
+
+    def migrate(self, contract: Contract, look: Look, spread: Spread, stop: threading.Event) -> Migration:
+        before = self._upkeep
+        try:
+            return self._migration.migrate(contract, look, spread, stop)
+        finally:
+            if self._upkeep is not before:
+                before.close(keep=False)
+
+    def cancel_migration(self, migration_id: str) -> Migration:
+        return self._migration.cancel(migration_id)
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """See ``index.gallery_migration.SearchedGallery``."""
+        with self._upkeep.without_snapshot(), self._writing:
+            yield
+
+    def serve(self, bound: Bound, growing: GrowingIndex, note: Callable[[apsw.Connection], None]) -> None:
+        """See ``index.gallery_migration.SearchedGallery``. Searches wait for one commit."""
+        old = self._served
+        upkeep = IndexUpkeep(self._folder, self._database, bound, self._writing, memory=self._memory, made=growing)
+        with old.index.lock.write():
+            with self._database.transaction() as connection:
+                note(connection)
+            self._served = _Served(bound, upkeep)
+        old.upkeep.stop()
+        upkeep.wake()
 
     def rewrite_snapshot(self) -> None:
         """Write the index's snapshot without the vectors of erased images; a large graph is built anew for it."""
@@ -301,7 +397,7 @@ class LocalGallery:
                         image,
                         crop_name=name,
                         ingested_at=now if image.ingested_at is None else microseconds(image.ingested_at),
-                        space_id=self._database.space_id,
+                        space_id=self._served.space_id,
                         viewpoints=self.spec.viewpoints,
                     )
                     new[row_id] = image.embedding
@@ -395,49 +491,63 @@ class LocalGallery:
         return [
             candidates
             if candidates.exact
-            else measured(query, *self._stored(connection, candidates.row_ids), certain=candidates.certain)
+            else measured(query, *self._served.vectors(connection, candidates.row_ids), certain=candidates.certain)
             for query, candidates in zip(queries, found, strict=True)
         ]
 
-    def _matches(self, connection: apsw.Connection, hits: Sequence["_Hit"]) -> list[Match]:
-        if not hits:
-            return []
-        row_ids = np.array([hit.row_id for hit in hits], dtype=np.int64)
-        images = dict(self._select(connection, image_rows.listed(row_ids)))
-        found, vectors = self._stored(connection, row_ids)
-        embeddings = dict(zip(found.tolist(), vectors, strict=True))
-        return [
-            Match(rank=rank, distance=hit.distance, image=images[hit.row_id], embedding=embeddings[hit.row_id])
-            for rank, hit in enumerate(hits, start=1)
-        ]
-
-    def _stored(
-        self, connection: apsw.Connection, row_ids: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Ids and exact vectors of those of some rows that exist, in no order."""
-        return image_rows.vectors(connection, row_ids, space_id=self._database.space_id, dim=self.spec.embedding_dim)
+    @property
+    def _upkeep(self) -> IndexUpkeep:
+        return self._served.upkeep
 
     @property
     def _index(self) -> GrowingIndex:
-        return self._upkeep.index
+        return self._served.index
 
-    def _row(self, connection: apsw.Connection, image_id: str) -> tuple[int, StoredImage]:
-        condition = Condition("image_id = ?", (image_id,)) & self._passing(Filters())
-        for row in self._select(connection, condition):
+    @contextmanager
+    def _view(self) -> Iterator[tuple[apsw.Connection, _Served]]:
+        """The database as it is now, and the space that is searched in that very view."""
+        while True:
+            served = self._served
+            with self._database.snapshot() as connection:
+                if searched_space(connection) == served.space_id:  # else the commit of a switch has just been made
+                    yield connection, served
+                    return
+
+    @contextmanager
+    def _searching(self) -> Iterator[tuple[apsw.Connection, _Served]]:
+        """As ``_view``, and every row of it is in the index, to which nobody writes until the end."""
+        while True:
+            served = self._served
+            with served.index.lock.read():
+                if served is self._served:  # else a switch has just ended
+                    with self._database.snapshot() as connection:
+                        yield connection, served
+                        return
+
+    def _row(self, connection: apsw.Connection, served: _Served, image_id: str) -> tuple[int, StoredImage]:
+        condition = Condition("image_id = ?", (image_id,)) & self._passing(Filters(), served)
+        for row in served.select(connection, condition):
             return row
         raise ImageNotFound(f"gallery {self.name} has no image {image_id}")
 
-    def _select(
-        self, connection: apsw.Connection, condition: Condition, *, tail: str = ""
-    ) -> list[tuple[int, StoredImage]]:
-        return list(
-            image_rows.select(
-                connection, condition, space_id=self._database.space_id, viewpoints=self.spec.viewpoints, tail=tail
-            )
-        )
+    def _passing(
+        self,
+        filters: Filters,
+        served: _Served | None = None,
+        *,
+        listing: Callable[[Condition], bool] = lambda _: True,
+    ) -> Condition:
+        """What passes in the space of ``served``; without it in the present one, which only a switch changes."""
+        space_id = (served or self._served).space_id
+        return passing(filters, space_id=space_id, since=self._since(), listing=listing)
 
-    def _passing(self, filters: Filters, *, listing: Callable[[Condition], bool] = lambda _: True) -> Condition:
-        return passing(filters, space_id=self._database.space_id, since=self._since(), listing=listing)
+    def _require_space(self, space: str | None) -> None:
+        """Raise EmbeddingSpaceMismatch where vectors are of another space than the one that is searched."""
+        if space is not None and space != self.spec.embedding_space:
+            raise EmbeddingSpaceMismatch(
+                f"gallery {self.name} holds vectors of embedding space {self.spec.embedding_space}, these are of "
+                f"{space}: it was migrated meanwhile; embed them with the present model"
+            )
 
     def _since(self) -> int | None:
         """The oldest ingestion time that retention lets through, in microseconds since 1970."""
@@ -506,6 +616,19 @@ def _rank(candidates: Candidates, rows: dict[int, Row], options: SearchOptions) 
         if len(hits) == options.top_k:
             return hits, True
     return hits, certain == np.inf or certain > farthest
+
+
+def _matches(connection: apsw.Connection, served: _Served, hits: Sequence[_Hit]) -> list[Match]:
+    if not hits:
+        return []
+    row_ids = np.array([hit.row_id for hit in hits], dtype=np.int64)
+    images = dict(served.select(connection, image_rows.listed(row_ids)))
+    found, vectors = served.vectors(connection, row_ids)
+    embeddings = dict(zip(found.tolist(), vectors, strict=True))
+    return [
+        Match(rank=rank, distance=hit.distance, image=images[hit.row_id], embedding=embeddings[hit.row_id])
+        for rank, hit in enumerate(hits, start=1)
+    ]
 
 
 def _is_crop(connection: apsw.Connection, name: str) -> bool:

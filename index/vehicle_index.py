@@ -15,7 +15,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from index import backup_command, deduplicate_command, exchange_command, stats_command, upkeep_command
+from index import (
+    backup_command,
+    deduplicate_command,
+    exchange_command,
+    migrate_command,
+    stats_command,
+    upkeep_command,
+)
 from index.bulk.ingestion import MAX_PIXELS, ingest
 from index.bulk.picture_source import read_sources
 from index.crops import Box, cut, model_crop, read_picture
@@ -33,6 +40,7 @@ from index.gallery import (
     StoredImage,
 )
 from index.local_gallery import LocalGallery
+from index.machine.mounts import network_warning
 from index.manifest import attribute_value, parse_time
 from index.metadata import check_gallery_name, check_image_id, check_label, check_metadata
 from index.standard_output import printed
@@ -52,6 +60,7 @@ examples:
   vehicle-index verify
   vehicle-index backup /backup/vehicles
   vehicle-index export yard-2026-11 --gallery yard
+  vehicle-index migrate --model models/new.onnx
 
 `vehicle-index COMMAND --help` tells what a command takes. One process owns a data folder: while the service runs, send
 pictures to it (POST /v1/galleries/{gallery}/images) instead. verify, backup, export and stats work beside it.
@@ -86,12 +95,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the door; the exit code: 0, 1 where some things failed or are damaged, 2 where nothing could be done."""
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells of every library that it tries
     arguments = _parser().parse_args(argv)
+    if (warning := network_warning(arguments.data_dir)) is not None:
+        _refuse(warning)
     try:
         return printed(lambda: int(arguments.run(arguments)))
     except (VehicleSearchError, OSError) as error:
         return _refuse(str(error))
     except KeyboardInterrupt:
-        _refuse("stopped; what was written stays")
+        _refuse("stopped; what was written stays, and the same command goes on")
         return 130
 
 
@@ -154,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     exchange_command.add_to(commands)
     stats_command.add_to(commands)
     deduplicate_command.add_to(commands)
+    migrate_command.add_to(commands)
     return parser
 
 

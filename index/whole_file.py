@@ -1,7 +1,9 @@
-"""Text that is written whole or not at all."""
+"""Files that are there whole, as they were before or as they are now, also after a loss of power."""
 
 import os
 from pathlib import Path
+
+PART = ".part"  # of the name of a file that is being written
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -13,13 +15,34 @@ def write_whole(path: Path, text: str) -> None:
     if path.exists() and not path.is_file():
         path.write_text(text, encoding="utf-8")
         return
-    part = path.with_name(path.name + ".partial")
+    part = path.with_name(path.name + PART)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
+        take_place(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def take_place(part: Path, path: Path) -> None:
+    """Give a file that was flushed its name, in the place of the one that has it. Raises OSError."""
+    part.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Make what was written to a file durable. Raises OSError."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable. Raises OSError."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

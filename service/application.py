@@ -1,7 +1,7 @@
 """The application, put together from its parts; nothing happens at import."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -10,12 +10,14 @@ from starlette.exceptions import HTTPException
 from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import GalleryHome
-from service import gallery_routes, image_routes, probe_routes, search_routes
+from service import gallery_routes, image_routes, migration_routes, probe_routes, search_routes
 from service.api_docs import add_docs
 from service.context import Context, galleries_of
 from service.engine import Engine
+from service.loaded_models import LoadedModels
 from service.metrics import Metrics
 from service.middleware import CallerGuard, PlainPaths, RequestMetrics
+from service.migrator import Migrator
 from service.problems import BadPicture, on_bad_picture, on_bug, on_http_exception, on_known_error
 from service.settings import Settings
 from service.sweeper import Sweeper
@@ -28,8 +30,10 @@ Errors are `application/problem+json`; the field `detail` says what to do.
 """
 
 
-def create_app(*, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int) -> FastAPI:
-    """The service around a loaded model and opened galleries; closes both when it stops."""
+def create_app(
+    *, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int, previous: Embedder | None = None
+) -> FastAPI:
+    """The service around a loaded model, or two, and opened galleries; closes all when it stops."""
     metrics = Metrics()
     engine = Engine(embedder, metrics, workers=workers, queue_size=settings.queue_size, max_pixels=settings.max_pixels)
     contract = embedder.contract
@@ -44,15 +48,26 @@ def create_app(*, settings: Settings, embedder: Embedder, home: GalleryHome, wor
 
     metrics.watch_galleries(lambda: [(gallery.name, gallery.count()) for gallery in galleries_of(home)])
 
+    metrics.watch_migrations(
+        lambda: [
+            (gallery.name, migration.total - migration.done)
+            for gallery in galleries_of(home)
+            for migration in gallery.migrations()
+            if migration.open
+        ]
+    )
+    migrator = Migrator(home, embedder, engine)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        sweeper = Sweeper(home, seconds=settings.sweep_seconds)
-        try:
+        with ExitStack() as at_the_end:
+            at_the_end.callback(home.close)
+            at_the_end.callback(engine.close)
+            if not settings.read_only:
+                migrator.start()
+                at_the_end.callback(migrator.close)
+                at_the_end.callback(Sweeper(home, seconds=settings.sweep_seconds).close)
             yield
-        finally:
-            sweeper.close()
-            engine.close()
-            home.close()
 
     app = FastAPI(
         title="Vehicle search", version=version("vehicle-search"), description=_DESCRIPTION, lifespan=lifespan,
@@ -62,9 +77,12 @@ def create_app(*, settings: Settings, embedder: Embedder, home: GalleryHome, wor
             Exception: on_bug,
         },
     )  # fmt: skip
-    app.state.context = Context(settings=settings, embedder=embedder, engine=engine, home=home, metrics=metrics)
+    app.state.context = Context(
+        settings=settings, models=LoadedModels(present=embedder, previous=previous), engine=engine, home=home,
+        metrics=metrics, migrator=migrator,
+    )  # fmt: skip
     app.state.stopping = False
-    for room in (search_routes, image_routes, gallery_routes, probe_routes):
+    for room in (search_routes, image_routes, gallery_routes, migration_routes, probe_routes):
         app.include_router(room.router)
     add_docs(app)
     app.add_middleware(PlainPaths)

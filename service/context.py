@@ -2,16 +2,21 @@
 
 import contextlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
 from index.embedder import Embedder
-from index.errors import GalleryNotFound
+from index.errors import GalleryNotFound, ReadOnly
 from index.gallery import Gallery, GalleryHome
 from index.metadata import check_gallery_name, check_image_id
 from service.engine import Engine
+from service.loaded_models import LoadedModels
 from service.metrics import Metrics
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.migrator import Migrator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,19 +24,25 @@ class Context:
     """The parts of one running service."""
 
     settings: Settings
-    embedder: Embedder
+    models: LoadedModels
     engine: Engine
     home: GalleryHome
     metrics: Metrics
+    migrator: "Migrator"
+
+    @property
+    def embedder(self) -> Embedder:
+        """The model that answers where no gallery is asked."""
+        return self.models.present
 
     def gallery(self, name: str) -> Gallery:
         """A gallery by the name in a path; raises InvalidValue or GalleryNotFound. Opened galleries are at hand."""
         return self.home.get(check_gallery_name(name, pointer="/path/gallery"))
 
     def comparable(self, name: str) -> Gallery:
-        """As :meth:`gallery`, and its vectors may be compared with the model's; else EmbeddingSpaceMismatch."""
+        """As :meth:`gallery`, and a model whose vectors may be compared with its is loaded; EmbeddingSpaceMismatch."""
         gallery = self.gallery(name)
-        gallery.spec.require_space(self.embedder.contract, name)
+        self.models.of(gallery)
         return gallery
 
 
@@ -39,6 +50,15 @@ def context_of(request: Request) -> Context:
     """The running service's parts."""
     context: Context = request.app.state.context
     return context
+
+
+async def require_writable(request: Request) -> None:
+    """What a route that writes depends on; ReadOnly before its body is read."""
+    if context_of(request).settings.read_only:
+        raise ReadOnly(
+            "this service only reads (read_only): nothing can be written, changed or erased here; send it to the "
+            "service that owns the data folder"
+        )
 
 
 def galleries_of(home: GalleryHome) -> list[Gallery]:

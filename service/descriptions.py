@@ -1,11 +1,11 @@
 """What the API says about itself in OpenAPI: bodies, parameters, answers and problems."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import Path
 
-from index.gallery import BUILT_KINDS, KINDS, VECTORS
+from index.gallery import BUILT_KINDS, KINDS, VECTORS, MigrationState
 from index.metadata import IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
 from service.parameters import ATTRIBUTE, Parameter
 from service.problems import MEDIA_TYPE, RESPONSES
@@ -147,7 +147,34 @@ PAGE_ANSWER = _object(images={"type": "array", "items": _IMAGE}, next=_NULLABLE_
 DELETED_ANSWER = _object(deleted={"type": "integer"})
 GALLERY_ANSWER = _GALLERY
 GALLERIES_ANSWER = _object(galleries={"type": "array", "items": _GALLERY})
-MODEL_ANSWER = _object(fingerprint={"type": "string"}, provider={"type": "string"}, contract={"type": "object"})
+_MODEL: dict[str, Any] = {
+    "fingerprint": {"type": "string"}, "provider": {"type": "string"}, "contract": {"type": "object"}
+}  # fmt: skip
+MODEL_ANSWER = _object(
+    **_MODEL,
+    previous={
+        "type": ["object", "null"], "properties": _MODEL,
+        "description": "the model of galleries that have not moved yet, where previous_model names one",
+    },
+)  # fmt: skip
+_MIGRATION = _object(
+    id=_TEXT, gallery=_TEXT,
+    state={
+        "type": "string", "enum": list(get_args(MigrationState)),
+        "description": "switched: the new vectors answer, the old ones are being removed; failed: some images cannot "
+        "be embedded anew and the gallery stays as it was, begin again when they are mended or erased",
+    },
+    done={"type": "integer", "description": "images that have a vector of the new space"},
+    total={"type": "integer", "description": "images of the gallery"},
+    model=_object(name=_TEXT, fingerprint=_TEXT), from_space=_TEXT, to_space=_TEXT,
+    begun_at={"type": "string", "format": "date-time"}, ended_at={"type": ["string", "null"], "format": "date-time"},
+    problem={**_NULLABLE_TEXT, "description": "why it does not go on at the moment"},
+    failures={"type": "integer", "description": "images that cannot be embedded anew"},
+    failed=_list(_object(image_id=_TEXT, detail=_TEXT)),
+)  # fmt: skip
+MIGRATION_ANSWER = _MIGRATION
+MIGRATIONS_ANSWER = _object(migrations=_list(_MIGRATION))
+NOTHING: dict[str, Any] = {"type": "object", "additionalProperties": False}
 
 _RAW = {kind: {"schema": _BINARY} for kind in _PICTURE_TYPES}
 _LABEL = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_LABEL}

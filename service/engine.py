@@ -8,7 +8,7 @@ fill a batch and all cores are busy as soon as there are as many pictures as cor
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -58,7 +58,7 @@ class Engine:
     """Workers and their queue. Every exception of a piece of work reaches whoever waits for it."""
 
     def __init__(self, embedder: Embedder, metrics: Metrics, *, workers: int, queue_size: int, max_pixels: int) -> None:
-        self.embedder, self.workers = embedder, workers
+        self.embedder, self.workers = embedder, workers  # the model that answers where no other is named
         self._metrics = metrics
         self._max_pixels = max_pixels
         self._places = workers + queue_size
@@ -105,6 +105,15 @@ class Engine:
             self._taken -= 1
             self._metrics.queue.set(self._taken)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether there are fewer requests than workers."""
+        return self._taken < self.workers
+
+    def submit(self, work: Callable[[], T]) -> "Future[T]":
+        """Do ``work`` on a worker when it is its turn, for whoever is no request."""
+        return self._pool.submit(work)
+
     async def run(self, work: Callable[[], T]) -> tuple[T, float]:
         """Do ``work`` on a worker; its result and the seconds it waited for one."""
         asked = time.perf_counter()
@@ -117,7 +126,7 @@ class Engine:
         return await asyncio.get_running_loop().run_in_executor(self._pool, timed)
 
     async def look_at_all(
-        self, pictures: Sequence[tuple[bytes, Box | None]], *, keep: bool
+        self, pictures: Sequence[tuple[bytes, Box | None]], *, keep: bool, embedder: Embedder | None = None
     ) -> tuple[list[Looked], float]:
         """Decode and embed pictures in order, a chunk a worker; a bad one is an error in its place.
 
@@ -128,19 +137,22 @@ class Engine:
 
         async def chunk(part: Sequence[tuple[bytes, Box | None]]) -> tuple[list[Looked], float]:
             async with gate:
-                return await self.run(lambda: self.look_at(part, keep=keep))
+                return await self.run(lambda: self.look_at(part, keep=keep, embedder=embedder))
 
         size = max(1, min(CHUNK, -(-len(pictures) // self.workers)))
         parts = [chunk(pictures[start : start + size]) for start in range(0, len(pictures), size)]
         looked = await asyncio.gather(*parts)
         return [seen for part, _ in looked for seen in part], sum(waited for _, waited in looked)
 
-    def look_at(self, pictures: Sequence[tuple[bytes, Box | None]], *, keep: bool) -> list[Looked]:
+    def look_at(
+        self, pictures: Sequence[tuple[bytes, Box | None]], *, keep: bool, embedder: Embedder | None = None
+    ) -> list[Looked]:
         """Decode pictures one by one and embed them together; ``keep`` also makes the form that is stored.
 
         Runs on a worker.
         """
-        resize = self.embedder.contract.resize
+        embedder = embedder or self.embedder
+        resize = embedder.contract.resize
         results: dict[int, Looked] = {}
         crops, kept, seconds, rows = [], [], [], []
         for number, (data, box) in enumerate(pictures):
@@ -162,9 +174,10 @@ class Engine:
             self._metrics.stage("decode", seconds[-1])
         if crops:
             start = time.perf_counter()
-            embedded = self.embedder.embed(np.stack(crops))
+            embedded = embedder.embed(np.stack(crops))
             each = (time.perf_counter() - start) / len(crops)
-            self._answered = time.monotonic()
+            if embedder is self.embedder:
+                self._answered = time.monotonic()
             for at, number in enumerate(rows):
                 self._metrics.stage("embed", each)
                 vector = embedded.embedding[at]

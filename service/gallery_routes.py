@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from index.errors import GalleryConflict, InvalidValue
+from index.contract import Contract
+from index.errors import EmbeddingSpaceMismatch, GalleryConflict, GalleryNotFound, InvalidValue
 from index.gallery import KINDS, VECTORS, GallerySpec
 from index.metadata import check_gallery_name
 from service import descriptions as say
-from service.context import context_of, galleries_of
+from service.context import Context, context_of, galleries_of, require_writable
 from service.descriptions import GalleryName
 from service.documents import answer, gallery_document, read_json
 from service.parameters import CONFIRM, read_parameters
@@ -35,6 +36,7 @@ async def list_galleries(request: Request) -> Response:
     summary="Create a gallery",
     responses={**say.responses(say.GALLERY_ANSWER, 400, 409, 413, 422, 507), 201: {"description": "Created"}},
     openapi_extra=say.request(say.GALLERY_SPEC, (), required=False),
+    dependencies=[Depends(require_writable)],
 )
 async def put_gallery(request: Request, gallery: GalleryName) -> Response:
     """Bound to the loaded model's embedding space. The same again changes nothing; other properties are a 409."""
@@ -45,7 +47,7 @@ async def put_gallery(request: Request, gallery: GalleryName) -> Response:
         request, max_bytes=context.settings.max_body_bytes, max_seconds=context.settings.body_seconds
     )
     wanted = _properties(read_json(body, what="the body") if body else {})
-    spec = GallerySpec.for_model(context.embedder.contract, **wanted)
+    spec = GallerySpec.for_model(_contract(context, name), **wanted)
     created, new = await run_in_threadpool(context.home.create, name, spec)
     return answer(gallery_document(await run_in_threadpool(created.info)), status=201 if new else 200)
 
@@ -67,6 +69,7 @@ async def get_gallery(request: Request, gallery: GalleryName) -> Response:
     response_class=Response,
     responses=say.problems(404, 409, 422),
     openapi_extra=say.request(None, (CONFIRM,)),
+    dependencies=[Depends(require_writable)],
 )
 async def delete_gallery(request: Request, gallery: GalleryName) -> Response:
     """With everything in it; only with ``confirm`` set to its name. ``default`` can be emptied, not dropped."""
@@ -83,6 +86,14 @@ async def delete_gallery(request: Request, gallery: GalleryName) -> Response:
         )
     await run_in_threadpool(context.home.drop, target.name)
     return Response(status_code=204)
+
+
+def _contract(context: Context, name: str) -> Contract:
+    """Of the model that the gallery is bound to, or will be where it is new."""
+    try:
+        return context.models.of(context.home.get(name)).contract
+    except (GalleryNotFound, EmbeddingSpaceMismatch):
+        return context.embedder.contract
 
 
 def _properties(document: object) -> dict[str, Any]:

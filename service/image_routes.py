@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from index.embedder import Embedder
 from index.errors import InvalidValue, VehicleSearchError
 from index.gallery import Filters, Gallery, Metadata, NewImage
 from index.metadata import ImageDescription, check_image_id, check_metadata, merge_metadata
 from service import descriptions as say
-from service.context import Context, context_of, image_id_of
+from service.context import Context, context_of, image_id_of, require_writable
 from service.descriptions import GalleryName, ImageId
 from service.documents import (
     answer,
@@ -40,6 +41,7 @@ router = APIRouter(tags=["images"])
     summary="Add a batch of images",
     responses=say.responses(say.INGEST_ANSWER, 400, 404, 409, 413, 415, 422, 429, 503, 507),
     openapi_extra=say.request(say.PARTS_AND_METADATA, ()),
+    dependencies=[Depends(require_writable)],
 )
 async def add_images(request: Request, gallery: GalleryName) -> Response:
     """Parts ``image``, and one part ``metadata``: a JSON array with an object for each, in order.
@@ -53,7 +55,9 @@ async def add_images(request: Request, gallery: GalleryName) -> Response:
     async with context.engine.place():
         upload = await read_upload(request, Limits.of(context.settings, "max_images"), metadata=True)
         descriptions = await run_in_threadpool(_descriptions, upload)
-        outcome = await _ingest(context, target, upload.images, descriptions)
+        outcome = await context.models.by_its_own(
+            target, lambda embedder: _ingest(context, embedder, target, upload.images, descriptions)
+        )
     counts = {status: sum(one["status"] == status for one in outcome) for status in ("created", "updated", "failed")}
     return answer({**counts, "results": outcome})
 
@@ -66,6 +70,7 @@ async def add_images(request: Request, gallery: GalleryName) -> Response:
         201: {"description": "Created"},
     },
     openapi_extra=say.request(say.PICTURE_OR_PART_AND_METADATA, ()),
+    dependencies=[Depends(require_writable)],
 )
 async def put_image(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
     """Raw body, or the parts ``image`` and ``metadata`` (a JSON object). Sent again, it is the same, ingested anew."""
@@ -87,10 +92,16 @@ async def put_image(request: Request, gallery: GalleryName, image_id: ImageId) -
             raise InvalidValue(
                 f"image_id is {description.image_id}, but the path says {own}", pointer="/metadata/image_id"
             )
-        (seen,), _ = await context.engine.look_at_all([(upload.images[0], description.box)], keep=True)
-        if isinstance(seen, VehicleSearchError):
-            raise BadPicture(problem_of(seen, pointer=pointer_of(seen, "/image", "/metadata/box")))
-        (status,) = await _store(context, target, [_new_image(own, description, seen)])
+
+        async def put(embedder: Embedder) -> str:
+            pictures = [(upload.images[0], description.box)]
+            (seen,), _ = await context.engine.look_at_all(pictures, keep=True, embedder=embedder)
+            if isinstance(seen, VehicleSearchError):
+                raise BadPicture(problem_of(seen, pointer=pointer_of(seen, "/image", "/metadata/box")))
+            (status,) = await _store(context, target, [_new_image(own, description, seen, embedder)])
+            return status
+
+        status = await context.models.by_its_own(target, put)
     stored = image_document(await run_in_threadpool(target.get, own), target.name)
     return answer({**stored, "status": status}, status=201 if status == "created" else 200)
 
@@ -120,6 +131,7 @@ async def list_images(request: Request, gallery: GalleryName) -> Response:
     summary="Erase by filter",
     responses=say.responses(say.DELETED_ANSWER, 404, 422, 507),
     openapi_extra=say.request(None, ERASE, attributes=True),
+    dependencies=[Depends(require_writable)],
 )
 async def delete_images(request: Request, gallery: GalleryName) -> Response:
     """Erase every image that passes the filters; at least one filter, or ``all=true``."""
@@ -153,6 +165,7 @@ async def get_image(request: Request, gallery: GalleryName, image_id: ImageId) -
     summary="Change an image's metadata",
     responses=say.responses(say.IMAGE_ANSWER, 400, 404, 413, 415, 422, 507),
     openapi_extra=say.request(say.MERGE_PATCH, ()),
+    dependencies=[Depends(require_writable)],
 )
 async def patch_image(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
     """An RFC 7396 merge patch: null removes a field, attributes merge name by name. Vector and crop stay."""
@@ -180,6 +193,7 @@ async def patch_image(request: Request, gallery: GalleryName, image_id: ImageId)
     status_code=204,
     response_class=Response,
     responses=say.problems(404, 422, 507),
+    dependencies=[Depends(require_writable)],
 )
 async def delete_image(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
     """The image is in no answer from now on."""
@@ -220,7 +234,11 @@ class _Refused:
 
 
 async def _ingest(
-    context: Context, gallery: Gallery, images: list[bytes], descriptions: list[ImageDescription | _Refused]
+    context: Context,
+    embedder: Embedder,
+    gallery: Gallery,
+    images: list[bytes],
+    descriptions: list[ImageDescription | _Refused],
 ) -> list[dict[str, Any]]:
     """Embed and store; one result an image, in order."""
     pictures = [
@@ -228,7 +246,9 @@ async def _ingest(
         for number, (data, description) in enumerate(zip(images, descriptions, strict=True))
         if isinstance(description, ImageDescription)
     ]
-    looked, _ = await context.engine.look_at_all([(data, one.box) for _, data, one in pictures], keep=True)
+    looked, _ = await context.engine.look_at_all(
+        [(data, one.box) for _, data, one in pictures], keep=True, embedder=embedder
+    )
     results: dict[int, dict[str, Any]] = {
         number: {"image_id": one.image_id, "status": "failed", "problem": problem_of(one.error)}
         for number, one in enumerate(descriptions)
@@ -237,7 +257,8 @@ async def _ingest(
     new: list[tuple[int, NewImage]] = []
     for (number, _, description), seen in zip(pictures, looked, strict=True):
         if isinstance(seen, Seen):
-            new.append((number, _new_image(description.image_id or str(uuid.uuid4()), description, seen)))
+            image_id = description.image_id or str(uuid.uuid4())
+            new.append((number, _new_image(image_id, description, seen, embedder)))
         else:
             problem = problem_of(seen, pointer=pointer_of(seen, f"/image/{number}", f"/metadata/{number}/box"))
             results[number] = {"image_id": description.image_id, "status": "failed", "problem": problem}
@@ -293,7 +314,7 @@ def _own_id(document: object) -> str | None:
         return None
 
 
-def _new_image(image_id: str, description: ImageDescription, seen: Seen) -> NewImage:
+def _new_image(image_id: str, description: ImageDescription, seen: Seen, embedder: Embedder) -> NewImage:
     viewpoint = None if seen.viewpoint is None else np.array(seen.viewpoint)
     return NewImage(
         image_id=image_id,
@@ -301,4 +322,5 @@ def _new_image(image_id: str, description: ImageDescription, seen: Seen) -> NewI
         crop=seen.stored or b"",
         embedding=seen.embedding,
         viewpoint=viewpoint,
+        embedding_space=embedder.contract.embedding_space,
     )

@@ -43,7 +43,13 @@ class Metrics:
 
     def watch_galleries(self, sizes: Callable[[], Iterable[tuple[str, int]]]) -> None:
         """Report the size of every gallery, asked for when Prometheus asks."""
-        self.registry.register(_Galleries(sizes))
+        what = "vehicle_search_gallery_images", "Images that a search can return."
+        self.registry.register(_Galleries(*what, sizes))
+
+    def watch_migrations(self, remaining: Callable[[], Iterable[tuple[str, int]]]) -> None:
+        """Report what is left of every open migration."""
+        what = "vehicle_search_migration_remaining_images", "Images without a vector of the model that is moved to."
+        self.registry.register(_Galleries(*what, remaining))
 
     def text(self) -> bytes:
         """The exposition format."""
@@ -51,15 +57,15 @@ class Metrics:
 
 
 class _Galleries(Collector):
-    def __init__(self, sizes: Callable[[], Iterable[tuple[str, int]]]) -> None:
-        self._sizes = sizes
+    """A number of each gallery that has it."""
+
+    def __init__(self, name: str, description: str, numbers: Callable[[], Iterable[tuple[str, int]]]) -> None:
+        self._name, self._description, self._numbers = name, description, numbers
 
     def collect(self) -> Iterable[Metric]:
-        family = GaugeMetricFamily(
-            "vehicle_search_gallery_images", "Images that a search can return.", labels=["gallery"]
-        )
-        for name, size in self._sizes():
-            family.add_metric([name], size)
+        family = GaugeMetricFamily(self._name, self._description, labels=["gallery"])
+        for name, number in self._numbers():
+            family.add_metric([name], number)
         yield family
 
     def describe(self) -> Iterable[Metric]:

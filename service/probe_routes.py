@@ -1,9 +1,11 @@
 """The model that answers, and the probes of whoever watches the service."""
 
 import json
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from index.embedder import Embedder
 from service import descriptions as say
 from service.context import context_of
 from service.documents import answer
@@ -15,11 +17,14 @@ router = APIRouter(tags=["model and health"])
 
 @router.get("/v1/model", summary="The loaded model", responses=say.responses(say.MODEL_ANSWER, 422))
 async def model(request: Request) -> Response:
-    """The contract of the model file, its fingerprint, and the execution provider that runs it."""
+    """The contract of the model file, its fingerprint, and the execution provider that runs it.
+
+    ``previous`` is the same of the model that answers for galleries which have not moved yet, null where none is set.
+    """
     read_parameters(request, ())
-    embedder = context_of(request).embedder
-    contract = json.loads(embedder.contract.to_json())
-    return answer({"fingerprint": embedder.fingerprint, "provider": embedder.provider, "contract": contract})
+    models = context_of(request).models
+    previous = None if models.previous is None else _model_document(models.previous)
+    return answer({**_model_document(models.present), "previous": previous})
 
 
 @router.get("/livez", summary="Is the process alive?", responses={200: {"description": "Yes"}, **say.problems(422)})
@@ -51,3 +56,8 @@ def metrics(request: Request) -> Response:
     """In base units: seconds, bytes, requests, images."""
     read_parameters(request, ())
     return Response(context_of(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _model_document(embedder: Embedder) -> dict[str, Any]:
+    contract = json.loads(embedder.contract.to_json())
+    return {"fingerprint": embedder.fingerprint, "provider": embedder.provider, "contract": contract}

@@ -1,10 +1,13 @@
 """Searching: one picture, several of one vehicle, a batch, or a stored image."""
 
 import time
+from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
+from index.embedder import Embedder
 from index.errors import InvalidValue
+from index.gallery import Gallery
 from service import descriptions as say
 from service.context import Context, context_of, image_id_of
 from service.descriptions import GalleryName, ImageId
@@ -33,7 +36,7 @@ async def search(request: Request, gallery: GalleryName) -> Response:
     """
     context = context_of(request)
     values = read_parameters(request, (BOX, COMBINE, *SEARCH), attributes=True)
-    searcher = _searcher(context, gallery, values)
+    target = _searched(context, gallery, values)
     limits = Limits(
         max_bytes=context.settings.max_body_bytes,
         max_seconds=context.settings.body_seconds,
@@ -50,7 +53,12 @@ async def search(request: Request, gallery: GalleryName) -> Response:
             )
         if several and box is not None:
             raise InvalidValue("parameter box goes with one picture only", pointer="/query/box")
-        found, waited = await context.engine.run(lambda: searcher.vehicle(upload.images, box))
+
+        async def find(embedder: Embedder) -> tuple[Found, float]:
+            searcher = _searcher(context, embedder, target, values)
+            return await context.engine.run(lambda: searcher.vehicle(upload.images, box))
+
+        found, waited = await context.models.by_its_own(target, find)
     return _timed(found, waited, since=upload.complete)
 
 
@@ -63,12 +71,20 @@ async def search(request: Request, gallery: GalleryName) -> Response:
 async def search_batch(request: Request, gallery: GalleryName) -> Response:
     """One vehicle a part ``image``; the results come in the order of the parts, a bad picture's as a problem."""
     context = context_of(request)
-    searcher = _searcher(context, gallery, read_parameters(request, SEARCH, attributes=True))
+    values = read_parameters(request, SEARCH, attributes=True)
+    target = _searched(context, gallery, values)
     async with context.engine.place():
         upload = await read_upload(request, Limits.of(context.settings, "max_queries"))
-        looked, waited = await context.engine.look_at_all([(data, None) for data in upload.images], keep=False)
-        found, again = await context.engine.run(lambda: searcher.each(looked))
-    return _timed(found, waited + again, since=upload.complete)
+
+        async def find(embedder: Embedder) -> tuple[Found, float]:
+            searcher = _searcher(context, embedder, target, values)
+            pictures = [(data, None) for data in upload.images]
+            looked, waited = await context.engine.look_at_all(pictures, keep=False, embedder=embedder)
+            found, again = await context.engine.run(lambda: searcher.each(looked))
+            return found, waited + again
+
+        found, waited = await context.models.by_its_own(target, find)
+    return _timed(found, waited, since=upload.complete)
 
 
 @router.get(
@@ -82,9 +98,15 @@ async def similar(request: Request, gallery: GalleryName, image_id: ImageId) -> 
     began = time.perf_counter()
     context = context_of(request)
     own = image_id_of(image_id)
-    searcher = _searcher(context, gallery, read_parameters(request, SEARCH, attributes=True), exclude=own)
+    values = read_parameters(request, SEARCH, attributes=True)
+    target = _searched(context, gallery, values)
+
+    async def find(embedder: Embedder) -> tuple[Found, float]:
+        searcher = _searcher(context, embedder, target, values, exclude=own)
+        return await context.engine.run(lambda: searcher.stored(own))
+
     async with context.engine.place():
-        found, waited = await context.engine.run(lambda: searcher.stored(own))
+        found, waited = await context.models.by_its_own(target, find)
     return _timed(found, waited, since=began)
 
 
@@ -118,12 +140,24 @@ def _embeddings(context: Context, looked: list[Looked]) -> bytes:
     return encode({"model": context.embedder.fingerprint, "results": results})
 
 
-def _searcher(context: Context, gallery: str, values: Values, *, exclude: str | None = None) -> Searcher:
-    target = context.comparable(gallery)
+def _searched(context: Context, name: str, values: Values) -> Gallery:
+    """The gallery; refuses what cannot be searched for, before a body is read."""
+    target = context.comparable(name)
+    search_options_of(values, target.spec.viewpoints)
+    return target
+
+
+def _searcher(
+    context: Context, embedder: Embedder, target: Gallery, values: Values, *, exclude: str | None = None
+) -> Searcher:
+    contract = embedder.contract
     return Searcher(
         context=context,
+        embedder=embedder,
         gallery=target,
-        options=search_options_of(values, target.spec.viewpoints, exclude=exclude),
+        options=replace(
+            search_options_of(values, contract.viewpoints, exclude=exclude), embedding_space=contract.embedding_space
+        ),
         include=values.one("include", frozenset()),
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.crops import Box, model_crop, read_picture
+from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import Gallery, Match, SearchOptions
 from service.context import Context
@@ -36,13 +37,14 @@ class Searcher:
     """A gallery, and how it is to be searched. The methods run on a worker."""
 
     context: Context
+    embedder: Embedder  # the gallery's
     gallery: Gallery
     options: SearchOptions
     include: frozenset[str]  # of "embedding" and "attention"
 
     def vehicle(self, pictures: Sequence[bytes], box: Box | None) -> Found:
         """Search for one vehicle by one picture, or by the mean of several; raises BadPicture."""
-        looked = self.context.engine.look_at([(data, box) for data in pictures], keep=False)
+        looked = self.context.engine.look_at([(data, box) for data in pictures], keep=False, embedder=self.embedder)
         seen = []
         for number, one in enumerate(looked):
             if isinstance(one, Seen):
@@ -52,7 +54,7 @@ class Searcher:
             else:
                 at = pointer_of(one, f"/image/{number}", "/query/box")
                 raise BadPicture(problem_of(type(one)(f"image {number}: {one}"), pointer=at))
-        query = _mean([one.embedding for one in seen], normalized=self.context.embedder.contract.normalized)
+        query = _mean([one.embedding for one in seen], normalized=self.embedder.contract.normalized)
         (matches,), search = self._find(query[None])
         rows = [one.viewpoint for one in seen if one.viewpoint is not None]  # none where the model has one viewpoint
         viewpoint: NDArray[np.float32] | None = np.mean(rows, axis=0, dtype=np.float32) if rows else None  # (V,)
@@ -73,7 +75,7 @@ class Searcher:
         if "attention" in self.include:
             _, data = self.gallery.crop(image_id)
             picture = read_picture(data, max_pixels=self.context.settings.max_pixels)
-            document["attention"] = self._attention(model_crop(picture, self.context.embedder.contract.resize))
+            document["attention"] = self._attention(model_crop(picture, self.embedder.contract.resize))
         return Found(body=encode(document), search=search)
 
     def each(self, looked: Sequence[Looked]) -> Found:
@@ -90,7 +92,7 @@ class Searcher:
             if "attention" in self.include:
                 result["attention"] = self._attention(one.crop)
             results.append(result)
-        head = {"gallery": self.gallery.name, "model": self.context.embedder.fingerprint}
+        head = {"gallery": self.gallery.name, "model": self.embedder.fingerprint}
         # one result at a time: the encoder holds the interpreter, and other requests, up while it is at work
         body = encode(head)[:-1] + b',"results":[' + b",".join(map(encode, results)) + b"]}"
         return Found(
@@ -107,7 +109,7 @@ class Searcher:
         return found, seconds
 
     def _head(self, queries: int) -> dict[str, Any]:
-        return {"gallery": self.gallery.name, "model": self.context.embedder.fingerprint, "queries": queries}
+        return {"gallery": self.gallery.name, "model": self.embedder.fingerprint, "queries": queries}
 
     def _answer(
         self, query: NDArray[np.float32], viewpoint: dict[str, float], matches: Sequence[Match]
@@ -120,11 +122,11 @@ class Searcher:
         }
 
     def _named(self, viewpoint: NDArray[np.float32] | None) -> dict[str, float]:
-        return viewpoint_document(self.context.embedder.contract.viewpoints, viewpoint)
+        return viewpoint_document(self.embedder.contract.viewpoints, viewpoint)
 
     def _attention(self, crop: NDArray[np.uint8]) -> dict[str, Any]:
         """The maps of one crop, uint8 (H, W, 3), as rows of numbers."""
-        maps = self.context.embedder.attention(crop[None])
+        maps = self.embedder.attention(crop[None])
         return {
             "global": np.round(maps.globally[0].astype(np.float64), 5).tolist(),
             "local": np.round(maps.locally[0].astype(np.float64), 5).tolist(),

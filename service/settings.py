@@ -26,6 +26,10 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535, description="port to listen on")
     data_dir: Path = Field(default=Path("data"), description="folder of the galleries; one process owns it")
     model: Path = Field(default=Path("models/default.onnx"), description="ONNX file that vehicle-model export wrote")
+    previous_model: Path | None = Field(
+        default=None,
+        description="ONNX file that filled galleries which have not moved to the model yet; they answer by it",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="where the model runs; cuda is never replaced silently"
     )
@@ -47,6 +51,9 @@ class Settings(BaseSettings):
     )
     sweep_seconds: float = Field(
         default=300, gt=0, le=86_400, description="time between two erasures of what retention no longer returns"
+    )
+    read_only: bool = Field(
+        default=False, description="only search: nothing is written to the data folder, which others may read, too"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least level that is logged"

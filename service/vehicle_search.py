@@ -15,8 +15,10 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from index.errors import EmbeddingSpaceMismatch, VehicleSearchError
+from index.errors import EmbeddingSpaceMismatch, GalleryNotFound, VehicleSearchError
+from index.gallery import GalleryHome
 from index.machine.cpu_quota import usable_cpus
+from index.machine.mounts import network_warning
 from service.http_protocol import HttpProtocol
 from service.settings import PREFIX, Settings, read_settings
 
@@ -100,16 +102,35 @@ def _load(settings: Settings) -> FastAPI:
     from index.embedder import Embedder
     from index.gallery import GallerySpec
     from service.application import create_app
+    from service.context import galleries_of
+    from service.loaded_models import LoadedModels
 
+    if (warning := network_warning(settings.data_dir)) is not None:
+        _LOG.warning("%s", warning)
     workers = settings.threads or usable_cpus()
     embedder = Embedder(settings.model, device=settings.device, threads=1)
-    home = DataFolder(settings.data_dir, default_spec=GallerySpec.for_model(embedder.contract))
-    for name in home.names():
+    previous = None
+    if settings.previous_model is not None:
+        previous = Embedder(settings.previous_model, device=settings.device, threads=1)
+        if previous.contract.embedding_space == embedder.contract.embedding_space:
+            raise StartError(
+                f"previous_model {settings.previous_model} makes vectors of the same embedding space as model "
+                f"{settings.model}, so galleries need not move: leave it out"
+            )
+    home = DataFolder(
+        settings.data_dir, default_spec=GallerySpec.for_model(embedder.contract), read_only=settings.read_only
+    )
+    models = LoadedModels(present=embedder, previous=previous)
+    for gallery in galleries_of(home):
         try:
-            home.get(name).spec.require_space(embedder.contract, name)
+            if models.of(gallery) is previous:
+                _LOG.info(
+                    "gallery %s answers by the previous model %s; POST /v1/galleries/%s/migrations moves it to %s",
+                    gallery.name, previous.contract.name, gallery.name, embedder.contract.name,
+                )  # fmt: skip
         except EmbeddingSpaceMismatch as error:
             _LOG.warning("%s", error)
-    return create_app(settings=settings, embedder=embedder, home=home, workers=workers)
+    return create_app(settings=settings, embedder=embedder, home=home, workers=workers, previous=previous)
 
 
 def _ready(settings: Settings, app: FastAPI, seconds: float) -> None:
@@ -120,13 +141,21 @@ def _ready(settings: Settings, app: FastAPI, seconds: float) -> None:
     contract = context.embedder.contract
     print(
         f"vehicle-search is ready after {seconds:.1f} s: model {contract.name} on {context.embedder.provider}, "
-        f"{context.home.get('default').count():,} images in gallery default\n\n"
+        f"{_first_gallery(context.home)}{', only reading' if settings.read_only else ''}\n\n"
         f"  search:    curl --data-binary @{picture} '{base}/v1/galleries/default/search?top_k=5'\n"
         f"  try it:    {base}/docs\n"
         f'  add yours: curl -F image=@YOUR_PICTURE.jpg -F \'metadata=[{{"camera_id": "c001"}}]\' '
         f"{base}/v1/galleries/default/images\n",
         flush=True,
     )
+
+
+def _first_gallery(home: GalleryHome) -> str:
+    """What there is to search."""
+    try:
+        return f"{home.get('default').count():,} images in gallery default"
+    except GalleryNotFound:
+        return f"galleries: {', '.join(home.names()) or 'none'}"
 
 
 def _reachable(host: str) -> str:

@@ -69,6 +69,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def next_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As ``tiny_model``, of another training: its vectors may not be compared with that one's."""
+    path = tmp_path_factory.mktemp("model") / "next.onnx"
+    export_model(untrained(seed=1), path)
+    return path
+
+
 def write_checkpoint(path: Path, restored: Restored) -> Path:
     """What training would have left of this model."""
     content = {

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import apsw
 import numpy as np
 import pytest
 
@@ -19,8 +20,11 @@ from index.errors import (
     StorageError,
     StorageFull,
 )
-from index.gallery import GallerySpec, Metadata, NewImage, SearchOptions
+from index.gallery import Filters, GallerySpec, Metadata, NewImage, SearchOptions
+from index.maintenance.verification import examine
+from index.storage.gallery_database import moment
 from index.storage.gallery_files import set_aside
+from tests.layout_1 import write_layout_1
 from tests.small_disk import fill, small_disk
 
 SPEC = GallerySpec(embedding_space="space", embedding_dim=2, viewpoints=("front", "rear", "side"))
@@ -95,6 +99,39 @@ def test_a_layout_of_another_release_is_named(tmp_path: Path) -> None:
         DataFolder(tmp_path, default_spec=SPEC)
     (tmp_path / "layout").write_text("1\n")
     DataFolder(tmp_path, default_spec=SPEC).close()  # the lock was let go
+
+
+def test_a_folder_of_the_first_release_is_brought_forward(tmp_path: Path) -> None:
+    """As the first release left it: layout 1 of the folder and of a gallery's database."""
+    (tmp_path / "galleries/yard/crops/incoming").mkdir(parents=True)
+    (tmp_path / "layout").write_text("1\n")
+    write_layout_1(tmp_path / "galleries/yard/gallery.sqlite", rows=5)
+    for _ in range(2):
+        home = DataFolder(tmp_path, default_spec=SPEC)
+        gallery = home.get("yard")
+        ((match, *_),) = gallery.search(np.array([[3, 1]], dtype=np.float32), SearchOptions())
+        assert (match.image.image_id, match.distance, gallery.count()) == ("i3", 0, 5)
+        assert gallery.get("i4").metadata == Metadata(
+            vehicle_id="v4", camera_id="camera", captured_at=moment(4), attributes={"number": 4}
+        )
+        assert [each.image_id for each in gallery.page(Filters(attributes={"number": (2,)}), limit=9).images] == ["i2"]
+        assert gallery.migrations() == []
+        home.close()
+    assert examine(tmp_path / "galleries/yard").findings == []
+
+
+def test_a_gallery_of_a_newer_release_is_named(tmp_path: Path) -> None:
+    DataFolder(tmp_path, default_spec=SPEC).close()
+    file = tmp_path / "galleries/default/gallery.sqlite"
+    with contextlib.closing(apsw.Connection(str(file))) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    before = file.read_bytes()
+    for read_only in (False, True):
+        with pytest.raises(
+            DataFolderUnusable, match=r"default/gallery\.sqlite has layout 99, this release reads up to"
+        ):
+            DataFolder(tmp_path, default_spec=SPEC, read_only=read_only)
+    assert file.read_bytes() == before
 
 
 def test_a_file_in_its_place_is_one_line(tmp_path: Path) -> None:

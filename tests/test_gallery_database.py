@@ -12,7 +12,16 @@ import pytest
 
 from index.errors import DataFolderUnusable, GalleryNotFound, StorageError, StorageFull
 from index.gallery import GallerySpec
-from index.storage.gallery_database import LAYOUT, GalleryDatabase, lacking, microseconds, moment, open_read_only
+from index.storage.gallery_database import (
+    LAYOUT,
+    Bound,
+    GalleryDatabase,
+    bound_of,
+    lacking,
+    microseconds,
+    moment,
+    open_read_only,
+)
 from index.storage.row_checksum import row_checksum
 from tests.layout_1 import write_layout_1
 from tests.small_disk import fill, small_disk
@@ -28,6 +37,11 @@ def create(folder: Path) -> Path:
     return path
 
 
+def bound(database: GalleryDatabase) -> Bound:
+    with database.snapshot() as view:
+        return bound_of(view)
+
+
 def note(connection: apsw.Connection, times: int = 1, *, size: int = 1) -> None:
     connection.executemany("INSERT INTO changes (row_id, kind) VALUES (1, ?)", [("x" * size,)] * times)
 
@@ -39,7 +53,7 @@ def changes(connection: apsw.Connection) -> int:
 
 def test_what_it_was_created_with_comes_back(tmp_path: Path) -> None:
     database = GalleryDatabase(create(tmp_path))
-    assert (database.name, database.spec) == ("yard", SPEC)
+    assert (database.name, bound(database).spec) == ("yard", SPEC)
     assert abs(datetime.now(UTC) - database.created_at).total_seconds() < 60
     assert len(database.secret) == 16
     assert database.disk_bytes() > 0
@@ -267,7 +281,7 @@ def test_a_file_of_layout_1_gets_what_it_lacks(tmp_path: Path) -> None:
     write_layout_1(path)
     for _ in range(2):
         database = GalleryDatabase(path)
-        assert (database.spec.kind, database.spec.vectors) == ("flat", "fp32")
+        assert (bound(database).spec.kind, bound(database).spec.vectors) == ("flat", "fp32")
         with database.snapshot() as view:
             assert [checksum for (checksum,) in view.execute("SELECT checksum FROM images ORDER BY row_id")] == [
                 row_checksum(f"i{n}", f"v{n}", "camera", n, 5, None, f'{{"number": {n}}}') for n in (1, 2, 3)

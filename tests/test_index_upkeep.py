@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from index.errors import NotEnoughMemory
 from index.gallery import Filters, GallerySpec, Kind, Metadata, NewImage, SearchOptions, Vectors
 from index.local_gallery import LocalGallery
-from index.storage.gallery_database import GalleryDatabase
+from index.storage.gallery_database import Bound, GalleryDatabase, blocks
 from index.storage.gallery_files import SNAPSHOT
 from tests.clustered_vectors import clustered
 from tests.index_kinds import ALL, BUILT, build_early, kind_name
@@ -163,16 +163,15 @@ def test_a_snapshot_is_loaded_and_caught_up(
 def _rows_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows each block had that was read from the database."""
     read: list[int] = []
-    original = GalleryDatabase.blocks
 
-    def blocks(
-        self: GalleryDatabase, connection: apsw.Connection, *, above: int = 0, up_to: int = 2**63 - 1, every: int = 1
+    def counted(
+        connection: apsw.Connection, bound: Bound, *, above: int = 0
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        for row_ids, vectors in original(self, connection, above=above, up_to=up_to, every=every):
+        for row_ids, vectors in blocks(connection, bound, above=above):
             read.append(len(row_ids))
             yield row_ids, vectors
 
-    monkeypatch.setattr(GalleryDatabase, "blocks", blocks)
+    monkeypatch.setattr("index.searching.index_upkeep.blocks", counted)
     return read
 
 
@@ -413,7 +412,7 @@ def test_what_the_machine_cannot_build_is_told_and_searches_go_on(
 
 
 def test_closing_does_not_wait_for_a_build(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("index.searching.index_upkeep._LOT", 1)
+    monkeypatch.setattr("index.searching.index_building._LOT", 1)
     LocalGallery.create(folder, "yard", replace(SPEC, kind="hnsw"))
     gallery = LocalGallery(folder)
     gallery.add(images(0, 3000))

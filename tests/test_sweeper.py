@@ -117,7 +117,7 @@ def test_the_service_ends_with_no_thread_at_work(
     """Neither the sweeper nor those that look after indexes, whatever they are at; what they left is sound."""
     build_early(monkeypatch)
     embedder = Embedder(tiny_model, device="cpu")
-    monkeypatch.setattr("index.searching.index_upkeep._LOT", 1)  # it takes some time
+    monkeypatch.setattr("index.searching.index_building._LOT", 1)  # it takes some time
     spec = replace(SPEC, kind="hnsw", retention_days=1, keep_crops=False)
     many = [secret(n) for n in range(1000)]
     home = DataFolder(tmp_path / "data", default_spec=GallerySpec.for_model(embedder.contract))

@@ -1,11 +1,11 @@
-"""A file is written whole, or stays as it was."""
+"""A file is written whole, or stays as it was; it is flushed before it gets its name, and its name after."""
 
 import errno
 from pathlib import Path
 
 import pytest
 
-from index.whole_file import write_whole
+from index.whole_file import sync_file, write_whole
 from tests.small_disk import small_disk
 
 
@@ -34,3 +34,17 @@ def test_a_device_stays_one_and_a_link_leads_where_it_led(tmp_path: Path) -> Non
 def test_folders_are_made(tmp_path: Path) -> None:
     write_whole(tmp_path / "a" / "b.md", "text\n")
     assert (tmp_path / "a" / "b.md").read_text(encoding="utf-8") == "text\n"
+
+
+def test_a_file_is_flushed_before_it_takes_its_place_and_its_name_after(tmp_path: Path, flushed: list[str]) -> None:
+    for text in ("one", "two"):
+        write_whole(tmp_path / "note.json", text)
+        assert (tmp_path / "note.json").read_text() == text
+    assert flushed == ["note.json.part", tmp_path.name] * 2
+    assert [path.name for path in tmp_path.iterdir()] == ["note.json"]
+
+
+def test_a_file_that_is_there_is_flushed(tmp_path: Path, flushed: list[str]) -> None:
+    (tmp_path / "file").touch()
+    sync_file(tmp_path / "file")
+    assert flushed == ["file"]

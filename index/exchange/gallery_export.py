@@ -25,11 +25,12 @@ from index.exchange.image_table import record_batch, table_schema
 from index.maintenance.backup import copy_crops
 from index.maintenance.verification import Finding
 from index.storage import image_rows
-from index.storage.crop_store import NO_SPACE, CropStore, sync_folder
+from index.storage.crop_store import NO_SPACE, CropStore
 from index.storage.folder_lock import FolderLock
 from index.storage.gallery_files import CROPS, DATABASE
 from index.storage.gallery_view import GalleryView, open_view
 from index.storage.image_rows import WholeRow
+from index.whole_file import sync_folder
 
 Progress = Callable[[int], object]
 

@@ -24,10 +24,10 @@ from index.errors import DataFolderUnusable, InvalidValue, StorageError, Storage
 from index.maintenance.verification import CHANGED_CROP, MISSING_CROP, Finding, examine, rows_with
 from index.storage import image_rows
 from index.storage.crop_store import CropStore
-from index.storage.durable_file import PART, sync_file, take_place, write_durably
 from index.storage.folder_lock import FolderLock
 from index.storage.gallery_database import open_read_only, translated
 from index.storage.gallery_files import BACKUP_NOTE, CROPS, DATABASE
+from index.whole_file import PART, sync_file, take_place, write_whole
 
 Progress = Callable[[int], object]
 
@@ -258,4 +258,4 @@ def _write_note(target: Path, galleries: Mapping[str, object]) -> None:
         "taken_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "galleries": galleries,
     }
-    write_durably(target / BACKUP_NOTE, json.dumps(note, indent=2) + "\n")
+    write_whole(target / BACKUP_NOTE, json.dumps(note, indent=2) + "\n")

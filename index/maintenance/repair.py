@@ -19,12 +19,12 @@ from index.errors import StorageError
 from index.maintenance.salvage import salvage
 from index.maintenance.verification import Examination, examine
 from index.storage.crop_store import CropStore
-from index.storage.durable_file import sync_file, sync_folder, take_place
 from index.storage.gallery_database import connect, translated
 from index.storage.gallery_files import CROPS, DATABASE, SCRATCH, SNAPSHOT, derived_files, set_aside
 from index.storage.image_rows import insert_attributes
 from index.storage.row_checksum import OF_IMAGE
 from index.storage.sqlite_pages import fold_log
+from index.whole_file import sync_file, sync_folder, take_place
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,10 +20,10 @@ from index.maintenance.backup import copy_crops, read_note
 from index.maintenance.verification import Finding, examine
 from index.storage import image_rows
 from index.storage.crop_store import CropStore
-from index.storage.durable_file import PART, sync_file, sync_folder, write_durably
 from index.storage.folder_lock import FolderLock
 from index.storage.gallery_database import GalleryDatabase, open_read_only, translated
 from index.storage.gallery_files import CROPS, DATABASE, RESTORING
+from index.whole_file import PART, sync_file, sync_folder, write_whole
 
 Progress = Callable[[int], object]
 
@@ -222,4 +222,4 @@ def _write_note(data: Path, backup: Path, taken_at: str, since: Path | None, don
             for each in done
         },
     }  # fmt: skip
-    write_durably(data / RESTORED_NOTE, json.dumps(note, indent=2) + "\n")
+    write_whole(data / RESTORED_NOTE, json.dumps(note, indent=2) + "\n")

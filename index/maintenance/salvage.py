@@ -45,7 +45,7 @@ class _Found:
     about: dict[str, str] = field(default_factory=dict)
     spaces: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     images: dict[int, tuple[Any, ...]] = field(default_factory=dict)
-    embedded: set[int] = field(default_factory=set)  # rows that have a vector
+    embedded_in: dict[int, set[int]] = field(default_factory=dict)  # by space, rows that have a vector
     changes: dict[int, tuple[int, bytes]] = field(default_factory=dict)
     sequences: dict[bytes, int] = field(default_factory=dict)  # the last number that SQLite gave
 
@@ -58,13 +58,18 @@ class _Found:
         elif len(values) == _IMAGE and values[8] == row_checksum(*values[1:8]):
             self.images[row_id] = values[1:]
         elif len(values) == _EMBEDDING and values[5] == row_checksum(*values[:5]):
-            self.embedded.add(values[0])
+            self.embedded_in.setdefault(values[1], set()).add(values[0])
         elif len(values) == _CHANGE and isinstance(values[1], int) and values[2] in _KINDS:
             self.changes[row_id] = values[1], values[2]
         elif len(values) == _SPACE and isinstance(values[2], int):
             self.spaces[row_id] = values[1:]
         elif len(values) == _PAIR and values[0] in _SEQUENCES and isinstance(values[1], int):
             self.sequences[values[0]] = values[1]
+
+    @property
+    def embedded(self) -> set[int]:
+        """Rows that have a vector of the space that is searched."""
+        return self.embedded_in.get(int(self.about["space"]), set())
 
     def rows_of(self, kind: bytes) -> set[int]:
         """Rows to which this was done."""
@@ -144,7 +149,8 @@ def _write_rows(connection: apsw.Connection, damaged: Path, found: _Found, kept:
             continue
         _, dim, viewpoints = found.spaces[values[1]]
         if vector_problem(values[4], values[3], dim=dim, viewpoints=len(json.loads(viewpoints))):
-            useless.add(values[0])
+            if values[1] == int(found.about["space"]):
+                useless.add(values[0])
             continue
         connection.execute("INSERT OR REPLACE INTO embeddings VALUES (?, ?, CAST(? AS TEXT), ?, ?, ?)", values)
     listed = json.dumps(sorted(useless))

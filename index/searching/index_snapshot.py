@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from index.gallery import BuiltKind, Vectors
-from index.storage.durable_file import sync_folder
 from index.storage.gallery_files import SNAPSHOT
+from index.whole_file import sync_folder
 
 _MAGIC = b"VSINDEX1"
 _FRAME = struct.Struct("<II")  # length, CRC-32

@@ -19,9 +19,8 @@ import numpy as np
 
 from index.errors import VehicleSearchError
 from index.gallery import BuiltKind, IndexState
-from index.searching.built_index import BuiltIndex
-from index.searching.flat_index import FlatIndex
 from index.searching.growing_index import GrowingIndex, next_lot
+from index.searching.index_building import Stopped, build_index
 from index.searching.index_kind import CLASSES, built_kind, estimate, require_memory
 from index.searching.index_snapshot import (
     SnapshotAbout,
@@ -33,13 +32,11 @@ from index.searching.index_snapshot import (
     write_snapshot,
 )
 from index.storage import image_rows
-from index.storage.gallery_database import GalleryDatabase
+from index.storage.gallery_database import Bound, GalleryDatabase, blocks
 
 _MOVED_FROM = 512  # waiting rows, less than a millisecond of looking at each
 _WAITING_SHARE = 2  # where more wait than half of what is built, building all anew on every core is sooner done
 _RETIRED_SHARE = 0.2
-_SAMPLE = 150_000  # rows that a built index learns from at most
-_LOT = 1024  # rows between two looks at whether to stop
 _REST = 600.0  # seconds until work that failed is tried again
 _SNAPSHOT_FROM = 10_000  # rows; fewer plain ones are read from the database in 70 ms
 _WRITTEN_SHARE, _WRITTEN_ON_CLOSING = 5, 20  # of the rows: changes missed for which the snapshot is written
@@ -51,17 +48,26 @@ _log = logging.getLogger(__name__)
 class IndexUpkeep:
     """The index and who looks after it.
 
-    ``writing`` is held by whoever writes; ``memory`` tells the bytes that are free, None where nobody knows. Raises
-    NotEnoughMemory where the machine cannot hold the index.
+    ``writing`` is held by whoever writes; ``memory`` tells the bytes that are free, None where nobody knows. ``made``
+    is the index where it is there already; ``read_only``: a snapshot is read, never written. Raises NotEnoughMemory
+    where the machine cannot hold the index.
     """
 
     index: GrowingIndex
 
     def __init__(
-        self, folder: Path, database: GalleryDatabase, writing: threading.Lock, *, memory: Callable[[], int | None]
+        self,
+        folder: Path,
+        database: GalleryDatabase,
+        bound: Bound,
+        writing: threading.Lock,
+        *,
+        memory: Callable[[], int | None],
+        made: GrowingIndex | None = None,
+        read_only: bool = False,
     ) -> None:
         self._folder, self._database, self._writing, self._memory = folder, database, writing, memory
-        self._spec = database.spec
+        self._bound, self._spec, self._read_only = bound, bound.spec, read_only
         self._guard = threading.Lock()  # of the thread and of stopping
         self._working = threading.Lock()  # held while a piece of work is done
         self._thread: threading.Thread | None = None
@@ -71,8 +77,12 @@ class IndexUpkeep:
         self._resting_until = 0.0
         self._missed = 0  # changes that the snapshot does not hold
         self._unclean = False  # whether retired rows must not reach the disk again
-        discard_part(folder)
-        self._load()
+        if not read_only:
+            discard_part(folder)
+        if made is None:
+            self._load()
+        else:
+            self.index, self._missed = made, len(made)
 
     def state(self) -> IndexState:
         """What answers now, and what becomes of it."""
@@ -106,10 +116,14 @@ class IndexUpkeep:
         while (thread := self._thread) is not None:
             thread.join()
 
-    def close(self, *, keep: bool) -> None:
-        """Stop working; with ``keep`` leave a snapshot where much has changed. Nobody writes any more."""
+    def stop(self) -> None:
+        """Begin no more work, and break off what can be broken off."""
         with self._guard:
             self._stopping.set()
+
+    def close(self, *, keep: bool) -> None:
+        """Stop working; with ``keep`` leave a snapshot where much has changed. Nobody writes any more."""
+        self.stop()
         self.rest()
         with self._working:  # a compaction may be at it
             rows = len(self.index)
@@ -198,7 +212,7 @@ class IndexUpkeep:
         self._missed = growing.waiting + len(removed) if about.built else rows - about.rows + len(removed)
 
     def _load_rows(self, connection: apsw.Connection, growing: GrowingIndex, *, above: int) -> None:
-        for row_ids, vectors in self._database.blocks(connection, above=above):
+        for row_ids, vectors in blocks(connection, self._bound, above=above):
             growing.add(row_ids, vectors)
         self.index = growing
 
@@ -257,7 +271,7 @@ class IndexUpkeep:
         try:
             work()
             self._problem = None
-        except _Stopped:
+        except Stopped:
             pass
         except (VehicleSearchError, OSError, MemoryError, RuntimeError) as error:  # FAISS's own are RuntimeErrors
             self._problem = str(error) or "not enough memory"
@@ -279,7 +293,7 @@ class IndexUpkeep:
                 with self._writing, self._database.snapshot() as connection:
                     up_to = image_rows.last_row(connection)
                     self.index.seal(up_to)
-                built = self._built(kind, rows, up_to)
+                built = build_index(self._database, self._bound, kind, rows=rows, up_to=up_to, stopping=self._stopping)
                 self.index.replace(built, up_to)
         finally:
             self._building = None
@@ -288,21 +302,6 @@ class IndexUpkeep:
             "gallery %s: the index of kind %s answers now; it was built in %.1f s",
             self._database.name, name, time.monotonic() - began,
         )  # fmt: skip
-
-    def _built(self, kind: BuiltKind | None, rows: int, up_to: int) -> BuiltIndex | FlatIndex:
-        every = -(-rows // _SAMPLE) or 1
-        sample = [] if kind is None else [found for _, found in self._database.vectors(up_to=up_to, every=every)]
-        built: BuiltIndex | FlatIndex = FlatIndex(self._spec.embedding_dim)
-        if kind is not None and sample:  # all rows may have been erased meanwhile
-            built = CLASSES[kind].made(
-                self._spec.embedding_dim, self._spec.vectors, rows=rows, sample=np.concatenate(sample)
-            )
-        for row_ids, vectors in self._database.vectors(up_to=up_to):
-            for start in range(0, len(row_ids), _LOT):
-                if self._stopping.is_set():
-                    raise _Stopped
-                built.add(row_ids[start : start + _LOT], vectors[start : start + _LOT])
-        return built
 
     def _move(self) -> None:
         """Take what waits into the built index, a few rows at a time; readers have their turn in between."""
@@ -318,7 +317,7 @@ class IndexUpkeep:
     def _worth_writing(self, share: int) -> bool:
         rows, built = len(self.index), self.index.built
         wanted = built_kind(self._spec.kind, self._spec.vectors, rows, now=None if built is None else built.kind)
-        if (built is None) != (wanted is None) or (built is None and rows < _SNAPSHOT_FROM):
+        if self._read_only or (built is None) != (wanted is None) or (built is None and rows < _SNAPSHOT_FROM):
             return False
         return share == 0 or self._missed > max(rows // share, _SNAPSHOT_FROM // share)
 
@@ -352,12 +351,8 @@ class IndexUpkeep:
             self._missed -= missed
 
     def _save_rows(self, connection: apsw.Connection, write: Callable[[bytes], None]) -> None:
-        for row_ids, vectors in self._database.blocks(connection):
+        for row_ids, vectors in blocks(connection, self._bound):
             write(_HEAD.pack(len(row_ids)) + row_ids.astype("<i8").tobytes() + vectors.astype("<f4").tobytes())
-
-
-class _Stopped(Exception):
-    """The gallery is being closed."""
 
 
 def _add_blocks(growing: GrowingIndex, reader: SnapshotReader, about: SnapshotAbout) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from index.errors import StorageError, StorageFull
-from index.storage.durable_file import PART, sync_folder
+from index.whole_file import PART, sync_folder
 
 NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 

@@ -1,4 +1,4 @@
-"""One process owns a data folder: a lock file that says who."""
+"""One process owns a data folder: a lock file that says who. Those that only read share it with each other."""
 
 import fcntl
 import os
@@ -25,8 +25,8 @@ class FolderLock:
             holder = os.pread(self._handle, 4 * _SHOWN, 0).decode(errors="replace").strip()
             os.close(self._handle)
             raise DataFolderLocked(
-                f"the data folder {folder} is in use by {holder or 'another process'}; stop that, or send the pictures "
-                "to it over HTTP: POST /v1/galleries/{gallery}/images"
+                f"the data folder {folder} is in use by {holder or 'a process that only reads it'}; stop that, or send "
+                "the pictures to it over HTTP: POST /v1/galleries/{gallery}/images"
             ) from error
         command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:_SHOWN]
         self._tell(f"process {os.getpid()} ({command})")
@@ -40,3 +40,34 @@ class FolderLock:
         """Write who we are over what stands there; in place, because the disk may be full."""
         os.pwrite(self._handle, text.encode(errors="replace").ljust(_WIDTH) + b"\n", 0)
         os.ftruncate(self._handle, _WIDTH + 1)
+
+
+class SharedLock:
+    """That nobody owns the folder, held as FolderLock is; where there is no lock file there is none to be held.
+
+    Nothing is written, so it works where nothing can be, and whoever is kept away by it is not told by whom. Raises
+    DataFolderLocked, and OSError where the lock file cannot be opened.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._handle: int | None = None
+        try:
+            self._handle = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(self._handle, 4 * _SHOWN, 0).decode(errors="replace").strip()
+            os.close(self._handle)
+            raise DataFolderLocked(
+                f"the data folder {folder} is in use by {holder or 'another process'}, which may write to it; stop "
+                "that, or serve a backup of it: `vehicle-index backup`, `vehicle-index restore`"
+            ) from error
+        except OSError:  # a file system without locks
+            return
+
+    def close(self) -> None:
+        """Let others in."""
+        if self._handle is not None:
+            os.close(self._handle)

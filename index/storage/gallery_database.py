@@ -19,12 +19,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from index.errors import DataFolderUnusable, GalleryNotFound, StorageError, StorageFull
+from index.errors import DataFolderUnusable, GalleryNotFound, ReadOnly, StorageError, StorageFull
 from index.gallery import GallerySpec
 from index.storage.row_checksum import OF_EMBEDDING, OF_IMAGE, teach
 
@@ -108,40 +109,43 @@ _STEPS = {  # from a layout to the next; each runs in one transaction with the n
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class GalleryAbout:
-    """What a file says of its gallery; ``space_id`` is of the space that is searched, ``secret`` is for signing."""
+@dataclass(frozen=True)
+class Bound:
+    """What a gallery is when it is searched in one space, and that space's number in the database."""
 
-    name: str
-    spec: GallerySpec
     space_id: int
-    created_at: datetime
-    secret: bytes
+    spec: GallerySpec
 
 
 class GalleryDatabase:
     """One file, a connection that writes and as many that read as there are readers at a time.
 
-    What ``GalleryAbout`` has is read on opening. Raises DataFolderUnusable for a file of a newer release, StorageError
-    for one that cannot be read; every use raises StorageFull, StorageError, and GalleryNotFound after ``close``.
+    ``name``, ``created_at`` and ``secret`` (the gallery's own, for signing) are read on opening. Raises
+    DataFolderUnusable for a file of a newer release, StorageError for one that cannot be read; every use raises
+    StorageFull, StorageError, and GalleryNotFound after ``close``.
+
+    ``read_only``: the file is not touched, nor a file beside it, and may lie where nothing can be written; nobody else
+    may write to it. Raises DataFolderUnusable where it would have to be written first, ReadOnly for every write.
     """
 
-    spec: GallerySpec
     name: str
     created_at: datetime
-    space_id: int
     secret: bytes
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path, self._read_only = path, read_only
         self._idle: list[apsw.Connection] = []
         self._guard = threading.Lock()
         self._closed = False
         with translated(path):
-            self._writer = connect(path)
+            if read_only:
+                self._require_finished()
+            self._writer = self._connected()
             try:
                 self._migrate()
-                self._read_about()
+                about: dict[str, str] = dict(self._writer.execute("SELECT key, value FROM about"))
+                self.name, self.secret = about["name"], bytes.fromhex(about["secret"])
+                self.created_at = moment(int(about["created_at"]))
             except BaseException:
                 self._writer.close()
                 raise
@@ -163,7 +167,7 @@ class GalleryDatabase:
     @contextmanager
     def transaction(self) -> Iterator[apsw.Connection]:
         """The writing connection inside a transaction that is durable at the end; callers take turns."""
-        self.require_open()
+        self.require_writable()
         with translated(self.path):
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -191,28 +195,11 @@ class GalleryDatabase:
                 self._give_back(connection)
 
     def vectors(
-        self, *, up_to: int = _LAST_ROW, every: int = 1
+        self, bound: Bound, *, up_to: int = _LAST_ROW, every: int = 1
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """As :meth:`blocks`, of this moment."""
+        """As :func:`blocks`, of this moment."""
         with self.snapshot() as connection:
-            yield from self.blocks(connection, up_to=up_to, every=every)
-
-    def blocks(
-        self, connection: apsw.Connection, *, above: int = 0, up_to: int = _LAST_ROW, every: int = 1
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Row ids int64 (n,), ascending, and vectors float32 (n, D) of the searched space, block by block.
-
-        Of the rows with ids above ``above``, up to ``up_to``, and of these of about one in ``every``.
-        """
-        cursor = connection.execute(
-            "SELECT row_id, vector FROM embeddings WHERE space_id = ? AND row_id > ? AND row_id <= ?"
-            " AND row_id * 2654435761 % 4294967296 % ? = 0 ORDER BY row_id",  # scattered, whatever order they came in
-            (self.space_id, above, up_to, every),
-        )
-        while block := [row for _, row in zip(range(_BLOCK), cursor, strict=False)]:
-            row_ids, vectors = zip(*block, strict=True)
-            joined = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(block), self.spec.embedding_dim)
-            yield np.array(row_ids, dtype=np.int64), joined.astype(np.float32, copy=False)
+            yield from blocks(connection, bound, up_to=up_to, every=every)
 
     def empty_log(self) -> bool:
         """Bring the log into the file and cut it to nothing; False where readers or the disk do not let us now.
@@ -220,6 +207,7 @@ class GalleryDatabase:
         SQLite does the first by itself, but starts the log anew only when nobody reads from it: readers that overlap
         make it grow for ever, and what was erased stays in it. The caller is the one that may write.
         """
+        self.require_writable()
         self._writer.set_busy_timeout(_LOG_PATIENCE)
         try:
             self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
@@ -231,7 +219,7 @@ class GalleryDatabase:
 
     def rewrite(self) -> None:
         """Write the file anew with nothing in it but its rows. The caller is the one that may write."""
-        self.require_open()
+        self.require_writable()
         with translated(self.path):
             self._writer.execute("VACUUM")
 
@@ -243,6 +231,15 @@ class GalleryDatabase:
         """Raise GalleryNotFound after ``close``."""
         if self._closed:
             raise GalleryNotFound("the gallery was closed or dropped")
+
+    def require_writable(self) -> None:
+        """Raise ReadOnly where nothing may be written, GalleryNotFound after ``close``."""
+        self.require_open()
+        if self._read_only:
+            raise ReadOnly(
+                f"gallery {self.name} is open for reading only (read_only): nothing can be written, changed or erased "
+                "here; send it to the service that owns the data folder"
+            )
 
     def close(self) -> None:
         """Close what nobody uses, and the rest when it is given back. The caller is the one that may write."""
@@ -262,14 +259,25 @@ class GalleryDatabase:
             raise DataFolderUnusable(
                 f"{self.path} has layout {layout}, this release reads up to {LAYOUT}: use the newer release"
             )
+        if layout < LAYOUT and self._read_only:
+            raise DataFolderUnusable(
+                f"{self.path} has layout {layout}, older than {LAYOUT}, and reading alone does not upgrade it: open it "
+                "once for writing (`vehicle-index list`)"
+            )
         for step in range(max(layout, 1), LAYOUT):
             with self._writer:
                 self._writer.execute(f"{_STEPS[step]} PRAGMA user_version = {step + 1}").fetchall()
 
-    def _read_about(self) -> None:
-        about = read_about(self._writer)
-        self.name, self.spec, self.space_id = about.name, about.spec, about.space_id
-        self.created_at, self.secret = about.created_at, about.secret
+    def _connected(self) -> apsw.Connection:
+        return open_immutable(self.path) if self._read_only else connect(self.path)
+
+    def _require_finished(self) -> None:
+        """Refuse a file whose last writes are still in its log: reading alone cannot bring them in."""
+        if self._log_bytes():
+            raise DataFolderUnusable(
+                f"the log of {self.path} holds writes that are not in the file yet (its service was killed, or runs): "
+                "open the data folder once for writing (`vehicle-index list`) before it is read only"
+            )
 
     def _reader(self) -> apsw.Connection:
         with self._guard:
@@ -278,7 +286,7 @@ class GalleryDatabase:
                 return self._idle.pop()
         try:
             with translated(self.path):
-                connection = connect(self.path)  # WAL's index is written by readers too
+                connection = self._connected()  # WAL's index is written by readers too
                 connection.execute("PRAGMA query_only = ON")
         except StorageError:
             self.require_open()  # dropped meanwhile
@@ -296,21 +304,6 @@ class GalleryDatabase:
         connection.close()
 
 
-def read_about(connection: apsw.Connection) -> GalleryAbout:
-    """What a file says of its gallery; raises apsw's errors."""
-    about: dict[str, str] = dict(connection.execute("SELECT key, value FROM about"))
-    space_id = int(about["space"])
-    space, dim, viewpoints = connection.execute(
-        "SELECT name, dim, viewpoints FROM spaces WHERE space_id = ?", (space_id,)
-    ).get
-    spec: dict[str, Any] = json.loads(about["spec"])
-    spec |= {"embedding_space": space, "embedding_dim": dim, "viewpoints": tuple(json.loads(viewpoints))}
-    return GalleryAbout(
-        name=about["name"], spec=GallerySpec(**spec), space_id=space_id, created_at=moment(int(about["created_at"])),
-        secret=bytes.fromhex(about["secret"]),
-    )  # fmt: skip
-
-
 def create_file(path: Path, about: Mapping[str, str], spaces: Iterable[tuple[int, str, int, str]]) -> apsw.Connection:
     """A file with these rows of ``about`` and ``spaces`` and no images; raises apsw's errors."""
     connection = connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
@@ -324,6 +317,41 @@ def create_file(path: Path, about: Mapping[str, str], spaces: Iterable[tuple[int
         connection.close()
         raise
     return connection
+
+
+def bound_of(connection: apsw.Connection) -> Bound:
+    """The space in which a gallery is searched, and what the gallery is there."""
+    about: dict[str, str] = dict(connection.execute("SELECT key, value FROM about WHERE key IN ('space', 'spec')"))
+    space_id = int(about["space"])
+    space, dim, viewpoints = connection.execute(
+        "SELECT name, dim, viewpoints FROM spaces WHERE space_id = ?", (space_id,)
+    ).get
+    spec: dict[str, Any] = json.loads(about["spec"])
+    spec |= {"embedding_space": space, "embedding_dim": dim, "viewpoints": tuple(json.loads(viewpoints))}
+    return Bound(space_id, GallerySpec(**spec))
+
+
+def searched_space(connection: apsw.Connection) -> int:
+    """The number of the space in which a gallery is searched."""
+    return int(connection.execute("SELECT value FROM about WHERE key = 'space'").get)
+
+
+def blocks(
+    connection: apsw.Connection, bound: Bound, *, above: int = 0, up_to: int = _LAST_ROW, every: int = 1
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Row ids int64 (n,), ascending, and vectors float32 (n, D) of one space, block by block.
+
+    Of the rows with ids above ``above``, up to ``up_to``, and of these of about one in ``every``.
+    """
+    cursor = connection.execute(
+        "SELECT row_id, vector FROM embeddings WHERE space_id = ? AND row_id > ? AND row_id <= ?"
+        " AND row_id * 2654435761 % 4294967296 % ? = 0 ORDER BY row_id",  # scattered, whatever order they came in
+        (bound.space_id, above, up_to, every),
+    )
+    while block := [row for _, row in zip(range(_BLOCK), cursor, strict=False)]:
+        row_ids, vectors = zip(*block, strict=True)
+        joined = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(block), bound.spec.embedding_dim)
+        yield np.array(row_ids, dtype=np.int64), joined.astype(np.float32, copy=False)
 
 
 def lacking(connection: apsw.Connection) -> list[str]:
@@ -344,6 +372,15 @@ def open_read_only(path: Path) -> apsw.Connection:
     else:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     connection.set_busy_timeout(_BUSY)
+    teach(connection)
+    return connection
+
+
+def open_immutable(path: Path) -> apsw.Connection:
+    """As :func:`open_read_only`, of a file to which nobody writes; no file is made beside it, as a log needs one."""
+    connection = apsw.Connection(
+        f"file:{quote(str(path.absolute()))}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    )
     teach(connection)
     return connection
 

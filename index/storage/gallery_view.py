@@ -12,7 +12,7 @@ import apsw
 from index.errors import DataFolderUnusable
 from index.gallery import Filters, GallerySpec
 from index.storage import image_rows
-from index.storage.gallery_database import LAYOUT, microseconds, open_read_only, read_about, translated
+from index.storage.gallery_database import LAYOUT, bound_of, microseconds, open_read_only, translated
 from index.storage.image_rows import WholeRow
 from index.storage.row_filter import Condition, passing
 
@@ -69,12 +69,13 @@ def open_view(file: Path, *, now: datetime, moving: bool = False) -> Iterator[Ga
         _require_layout(connection, file)
         if not moving:
             connection.execute("BEGIN")
-        about = read_about(connection)  # the first read pins the state, BEGIN does not
-        days = about.spec.retention_days
+        bound = bound_of(connection)  # the first read pins the state, BEGIN does not
+        name: str = connection.execute("SELECT value FROM about WHERE key = 'name'").get
+        days = bound.spec.retention_days
         since = None if days is None else microseconds(now - timedelta(days=days))
         yield GalleryView(
-            connection=connection, name=about.name, spec=about.spec, space_id=about.space_id,
-            passing=passing(Filters(), space_id=about.space_id, since=since),
+            connection=connection, name=name, spec=bound.spec, space_id=bound.space_id,
+            passing=passing(Filters(), space_id=bound.space_id, since=since),
         )  # fmt: skip
 
 

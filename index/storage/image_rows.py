@@ -6,7 +6,7 @@ Every function works inside the transaction or the snapshot of the connection th
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import apsw
 import numpy as np
@@ -18,6 +18,8 @@ from index.storage.row_checksum import OF_EMBEDDING, OF_IMAGE, row_checksum
 from index.storage.row_filter import Condition
 
 _COLUMNS = "row_id, image_id, vehicle_id, camera_id, captured_at, ingested_at, crop, attributes, probabilities"
+
+EVERY: Final = Condition("TRUE")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def insert(
     if crop_name is not None:
         connection.execute("INSERT OR IGNORE INTO crops VALUES (?, ?)", (crop_name, len(image.crop)))
         connection.execute("DELETE FROM discarded WHERE name = ?", (crop_name,))
-    metadata, probabilities = image.metadata, image.viewpoint
+    metadata = image.metadata
     vehicle_id, camera_id, captured_at, attributes = _columns(metadata)
     said = (image.image_id, vehicle_id, camera_id, captured_at, ingested_at, crop_name, attributes)
     connection.execute(
@@ -60,17 +62,30 @@ def insert(
         (*said, row_checksum(*said)),
     )
     row_id = connection.last_insert_rowid()
+    insert_embedding(connection, row_id, image.embedding, image.viewpoint, space_id=space_id, viewpoints=viewpoints)
+    insert_attributes(connection, row_id, metadata.attributes)
+    _note(connection, [row_id], "added")
+    return row_id
+
+
+def insert_embedding(
+    connection: apsw.Connection,
+    row_id: int,
+    vector: NDArray[np.float32],
+    probabilities: NDArray[np.float32] | None,
+    *,
+    space_id: int,
+    viewpoints: Sequence[str],
+) -> None:
+    """Write what a model says of a row that has nothing of that space yet: float32 (D,), and (V,) or None."""
     seen = (
         row_id,
         space_id,
         None if probabilities is None else viewpoints[int(np.argmax(probabilities))],
         None if probabilities is None else probabilities.astype("<f4").tobytes(),
-        image.embedding.astype("<f4").tobytes(),
+        vector.astype("<f4").tobytes(),
     )
     connection.execute("INSERT INTO embeddings VALUES (?, ?, ?, ?, ?, ?)", (*seen, row_checksum(*seen)))
-    insert_attributes(connection, row_id, metadata.attributes)
-    _note(connection, [row_id], "added")
-    return row_id
 
 
 def replace_metadata(connection: apsw.Connection, row_id: int, metadata: Metadata) -> None:

@@ -1,0 +1,446 @@
+"""A gallery moves to another model: new vectors beside the old ones, then a switch, then the old ones go.
+
+Ingestion writes vectors of the space that is searched, as ever; this is the only writer of the new space's, so that
+taking a picture in costs no second run of a model. It goes through the rows that lack a new vector until none does,
+holds what it wrote against its checksums, builds the index of the new space beside the running one, and switches in one
+commit while writers wait for the last few rows. Every step finds what was done before it in the database, so whoever
+is killed goes on where he was.
+"""
+
+import hashlib
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from typing import Final, Protocol
+
+import apsw
+import numpy as np
+
+from index.contract import Contract, Resize
+from index.crops import MAX_SIDE, model_crop, read_picture
+from index.errors import GalleryConflict, MigrationNotFound, NotMigratable, PictureError
+from index.gallery import Look, Migration, Spread
+from index.searching.built_index import BuiltIndex
+from index.searching.growing_index import GrowingIndex
+from index.searching.index_building import Stopped, build_index
+from index.searching.index_kind import built_kind, estimate, require_memory
+from index.storage import image_rows, space_vectors
+from index.storage.crop_store import CropStore
+from index.storage.gallery_database import Bound, GalleryDatabase, blocks, bound_of
+from index.storage.migration_records import forget_erased, open_migration, read_migrations, write_migration
+from index.storage.space_vectors import LackingRow, RowVector
+
+LOT: Final = 4  # pictures that are looked at together: a search waits for no more than one lot
+
+_READ_AT_ONCE = 1024  # rows that lack a vector
+_WRITTEN_AT_ONCE, _WRITTEN_EVERY = 256, 2.0  # vectors, seconds
+_LAST = 8  # rows that may still lack a vector when writers are made to wait
+_REMOVED_AT_ONCE = 1000  # old vectors; between two lots others write
+_SHOWN = 20  # images that failed and are told
+
+
+class SearchedGallery(Protocol):
+    """What a migration needs of the gallery around it."""
+
+    def quiet(self) -> AbstractContextManager[None]:
+        """Nobody writes, builds an index or writes its snapshot, and there is none."""
+        ...
+
+    def serve(self, bound: Bound, growing: GrowingIndex, note: Callable[[apsw.Connection], None]) -> None:
+        """Let another space answer from now on, in one commit with ``note``; within ``quiet``."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What became of a lot of rows: their vectors, and why each of the others has none."""
+
+    vectors: list[RowVector] = field(default_factory=list)
+    failed: dict[int, tuple[str, str]] = field(default_factory=dict)  # by row: image id, reason
+
+
+class _Given(Exception):  # as the house's other errors; it never leaves this module
+    """The migration was cancelled, or whoever carried it on is to stop."""
+
+
+class GalleryMigration:
+    """The migrations of one gallery; ``migrate`` is run by one thread at a time, everything else by any."""
+
+    def __init__(
+        self,
+        gallery: SearchedGallery,
+        database: GalleryDatabase,
+        crops: CropStore,
+        writing: threading.Lock,
+        *,
+        clock: Callable[[], datetime],
+        memory: Callable[[], int | None],
+    ) -> None:
+        self._gallery, self._database, self._crops, self._writing = gallery, database, crops, writing
+        self._clock, self._memory = clock, memory
+        self._at_work = threading.Lock()
+
+    def known(self) -> list[Migration]:
+        """See ``index.gallery.Gallery.migrations``."""
+        with self._database.snapshot() as connection:
+            return [self._counted(connection, each) if each.open else each for each in read_migrations(connection)]
+
+    def begin(self, contract: Contract, fingerprint: str) -> tuple[Migration, bool]:
+        """See ``index.gallery.Gallery.begin_migration``."""
+        with self._writing, self._database.transaction() as connection:
+            bound, current = bound_of(connection), open_migration(connection)
+            name = self._database.name
+            if current is not None and current.to_space == contract.embedding_space:
+                return self._counted(connection, current), False
+            if current is not None:
+                raise GalleryConflict(
+                    f"gallery {name} is being migrated to the embedding space {current.to_space}; let that end with "
+                    f"its model, or cancel it: DELETE /v1/galleries/{name}/migrations/{current.migration_id}, or "
+                    "`vehicle-index migrate --cancel`"
+                )
+            _require_migratable(connection, bound, contract, name)
+            space_vectors.bound_to(connection, bound.spec, contract)
+            migration = Migration(
+                migration_id=uuid.uuid4().hex[:12], state="waiting", model=contract.name, fingerprint=fingerprint,
+                from_space=bound.spec.embedding_space, to_space=contract.embedding_space, begun_at=self._clock(),
+            )  # fmt: skip
+            write_migration(connection, migration)
+            return self._counted(connection, migration), True
+
+    def cancel(self, migration_id: str) -> Migration:
+        """See ``index.gallery.Gallery.cancel_migration``."""
+        with self._writing, self._database.transaction() as connection:
+            migration = _known(connection, migration_id, self._database.name)
+            if migration.state not in ("waiting", "running"):
+                raise GalleryConflict(
+                    f"the migration {migration_id} is {migration.state}; it cannot be cancelled any more"
+                )
+            migration = replace(self._counted(connection, migration), state="cancelled", ended_at=self._clock())
+            write_migration(connection, migration)
+        if self._at_work.acquire(blocking=False):  # else whoever is at work removes them
+            try:
+                self._forget_others()
+            finally:
+                self._at_work.release()
+        return migration
+
+    def migrate(self, contract: Contract, look: Look, spread: Spread, stop: threading.Event) -> Migration:
+        """See ``index.gallery.Gallery.migrate``."""
+        with self._at_work:
+            migration, bound = self._taken_up(contract)
+            try:
+                if migration.state != "switched":
+                    self._move(migration, bound, _Job(self._crops, contract.resize, look), spread, stop)
+                self._forget_others(stop)
+                return self._finish(migration)
+            except (_Given, Stopped):
+                migration = self._given_up(migration.migration_id)
+                if migration.state == "cancelled":
+                    self._forget_others()
+                return migration
+
+    def forget_others(self) -> None:
+        """Erase vectors of spaces that are neither searched nor being moved to, and names of images that are gone."""
+        with self._at_work:
+            self._forget_others()
+            with self._writing, self._database.transaction() as connection:
+                forget_erased(connection)
+
+    # Steps
+
+    def _taken_up(self, contract: Contract) -> tuple[Migration, Bound]:
+        with self._writing, self._database.transaction() as connection:
+            migration = open_migration(connection)
+            if migration is None or migration.to_space != contract.embedding_space:
+                wanted = "none" if migration is None else f"one to the embedding space {migration.to_space}"
+                raise NotMigratable(
+                    f"no migration of gallery {self._database.name} to {contract.embedding_space} is open ({wanted} is)"
+                )
+            if migration.state == "waiting":
+                migration = replace(migration, state="running")
+                write_migration(connection, migration)
+            return migration, space_vectors.bound_to(connection, bound_of(connection).spec, contract)
+
+    def _move(self, migration: Migration, bound: Bound, job: "_Job", spread: Spread, stop: threading.Event) -> None:
+        beside: _BesideIndex | None = None
+        while True:
+            self._embed_all(migration, bound, job, spread, stop)
+            if not self._sound(bound):
+                beside = None
+                continue
+            if beside is None:
+                beside = _BesideIndex(self._database, bound, self._memory, stop)
+            with self._database.snapshot() as connection:
+                beside.catch_up(connection)
+            if self._switch(migration, bound, job, beside, stop):
+                return
+
+    def _embed_all(
+        self, migration: Migration, bound: Bound, job: "_Job", spread: Spread, stop: threading.Event
+    ) -> None:
+        """Go through the rows that lack a vector until none does but those that fail; ends the migration for these."""
+        failed: dict[int, tuple[str, str]] = {}
+        while True:
+            waiting: list[RowVector] = []
+            written = 0
+            due = time.monotonic() + _WRITTEN_EVERY
+            rows = self._rows(bound, passing_over=failed)
+            for seen in spread(partial(job.seen, lot) for lot in rows):
+                failed |= seen.failed
+                waiting += seen.vectors
+                if len(waiting) >= _WRITTEN_AT_ONCE or time.monotonic() >= due:
+                    written += self._write(migration, bound, waiting)
+                    waiting, due = [], time.monotonic() + _WRITTEN_EVERY
+            written += self._write(migration, bound, waiting)
+            if stop.is_set():
+                raise _Given
+            if not written:  # nothing is lacking, or nothing but what fails
+                break
+        self._end_where_failed(migration, bound, failed)
+
+    def _rows(self, bound: Bound, *, passing_over: dict[int, tuple[str, str]]) -> Iterator[list[LackingRow]]:
+        """Lots of rows that lack a vector, by id."""
+        above = 0
+        while True:
+            with self._database.snapshot() as connection:
+                rows = space_vectors.lacking_rows(connection, bound.space_id, above=above, limit=_READ_AT_ONCE)
+            if not rows:
+                return
+            above = rows[-1].row_id
+            rows = [row for row in rows if row.row_id not in passing_over]
+            for start in range(0, len(rows), LOT):
+                yield rows[start : start + LOT]
+
+    def _write(self, migration: Migration, bound: Bound, vectors: Sequence[RowVector]) -> int:
+        with self._writing, self._database.transaction() as connection:
+            _require_open(connection, migration)
+            return space_vectors.write_vectors(connection, bound, vectors)
+
+    def _end_where_failed(self, migration: Migration, bound: Bound, failed: dict[int, tuple[str, str]]) -> None:
+        """End a migration some of whose images have no vector and are still there; what it wrote stays for the next."""
+        with self._writing, self._database.transaction() as connection:
+            _require_open(connection, migration)
+            rows = space_vectors.lacking_rows(connection, bound.space_id, limit=len(failed) + _READ_AT_ONCE)
+            left = sorted(failed[row.row_id] for row in rows if row.row_id in failed)
+            if not left:
+                return
+            ended = replace(
+                self._counted(connection, migration), state="failed", ended_at=self._clock(),
+                failed=tuple(left[:_SHOWN]), failures=len(left),
+            )  # fmt: skip
+            write_migration(connection, ended)
+        raise _Given
+
+    def _sound(self, bound: Bound) -> bool:
+        """Whether every vector is what was written; what is not is removed, to be made again."""
+        with self._database.snapshot() as connection:
+            damaged = space_vectors.damaged_vectors(connection, bound)
+        if damaged:
+            _log.warning("gallery %s: %d new vectors are damaged and made again", self._database.name, len(damaged))
+            with self._writing, self._database.transaction() as connection:
+                space_vectors.remove_vectors(connection, bound.space_id, damaged)
+        return not damaged
+
+    def _switch(
+        self, migration: Migration, bound: Bound, job: "_Job", beside: "_BesideIndex", stop: threading.Event
+    ) -> bool:
+        """Make up for the last few rows while nobody writes, and switch; False where too many came meanwhile."""
+        with self._gallery.quiet():
+            with self._database.snapshot() as connection:
+                rows = space_vectors.lacking_rows(connection, bound.space_id, above=beside.up_to, limit=_LAST + 1)
+            if stop.is_set():
+                raise _Given
+            if len(rows) > _LAST:
+                return False
+            seen = job.seen(rows)
+            with self._database.transaction() as connection:
+                _require_open(connection, migration)
+                space_vectors.write_vectors(connection, bound, seen.vectors)
+            with self._database.snapshot() as connection:
+                if space_vectors.lacking_count(connection, bound.space_id):
+                    return False  # one of the last cannot be read: it is looked at again, and told
+                beside.catch_up(connection)
+                beside.require_whole(connection)
+                switched = replace(self._counted(connection, migration), state="switched")
+
+            def note(connection: apsw.Connection) -> None:
+                connection.execute("UPDATE about SET value = ? WHERE key = 'space'", (str(bound.space_id),))
+                write_migration(connection, switched)
+
+            self._gallery.serve(bound, beside.growing, note)
+        _log.info(
+            "gallery %s: the model %s answers now, %s images", self._database.name, migration.model,
+            f"{switched.total:,}",
+        )  # fmt: skip
+        return True
+
+    def _forget_others(self, stop: threading.Event | None = None) -> None:
+        """Erase the vectors of spaces that nobody needs, some at a time."""
+        with self._database.snapshot() as connection:
+            spaces = space_vectors.other_spaces(connection, _wanted(connection))
+        for space_id in spaces:
+            above = 0
+            while True:
+                if stop is not None and stop.is_set():
+                    raise _Given
+                with self._database.snapshot() as connection:
+                    rows = space_vectors.some_vectors(connection, space_id, above=above, limit=_REMOVED_AT_ONCE)
+                with self._writing, self._database.transaction() as connection:
+                    if rows:
+                        space_vectors.remove_vectors(connection, space_id, rows)
+                    elif space_id in space_vectors.other_spaces(connection, _wanted(connection)):
+                        space_vectors.forget_space(connection, space_id)
+                if not rows:
+                    break
+                above = rows[-1]
+
+    def _finish(self, migration: Migration) -> Migration:
+        with self._writing, self._database.transaction() as connection:
+            known = _known(connection, migration.migration_id, self._database.name)
+            finished = replace(known, state="finished", ended_at=self._clock())
+            write_migration(connection, finished)
+        return finished
+
+    def _given_up(self, migration_id: str) -> Migration:
+        """A migration that somebody is to carry on later, unless it was ended."""
+        with self._writing, self._database.transaction() as connection:
+            migration = _known(connection, migration_id, self._database.name)
+            if migration.state == "running":
+                migration = replace(migration, state="waiting")
+                write_migration(connection, migration)
+            return self._counted(connection, migration) if migration.open else migration
+
+    def _counted(self, connection: apsw.Connection, migration: Migration) -> Migration:
+        """With the number of images that have a vector by now."""
+        total = image_rows.count(connection, image_rows.EVERY)
+        found = connection.execute("SELECT space_id FROM spaces WHERE name = ?", (migration.to_space,)).fetchone()
+        lacking = total if found is None else space_vectors.lacking_count(connection, found[0])
+        return replace(migration, done=total - lacking, total=total)
+
+
+class _Job:
+    """What is done with a lot of rows, on any thread: read their crops, look at them."""
+
+    def __init__(self, crops: CropStore, resize: Resize, look: Look) -> None:
+        self._crops, self._resize, self._look = crops, resize, look
+
+    def seen(self, rows: Sequence[LackingRow]) -> _Seen:
+        """Vectors of rows, computed from their crops as ingestion computes them."""
+        seen, read, crops = _Seen(), [], []
+        for row in rows:
+            try:
+                crops.append(model_crop(read_picture(self._bytes(row), max_pixels=MAX_SIDE**2), self._resize))
+                read.append(row)
+            except PictureError as error:
+                seen.failed[row.row_id] = (row.image_id, str(error))
+        if not read:
+            return seen
+        vectors, viewpoints = self._look(np.stack(crops))
+        for n, row in enumerate(read):
+            viewpoint = None if viewpoints is None else viewpoints[n]
+            if np.isfinite(vectors[n]).all() and (viewpoint is None or np.isfinite(viewpoint).all()):
+                seen.vectors.append(RowVector(row.row_id, vectors[n], viewpoint))
+            else:
+                seen.failed[row.row_id] = (row.image_id, "the model's answer to its crop is not finite")
+        return seen
+
+    def _bytes(self, row: LackingRow) -> bytes:
+        data = None if row.crop is None else self._crops.read(row.crop)
+        if row.crop is None or data is None:
+            raise PictureError("its crop is missing")
+        if hashlib.sha256(data).hexdigest() != row.crop.partition(".")[0]:
+            raise PictureError("its crop is not the picture that was written")
+        return data
+
+
+class _BesideIndex:
+    """The index of the new space, as far as it has been built: of the rows up to ``up_to``, as of some change."""
+
+    def __init__(
+        self, database: GalleryDatabase, bound: Bound, memory: Callable[[], int | None], stop: threading.Event
+    ) -> None:
+        self._bound = bound
+        spec = bound.spec
+        self.growing = GrowingIndex(spec.embedding_dim)
+        with database.snapshot() as connection:
+            rows = image_rows.count(connection, image_rows.EVERY)
+            kind = built_kind(spec.kind, spec.vectors, rows, now=None)
+            needed = estimate(kind or "flat", spec.vectors if kind else "fp32", rows, spec.embedding_dim)
+            require_memory(needed, memory(), f"the index of gallery {database.name} for the new model, {rows:,} rows,")
+            self._change, self.up_to = image_rows.last_change(connection), 0
+            up_to = self._whole_up_to(connection)
+        if kind is None:
+            return  # catching up is all there is to do
+        _log.info("gallery %s: an index of kind %s is being built for the new model", database.name, kind)
+        built = build_index(database, bound, kind, rows=rows, up_to=up_to, stopping=stop)
+        if isinstance(built, BuiltIndex):
+            self.growing.start_with(built, up_to)
+            self.up_to = up_to
+
+    def catch_up(self, connection: apsw.Connection) -> None:
+        """Take in what was written and erased since, up to the first row that lacks a vector."""
+        removed = image_rows.removed_since(connection, self._change)
+        self.growing.retire(removed[removed <= self.up_to])
+        up_to = self._whole_up_to(connection)
+        for row_ids, vectors in blocks(connection, self._bound, above=self.up_to, up_to=up_to):
+            self.growing.add(row_ids, vectors)
+        self._change, self.up_to = image_rows.last_change(connection), max(up_to, self.up_to)
+
+    def require_whole(self, connection: apsw.Connection) -> None:
+        """Every image is in it, and nothing else."""
+        rows = image_rows.count(connection, image_rows.EVERY)
+        if len(self.growing) != rows:
+            raise RuntimeError(f"the index of the new model holds {len(self.growing):,} rows, not {rows:,}")
+
+    def _whole_up_to(self, connection: apsw.Connection) -> int:
+        """The row id up to which every row has a vector."""
+        first = space_vectors.lacking_rows(connection, self._bound.space_id, above=self.up_to, limit=1)
+        return first[0].row_id - 1 if first else image_rows.last_row(connection)
+
+
+def _require_migratable(connection: apsw.Connection, bound: Bound, contract: Contract, name: str) -> None:
+    if bound.spec.embedding_space == contract.embedding_space:
+        raise NotMigratable(
+            f"gallery {name} is of the model's embedding space {contract.embedding_space}: nothing to do"
+        )
+    if not bound.spec.keep_crops:
+        raise NotMigratable(
+            f"gallery {name} keeps no crops, so its images cannot be embedded anew: ingest the pictures into a new "
+            "gallery"
+        )
+    some, number = space_vectors.cropless(connection, limit=3)
+    if number:
+        more = ", …" if number > len(some) else ""
+        raise NotMigratable(
+            f"{number:,} images of gallery {name} have no crop ({', '.join(some)}{more}): write them again, or erase "
+            "them"
+        )
+
+
+def _require_open(connection: apsw.Connection, migration: Migration) -> None:
+    """Raise _Given where somebody cancelled it."""
+    current = open_migration(connection)
+    if current is None or current.migration_id != migration.migration_id:
+        raise _Given
+
+
+def _known(connection: apsw.Connection, migration_id: str, gallery: str) -> Migration:
+    for each in read_migrations(connection):
+        if each.migration_id == migration_id:
+            return each
+    raise MigrationNotFound(f"gallery {gallery} knows no migration {migration_id}")
+
+
+def _wanted(connection: apsw.Connection) -> list[str]:
+    """Spaces whose vectors somebody will still need: of an open migration, or of the last, where it failed."""
+    latest = read_migrations(connection)[:1]
+    return [each.to_space for each in latest if each.state in ("waiting", "running", "failed")]
+
+
+_log = logging.getLogger(__name__)

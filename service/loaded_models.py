@@ -1,0 +1,55 @@
+"""The model that answers, and the one before it for galleries that have not moved yet.
+
+A gallery is searched and written with the model of its own embedding space. Both models share the workers, so two of
+them take more memory and no more cores.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from index.embedder import Embedder
+from index.errors import EmbeddingSpaceMismatch
+from index.gallery import Gallery
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModels:
+    """``present`` fills new galleries and is what galleries are migrated to; ``previous`` is there where one is set."""
+
+    present: Embedder
+    previous: Embedder | None = None
+
+    def of(self, gallery: Gallery) -> Embedder:
+        """The model whose vectors may be compared with the gallery's; EmbeddingSpaceMismatch where none is loaded."""
+        space = gallery.spec.embedding_space
+        for embedder in (self.present, self.previous):
+            if embedder is not None and embedder.contract.embedding_space == space:
+                return embedder
+        try:
+            gallery.spec.require_space(self.present.contract, gallery.name)
+        except EmbeddingSpaceMismatch as error:
+            for migration in gallery.migrations():
+                if migration.open and migration.to_space == self.present.contract.embedding_space:
+                    raise EmbeddingSpaceMismatch(
+                        f"gallery {gallery.name} is being migrated to the loaded model, {migration.done:,} of "
+                        f"{migration.total:,} images; it answers when that has ended, and until then where the model "
+                        "that filled it is loaded, too (previous_model)"
+                    ) from error
+            raise
+        return self.of(gallery)  # it has switched just now
+
+    async def by_its_own(self, gallery: Gallery, work: Callable[[Embedder], Awaitable[T]]) -> T:
+        """What ``work`` makes with the gallery's model; once more with the next where the gallery moved meanwhile.
+
+        Raises EmbeddingSpaceMismatch where the gallery's model is not loaded.
+        """
+        while True:
+            embedder = self.of(gallery)
+            try:
+                return await work(embedder)
+            except EmbeddingSpaceMismatch:
+                if gallery.spec.embedding_space == embedder.contract.embedding_space:
+                    raise

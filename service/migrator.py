@@ -1,0 +1,107 @@
+"""Migrations carried on in the background, one gallery at a time, by the workers that searches leave free."""
+
+import logging
+import threading
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.embedder import Embedder
+from index.errors import GalleryNotFound, NotMigratable, VehicleSearchError
+from index.gallery import Gallery, GalleryHome, Migration
+from index.piecework import Piecework
+from service.context import galleries_of
+from service.engine import Engine
+
+_REST = 60.0  # seconds until a migration that could not go on is tried again
+_PATIENCE = 1.0  # seconds: under full load a few pictures are embedded that often all the same
+_LOOK = 0.02  # seconds between two looks for a free worker
+
+_LOG = logging.getLogger("service.migrator")
+
+
+class Migrator:
+    """Carries every open migration to the present model on, also those that a restart interrupted.
+
+    All workers but one take part, and only while fewer requests are at work than there are workers; else a lot of
+    pictures is embedded once a second.
+    """
+
+    def __init__(self, home: GalleryHome, embedder: Embedder, engine: Engine, *, patience: float = _PATIENCE) -> None:
+        self._home, self._embedder, self._engine, self._patience = home, embedder, engine, patience
+        self._stop, self._wanted = threading.Event(), threading.Event()
+        self._problems: dict[str, str] = {}
+        self._handed_out = 0.0
+        self._thread = threading.Thread(target=self._work, name="migrator", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work; a service that only reads never does."""
+        self._thread.start()
+
+    def begin(self, gallery: Gallery) -> tuple[Migration, bool]:
+        """Begin to move a gallery to the present model; see ``index.gallery.Gallery.begin_migration``."""
+        begun = gallery.begin_migration(self._embedder.contract, self._embedder.fingerprint)
+        self._wanted.set()
+        return begun
+
+    def problem(self, gallery: str, migration: Migration) -> str | None:
+        """Why an open migration does not go on at the moment."""
+        if not migration.open:
+            return None
+        space = self._embedder.contract.embedding_space
+        if migration.to_space != space:
+            return (
+                f"the loaded model makes the embedding space {space}: load {migration.model}, with which this was "
+                "begun, or cancel it"
+            )
+        return self._problems.get(gallery)
+
+    def close(self) -> None:
+        """Stop after the pictures that are being looked at; the next start goes on."""
+        self._stop.set()
+        self._wanted.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            self._wanted.clear()
+            for gallery in galleries_of(self._home):
+                if self._stop.is_set():
+                    return
+                try:
+                    self._carry_on(gallery)
+                except GalleryNotFound:
+                    self._problems.pop(gallery.name, None)  # dropped meanwhile
+                except (VehicleSearchError, OSError) as error:
+                    self._problems[gallery.name] = str(error)
+                    _LOG.warning("the migration of gallery %s rests for %.0f s: %s", gallery.name, _REST, error)
+            self._wanted.wait(_REST)
+
+    def _carry_on(self, gallery: Gallery) -> None:
+        space = self._embedder.contract.embedding_space
+        if not any(each.open and each.to_space == space for each in gallery.migrations()):
+            return
+        self._problems.pop(gallery.name, None)
+        _LOG.info("gallery %s is being migrated to %s", gallery.name, self._embedder.contract.name)
+        spread = Piecework(self._engine.submit, at_once=max(1, self._engine.workers - 1), turn=self._turn)
+        try:
+            ended = gallery.migrate(self._embedder.contract, self._look, spread, self._stop)
+        except NotMigratable:
+            return  # cancelled meanwhile
+        _LOG.info(
+            "the migration of gallery %s is %s: %s of %s images",
+            gallery.name, ended.state, f"{ended.done:,}", f"{ended.total:,}",
+        )  # fmt: skip
+
+    def _look(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        embedded = self._embedder.embed(crops)
+        return embedded.embedding, embedded.viewpoint
+
+    def _turn(self) -> bool:
+        """Wait for a worker that no request needs, or until patience ends; False where there is nothing to wait for."""
+        while not self._engine.has_room and time.monotonic() - self._handed_out < self._patience:
+            if self._stop.wait(_LOOK):
+                return False
+        self._handed_out = time.monotonic()
+        return not self._stop.is_set()

@@ -1,0 +1,156 @@
+"""Migrations in the background: they leave the workers to searches, and a fault of one gallery is told."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from index.data_folder import DataFolder
+from index.embedder import Embedded, Embedder
+from index.errors import ModelError
+from index.gallery import GallerySpec, Metadata, NewImage
+from service.engine import Engine
+from service.metrics import Metrics
+from service.migrator import Migrator
+from tests.pictures import jpeg
+from tests.test_sweeper import until
+
+
+class Watched(Embedder):
+    """The model, whose work can be held up, made to fail, and is counted."""
+
+    def __init__(self, model: Path) -> None:
+        super().__init__(model, device="cpu", threads=1)
+        self.lots: list[int] = []
+        self.failing = False
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.watching = True
+
+    def embed(self, crops: NDArray[np.uint8]) -> Embedded:
+        if getattr(self, "watching", False):
+            self.go_on.wait(60)
+            if self.failing:
+                raise ModelError("the device is gone")
+            self.lots.append(len(crops))
+        return super().embed(crops)
+
+
+@pytest.fixture
+def model(next_model: Path) -> Watched:
+    return Watched(next_model)
+
+
+@pytest.fixture
+def home(tmp_path: Path, tiny_model: Path) -> Iterator[DataFolder]:
+    old = Embedder(tiny_model, device="cpu", threads=1)
+    opened = DataFolder(tmp_path / "data", default_spec=GallerySpec.for_model(old.contract))
+    vector = np.zeros(old.contract.embedding_dim, dtype=np.float32)
+    opened.get("default").add(
+        [
+            NewImage(image_id=f"i{n}", metadata=Metadata(), crop=jpeg(n), embedding=vector, viewpoint=None)
+            for n in range(40)
+        ]
+    )
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def engine(model: Watched) -> Iterator[Engine]:
+    made = Engine(model, Metrics(), workers=2, queue_size=4, max_pixels=10_000)
+    yield made
+    made.close()
+
+
+def state(home: DataFolder) -> str:
+    return home.get("default").migrations()[0].state
+
+
+def test_it_waits_while_requests_need_every_worker(home: DataFolder, engine: Engine, model: Watched) -> None:
+    migrator = Migrator(home, model, engine, patience=3600)
+    migrator._handed_out = float("inf")  # it has just had its turn
+
+    async def under_load() -> None:
+        async with engine.place(), engine.place():
+            assert not engine.has_room
+            migrator.begin(home.get("default"))
+            migrator.start()
+            while state(home) != "running":
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)
+            assert model.lots == []
+        assert engine.has_room
+
+    asyncio.run(under_load())
+    until(lambda: state(home) == "finished")
+    assert sum(model.lots) == 40
+    assert max(model.lots) <= 8
+    migrator.close()
+
+
+def test_under_full_load_it_goes_on_all_the_same(home: DataFolder, engine: Engine, model: Watched) -> None:
+    migrator = Migrator(home, model, engine, patience=0.01)
+
+    async def under_load() -> None:
+        async with engine.place(), engine.place():
+            migrator.begin(home.get("default"))
+            migrator.start()
+            while state(home) != "finished":
+                await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(under_load(), 60))
+    migrator.close()
+
+
+def test_a_worker_stays_free_for_searches(home: DataFolder, engine: Engine, model: Watched) -> None:
+    model.go_on.clear()
+    migrator = Migrator(home, model, engine)
+    migrator.begin(home.get("default"))
+    migrator.start()
+    until(lambda: state(home) == "running")
+    free, _ = asyncio.run(asyncio.wait_for(engine.run(lambda: "free"), 30))
+    assert free == "free"
+    model.go_on.set()
+    until(lambda: state(home) == "finished")
+    migrator.close()
+
+
+def test_closing_ends_it_and_the_next_one_goes_on(home: DataFolder, engine: Engine, model: Watched) -> None:
+    model.go_on.clear()
+    migrator = Migrator(home, model, engine)
+    migrator.begin(home.get("default"))
+    migrator.start()
+    until(lambda: state(home) == "running")
+    closing = threading.Thread(target=migrator.close)
+    closing.start()
+    until(migrator._stop.is_set)
+    model.go_on.set()
+    closing.join(30)
+    assert not closing.is_alive()
+    assert state(home) == "waiting"
+    again = Migrator(home, model, engine)
+    again.start()
+    until(lambda: state(home) == "finished")
+    again.close()
+
+
+def test_a_fault_is_told_and_tried_again(
+    home: DataFolder, engine: Engine, model: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.migrator._REST", 0.05)
+    model.failing = True
+    migrator = Migrator(home, model, engine)
+    migrator.begin(home.get("default"))
+    migrator.start()
+    (known,) = home.get("default").migrations()
+    until(lambda: migrator.problem("default", known) == "the device is gone")
+    model.failing = False
+    until(lambda: state(home) == "finished")
+    (known,) = home.get("default").migrations()
+    assert migrator.problem("default", known) is None
+    migrator.close()
