@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.gallery import Vectors
-from index.searching.built_index import QUANTIZERS, BuiltIndex, Found, faiss
+from index.searching.built_index import QUANTIZERS, BuiltIndex
+from index.searching.placed_index import Found, faiss
 
 _PROBED = 3  # a search looks at this part of the lists, one in so many: recall@10 in DECISIONS.md, 2026-11-26
 _TRAINED_ON = 32  # rows a centroid

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.gallery import Vectors
-from index.searching.built_index import QUANTIZERS, BuiltIndex, Found, faiss, reserve
+from index.searching.built_index import QUANTIZERS, BuiltIndex, reserve
+from index.searching.placed_index import Found, faiss
 
 
 class QuantizedIndex(BuiltIndex):
@@ -23,9 +24,3 @@ class QuantizedIndex(BuiltIndex):
 
     def _look_near(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
         return self._look_everywhere(queries, count, selector)
-
-    def _look_everywhere(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
-        parameters = faiss.SearchParameters()
-        parameters.sel = selector
-        found: Found = self._index.search(queries, count, params=parameters)
-        return found
