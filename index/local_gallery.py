@@ -221,7 +221,7 @@ class LocalGallery:
     def search(self, queries: NDArray[np.float32], options: SearchOptions) -> list[list[Match]]:
         if options.top_k < 1:
             raise InvalidValue(f"top_k must be at least 1, not {options.top_k}")
-        self._check_vectors(queries, lambda _: "the query")
+        self._check_vectors(list(queries), lambda _: "the query")
         condition = self._passing(options.filters, listing=lambda _: False)
         with self._index.lock.read(), self._database.snapshot() as connection:
             among = self._selected(connection, options.filters)

@@ -70,7 +70,8 @@ def remembered(selected: SelectedRows, connection: apsw.Connection, filters: Fil
     found = selected.few(connection, filters, limit)
     assert found is not None
     assert found.dtype == np.int64
-    return found.tolist()
+    rows: list[int] = found.tolist()
+    return rows
 
 
 @pytest.mark.parametrize("room", [0, 1200, 1 << 20])  # nothing fits, one does, all do
@@ -146,3 +147,21 @@ def test_a_known_filter_that_more_and_more_pass(database: GalleryDatabase) -> No
             found, own = selected.few(connection, FILTERS[0], 100), anew(connection, FILTERS[0])
             assert (found is None) == (len(own) > 125)
             assert found is None or found.tolist() == own
+
+
+@pytest.mark.parametrize(("room", "again"), [(1 << 20, 1), (0, 2)])
+def test_what_does_not_fit_is_forgotten(database: GalleryDatabase, room: int, again: int) -> None:
+    selected, seen = SelectedRows(1, room=room), list[str]()
+    with database.transaction() as connection:
+        insert(connection, 0, 50, np.random.default_rng(0))
+    with database.snapshot() as connection:
+        selected.few(connection, FILTERS[0], 100)
+
+        def trace(_: object, sql: str, bindings: Any) -> bool:
+            seen.append(sql)
+            return True
+
+        connection.exec_trace = trace
+        selected.few(connection, FILTERS[0], 100)
+        connection.exec_trace = None
+    assert len(seen) == again  # the last change, and the rows
