@@ -52,7 +52,7 @@ from index.storage.selected_rows import SelectedRows
 
 _DAY = 86_400 * 1_000_000  # microseconds
 _SWEPT_A_WRITE = 1000  # expired rows that a write takes with it
-_EXTRA = 32  # candidates beyond those asked for: ties at the cut, rows that are dropped
+_EXTRA = 16  # candidates beyond those asked for: ties at the cut, rows that are dropped
 _FILTERED = 2  # times as many where a filter that many pass drops some
 _WIDER = 8
 _SELECTIVE = 2000  # rows; a filter that fewer pass (or a part of the gallery) is resolved before the search

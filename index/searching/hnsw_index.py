@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.gallery import Vectors
-from index.searching.built_index import QUANTIZERS, BuiltIndex, reserve
+from index.searching.built_index import QUANTIZERS, BuiltIndex, reserve, widen
 from index.searching.placed_index import Found, faiss
 
 LINKS = 32  # M
@@ -25,6 +25,7 @@ class HnswIndex(BuiltIndex):
             graph = faiss.IndexHNSWFlat(dim, LINKS)
         else:
             graph = faiss.IndexHNSWSQ(dim, QUANTIZERS[vectors], LINKS)
+            widen(faiss.downcast_index(graph.storage))
             graph.train(sample)
         graph.hnsw.efConstruction = _BREADTH_BUILT
         reserve(faiss.downcast_index(graph.storage), rows)

@@ -104,7 +104,8 @@ class PlacedIndex(ABC):
         squares = self._squares(query, places)
         near = np.arange(len(places)) if len(places) <= count else np.argpartition(squares, count - 1)[:count]
         near = near[np.argsort(squares[near], kind="stable")]
-        return self._candidates(query, squares[near], places[near], everything=len(places) <= count)
+        everything = len(places) <= count
+        return self._candidates(query, squares[near], places[near], everything=everything, error=self.error)
 
     def _squares(self, query: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
         """Squared distances, float32 (n,), to the vectors at some places, as the index keeps them."""
@@ -143,17 +144,33 @@ class PlacedIndex(ABC):
         look = self._look_everywhere if everywhere else self._look_near
         squares, places = look(np.ascontiguousarray(queries, dtype=np.float32), asked, selector)  # (Q, asked) each
         return [
-            self._candidates(query, square[place >= 0], place[place >= 0], everything=everywhere and asked == total)
+            self._candidates(
+                query,
+                square[place >= 0],
+                place[place >= 0],
+                everything=everywhere and asked == total,
+                error=self.error if everywhere else 0,
+            )
             for query, square, place in zip(queries, squares, places, strict=True)  # FAISS pads with −1
         ]
 
     def _candidates(
-        self, query: NDArray[np.float32], squares: NDArray[np.float32], places: NDArray[np.int64], *, everything: bool
+        self,
+        query: NDArray[np.float32],
+        squares: NDArray[np.float32],
+        places: NDArray[np.int64],
+        *,
+        everything: bool,
+        error: float,
     ) -> Candidates:
-        """Distances computed again as ‖a − b‖ where the vectors are exact, and how far FAISS's order can be trusted."""
+        """Distances computed again as ‖a − b‖ where the vectors are exact, and how far FAISS's order can be trusted.
+
+        ``error``: how far off a row may be that was looked at and not taken; where rows are overlooked anyway, what
+        that costs is part of the measured recall.
+        """
         certain = np.inf if everything else 0.0
         if len(places) and not everything:
-            certain = max(surely_within(query, float(squares[-1])) - self.error, 0.0)
+            certain = max(surely_within(query, float(squares[-1])) - error, 0.0)
         if self.vectors == "fp32":
             vectors = self._index.reconstruct_batch(places)
             return measured(query, self.row_ids()[places], vectors, certain=certain)
@@ -163,6 +180,9 @@ class PlacedIndex(ABC):
     def _places(self, row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where rows are, those that it does not hold left out."""
         held = self.row_ids()
+        if len(held) and held[-1] - held[0] == len(held) - 1:  # no gaps, so nothing is to be sought
+            places = row_ids - held[0]
+            return places[(places >= 0) & (places < len(held))]
         places = np.searchsorted(held, row_ids)
         inside = places < len(held)
         inside[inside] = held[places[inside]] == row_ids[inside]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.gallery import Vectors
-from index.searching.built_index import QUANTIZERS, BuiltIndex, reserve
+from index.searching.built_index import QUANTIZERS, BuiltIndex, reserve, widen
 from index.searching.placed_index import Found, faiss
 
 
@@ -18,6 +18,7 @@ class QuantizedIndex(BuiltIndex):
     @classmethod
     def made(cls, dim: int, vectors: Vectors, *, rows: int, sample: NDArray[np.float32]) -> Self:
         codes = faiss.IndexScalarQuantizer(dim, QUANTIZERS[vectors], faiss.METRIC_L2)
+        widen(codes)
         codes.train(sample)
         reserve(codes, rows)
         return cls(codes, vectors)

@@ -69,9 +69,9 @@ class SelectedRows:
             return None
         if known.row_ids is None:  # each change took one row away at most
             return known if known.limit - (change - known.change) >= limit else None
-        changed = image_rows.changed_since(connection, known.change)
-        if not len(changed):
+        if change == known.change:
             return known
+        changed = image_rows.changed_since(connection, known.change)
         now = image_rows.row_ids(connection, image_rows.listed(changed) & self._passing(filters, lambda _: False))
         row_ids = _without(known.row_ids, changed)
         row_ids = np.insert(row_ids, np.searchsorted(row_ids, now), now)
