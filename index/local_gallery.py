@@ -63,13 +63,15 @@ from index.storage.gallery_files import CROPS, DATABASE
 from index.storage.image_rows import Row
 from index.storage.page_cursor import read_cursor, write_cursor
 from index.storage.row_filter import Condition, passing
+from index.storage.selected_rows import SelectedRows
 
 _DAY = 86_400 * 1_000_000  # microseconds
 _SWEPT_A_WRITE = 1000  # expired rows that a write takes with it
-_EXTRA = 32  # candidates beyond those asked for: ties at the cut, rows that are dropped
+_EXTRA = 16  # candidates beyond those asked for: ties at the cut, rows that are dropped
+_FILTERED = 2  # times as many where a filter that many pass drops some
 _WIDER = 8
-_SELECTIVE = 10_000  # rows; a filter that fewer pass (or a twentieth of the gallery) is resolved before the search
-_SELECTIVE_SHARE, _SELECTIVE_SHARE_QUICK = 20, 100  # the latter of kinds that need not look at every row
+_SELECTIVE = 2000  # rows; a filter that fewer pass (or a part of the gallery) is resolved before the search
+_SELECTIVE_SHARE, _SELECTIVE_SHARE_QUICK = 4, 25  # the latter of kinds that need not look at every row
 _LONGEST = np.finfo(np.float32).max / 4  # squared length; the squared distance of two such vectors is still a float32
 _PATIENCE = 2  # widenings before a filter that many pass, but none near the query, is resolved after all
 
@@ -85,6 +87,7 @@ class _Served:
 
     bound: Bound
     upkeep: IndexUpkeep
+    selected_rows: SelectedRows
 
     @property
     def spec(self) -> GallerySpec:
@@ -142,7 +145,7 @@ class LocalGallery:
             with self._database.snapshot() as connection:
                 bound = bound_of(connection)
             upkeep = IndexUpkeep(folder, self._database, bound, self._writing, memory=memory, read_only=read_only)
-            self._served = _Served(bound, upkeep)
+            self._served = _Served(bound, upkeep, SelectedRows(bound.space_id))
         except BaseException:
             self._database.close()
             raise
@@ -192,9 +195,9 @@ class LocalGallery:
         crops = {name: image.crop for image, name in zip(images, names, strict=True) if name is not None}
         with self._writing:
             self._database.require_open()
+            self._check_vectors([image.embedding for image in images], lambda n: f"the image {images[n].image_id}")
             for image in images:
                 self._require_space(image.embedding_space)
-                self._check_vector(image.embedding, f"the image {image.image_id}")
                 self._check_viewpoint(image)
             if not images:
                 return []
@@ -303,12 +306,13 @@ class LocalGallery:
             raise InvalidValue(f"top_k must be at least 1, not {options.top_k}")
         with self._searching() as (connection, served):
             self._require_space(options.embedding_space)
-            for query in queries:
-                self._check_vector(query, "the query")
+            self._check_vectors(list(queries), lambda _: "the query")
             condition = self._passing(options.filters, listing=lambda _: False)
             among = self._selected(connection, options.filters)
             answers: dict[int, list[_Hit]] = {}
             count, widened = options.top_k + _EXTRA, 0
+            if among is None and not options.filters.empty:
+                count *= _FILTERED
             while pending := [number for number in range(len(queries)) if number not in answers]:
                 if widened == _PATIENCE and among is None and not options.filters.empty:
                     among = image_rows.row_ids(connection, self._passing(options.filters))
@@ -352,7 +356,7 @@ class LocalGallery:
         with old.index.lock.write():
             with self._database.transaction() as connection:
                 note(connection)
-            self._served = _Served(bound, upkeep)
+            self._served = _Served(bound, upkeep, SelectedRows(bound.space_id))
         old.upkeep.stop()
         upkeep.wake()
 
@@ -384,23 +388,22 @@ class LocalGallery:
         try:
             with self._database.transaction() as connection:
                 self._forget_unlinked(connection)
-                for image, name in zip(images, names, strict=True):
-                    before = image_rows.find(connection, image.image_id)
-                    expired = before is not None and since is not None and before[1] < since
-                    statuses.append("created" if before is None or expired else "updated")
-                    if before is not None:
-                        discarded += image_rows.remove(connection, [before[0]])
-                        if new.pop(before[0], None) is None:
-                            old.append(before[0])
-                    row_id = image_rows.insert(
+                for each in _runs(images):
+                    before = image_rows.find(connection, [image.image_id for image in images[each]])
+                    current = {image_id for image_id, (_, time) in before.items() if since is None or time >= since}
+                    statuses += ["updated" if image.image_id in current else "created" for image in images[each]]
+                    replaced = [row_id for row_id, _ in before.values()]
+                    discarded += image_rows.remove(connection, replaced)
+                    old += [row_id for row_id in replaced if new.pop(row_id, None) is None]
+                    row_ids = image_rows.insert(
                         connection,
-                        image,
-                        crop_name=name,
-                        ingested_at=now if image.ingested_at is None else microseconds(image.ingested_at),
+                        images[each],
+                        crop_names=names[each],
+                        ingested_at=[_came(image, now) for image in images[each]],
                         space_id=self._served.space_id,
                         viewpoints=self.spec.viewpoints,
                     )
-                    new[row_id] = image.embedding
+                    new.update(zip(row_ids, [image.embedding for image in images[each]], strict=True))
                 expired_rows = self._expired(connection)
                 discarded += image_rows.remove(connection, expired_rows.tolist())
                 discarded = [name for name in discarded if not _is_crop(connection, name)]  # some may be in use again
@@ -471,11 +474,7 @@ class LocalGallery:
             return None
         built = self._index.built
         share = _SELECTIVE_SHARE if built is None or built.kind == "flat" else _SELECTIVE_SHARE_QUICK
-        few = max(_SELECTIVE, len(self._index) // share)
-        condition = self._passing(filters, listing=lambda listed: image_rows.at_most(connection, listed, few))
-        if not image_rows.at_most(connection, image_rows.all_passing(condition), few):
-            return None
-        return image_rows.row_ids(connection, condition)
+        return self._served.selected_rows.few(connection, filters, max(_SELECTIVE, len(self._index) // share))
 
     def _candidates(
         self,
@@ -554,16 +553,19 @@ class LocalGallery:
         days = self.spec.retention_days
         return None if days is None else microseconds(self._clock()) - round(days * _DAY)
 
-    def _check_vector(self, vector: NDArray[np.float32], what: str) -> None:
-        if vector.shape != (self.spec.embedding_dim,):
-            raise InvalidValue(
-                f"the embedding of {what} has the shape {vector.shape}; those of gallery {self.name} have "
-                f"({self.spec.embedding_dim},)"
-            )
+    def _check_vectors(self, vectors: Sequence[NDArray[np.float32]], what: Callable[[int], str]) -> None:
+        """Raise where a vector cannot be one of this gallery's; ``what`` names it by its number."""
+        for number, vector in enumerate(vectors):
+            if vector.shape != (self.spec.embedding_dim,):
+                raise InvalidValue(
+                    f"the embedding of {what(number)} has the shape {vector.shape}; those of gallery {self.name} have "
+                    f"({self.spec.embedding_dim},)"
+                )
         with np.errstate(all="ignore"):
-            square = np.dot(vector, vector)
-        if not square < _LONGEST:  # nor is NaN
-            raise EmbeddingNotFinite(f"the embedding of {what} holds a value that is not finite")
+            squares = [np.dot(vector, vector) for vector in vectors]
+        for number, square in enumerate(squares):
+            if not square < _LONGEST:  # nor is NaN
+                raise EmbeddingNotFinite(f"the embedding of {what(number)} holds a value that is not finite")
 
     def _check_viewpoint(self, image: NewImage) -> None:
         if image.viewpoint is not None and image.viewpoint.shape != (len(self.spec.viewpoints),):
@@ -588,6 +590,17 @@ class _Written:
     statuses: list[Literal["created", "updated"]]
     old: NDArray[np.int64]
     discarded: list[str]
+
+
+def _runs(images: Sequence[NewImage]) -> Iterator[slice]:
+    """Parts, in order, in each of which every image_id is there once."""
+    first, seen = 0, set[str]()
+    for number, image in enumerate(images):
+        if image.image_id in seen:
+            yield slice(first, number)
+            first, seen = number, set()
+        seen.add(image.image_id)
+    yield slice(first, len(images))
 
 
 def _rank(candidates: Candidates, rows: dict[int, Row], options: SearchOptions) -> tuple[list[_Hit], bool]:
@@ -629,6 +642,11 @@ def _matches(connection: apsw.Connection, served: _Served, hits: Sequence[_Hit])
         Match(rank=rank, distance=hit.distance, image=images[hit.row_id], embedding=embeddings[hit.row_id])
         for rank, hit in enumerate(hits, start=1)
     ]
+
+
+def _came(image: NewImage, now: int) -> int:
+    """When an image was ingested first, in microseconds since 1970."""
+    return now if image.ingested_at is None else microseconds(image.ingested_at)
 
 
 def _is_crop(connection: apsw.Connection, name: str) -> bool:

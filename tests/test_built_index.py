@@ -159,3 +159,22 @@ def test_a_search_that_finds_nothing_near_claims_nothing(kind: tuple[BuiltKind, 
     distances = exact(left, query[0])
     assert set(found.row_ids.tolist()) >= {row for row, distance in distances.items() if distance < found.certain}
     assert found.certain < np.inf
+
+
+def test_rows_beyond_the_sample_lose_little(kind: tuple[BuiltKind, Vectors]) -> None:
+    """Searches among some rows are sure up to the largest loss, which must not be that of a few rows cut off."""
+    built = CLASSES[kind[0]].made(D, kind[1], rows=ROWS, sample=stored()[::4])
+    built.add(ids(), stored())
+    lost = np.linalg.norm(built._index.reconstruct_n(0, ROWS) - stored(), axis=1)
+    assert built.error <= 3 * np.median(lost)
+    assert (built.error > 0) == (kind[1] != "fp32")
+
+
+def test_rows_without_gaps_are_found_as_those_with(kind: tuple[BuiltKind, Vectors]) -> None:
+    built = CLASSES[kind[0]].made(D, kind[1], rows=ROWS, sample=stored())
+    built.add(np.arange(11, 11 + ROWS, dtype=np.int64), stored())
+    among = np.array([3, 10, 11, 500, 2510, 2511, 10**6], dtype=np.int64)
+    (found,) = built.search(queries(1), 10, among=among)
+    assert sorted(found.row_ids.tolist()) == [11, 500, 2510]
+    built.retire(among)
+    assert len(built) == ROWS - 3

@@ -60,6 +60,17 @@ def test_what_it_was_created_with_comes_back(tmp_path: Path) -> None:
     database.close()
 
 
+def test_a_large_transaction_reaches_the_log_at_its_end_and_no_page_twice(tmp_path: Path) -> None:
+    database = GalleryDatabase(create(tmp_path))
+    log = tmp_path / "gallery.sqlite-wal"
+    with database.transaction() as connection:
+        before = log.stat().st_size
+        note(connection, 100, size=100_000)
+        assert log.stat().st_size == before
+    assert log.stat().st_size < 11_000_000
+    database.close()
+
+
 def test_the_settings_that_durability_rests_on(tmp_path: Path) -> None:
     database = GalleryDatabase(create(tmp_path))
     expected = {

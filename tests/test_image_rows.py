@@ -33,7 +33,10 @@ def insert(connection: apsw.Connection, image_id: str, *, crop: str | None = Non
         embedding=np.array([1, 2], dtype=np.float32),
         viewpoint=np.array([0.25, 0.75], dtype=np.float32),
     )
-    return image_rows.insert(connection, image, crop_name=crop, ingested_at=5, space_id=1, viewpoints=SPEC.viewpoints)
+    (row_id,) = image_rows.insert(
+        connection, [image], crop_names=[crop], ingested_at=[5], space_id=1, viewpoints=SPEC.viewpoints
+    )
+    return row_id
 
 
 def number(connection: apsw.Connection, table: str) -> int:
@@ -43,8 +46,7 @@ def number(connection: apsw.Connection, table: str) -> int:
 
 def test_what_is_inserted_is_found_and_selected(connection: apsw.Connection) -> None:
     row_id = insert(connection, "x", crop="c.jpg", vehicle="v")
-    assert image_rows.find(connection, "x") == (row_id, 5)
-    assert image_rows.find(connection, "y") is None
+    assert image_rows.find(connection, ["y", "x"]) == {"x": (row_id, 5)}
     ((selected, image),) = image_rows.select(connection, ALL, space_id=1, viewpoints=SPEC.viewpoints)
     assert (selected, image.image_id, image.crop_name) == (row_id, "x", "c.jpg")
     assert image.viewpoint == {"front": 0.25, "rear": 0.75}

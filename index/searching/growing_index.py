@@ -110,7 +110,7 @@ class GrowingIndex:
         """Let ``first`` answer for the rows up to ``up_to``, where ``seal`` cut, at once."""
         with self.lock.write():
             for retired in self._noted or ():
-                first.retire(retired[np.isin(retired, first.row_ids())])
+                first.retire(retired)
             later = [part for part in self._flat if part.after >= up_to] or [_FlatPart(up_to, self._flat[-1].index)]
             self._built = first if isinstance(first, BuiltIndex) else None
             self._flat = [_FlatPart(0, first), *later] if isinstance(first, FlatIndex) else later
@@ -120,7 +120,7 @@ class GrowingIndex:
         with self.lock.write():
             while len(self._flat) > 1 and not len(self._flat[0].index):
                 del self._flat[0]
-            return np.sort(self._flat[0].index.row_ids())
+            return self._flat[0].index.living()
 
     def move(self, row_ids: NDArray[np.int64]) -> float:
         """Take some of the first ``settled`` rows into the built index; the seconds that searches waited for it."""
@@ -129,7 +129,7 @@ class GrowingIndex:
             noted = np.concatenate([np.empty(0, dtype=np.int64), *(self._noted or ())])
             alive = row_ids[~np.isin(row_ids, noted)]
             if self._built is not None and len(alive):
-                self._built.add(alive, self._flat[0].index.vectors(alive))
+                self._built.add(alive, self._flat[0].index.stored(alive))
                 self._flat[0].index.retire(alive)
             self._flat[0].after = int(row_ids[-1])
             return time.perf_counter() - began

@@ -6,10 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.gallery import Vectors
-from index.searching.built_index import QUANTIZERS, BuiltIndex, Found, faiss, reserve
+from index.searching.built_index import QUANTIZERS, BuiltIndex, reserve, widen
+from index.searching.placed_index import Found, faiss
 
 LINKS = 32  # M
 _BREADTH_BUILT, _BREADTH = 128, 128  # efConstruction, efSearch: recall@10 and rate in DECISIONS.md, 2026-11-26
+_BREADTH_SHARE = 2  # of the rows asked for: the last of as many as the search is broad are poorly found
 
 
 class HnswIndex(BuiltIndex):
@@ -23,20 +25,20 @@ class HnswIndex(BuiltIndex):
             graph = faiss.IndexHNSWFlat(dim, LINKS)
         else:
             graph = faiss.IndexHNSWSQ(dim, QUANTIZERS[vectors], LINKS)
+            widen(faiss.downcast_index(graph.storage))
             graph.train(sample)
         graph.hnsw.efConstruction = _BREADTH_BUILT
         reserve(faiss.downcast_index(graph.storage), rows)
         return cls(graph, vectors)
 
+    @property
+    def _storage(self) -> Any:
+        return faiss.downcast_index(self._index.storage)
+
     def _look_near(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
         parameters = faiss.SearchParametersHNSW()
         parameters.sel = selector
-        parameters.efSearch = int(max(_BREADTH, count) / (1 - min(self.retired_share, 0.5)))  # retired ones take room
+        breadth = max(_BREADTH, _BREADTH_SHARE * count)
+        parameters.efSearch = int(breadth / (1 - min(self.retired_share, 0.5)))  # retired ones take room
         found: Found = self._index.search(queries, count, params=parameters)
-        return found
-
-    def _look_everywhere(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
-        parameters = faiss.SearchParameters()
-        parameters.sel = selector
-        found: Found = faiss.downcast_index(self._index.storage).search(queries, count, params=parameters)
         return found

@@ -14,7 +14,6 @@ CLASSES: Final[dict[BuiltKind, type[BuiltIndex]]] = {"flat": QuantizedIndex, "iv
 _BUILT_FROM = 1000  # rows; fewer are looked at in less than a millisecond, and are too few to learn from
 _HNSW_FROM = 20_000  # rows of ``auto``: some 6 ms of looking at every one on one core
 _BYTES: dict[Vectors, int] = {"fp32": 4, "fp16": 2, "sq8": 1}
-_TABLE = 56  # bytes a row of the flat index's table from id to place, about: a node of a hash map and its bucket
 _SPARE = 1.1  # of the memory that is free
 
 
@@ -37,7 +36,7 @@ def estimate(kind: BuiltKind, vectors: Vectors, rows: int, dim: int) -> int:
     row = dim * _BYTES[vectors] + 8
     match kind:
         case "flat":
-            return rows * (row + (_TABLE if vectors == "fp32" else 0))
+            return rows * row
         case "ivf":
             return int(rows * row * 1.25) + rows * 16 + list_count(rows) * dim * 4  # lists grow with some room to spare
         case "hnsw":

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.gallery import Vectors
-from index.searching.built_index import QUANTIZERS, BuiltIndex, Found, faiss
+from index.searching.built_index import QUANTIZERS, BuiltIndex, widen
+from index.searching.placed_index import Found, faiss
 
 _PROBED = 3  # a search looks at this part of the lists, one in so many: recall@10 in DECISIONS.md, 2026-11-26
 _TRAINED_ON = 32  # rows a centroid
@@ -32,6 +33,7 @@ class IvfIndex(BuiltIndex):
             inverted = faiss.IndexIVFScalarQuantizer(
                 quantizer, dim, count, QUANTIZERS[vectors], faiss.METRIC_L2, False
             )  # False: not the residual, so that a code is the vector's own
+            widen(inverted)
         inverted.cp.min_points_per_centroid = 1  # or FAISS writes to the terminal
         inverted.train(sample)
         inverted.set_direct_map_type(faiss.DirectMap.Array)  # rows can be read back by place

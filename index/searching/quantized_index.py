@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.gallery import Vectors
-from index.searching.built_index import QUANTIZERS, BuiltIndex, Found, faiss, reserve
+from index.searching.built_index import QUANTIZERS, BuiltIndex, reserve, widen
+from index.searching.placed_index import Found, faiss
 
 
 class QuantizedIndex(BuiltIndex):
@@ -17,15 +18,10 @@ class QuantizedIndex(BuiltIndex):
     @classmethod
     def made(cls, dim: int, vectors: Vectors, *, rows: int, sample: NDArray[np.float32]) -> Self:
         codes = faiss.IndexScalarQuantizer(dim, QUANTIZERS[vectors], faiss.METRIC_L2)
+        widen(codes)
         codes.train(sample)
         reserve(codes, rows)
         return cls(codes, vectors)
 
     def _look_near(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
         return self._look_everywhere(queries, count, selector)
-
-    def _look_everywhere(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
-        parameters = faiss.SearchParameters()
-        parameters.sel = selector
-        found: Found = self._index.search(queries, count, params=parameters)
-        return found

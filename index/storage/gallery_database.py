@@ -39,6 +39,7 @@ _LONGEST_LOG = 64 << 20  # bytes of the write-ahead log
 _LOG_PATIENCE = 250  # milliseconds to wait for readers of a log that has grown; who writes waits as long
 _BUSY = 10_000  # milliseconds; only recovery after a crash holds others up
 _LAST_ROW = 2**63 - 1
+_WRITTEN_AT_ONCE = 32 << 10  # KiB of pages that a transaction changes before some go to the log more than once
 _NO_SPACE = 1 << 20  # bytes free; an error of SQLite's with less than this left means that the disk is full
 _PRAGMAS = f"""
 PRAGMA page_size = {PAGE};          -- measured: half the time and disk that 4 KiB pages take for vectors of 2 KB
@@ -142,6 +143,7 @@ class GalleryDatabase:
                 self._require_finished()
             self._writer = self._connected()
             try:
+                self._writer.execute(f"PRAGMA cache_size = -{_WRITTEN_AT_ONCE}")
                 self._migrate()
                 about: dict[str, str] = dict(self._writer.execute("SELECT key, value FROM about"))
                 self.name, self.secret = about["name"], bytes.fromhex(about["secret"])

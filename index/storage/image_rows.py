@@ -4,7 +4,7 @@ Every function works inside the transaction or the snapshot of the connection th
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from index.gallery import Attribute, Metadata, NewImage, StoredImage
 from index.storage.gallery_database import microseconds, moment
 from index.storage.row_checksum import OF_EMBEDDING, OF_IMAGE, row_checksum
-from index.storage.row_filter import Condition
+from index.storage.row_filter import Condition, SqlValue
 
 _COLUMNS = "row_id, image_id, vehicle_id, camera_id, captured_at, ingested_at, crop, attributes, probabilities"
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
 
 EVERY: Final = Condition("TRUE")
 
@@ -42,50 +43,54 @@ class WholeRow:
 
 def insert(
     connection: apsw.Connection,
-    image: NewImage,
+    images: Sequence[NewImage],
     *,
-    crop_name: str | None,
-    ingested_at: int,
+    crop_names: Sequence[str | None],
+    ingested_at: Sequence[int],
     space_id: int,
     viewpoints: Sequence[str],
-) -> int:
-    """Write an image, its embedding and its crop's name; the new row id. No row may have its image_id."""
-    if crop_name is not None:
-        connection.execute("INSERT OR IGNORE INTO crops VALUES (?, ?)", (crop_name, len(image.crop)))
-        connection.execute("DELETE FROM discarded WHERE name = ?", (crop_name,))
-    metadata = image.metadata
-    vehicle_id, camera_id, captured_at, attributes = _columns(metadata)
-    said = (image.image_id, vehicle_id, camera_id, captured_at, ingested_at, crop_name, attributes)
-    connection.execute(
-        "INSERT INTO images (image_id, vehicle_id, camera_id, captured_at, ingested_at, crop, attributes, checksum)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (*said, row_checksum(*said)),
+) -> range:
+    """Write images, their embeddings and their crops' names; the new row ids, in order.
+
+    Every image_id is there once, and no row has it yet; ``ingested_at`` is each one's, microseconds since 1970. A
+    statement is run for all images at a time, which takes half the time of running it for each.
+    """
+    crops = [(name, len(image.crop)) for image, name in zip(images, crop_names, strict=True) if name is not None]
+    connection.executemany("INSERT OR IGNORE INTO crops VALUES (?, ?)", crops)
+    connection.executemany("DELETE FROM discarded WHERE name = ?", [(name,) for name, _ in crops])
+    first = last_row(connection) + 1
+    row_ids = range(first, first + len(images))
+    connection.executemany(
+        "INSERT INTO images (row_id, image_id, vehicle_id, camera_id, captured_at, ingested_at, crop, attributes,"
+        " checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (row_id, *(said := _said(image, crop_name, time)), row_checksum(*said))
+            for row_id, image, crop_name, time in zip(row_ids, images, crop_names, ingested_at, strict=True)
+        ],
     )
-    row_id = connection.last_insert_rowid()
-    insert_embedding(connection, row_id, image.embedding, image.viewpoint, space_id=space_id, viewpoints=viewpoints)
-    insert_attributes(connection, row_id, metadata.attributes)
-    _note(connection, [row_id], "added")
-    return row_id
+    insert_embeddings(
+        connection,
+        [(row_id, image.embedding, image.viewpoint) for row_id, image in zip(row_ids, images, strict=True)],
+        space_id=space_id, viewpoints=viewpoints,
+    )  # fmt: skip
+    for row_id, image in zip(row_ids, images, strict=True):
+        insert_attributes(connection, row_id, image.metadata.attributes)
+    _note(connection, row_ids, "added")
+    return row_ids
 
 
-def insert_embedding(
+def insert_embeddings(
     connection: apsw.Connection,
-    row_id: int,
-    vector: NDArray[np.float32],
-    probabilities: NDArray[np.float32] | None,
+    seen: Iterable[tuple[int, NDArray[np.float32], NDArray[np.float32] | None]],
     *,
     space_id: int,
     viewpoints: Sequence[str],
 ) -> None:
-    """Write what a model says of a row that has nothing of that space yet: float32 (D,), and (V,) or None."""
-    seen = (
-        row_id,
-        space_id,
-        None if probabilities is None else viewpoints[int(np.argmax(probabilities))],
-        None if probabilities is None else probabilities.astype("<f4").tobytes(),
-        vector.astype("<f4").tobytes(),
+    """Write what a model says of rows that have nothing of that space yet: row id, float32 (D,), and (V,) or None."""
+    connection.executemany(
+        "INSERT INTO embeddings VALUES (?, ?, ?, ?, ?, ?)",
+        [(*(columns := _seen(*each, space_id, viewpoints)), row_checksum(*columns)) for each in seen],
     )
-    connection.execute("INSERT INTO embeddings VALUES (?, ?, ?, ?, ?, ?)", (*seen, row_checksum(*seen)))
 
 
 def replace_metadata(connection: apsw.Connection, row_id: int, metadata: Metadata) -> None:
@@ -102,6 +107,8 @@ def replace_metadata(connection: apsw.Connection, row_id: int, metadata: Metadat
 
 def remove(connection: apsw.Connection, row_ids: Sequence[int]) -> list[str]:
     """Erase rows with everything that hangs on them; the crops that no row names any more, now ``discarded``."""
+    if not row_ids:
+        return []
     listed = json.dumps(list(row_ids))
     crops = [
         crop
@@ -124,12 +131,14 @@ def remove(connection: apsw.Connection, row_ids: Sequence[int]) -> list[str]:
     return discarded
 
 
-def find(connection: apsw.Connection, image_id: str) -> tuple[int, int] | None:
-    """Row id and ingestion time of an image, whether or not its time is over; None where there is none."""
-    found: tuple[int, int] | None = connection.execute(
-        "SELECT row_id, ingested_at FROM images WHERE image_id = ?", (image_id,)
-    ).fetchone()
-    return found
+def find(connection: apsw.Connection, image_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Row id and ingestion time of those of some images that exist, whether or not their time is over."""
+    found = connection.execute(
+        "SELECT image_id, row_id, ingested_at FROM json_each(?) AS wanted CROSS JOIN images"
+        " ON images.image_id = wanted.value",
+        (json.dumps(image_ids),),
+    )
+    return {image_id: (row_id, ingested_at) for image_id, row_id, ingested_at in found}
 
 
 def select(
@@ -160,12 +169,12 @@ def select_whole(
 
 
 def row_ids(connection: apsw.Connection, condition: Condition, *, limit: int = -1) -> NDArray[np.int64]:
-    """Ids, int64 (n,), of at most ``limit`` rows that pass; of all where it is negative."""
-    found = connection.execute(
-        f"SELECT row_id FROM images WHERE {condition.sql} LIMIT ?",  # noqa: S608
+    """Ids, int64 (n,), ascending, of at most ``limit`` rows that pass; of all where it is negative."""
+    found: str | None = connection.execute(  # one text, because a row of Python's for each takes four times as long
+        f"SELECT group_concat(row_id) FROM (SELECT row_id FROM images WHERE {condition.sql} LIMIT ?)",  # noqa: S608
         (*condition.bindings, limit),
-    )
-    return np.fromiter((row_id for (row_id,) in found), dtype=np.int64)
+    ).get
+    return np.sort(np.fromstring(found or "", dtype=np.int64, sep=","))
 
 
 def at_most(connection: apsw.Connection, select: Condition, limit: int) -> bool:
@@ -175,11 +184,6 @@ def at_most(connection: apsw.Connection, select: Condition, limit: int) -> bool:
         (*select.bindings, limit + 1),
     ).get
     return number <= limit
-
-
-def all_passing(condition: Condition) -> Condition:
-    """The select of the rows that pass, for ``at_most``."""
-    return Condition(f"SELECT row_id FROM images WHERE {condition.sql}", condition.bindings)  # noqa: S608
 
 
 def rows_among(connection: apsw.Connection, among: NDArray[np.int64], condition: Condition) -> dict[int, Row]:
@@ -239,6 +243,12 @@ def removed_since(connection: apsw.Connection, change: int) -> NDArray[np.int64]
     return np.fromiter((row_id for (row_id,) in found), dtype=np.int64)
 
 
+def changed_since(connection: apsw.Connection, change: int) -> NDArray[np.int64]:
+    """Rows, int64 (n,), each once, ascending, of which anything was noted after a change."""
+    found = connection.execute("SELECT DISTINCT row_id FROM changes WHERE change > ?", (change,))
+    return np.sort(np.fromiter((row_id for (row_id,) in found), dtype=np.int64))
+
+
 def listed(row_ids: NDArray[np.int64]) -> Condition:
     """That a row is one of these."""
     return Condition("row_id IN (SELECT value FROM json_each(?))", (json.dumps(row_ids.tolist()),))
@@ -255,8 +265,28 @@ def count(connection: apsw.Connection, condition: Condition) -> int:
 
 def _columns(metadata: Metadata) -> tuple[str | None, str | None, int | None, str]:
     captured_at = None if metadata.captured_at is None else microseconds(metadata.captured_at)
-    attributes = json.dumps(dict(metadata.attributes), ensure_ascii=False)
-    return metadata.vehicle_id, metadata.camera_id, captured_at, attributes
+    return metadata.vehicle_id, metadata.camera_id, captured_at, _as_json(dict(metadata.attributes))
+
+
+def _said(image: NewImage, crop_name: str | None, ingested_at: int) -> tuple[SqlValue, ...]:
+    """What a client gave, as the checksum of ``images`` covers it."""
+    vehicle_id, camera_id, captured_at, attributes = _columns(image.metadata)
+    return image.image_id, vehicle_id, camera_id, captured_at, ingested_at, crop_name, attributes
+
+
+def _seen(
+    row_id: int,
+    vector: NDArray[np.float32],
+    probabilities: NDArray[np.float32] | None,
+    space_id: int,
+    viewpoints: Sequence[str],
+) -> tuple[SqlValue, ...]:
+    """What a model says, as the checksum of ``embeddings`` covers it."""
+    numbers = vector.astype("<f4").tobytes()
+    if probabilities is None:
+        return row_id, space_id, None, None, numbers
+    name = viewpoints[int(np.argmax(probabilities))]
+    return row_id, space_id, name, probabilities.astype("<f4").tobytes(), numbers
 
 
 def _image(row: Sequence[Any], viewpoints: Sequence[str]) -> StoredImage:

@@ -16,13 +16,12 @@ OF_IMAGE: Final = (  # SQL, for a row of ``images``
 )
 OF_EMBEDDING: Final = "row_checksum(row_id, space_id, CAST(viewpoint AS BLOB), probabilities, vector)"
 
+_KIND_AND_NUMBER = struct.Struct("<cq").pack
+
 
 def row_checksum(*values: object) -> int:
     """CRC-32 of a row's values (str, bytes, int, None), each with its kind and length: none runs into the next."""
-    checksum = 0
-    for value in values:
-        checksum = zlib.crc32(_encoded(value), checksum)
-    return checksum
+    return zlib.crc32(b"".join([_encoded(value) for value in values]))
 
 
 def teach(connection: apsw.Connection) -> None:
@@ -31,12 +30,12 @@ def teach(connection: apsw.Connection) -> None:
 
 
 def _encoded(value: object) -> bytes:
-    if value is None:
-        return b"n"
-    if isinstance(value, int):
-        return b"i" + struct.pack("<q", value)
     if isinstance(value, str):
         value = value.encode()
     if isinstance(value, bytes):
-        return b"b" + struct.pack("<q", len(value)) + value
+        return _KIND_AND_NUMBER(b"b", len(value)) + value
+    if value is None:
+        return b"n"
+    if isinstance(value, int):
+        return _KIND_AND_NUMBER(b"i", value)
     raise TypeError(f"no row holds a {type(value).__name__}")

@@ -15,7 +15,7 @@ from index.contract import Contract
 from index.errors import NotMigratable
 from index.gallery import GallerySpec
 from index.storage.gallery_database import Bound
-from index.storage.image_rows import insert_embedding
+from index.storage.image_rows import insert_embeddings
 from index.storage.row_checksum import OF_EMBEDDING
 
 _LACKING = (
@@ -90,8 +90,8 @@ def write_vectors(connection: apsw.Connection, bound: Bound, vectors: Iterable[R
             (bound.space_id, each.row_id),
         ).fetchone()
         if wanted is not None:
-            insert_embedding(
-                connection, each.row_id, each.vector, each.viewpoint,
+            insert_embeddings(
+                connection, [(each.row_id, each.vector, each.viewpoint)],
                 space_id=bound.space_id, viewpoints=bound.spec.viewpoints,
             )  # fmt: skip
             written += 1

@@ -1,0 +1,203 @@
+"""What every index has in common: rows by place, retired ones left out.
+
+Rows come in ascending order of their ids, so that the place of a row is found by bisection and a place needs no table
+of ids. A row that is taken out of every answer stays where it is; a bit a row leaves it out at search time.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import faiss as _faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from index.gallery import Vectors
+from index.machine.cpu_quota import usable_cpus
+from index.searching.vector_index import BATCH, NOTHING, Candidates, measured, surely_within
+
+faiss: Any = _faiss  # the stubs that it ships lack much of it
+Found = tuple[NDArray[np.float32], NDArray[np.int64]]
+_LARGEST_HALF = 65_504  # of fp16; what is beyond counts as that, and ``error`` says what it costs
+_FEW, _FEW_OF_A_BATCH = 2, 16  # rows ``among`` are gathered where they are fewer than one in so many of all
+_GATHERED = 1024  # vectors at a time
+
+
+class PlacedIndex(ABC):
+    """See ``index.searching.vector_index.VectorIndex``. Row ids are added in ascending order, each once.
+
+    ``vectors`` says how the index keeps them. Where that is not fp32, distances are off by up to ``error``, the largest
+    ‖x − x̂‖ that any row has lost, and are to be measured again from the exact vectors.
+    """
+
+    def __init__(self, faiss_index: Any, vectors: Vectors) -> None:
+        self.vectors: Vectors = vectors
+        self.error = 0.0
+        self._index = faiss_index  # trained
+        self._cores = usable_cpus()
+        self._row_ids = np.empty(0, dtype=np.int64)  # by place; with room for more behind the last one
+        self._alive = np.empty(0, dtype=np.uint8)  # a bit a place, little-endian
+        self._retired = 0
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal) - self._retired
+
+    def row_ids(self) -> NDArray[np.int64]:
+        """Every row that it holds, int64 (n,), ascending, retired ones too."""
+        return self._row_ids[: int(self._index.ntotal)]
+
+    def add(self, row_ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        places = slice(int(self._index.ntotal), int(self._index.ntotal) + len(row_ids))
+        kept = np.ascontiguousarray(vectors, dtype=np.float32)
+        if self.vectors == "fp16":
+            kept = kept.clip(-_LARGEST_HALF, _LARGEST_HALF)
+        faiss.omp_set_num_threads(self._cores if len(row_ids) >= BATCH else 1)  # for this thread only
+        self._index.add(kept)
+        self._grow(places.stop)
+        self._row_ids[places] = row_ids
+        if self.vectors != "fp32" and len(row_ids):
+            lost = self._index.reconstruct_n(places.start, len(row_ids)) - vectors
+            self.error = max(self.error, float(np.linalg.norm(lost.astype(np.float64), axis=1).max()))
+
+    def retire(self, row_ids: NDArray[np.int64]) -> None:
+        """As the protocol says; rows that it does not hold are passed over."""
+        places = self._places(row_ids)
+        places = places[self._alive[places >> 3] >> (places & 7) & 1 == 1]
+        np.bitwise_and.at(self._alive, places >> 3, ~(1 << (places & 7)).astype(np.uint8))
+        self._retired += len(places)
+
+    def search(
+        self, queries: NDArray[np.float32], count: int, *, among: NDArray[np.int64] | None = None
+    ) -> list[Candidates]:
+        if among is None:
+            return self._answers(queries, count, total=len(self), everywhere=count >= len(self), bits=self._bits())
+        places = self._places(among)
+        if len(places) * (_FEW if len(queries) < BATCH else _FEW_OF_A_BATCH) < int(self._index.ntotal):
+            exact = np.ascontiguousarray(queries, dtype=np.float32)
+            return [self._gathered(query, places, count) for query in exact]
+        bits = np.zeros(len(self._alive), dtype=np.uint8)
+        np.bitwise_or.at(bits, places >> 3, (1 << (places & 7)).astype(np.uint8))
+        return self._answers(queries, count, total=len(places), everywhere=True, bits=bits)
+
+    def scan(self, queries: NDArray[np.float32], count: int) -> list[Candidates]:
+        return self._answers(queries, count, total=len(self), everywhere=True, bits=self._bits())
+
+    @property
+    def _storage(self) -> Any:
+        """The FAISS index that holds the vectors by place."""
+        return self._index
+
+    @abstractmethod
+    def _look_near(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
+        """FAISS's squared distances and places (Q, count) of rows that ``selector`` lets pass."""
+
+    def _look_everywhere(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
+        """The same, having looked at every row."""
+        parameters = faiss.SearchParameters()
+        parameters.sel = selector
+        found: Found = self._storage.search(queries, count, params=parameters)
+        return found
+
+    def _gathered(self, query: NDArray[np.float32], places: NDArray[np.int64], count: int) -> Candidates:
+        """The nearest of the rows at some places, having looked at these alone."""
+        if not len(places):
+            return NOTHING
+        squares = self._squares(query, places)
+        near = np.arange(len(places)) if len(places) <= count else np.argpartition(squares, count - 1)[:count]
+        near = near[np.argsort(squares[near], kind="stable")]
+        everything = len(places) <= count
+        return self._candidates(query, squares[near], places[near], everything=everything, error=self.error)
+
+    def _squares(self, query: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Squared distances, float32 (n,), to the vectors at some places, as the index keeps them."""
+        storage, dim = self._storage, len(query)
+        squares = np.empty(len(places), dtype=np.float32)
+        if isinstance(storage, faiss.IndexFlat):  # nothing is copied
+            pointers = [faiss.swig_ptr(each) for each in (squares, query, places)]
+            faiss.fvec_L2sqr_by_idx(pointers[0], pointers[1], storage.get_xb(), pointers[2], dim, 1, len(places))
+            return squares
+        for start in range(0, len(places), _GATHERED):
+            lot = slice(start, start + _GATHERED)
+            vectors = self._decoded(storage, places[lot])
+            faiss.fvec_L2sqr_ny(
+                faiss.swig_ptr(squares[lot]), faiss.swig_ptr(query), faiss.swig_ptr(vectors), dim, len(vectors)
+            )
+        return squares
+
+    def _decoded(self, storage: Any, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        vectors: NDArray[np.float32]
+        if isinstance(storage, faiss.IndexScalarQuantizer):  # its own ``reconstruct_batch`` goes row by row
+            codes = faiss.rev_swig_ptr(storage.codes.data(), storage.codes.size()).reshape(-1, storage.code_size)
+            vectors = storage.sa_decode(codes[places])
+        else:
+            vectors = storage.reconstruct_batch(places)
+        return vectors
+
+    def _answers(
+        self, queries: NDArray[np.float32], count: int, *, total: int, everywhere: bool, bits: NDArray[np.uint8] | None
+    ) -> list[Candidates]:
+        if total == 0 or len(queries) == 0:
+            return [NOTHING] * len(queries)
+        asked = min(count, total)
+        selector = None if bits is None else faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+        # For this thread only. Few queries gain nothing from a second core, and waiting for a busy one costs 20 ms.
+        faiss.omp_set_num_threads(self._cores if len(queries) >= BATCH else 1)
+        look = self._look_everywhere if everywhere else self._look_near
+        squares, places = look(np.ascontiguousarray(queries, dtype=np.float32), asked, selector)  # (Q, asked) each
+        return [
+            self._candidates(
+                query,
+                square[place >= 0],
+                place[place >= 0],
+                everything=everywhere and asked == total,
+                error=self.error if everywhere else 0,
+            )
+            for query, square, place in zip(queries, squares, places, strict=True)  # FAISS pads with −1
+        ]
+
+    def _candidates(
+        self,
+        query: NDArray[np.float32],
+        squares: NDArray[np.float32],
+        places: NDArray[np.int64],
+        *,
+        everything: bool,
+        error: float,
+    ) -> Candidates:
+        """Distances computed again as ‖a − b‖ where the vectors are exact, and how far FAISS's order can be trusted.
+
+        ``error``: how far off a row may be that was looked at and not taken; where rows are overlooked anyway, what
+        that costs is part of the measured recall.
+        """
+        certain = np.inf if everything else 0.0
+        if len(places) and not everything:
+            certain = max(surely_within(query, float(squares[-1])) - error, 0.0)
+        if self.vectors == "fp32":
+            vectors = self._index.reconstruct_batch(places)
+            return measured(query, self.row_ids()[places], vectors, certain=certain)
+        distances = np.sqrt(np.maximum(squares.astype(np.float64), 0))
+        return Candidates(row_ids=self.row_ids()[places], distances=distances, certain=certain, exact=False)
+
+    def _places(self, row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where rows are, those that it does not hold left out."""
+        held = self.row_ids()
+        if len(held) and held[-1] - held[0] == len(held) - 1:  # no gaps, so nothing is to be sought
+            places: NDArray[np.int64] = row_ids - held[0]
+            return places[(places >= 0) & (places < len(held))]
+        places = np.searchsorted(held, row_ids)
+        inside = places < len(held)
+        inside[inside] = held[places[inside]] == row_ids[inside]
+        return places[inside]
+
+    def _bits(self) -> NDArray[np.uint8] | None:
+        return self._alive if self._retired else None
+
+    def _grow(self, rows: int) -> None:
+        """Room for so many rows, all of them alive, a little beyond so that adding few does not copy all."""
+        if rows <= len(self._row_ids):
+            return
+        room = rows + rows // 8
+        row_ids = np.empty(room, dtype=np.int64)
+        row_ids[: len(self._row_ids)] = self._row_ids
+        alive = np.full(room // 8 + 1, 255, dtype=np.uint8)
+        alive[: len(self._alive)] = self._alive
+        self._row_ids, self._alive = row_ids, alive
