@@ -25,6 +25,7 @@ from index.storage.gallery_database import open_read_only
 from index.storage.gallery_files import SNAPSHOT
 from tests.index_kinds import ALL, build_early, kind_name
 from tests.pictures import png
+from tests.test_sweeper import until
 
 T = TypeVar("T")
 SIZE = (8, 8)
@@ -246,6 +247,22 @@ def test_searches_and_writes_never_fail_or_mix_spaces_while_it_switches(gallery:
             stop.set()
         assert all(done.result() > 0 for done in searches)
     assert len(gallery.migrations()) == 10
+
+
+def test_it_switches_when_no_search_is_between_index_and_database(gallery: LocalGallery) -> None:
+    """Such a search would see a database without the vectors of the index that it looks into."""
+    images = {each.image_id: each for each in (image(n) for n in range(20))}
+    gallery.add(list(images.values()))
+    gallery.begin_migration(NEW, "f")
+    lock = gallery._index.lock
+    with ThreadPoolExecutor(1) as pool:
+        with lock.read():
+            migrating = pool.submit(migrated, gallery)
+            until(lambda: lock.waiting_writers == 1)
+            assert gallery.spec.embedding_space == OLD.embedding_space
+            assert gallery.migrations()[0].state == "running"
+        assert migrating.result(60) == "finished"
+    check(gallery, images)
 
 
 def test_a_vector_of_the_old_space_is_refused_after_the_switch(gallery: LocalGallery) -> None:
