@@ -26,7 +26,7 @@ class FolderLock:
             os.close(self._handle)
             raise DataFolderLocked(
                 f"the data folder {folder} is in use by {holder or 'another process'}; stop that, or send the pictures "
-                "to it over HTTP: POST /v1/galleries/{gallery}/images"
+                "to it over HTTP: POST /v1/galleries/{gallery}/images, archives to /v1/galleries/{gallery}/imports"
             ) from error
         command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:_SHOWN]
         self._tell(f"process {os.getpid()} ({command})")
