@@ -120,7 +120,9 @@ def model_crop(image: Image.Image, resize: Resize) -> NDArray[np.uint8]:
         scale = min(width / image.width, height / image.height)
         scaled_width = min(width, max(1, round(image.width * scale)))
         scaled_height = min(height, max(1, round(image.height * scale)))
-    scaled = np.asarray(image.resize((scaled_width, scaled_height), _RESAMPLING[resize.filter]))
+    scaled = np.array(image.resize((scaled_width, scaled_height), _RESAMPLING[resize.filter]))
+    if scaled.shape[:2] == (height, width) == resize.crop:
+        return scaled  # neither padded nor cut, as the default's are
     padded = np.full((height, width, 3), MID_GREY, dtype=np.uint8)  # (size H, size W, 3)
     top, left = (height - scaled_height) // 2, (width - scaled_width) // 2
     padded[top : top + scaled_height, left : left + scaled_width] = scaled
@@ -135,16 +137,37 @@ def stored_crop(data: bytes, *, box: Box | None, max_pixels: int) -> StoredCrop:
     An upright grey or colour JPEG that is wanted whole keeps its coded data; everything else becomes a PNG. Raises
     what ``read_picture`` and ``cut`` raise.
     """
-    file = _read_file(data, max_pixels)
-    image = _decode(file)
-    whole = box is None or box == (0, 0, *image.size)
-    if box is not None:
-        image = cut(image, box)
-    if whole and file.kind == "jpeg" and file.components in (1, 3) and file.orientation == UPRIGHT:
-        return StoredCrop(data=file.data, media_type="image/jpeg", image=image)
-    written = io.BytesIO()
-    image.save(written, "PNG", compress_level=_PNG_COMPRESS_LEVEL)
-    return StoredCrop(data=written.getvalue(), media_type="image/png", image=image)
+    return Frame(data, max_pixels=max_pixels).stored_crop(box)
+
+
+class Frame:
+    """A picture of which crops are cut; it is decoded once, when the first of them needs its pixels.
+
+    Raises what ``read_picture`` raises: on construction what the container tells, the rest from then on.
+    """
+
+    def __init__(self, data: bytes, *, max_pixels: int) -> None:
+        self._file = _read_file(data, max_pixels)
+        self._image: Image.Image | None = None
+
+    def coded_crop(self, box: Box | None) -> bytes | None:
+        """The bytes that ``stored_crop`` gives for this box where they are known without decoding, else None."""
+        file = self._file
+        whole = box is None or box == (0, 0, *file.size)
+        keeps = file.kind == "jpeg" and file.components in (1, 3) and file.orientation == UPRIGHT
+        return file.data if whole and keeps else None
+
+    def stored_crop(self, box: Box | None) -> StoredCrop:
+        """As the function of this name; also raises BoxOutsidePicture."""
+        if self._image is None:
+            self._image = _decode(self._file)
+        image = self._image if box is None else cut(self._image, box)
+        coded = self.coded_crop(box)
+        if coded is not None:
+            return StoredCrop(data=coded, media_type="image/jpeg", image=image)
+        written = io.BytesIO()
+        image.save(written, "PNG", compress_level=_PNG_COMPRESS_LEVEL)
+        return StoredCrop(data=written.getvalue(), media_type="image/png", image=image)
 
 
 def content_name(data: bytes) -> str:

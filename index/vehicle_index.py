@@ -5,7 +5,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -23,8 +23,10 @@ from index import (
     stats_command,
     upkeep_command,
 )
-from index.bulk.ingestion import MAX_PIXELS, ingest
-from index.bulk.picture_source import read_sources
+from index.bulk.failure_file import ENCODING, ERRORS, write_failures
+from index.bulk.import_plan import COUNTS, Failure, ImportPlan
+from index.bulk.import_source import plan_sources
+from index.bulk.ingestion import MAX_PIXELS, Ingestion, OwnWorkers
 from index.crops import Box, cut, model_crop, read_picture
 from index.data_folder import DEFAULT, DataFolder
 from index.embedder import Embedder
@@ -51,6 +53,7 @@ examples:
   vehicle-index add examples/demo-gallery/manifest.csv
   vehicle-index add crops/ --gallery yard
   vehicle-index add crops/ --gallery city --kind auto
+  vehicle-index add crops.zip --failures failed.csv
   vehicle-index search car.jpg --top-k 5 --exclude-camera-id c001
   vehicle-index search frame.jpg --box 120,80,300,220 --json
   vehicle-index list --vehicle-id v17 --captured-after 2026-05-04T00:00:00Z
@@ -63,21 +66,29 @@ examples:
   vehicle-index migrate --model models/new.onnx
 
 `vehicle-index COMMAND --help` tells what a command takes. One process owns a data folder: while the service runs, send
-pictures to it (POST /v1/galleries/{gallery}/images) instead. verify, backup, export and stats work beside it.
+pictures to it (POST /v1/galleries/{gallery}/images, archives to …/imports) instead. verify, backup, export and stats
+work beside it.
 """
 _ADD = """\
 Embed and store pictures. A SOURCE is
 
   a manifest.csv  with the column path (relative to the manifest) and, as wanted, vehicle_id, camera_id, captured_at
                   (RFC 3339 with offset), box (x,y,width,height in pixels of the upright picture) and image_id; every
-                  further column but viewpoint, which the model tells, is an attribute
-  a folder        with all pictures below it
+                  further column but viewpoint, which the model tells, is an attribute. Rows with one path and different
+                  boxes cut several vehicles out of one frame. A path may lead into an archive: crops.zip/cam1/a.jpg
+  a folder        with all pictures below it, or what its manifest.csv says; the folders of VeRi-776 (image_train,
+                  image_query, image_test) give vehicle_id, camera_id and the attribute frame
+  an archive      .zip or .tar, also .tar.gz, .tar.bz2, .tar.xz: as a folder; nothing is unpacked to the disk
   a picture       JPEG, PNG, WebP, BMP or GIF
 
-A picture without image_id is named after its path below the manifest or folder, with ":" for "/" (and a hash at the end
-where an id cannot hold the path), so that adding it again replaces it and never doubles it. A gallery that does not
-exist is created, of the kind that --kind and --vectors say; one that exists has its own. Pictures that fail are named,
-the others are stored; the exit code is 1 then.
+A picture without image_id is named after its path below the manifest, folder or archive, with ":" for "/" (and a hash
+at the end where an id cannot hold the path), so that adding it again replaces it and never doubles it. What is stored
+already, the same picture with the same metadata, is left as it is: an import that was cut off goes on where it was. In
+a gallery that keeps no crops nobody can tell, and pictures are embedded again.
+
+A gallery that does not exist is created, of the kind that --kind and --vectors say; one that exists has its own. Rows
+and pictures that fail are named, the others are stored; the exit code is 1 then. --failures writes them to a file that
+can be added in turn when it is mended.
 """
 _KIND = (
     "of a gallery that is created: flat looks at every image, hnsw and ivf at few, and miss about one near image in a "
@@ -89,6 +100,7 @@ _VECTORS = (
 )
 _COLUMNS = ("image_id", "vehicle_id", "camera_id", "viewpoint", "captured_at")
 _PAGE = 1000
+_FAILURES_TOLD = 100  # on the terminal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,7 +147,11 @@ def _parser() -> argparse.ArgumentParser:
         "add", parents=[shared, model], help="embed and store pictures", description=_ADD,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    add.add_argument("source", nargs="+", type=Path, metavar="SOURCE", help="a manifest.csv, a folder, or a picture")
+    add.add_argument(
+        "source", nargs="+", type=Path, metavar="SOURCE", help="a manifest.csv, a folder, an archive, or a picture"
+    )
+    add.add_argument("--failures", type=Path, metavar="FILE", help="manifest of what failed, and why; can be added")
+    add.add_argument("--anew", action="store_true", help="embed and store also what is stored already")
     add.add_argument("--kind", choices=KINDS, help=_KIND)
     add.add_argument("--vectors", choices=VECTORS, help=_VECTORS)
     add.set_defaults(run=_add)
@@ -170,21 +186,59 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(arguments: argparse.Namespace) -> int:
-    sources = read_sources(arguments.source)
-    created = updated = failed = 0
+    _require_other_file(arguments)
     wanted = {name: value for name in ("kind", "vectors") if (value := getattr(arguments, name)) is not None}
-    with _with_model(arguments, create=wanted) as (gallery, embedder):
-        with (
-            tqdm(total=len(sources), desc="add", unit=" pictures") as bar,
-            closing(ingest(sources, gallery, embedder)) as steps,
-        ):
-            for done in steps:
-                for source, reason in done.failed:
-                    bar.write(f"vehicle-index: {printable(str(source.path))}: {reason}", file=sys.stderr)
-                created, updated, failed = created + done.created, updated + done.updated, failed + len(done.failed)
-                bar.update(done.pictures)
-        print(f"{created} created, {updated} updated, {failed} failed; gallery {gallery.name} has {gallery.count()}")
-    return 1 if failed else 0
+    with closing(ImportPlan()) as plan:
+        with tqdm(desc="look", unit=" pictures", delay=1, leave=False) as bar:
+            for planned in plan_sources(plan, arguments.source):
+                bar.update(planned - bar.n)
+        with _with_model(arguments, create=wanted, threads=1) as (gallery, embedder), closing(OwnWorkers()) as workers:
+            told = 0
+            ingestion = Ingestion(gallery=gallery, embedder=embedder, workers=workers, anew=arguments.anew)
+            try:
+                with (
+                    tqdm(total=plan.total, desc="add", unit=" pictures") as bar,
+                    closing(ingestion.run(plan)) as steps,
+                ):
+                    told = _tell_failures(plan.failures(), bar, told)
+                    bar.update(plan.counts()["failed"])
+                    for done in steps:
+                        told = _tell_failures(done.failed, bar, told)
+                        bar.update(done.images)
+            finally:
+                if arguments.failures is not None:
+                    _write_failures(plan, arguments.failures)
+            counts = plan.counts()
+            print(f"{_told(counts)}; gallery {gallery.name} has {gallery.count()}")
+    if told > _FAILURES_TOLD and arguments.failures is None:
+        _refuse(f"{told - _FAILURES_TOLD:,} more failed; --failures FILE names them all")
+    return 1 if counts["failed"] else 0
+
+
+def _told(counts: Mapping[str, int]) -> str:
+    """How many images became what; unchanged ones only where there are some."""
+    return ", ".join(f"{counts[name]} {name}" for name in COUNTS if counts[name] or name != "unchanged")
+
+
+def _tell_failures(failures: Iterable[Failure], bar: "tqdm[Any]", told: int) -> int:
+    """Name failures beside the bar, but not for ever; how many there were by now."""
+    for failure in failures:
+        if told < _FAILURES_TOLD:
+            bar.write(f"vehicle-index: {printable(f'{failure.place}: {failure.reason}')}", file=sys.stderr)
+        told += 1
+    return told
+
+
+def _write_failures(plan: ImportPlan, file: Path) -> None:
+    with file.open("w", encoding=ENCODING, errors=ERRORS, newline="") as opened:
+        write_failures(opened, plan.failures(), plan.columns(), file.parent)
+
+
+def _require_other_file(arguments: argparse.Namespace) -> None:
+    """What failed is written over no source: if that were cut off, rows would be lost."""
+    file = arguments.failures
+    if file is not None and any(path.exists() and file.exists() and path.samefile(file) for path in arguments.source):
+        raise InvalidValue(f"--failures {file} is what is to be added; name another file")
 
 
 def _search(arguments: argparse.Namespace) -> int:
@@ -268,14 +322,14 @@ def _describe(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _with_model(
-    arguments: argparse.Namespace, *, create: Mapping[str, Any] | None = None
+    arguments: argparse.Namespace, *, create: Mapping[str, Any] | None = None, threads: int | None = None
 ) -> Iterator[tuple[LocalGallery, Embedder]]:
     """The gallery, made for the model and with the properties ``create``, where it is missing and has some; the model.
 
     Raises GalleryConflict where it exists with other such properties.
     """
     check_gallery_name(arguments.gallery)
-    embedder = Embedder(arguments.model, device=arguments.device)
+    embedder = Embedder(arguments.model, device=arguments.device, threads=threads)
     plain = GallerySpec.for_model(embedder.contract)
     spec = replace(plain, **(create or {}))
     default = spec if arguments.gallery == DEFAULT else plain

@@ -20,7 +20,11 @@ import numpy as np
 import onnxruntime
 import psutil
 from numpy.typing import NDArray
+from PIL import Image
 
+from index.bulk.import_plan import ImportPlan
+from index.bulk.import_source import plan_sources
+from index.bulk.ingestion import EMBEDDED_AT_ONCE, Ingestion, OwnWorkers
 from index.crops import model_crop, read_picture
 from index.data_folder import DataFolder
 from index.embedder import Embedder
@@ -85,12 +89,64 @@ def memory_mb(model: Path, rows: int, out: "multiprocessing.SimpleQueue[float]")
         home.close()
 
 
+def imports(model: Path, count: int) -> tuple[float, float]:
+    """Images a second of an import of so many JPEGs into a new gallery, and crops a second of the embedder alone.
+
+    Both with a thread a core and batches of one size; the embedder's rate is measured before and after, and averaged.
+    """
+    cores = usable_cpus()
+    embedder = Embedder(model, device="cpu", threads=1)
+    rng = np.random.default_rng(0)
+    side = embedder.contract.input_size
+    crops = rng.integers(0, 256, (EMBEDDED_AT_ONCE, *side, 3), dtype=np.uint8)
+
+    def bare() -> float:
+        return EMBEDDED_AT_ONCE * rate(lambda _: embedder.embed(crops), threads=cores, seconds=15)
+
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = Path(folder) / "pictures"
+        pictures.mkdir()
+        examples = [Image.open(path) for path in sorted(Path("examples/demo-gallery/images").glob("*.jpg"))]
+        for n in range(count):
+            example = examples[n % len(examples)]
+            example.crop((0, 0, example.width - n // len(examples) % 8, example.height)).save(pictures / f"{n}.jpg")
+        before = bare()
+        home = DataFolder(Path(folder) / "data", default_spec=GallerySpec.for_model(embedder.contract))
+        workers = OwnWorkers(cores)
+        plan = ImportPlan()
+        began = time.perf_counter()
+        list(plan_sources(plan, [pictures]))
+        done = sum(
+            each.created
+            for each in Ingestion(gallery=home.get("default"), embedder=embedder, workers=workers).run(plan)
+        )
+        imported = done / (time.perf_counter() - began)
+        after = bare()
+        plan.close()
+        workers.close()
+        home.close()
+    return imported, (before + after) / 2
+
+
+def tell_import(model: Path, count: int) -> None:
+    """Measure an import and print its line."""
+    imported, bare = imports(model, count)
+    print(
+        f"import of {count:,} pictures       {imported:8.1f} /s    over the embedder alone {bare:8.1f} /s  = {imported / bare:.2f}"
+    )
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=Path("models/default.onnx"))
     parser.add_argument("--seconds", type=float, default=8, help="of each rate")
+    parser.add_argument("--imported", type=int, default=5000, help="pictures that are imported")
+    parser.add_argument("--only-import", action="store_true", help="leave everything else out")
     arguments = parser.parse_args()
+    if arguments.only_import:
+        tell_import(arguments.model, arguments.imported)
+        return
     cores = usable_cpus()
     pictures = [path.read_bytes() for path in sorted(Path("examples/demo-gallery/images").glob("*.jpg"))]
     embedder = Embedder(arguments.model, device="cpu", threads=1)
@@ -161,6 +217,7 @@ def main() -> None:
         )
         home.close()
 
+    tell_import(arguments.model, arguments.imported)
     context = multiprocessing.get_context("spawn")
     for rows in (0, ROWS):
         out: multiprocessing.SimpleQueue[float] = context.SimpleQueue()

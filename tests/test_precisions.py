@@ -1,12 +1,14 @@
 """Files of fewer bits of one embedding space answer for a gallery that another of them filled, without a migration."""
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from index.bulk.ingestion import ingest
-from index.bulk.picture_source import read_sources
+from index.bulk.import_plan import ImportPlan
+from index.bulk.import_source import plan_sources
+from index.bulk.ingestion import Ingestion, OwnWorkers
 from index.contract import Contract
 from index.crops import model_crop, read_picture
 from index.data_folder import DataFolder
@@ -52,7 +54,9 @@ def test_the_ranking_is_the_same(restored: object, data: Path, tmp_path: Path, m
     assert len({each.embedding_space for each in contracts.values()}) == 1
 
     home = DataFolder(tmp_path / "data", default_spec=GallerySpec.for_model(contracts["fp32"]))
-    list(ingest(read_sources([data / "manifest.csv"]), home.get("default"), embedders["fp32"]))
+    with closing(ImportPlan()) as plan, closing(OwnWorkers()) as workers:
+        list(plan_sources(plan, [data / "manifest.csv"]))
+        list(Ingestion(gallery=home.get("default"), embedder=embedders["fp32"], workers=workers).run(plan))
     assert home.get("default").count() == 72
     home.close()
     pictures = sorted(data.glob("*.png"))

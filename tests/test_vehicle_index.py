@@ -1,6 +1,7 @@
 """The indexer's door, with a real model and real pictures."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from index.crops import model_crop, read_picture, stored_crop
 from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.gallery import Filters, GallerySpec, SearchOptions
+from index.maintenance.verification import examine
 from index.vehicle_index import main
+from tests.archives import pack
 from tests.index_kinds import build_early
 from tests.pictures import encoded, jpeg, photograph
 from tests.server_process import serving
@@ -117,7 +120,7 @@ def test_a_gallery_is_created_of_the_kind_that_is_asked_for(
     assert kinds(door.data) == {"default": ("flat", "fp32"), "yard": ("hnsw", "sq8")}
     door("add", crops, "--gallery", "yard")  # it keeps its own
     door("add", crops, "--gallery", "yard", "--kind", "hnsw")
-    assert (door.code, door.out) == (0, "0 created, 3 updated, 0 failed; gallery yard has 3\n")
+    assert (door.code, door.out) == (0, "0 created, 0 updated, 3 unchanged, 0 failed; gallery yard has 3\n")
     assert "hnsw, vectors sq8" in door("describe", "--gallery", "yard")
     ranked = json.loads(door("search", crops / "a.jpg", "--gallery", "yard", "--json"))
     assert ranked[0]["image_id"].startswith("a.jpg")
@@ -140,7 +143,8 @@ def test_a_second_run_updates_and_never_doubles(door: Door, crops: Path) -> None
     assert door("add", crops) == "3 created, 0 updated, 0 failed; gallery default has 3\n"
     first = door.listed()
     assert [name[:7] for name in first] == ["a.jpg", "cam1:b.", "cam1:c-"]
-    assert door("add", crops) == "0 created, 3 updated, 0 failed; gallery default has 3\n"
+    assert door("add", crops) == "0 created, 0 updated, 3 unchanged, 0 failed; gallery default has 3\n"
+    assert door("add", crops, "--anew") == "0 created, 3 updated, 0 failed; gallery default has 3\n"
     assert door.listed() == first
 
 
@@ -185,6 +189,72 @@ def test_more_pictures_than_a_write_takes(door: Door, tmp_path: Path) -> None:
     (folder / "299.jpg").write_bytes(b"")
     assert door("add", folder) == "599 created, 0 updated, 1 failed; gallery default has 599\n"
     assert len(door.listed()) == 599
+
+
+def test_what_failed_can_be_added_when_it_is_mended(door: Door, crops: Path, tmp_path: Path) -> None:
+    """Pictures of a folder, of an archive, and a row that is wrong."""
+    good, failed = jpeg(7), tmp_path / "failed.csv"
+    (crops / "bad.jpg").write_bytes(good[:30])
+    (tmp_path / "manifest.csv").write_text("path,vehicle_id,box\ncrops/a.jpg,v1,1-2-3\ncrops/a.jpg,v2,\n")
+    archive = pack(tmp_path / "x.zip", {"cam9/z.jpg": good[:30], "cam9/y.jpg": jpeg(8)})
+    sources = [crops, archive, tmp_path / "manifest.csv"]
+    assert door("add", *sources, "--failures", failed).startswith("5 created, 0 updated, 3 failed")
+    assert failed.read_text() == (
+        "path,image_id,vehicle_id,box,import_failure\n"
+        f"crops/a.jpg,,v1,1-2-3,\"{tmp_path}/manifest.csv line 2, column box: '1-2-3' is not x,y,width,height in whole pixels\"\n"
+        "crops/bad.jpg,bad.jpg,,,the JPEG is truncated: it ends within a segment\n"
+        "x.zip/cam9/z.jpg,cam9:z.jpg,,,the JPEG is truncated: it ends within a segment\n"
+    )
+    assert "3 failed" in door("add", failed, "--failures", tmp_path / "again.csv")
+    (crops / "bad.jpg").write_bytes(good)
+    pack(archive, {"cam9/z.jpg": good})
+    failed.write_text(failed.read_text().replace("1-2-3", '"1,2,3,4"', 1))
+    assert door("add", failed).startswith("3 created, 0 updated, 0 failed")
+    assert {"bad.jpg", "cam9:z.jpg", "crops:a.jpg:1-2-3-4"} < set(door.listed())
+    assert "is what is to be added" in door.refused("add", failed, "--failures", failed)
+    door("add", crops, "--failures", failed)
+    assert failed.read_text() == "path,image_id,import_failure\n"
+
+
+def test_many_failures_are_not_all_printed(door: Door, tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("path\n" + "".join(f"{n}.jpg\n" for n in range(130)))
+    assert door("add", tmp_path / "manifest.csv").startswith("0 created, 0 updated, 130 failed")
+    lines = [line for line in door.err.splitlines() if line.startswith("vehicle-index: ")]
+    assert len(lines) == 101
+    assert lines[-1] == "vehicle-index: 30 more failed; --failures FILE names them all"
+
+
+@pytest.mark.parametrize("kind", ["folder", ".tar.gz", ".zip"])
+def test_an_import_that_is_killed_goes_on_where_it_was(door: Door, tmp_path: Path, kind: str) -> None:
+    """A real process, killed as soon as some images are stored; nothing of them is embedded or written again."""
+    count = 3000
+    files = {f"{n:04}.jpg": jpeg(n % 50, (40, 30)) for n in range(count)}
+    source = tmp_path / "many"
+    if kind == "folder":
+        source.mkdir()
+        for name, data in files.items():
+            (source / name).write_bytes(data)
+    else:
+        source = pack(tmp_path / f"many{kind}", files)
+    command = ["add", str(source), "--data-dir", str(door.data), "--model", str(door.model), "--device", "cpu"]
+    with subprocess.Popen([sys.executable, "-m", "index.vehicle_index", *command], stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        shown = b""
+        while not re.search(rb"[1-9]\d*/3000", shown[-200:]):
+            shown += process.stderr.read1()  # type: ignore[attr-defined]
+        process.kill()
+    home = DataFolder(door.data)
+    stored = home.get("default").info()
+    home.close()
+    assert 0 < stored.images < count
+    out = door("add", source)
+    assert out == (
+        f"{count - stored.images} created, 0 updated, {stored.images} unchanged, 0 failed; gallery default has {count}\n"
+    )
+    home = DataFolder(door.data)
+    assert home.get("default").info().last_change == count  # every image was written once
+    home.close()
+    assert examine(door.data / "galleries/default").findings == []
 
 
 def test_a_gallery_that_does_not_exist_is_made(door: Door, crops: Path) -> None:
@@ -234,7 +304,7 @@ def test_a_full_disk_is_one_line(door: Door, crops: Path, tmp_path: Path) -> Non
         assert (door.code, door.out) == (2, "")
         assert "vehicle-index: no space left" in door.err
         filler.unlink()
-        assert door("add", crops) == "2 created, 1 updated, 0 failed; gallery default has 3\n"
+        assert door("add", crops) == "2 created, 0 updated, 1 unchanged, 0 failed; gallery default has 3\n"
 
 
 # search
@@ -406,6 +476,7 @@ def test_a_folder_that_a_service_holds_names_it_and_the_way_in(door: Door, crops
             assert "is in use by process" in line
             assert "serve" in line
             assert "POST /v1/galleries/{gallery}/images" in line
+            assert "/v1/galleries/{gallery}/imports" in line
 
 
 # The command itself

@@ -1,136 +1,250 @@
-"""Pictures into a gallery: decoded by threads, embedded in batches, written in larger ones, all three at a time."""
+"""What a plan says into a gallery: workers read, decode and embed, a thread writes, both all the time.
+
+A worker takes a few pictures from their bytes to their vectors, because decoder and model both release the interpreter
+lock: all cores are busy and nobody waits for somebody else's stage. What the gallery holds already, of the same picture
+and with the same metadata, is left as it is; so an import that was cut off goes on where it was.
+"""
 
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
-from typing import Final
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.bulk.picture_source import PictureSource
-from index.contract import Resize
-from index.crops import model_crop, stored_crop
+from index.bulk.import_plan import Failure, ImportPlan, PlannedImage
+from index.bulk.picture_reader import ReadablePicture, read_planned
+from index.crops import Frame, StoredCrop, content_name, model_crop
 from index.embedder import Embedder
-from index.errors import PictureError
+from index.errors import ImageNotFound, InvalidValue, PictureError
 from index.gallery import Gallery, NewImage
 from index.machine.cpu_quota import usable_cpus
 
-EMBEDDED_AT_ONCE: Final = 16  # crops; larger batches are no faster on a CPU and keep the threads waiting
+EMBEDDED_AT_ONCE: Final = 8  # images; larger batches are no faster on a CPU
 WRITTEN_AT_ONCE: Final = 256  # images; a write costs a flush of the disk whatever its size
 WRITTEN_EVERY: Final = 2.0  # seconds; with a slow model, so that little is lost and progress is seen
 MAX_PIXELS: Final = 100_000_000
 
-_AHEAD = 4 * EMBEDDED_AT_ONCE  # pictures that are decoded before somebody embeds them; they are held in memory
+_AHEAD = 2  # pieces of work a worker that are begun or wait for it
+_HELD = 16 << 20  # bytes of pictures from archives in one of them
+
+T = TypeVar("T")
+
+
+class Workers(Protocol):
+    """Whoever embeds. ``count`` pieces of work are done at a time; ``submit`` may wait for its turn."""
+
+    count: int
+
+    def submit(self, work: Callable[[], T]) -> Future[T]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What became of some pictures: how many were created and updated, and why each of the others was not."""
+    """What became of some images: created, updated, unchanged because they are stored already, or failed."""
 
     created: int = 0
     updated: int = 0
-    failed: Sequence[tuple[PictureSource, str]] = ()
+    unchanged: int = 0
+    failed: Sequence[Failure] = ()
 
     @property
-    def pictures(self) -> int:
-        """How many pictures this is about."""
-        return self.created + self.updated + len(self.failed)
+    def images(self) -> int:
+        """How many images this is about."""
+        return self.created + self.updated + self.unchanged + len(self.failed)
+
+
+class OwnWorkers:
+    """A thread a core, from construction to ``close``."""
+
+    def __init__(self, count: int | None = None) -> None:
+        self.count = usable_cpus() if count is None else count
+        self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="import")
+
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        return self._pool.submit(work)
+
+    def close(self) -> None:
+        """Begin no further work and wait for what runs."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingestion:
+    """How a plan is carried out. ``root``: see ``read_planned``; ``anew`` also embeds what is stored already.
+
+    The embedder's own threads times the workers should be the cores.
+    """
+
+    gallery: Gallery
+    embedder: Embedder
+    workers: Workers
+    root: Path | None = None
+    max_pixels: int = MAX_PIXELS
+    embedded_at_once: int = EMBEDDED_AT_ONCE
+    anew: bool = False
+
+    def run(self, plan: ImportPlan) -> Generator[Progress, None, None]:
+        """Import what is left of a plan; says what is done as it is done and durable. One bad image fails no other.
+
+        Raises EmbeddingSpaceMismatch and what ``Gallery.add`` and ``read_planned`` raise; what was reported before
+        stays done.
+        """
+        self.gallery.spec.require_space(self.embedder.contract, self.gallery.name)
+        began = time.monotonic()
+        with ThreadPoolExecutor(1, thread_name_prefix="import-writer") as writer:
+            writing: tuple[_Piece, Future[Progress]] | None = None
+            waiting, due = _Piece(), began + WRITTEN_EVERY
+            for piece in self._seen(plan):
+                waiting.extend(piece)
+                if len(waiting) >= WRITTEN_AT_ONCE or time.monotonic() >= due:
+                    if writing is not None:
+                        yield _finished(plan, *writing, since=began)
+                        began = time.monotonic()
+                    writing = waiting, writer.submit(_write, self.gallery, waiting.images)
+                    waiting, due = _Piece(), time.monotonic() + WRITTEN_EVERY
+            if writing is not None:
+                yield _finished(plan, *writing, since=began)
+                began = time.monotonic()
+            if len(waiting):
+                yield _finished(plan, waiting, writer.submit(_write, self.gallery, waiting.images), since=began)
+
+    def _seen(self, plan: ImportPlan) -> Iterator["_Piece"]:
+        """Pieces in order; workers run ahead of whoever takes them."""
+        begun: deque[Future[_Piece]] = deque()
+        try:
+            for pictures in self._pieces(read_planned(plan, root=self.root)):
+                begun.append(self.workers.submit(lambda pictures=pictures: self._see(pictures)))  # type: ignore[misc]
+                while begun and (begun[0].done() or len(begun) >= _AHEAD * self.workers.count):
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            for future in begun:
+                future.cancel()
+
+    def _pieces(self, pictures: Iterable[ReadablePicture]) -> Iterator[list[ReadablePicture]]:
+        piece: list[ReadablePicture] = []
+        for picture in pictures:
+            piece.append(picture)
+            images = sum(len(each.picture.images) for each in piece)
+            if images >= self.embedded_at_once or sum(each.held for each in piece) >= _HELD:
+                yield piece
+                piece = []
+        if piece:
+            yield piece
+
+    def _see(self, pictures: Sequence[ReadablePicture]) -> "_Piece":
+        """Read, decode and embed; runs on a worker."""
+        piece = _Piece()
+        decoded: list[_Decoded] = []
+        for readable in pictures:
+            decoded += self._decoded(readable, piece)
+            while len(decoded) >= self.embedded_at_once:
+                self._embed(decoded[: self.embedded_at_once], piece)
+                del decoded[: self.embedded_at_once]
+        self._embed(decoded, piece)
+        return piece
+
+    def _decoded(self, readable: ReadablePicture, piece: "_Piece") -> Iterator["_Decoded"]:
+        """Crops of one picture that are to be embedded; what became of the others is noted."""
+        images = readable.picture.images
+        try:
+            frame = Frame(readable.read(), max_pixels=self.max_pixels)
+        except (InvalidValue, PictureError) as error:
+            piece.failed += [(image.number, str(error)) for image in images]
+            return
+        for image in images:
+            try:
+                stored = self._new_crop(frame, image)
+            except PictureError as error:
+                piece.failed.append((image.number, str(error)))
+                continue
+            if stored is None:
+                piece.unchanged.append(image.number)
+            else:
+                crop = model_crop(stored.image, self.embedder.contract.resize)
+                yield _Decoded(image=image, data=stored.data, crop=crop)
+
+    def _new_crop(self, frame: Frame, image: PlannedImage) -> StoredCrop | None:
+        """The crop of an image, None where the gallery holds it already, with the same metadata."""
+        known = None if self.anew else self._known_crop(image)
+        coded = None if known is None else frame.coded_crop(image.box)
+        if coded is not None and content_name(coded) == known:
+            return None
+        stored = frame.stored_crop(image.box)
+        return None if known is not None and coded is None and content_name(stored.data) == known else stored
+
+    def _known_crop(self, image: PlannedImage) -> str | None:
+        """The content name of the crop that the gallery has of an image with this very metadata."""
+        try:
+            known = self.gallery.get(image.image_id)
+        except ImageNotFound:
+            return None
+        return known.crop_name if known.metadata == image.metadata else None
+
+    def _embed(self, decoded: Sequence["_Decoded"], piece: "_Piece") -> None:
+        if not decoded:
+            return
+        result = self.embedder.embed(np.stack([each.crop for each in decoded]))
+        for n, each in enumerate(decoded):
+            vector = result.embedding[n]
+            viewpoint = None if result.viewpoint is None else result.viewpoint[n]
+            if not np.isfinite(vector).all() or (viewpoint is not None and not np.isfinite(viewpoint).all()):
+                reason = "the model's answer holds a value that is not finite"
+                piece.failed.append((each.image.number, reason))
+                continue
+            piece.new.append(each.image.number)
+            piece.images.append(
+                NewImage(
+                    image_id=each.image.image_id, metadata=each.image.metadata, crop=each.data, embedding=vector,
+                    viewpoint=viewpoint,
+                )
+            )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Decoded:
-    source: PictureSource
+    image: PlannedImage
     data: bytes  # of the stored crop
     crop: NDArray[np.uint8]  # (H, W, 3)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Failed:
-    source: PictureSource
-    reason: str
+@dataclass
+class _Piece:
+    """What became of some images, by their numbers in the plan: ``new`` ones are to be written."""
 
+    new: list[int] = field(default_factory=list)
+    images: list[NewImage] = field(default_factory=list)
+    unchanged: list[int] = field(default_factory=list)
+    failed: list[tuple[int, str]] = field(default_factory=list)
 
-def ingest(sources: Sequence[PictureSource], gallery: Gallery, embedder: Embedder) -> Generator[Progress, None, None]:
-    """Embed and write pictures whose ids differ; says what is done as it is done. One bad picture fails no other.
+    def extend(self, other: "_Piece") -> None:
+        self.new += other.new
+        self.images += other.images
+        self.unchanged += other.unchanged
+        self.failed += other.failed
 
-    Raises what ``Gallery.add`` raises; what was reported before stays written.
-    """
-    gallery.spec.require_space(embedder.contract, gallery.name)
-    with ThreadPoolExecutor(usable_cpus()) as decoders, ThreadPoolExecutor(1) as writer:
-        try:
-            writing: Future[Progress] | None = None
-            waiting: list[NewImage] = []
-            due = time.monotonic() + WRITTEN_EVERY
-            for batch in _decoded(decoders, sources, embedder.contract.resize):
-                failed = [each for each in batch if isinstance(each, _Failed)]
-                images, refused = _embedded([each for each in batch if isinstance(each, _Decoded)], embedder)
-                if failed or refused:
-                    yield Progress(failed=[(each.source, each.reason) for each in (*failed, *refused)])
-                waiting += images
-                if waiting and (len(waiting) >= WRITTEN_AT_ONCE or time.monotonic() >= due):
-                    if writing is not None:
-                        yield writing.result()
-                    writing, waiting = writer.submit(_write, gallery, waiting), []
-                    due = time.monotonic() + WRITTEN_EVERY
-            if writing is not None:
-                yield writing.result()
-            if waiting:
-                yield writer.submit(_write, gallery, waiting).result()
-        finally:
-            decoders.shutdown(wait=False, cancel_futures=True)
-
-
-def _decoded(
-    pool: ThreadPoolExecutor, sources: Iterable[PictureSource], resize: Resize
-) -> Iterator[list[_Decoded | _Failed]]:
-    """Batches in order; decoding runs ahead of whoever embeds them."""
-    remaining = iter(sources)
-    ahead = [pool.submit(_decode, source, resize) for source in islice(remaining, _AHEAD)]
-    while ahead:
-        batch, ahead = ahead[:EMBEDDED_AT_ONCE], ahead[EMBEDDED_AT_ONCE:]
-        ahead += [pool.submit(_decode, source, resize) for source in islice(remaining, len(batch))]
-        yield [decoded.result() for decoded in batch]
-
-
-def _decode(source: PictureSource, resize: Resize) -> _Decoded | _Failed:
-    try:
-        data = source.path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
-        return _Failed(source=source, reason=getattr(error, "strerror", None) or str(error))
-    try:
-        stored = stored_crop(data, box=source.box, max_pixels=MAX_PIXELS)
-    except PictureError as error:
-        return _Failed(source=source, reason=str(error))
-    return _Decoded(source=source, data=stored.data, crop=model_crop(stored.image, resize))
-
-
-def _embedded(decoded: Sequence[_Decoded], embedder: Embedder) -> tuple[list[NewImage], list[_Failed]]:
-    """Images that can be written, and those for which the model has no finite answer."""
-    if not decoded:
-        return [], []
-    result = embedder.embed(np.stack([each.crop for each in decoded]))
-    images, refused = [], []
-    for n, each in enumerate(decoded):
-        viewpoint = None if result.viewpoint is None else result.viewpoint[n]
-        if not np.isfinite(result.embedding[n]).all() or (viewpoint is not None and not np.isfinite(viewpoint).all()):
-            refused.append(_Failed(source=each.source, reason="the model's answer holds a value that is not finite"))
-            continue
-        source = each.source
-        images.append(
-            NewImage(
-                image_id=source.image_id,
-                metadata=source.metadata,
-                crop=each.data,
-                embedding=result.embedding[n],
-                viewpoint=viewpoint,
-            )
-        )
-    return images, refused
+    def __len__(self) -> int:
+        return len(self.new) + len(self.unchanged) + len(self.failed)
 
 
 def _write(gallery: Gallery, images: Sequence[NewImage]) -> Progress:
-    statuses = gallery.add(images)
+    statuses = gallery.add(images) if images else []
     return Progress(created=statuses.count("created"), updated=statuses.count("updated"))
+
+
+def _finished(plan: ImportPlan, piece: _Piece, writing: Future[Progress], *, since: float) -> Progress:
+    """Wait for a piece to be written and strike it out."""
+    written = writing.result()
+    failures = plan.finish(
+        [*piece.new, *piece.unchanged], created=written.created, updated=written.updated,
+        unchanged=len(piece.unchanged), failed=piece.failed, seconds=time.monotonic() - since,
+    )  # fmt: skip
+    return Progress(
+        created=written.created, updated=written.updated, unchanged=len(piece.unchanged), failed=failures
+    )  # fmt: skip

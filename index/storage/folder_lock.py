@@ -26,7 +26,8 @@ class FolderLock:
             os.close(self._handle)
             raise DataFolderLocked(
                 f"the data folder {folder} is in use by {holder or 'a process that only reads it'}; stop that, or send "
-                "the pictures to it over HTTP: POST /v1/galleries/{gallery}/images"
+                "the pictures to it over HTTP: POST /v1/galleries/{gallery}/images, archives to "
+                "/v1/galleries/{gallery}/imports"
             ) from error
         command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:_SHOWN]
         self._tell(f"process {os.getpid()} ({command})")
