@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -66,7 +67,9 @@ def _stats(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _zone(name: str) -> ZoneInfo:
+def _zone(name: str) -> tzinfo:
+    if name == "UTC":
+        return UTC  # also on a machine that has no time zones
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

@@ -29,6 +29,8 @@ from tests.test_local_gallery import SPEC, image, vector
 
 __all__ = ["folder"]
 
+LATER = NOW + timedelta(hours=2)
+
 
 @pytest.fixture
 def exported(folder: Path, tmp_path: Path) -> Path:
@@ -52,7 +54,7 @@ def made(tmp_path: Path, name: str, spec: GallerySpec) -> LocalGallery:
     folder = tmp_path / "galleries" / name
     folder.mkdir(parents=True)
     LocalGallery.create(folder, name, spec)
-    return LocalGallery(folder, clock=lambda: NOW)
+    return LocalGallery(folder, clock=lambda: LATER)
 
 
 def brought(exported: Path, gallery: LocalGallery, *, replacing: bool = False) -> tuple[int, int, int, int]:
