@@ -11,7 +11,8 @@ from index.searching.placed_index import Found, faiss
 
 LINKS = 32  # M
 _BREADTH_BUILT, _BREADTH = 128, 128  # efConstruction, efSearch: recall@10 and rate in DECISIONS.md, 2026-11-26
-_BREADTH_SHARE = 2  # of the rows asked for: the last of as many as the search is broad are poorly found
+_BREADTH_SHARE, _BREADTH_MOST = 5, 512  # for each row asked for, so that a filter that half pass costs no recall
+_MANY = 300_000  # rows from which on twice that is needed: DECISIONS.md, 2026-11-26
 
 
 class HnswIndex(BuiltIndex):
@@ -38,7 +39,8 @@ class HnswIndex(BuiltIndex):
     def _look_near(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
         parameters = faiss.SearchParametersHNSW()
         parameters.sel = selector
-        breadth = max(_BREADTH, _BREADTH_SHARE * count)
+        breadth = max(_BREADTH, min(_BREADTH_SHARE * count, _BREADTH_MOST))
+        breadth = max(breadth * (2 if self._index.ntotal >= _MANY else 1), count)
         parameters.efSearch = int(breadth / (1 - min(self.retired_share, 0.5)))  # retired ones take room
         found: Found = self._index.search(queries, count, params=parameters)
         return found

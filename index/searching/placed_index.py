@@ -181,8 +181,8 @@ class PlacedIndex(ABC):
         """Where rows are, those that it does not hold left out."""
         held = self.row_ids()
         if len(held) and held[-1] - held[0] == len(held) - 1:  # no gaps, so nothing is to be sought
-            places: NDArray[np.int64] = row_ids - held[0]
-            return places[(places >= 0) & (places < len(held))]
+            ahead: NDArray[np.int64] = row_ids - held[0]
+            return ahead[(ahead >= 0) & (ahead < len(held))]
         places = np.searchsorted(held, row_ids)
         inside = places < len(held)
         inside[inside] = held[places[inside]] == row_ids[inside]
