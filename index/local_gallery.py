@@ -195,9 +195,10 @@ class LocalGallery:
         crops = {name: image.crop for image, name in zip(images, names, strict=True) if name is not None}
         with self._writing:
             self._database.require_open()
-            self._check_vectors([image.embedding for image in images], lambda n: f"the image {images[n].image_id}")
             for image in images:
                 self._require_space(image.embedding_space)
+            self._check_vectors([image.embedding for image in images], lambda n: f"the image {images[n].image_id}")
+            for image in images:
                 self._check_viewpoint(image)
             if not images:
                 return []
