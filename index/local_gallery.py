@@ -35,7 +35,6 @@ from index.errors import (
     StorageFull,
 )
 from index.gallery import (
-    DISTANCE_DECIMALS,
     Filters,
     GalleryInfo,
     GallerySpec,
@@ -54,65 +53,24 @@ from index.machine.free_memory import free_memory
 from index.searching.growing_index import GrowingIndex
 from index.searching.index_snapshot import snapshot_bytes
 from index.searching.index_upkeep import IndexUpkeep
-from index.searching.vector_index import Candidates, measured
+from index.served_space import ServedSpace
 from index.storage import image_rows
 from index.storage.compaction import compact
 from index.storage.crop_store import CropStore
 from index.storage.gallery_database import Bound, GalleryDatabase, bound_of, microseconds, searched_space
 from index.storage.gallery_files import CROPS, DATABASE
-from index.storage.image_rows import Row
 from index.storage.page_cursor import read_cursor, write_cursor
-from index.storage.row_filter import Condition, passing
+from index.storage.row_filter import Condition
 from index.storage.selected_rows import SelectedRows
 
 _DAY = 86_400 * 1_000_000  # microseconds
 _SWEPT_A_WRITE = 1000  # expired rows that a write takes with it
-_EXTRA = 16  # candidates beyond those asked for: ties at the cut, rows that are dropped
-_FILTERED = 2  # times as many where a filter that many pass drops some
-_WIDER = 8
-_SELECTIVE = 2000  # rows; a filter that fewer pass (or a part of the gallery) is resolved before the search
-_SELECTIVE_SHARE, _SELECTIVE_SHARE_QUICK = 4, 25  # the latter of kinds that need not look at every row
 _LONGEST = np.finfo(np.float32).max / 4  # squared length; the squared distance of two such vectors is still a float32
-_PATIENCE = 2  # widenings before a filter that many pass, but none near the query, is resolved after all
 
 
 def utc_now() -> datetime:
     """The clock that retention runs on."""
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True)
-class _Served:
-    """What answers: a space, and the index of it. A migration puts another in its place."""
-
-    bound: Bound
-    upkeep: IndexUpkeep
-    selected_rows: SelectedRows
-
-    @property
-    def spec(self) -> GallerySpec:
-        return self.bound.spec
-
-    @property
-    def space_id(self) -> int:
-        return self.bound.space_id
-
-    @property
-    def index(self) -> GrowingIndex:
-        return self.upkeep.index
-
-    def select(
-        self, connection: apsw.Connection, condition: Condition, *, tail: str = ""
-    ) -> list[tuple[int, StoredImage]]:
-        return list(
-            image_rows.select(connection, condition, space_id=self.space_id, viewpoints=self.spec.viewpoints, tail=tail)
-        )
-
-    def vectors(
-        self, connection: apsw.Connection, row_ids: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Ids and exact vectors of those of some rows that exist, in no order."""
-        return image_rows.vectors(connection, row_ids, space_id=self.space_id, dim=self.spec.embedding_dim)
 
 
 class LocalGallery:
@@ -145,7 +103,7 @@ class LocalGallery:
             with self._database.snapshot() as connection:
                 bound = bound_of(connection)
             upkeep = IndexUpkeep(folder, self._database, bound, self._writing, memory=memory, read_only=read_only)
-            self._served = _Served(bound, upkeep, SelectedRows(bound.space_id))
+            self._served = ServedSpace(bound, upkeep, SelectedRows(bound.space_id))
         except BaseException:
             self._database.close()
             raise
@@ -308,24 +266,7 @@ class LocalGallery:
         with self._searching() as (connection, served):
             self._require_space(options.embedding_space)
             self._check_vectors(list(queries), lambda _: "the query")
-            condition = self._passing(options.filters, listing=lambda _: False)
-            among = self._selected(connection, options.filters)
-            answers: dict[int, list[_Hit]] = {}
-            count, widened = options.top_k + _EXTRA, 0
-            if among is None and not options.filters.empty:
-                count *= _FILTERED
-            while pending := [number for number in range(len(queries)) if number not in answers]:
-                if widened == _PATIENCE and among is None and not options.filters.empty:
-                    among = image_rows.row_ids(connection, self._passing(options.filters))
-                everywhere = widened >= _PATIENCE and among is None
-                found = self._candidates(connection, queries[pending], count, among=among, everywhere=everywhere)
-                for number, candidates in zip(pending, found, strict=True):
-                    rows = image_rows.rows_among(connection, candidates.row_ids, condition)
-                    hits, complete = _rank(candidates, rows, options)
-                    if complete:
-                        answers[number] = hits
-                count, widened = count * _WIDER, widened + 1
-            return [_matches(connection, served, answers[number]) for number in range(len(queries))]
+            return served.search(connection, queries, options, since=self._since())
 
     def migrations(self) -> list[Migration]:
         return self._migration.known()
@@ -357,7 +298,7 @@ class LocalGallery:
         with old.index.lock.write():
             with self._database.transaction() as connection:
                 note(connection)
-            self._served = _Served(bound, upkeep, SelectedRows(bound.space_id))
+            self._served = ServedSpace(bound, upkeep, SelectedRows(bound.space_id))
         old.upkeep.stop()
         upkeep.wake()
 
@@ -469,32 +410,6 @@ class LocalGallery:
             )
         self._crops.create()
 
-    def _selected(self, connection: apsw.Connection, filters: Filters) -> NDArray[np.int64] | None:
-        """The rows that pass a filter, where they are few; None where a search among all rows finds them sooner."""
-        if filters.empty:
-            return None
-        built = self._index.built
-        share = _SELECTIVE_SHARE if built is None or built.kind == "flat" else _SELECTIVE_SHARE_QUICK
-        return self._served.selected_rows.few(connection, filters, max(_SELECTIVE, len(self._index) // share))
-
-    def _candidates(
-        self,
-        connection: apsw.Connection,
-        queries: NDArray[np.float32],
-        count: int,
-        *,
-        among: NDArray[np.int64] | None,
-        everywhere: bool,
-    ) -> list[Candidates]:
-        """What the index finds, measured again from the database where the index's own vectors are not exact."""
-        found = self._index.scan(queries, count) if everywhere else self._index.search(queries, count, among=among)
-        return [
-            candidates
-            if candidates.exact
-            else measured(query, *self._served.vectors(connection, candidates.row_ids), certain=candidates.certain)
-            for query, candidates in zip(queries, found, strict=True)
-        ]
-
     @property
     def _upkeep(self) -> IndexUpkeep:
         return self._served.upkeep
@@ -504,7 +419,7 @@ class LocalGallery:
         return self._served.index
 
     @contextmanager
-    def _view(self) -> Iterator[tuple[apsw.Connection, _Served]]:
+    def _view(self) -> Iterator[tuple[apsw.Connection, ServedSpace]]:
         """The database as it is now, and the space that is searched in that very view."""
         while True:
             served = self._served
@@ -514,7 +429,7 @@ class LocalGallery:
                     return
 
     @contextmanager
-    def _searching(self) -> Iterator[tuple[apsw.Connection, _Served]]:
+    def _searching(self) -> Iterator[tuple[apsw.Connection, ServedSpace]]:
         """As ``_view``, and every row of it is in the index, to which nobody writes until the end."""
         while True:
             served = self._served
@@ -524,22 +439,15 @@ class LocalGallery:
                         yield connection, served
                         return
 
-    def _row(self, connection: apsw.Connection, served: _Served, image_id: str) -> tuple[int, StoredImage]:
+    def _row(self, connection: apsw.Connection, served: ServedSpace, image_id: str) -> tuple[int, StoredImage]:
         condition = Condition("image_id = ?", (image_id,)) & self._passing(Filters(), served)
         for row in served.select(connection, condition):
             return row
         raise ImageNotFound(f"gallery {self.name} has no image {image_id}")
 
-    def _passing(
-        self,
-        filters: Filters,
-        served: _Served | None = None,
-        *,
-        listing: Callable[[Condition], bool] = lambda _: True,
-    ) -> Condition:
+    def _passing(self, filters: Filters, served: ServedSpace | None = None) -> Condition:
         """What passes in the space of ``served``; without it in the present one, which only a switch changes."""
-        space_id = (served or self._served).space_id
-        return passing(filters, space_id=space_id, since=self._since(), listing=listing)
+        return (served or self._served).passing(filters, since=self._since())
 
     def _require_space(self, space: str | None) -> None:
         """Raise EmbeddingSpaceMismatch where vectors are of another space than the one that is searched."""
@@ -578,12 +486,6 @@ class LocalGallery:
             raise EmbeddingNotFinite(f"the viewpoint of the image {image.image_id} holds a value that is not finite")
 
 
-@dataclass(frozen=True)
-class _Hit:
-    row_id: int
-    distance: float
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Written:
     """What a commit did: to each image, to the rows that it made old, and the crops that nobody names any more."""
@@ -602,47 +504,6 @@ def _runs(images: Sequence[NewImage]) -> Iterator[slice]:
             first, seen = number, set()
         seen.add(image.image_id)
     yield slice(first, len(images))
-
-
-def _rank(candidates: Candidates, rows: dict[int, Row], options: SearchOptions) -> tuple[list[_Hit], bool]:
-    """The best hits of the candidates, and whether rows beyond them could change anything."""
-    distances = np.round(candidates.distances, DISTANCE_DECIMALS).tolist()
-    certain = float(np.round(candidates.certain, DISTANCE_DECIMALS))
-    known = [
-        (distance, rows[row_id].image_id, row_id)
-        for row_id, distance in zip(candidates.row_ids.tolist(), distances, strict=True)
-        if row_id in rows
-    ]
-    farthest = np.inf if options.max_distance is None else options.max_distance
-    hits: list[_Hit] = []
-    vehicles: set[str] = set()
-    for distance, image_id, row_id in sorted(known):
-        if distance > farthest or distance >= certain:
-            break  # from ``certain`` on, a row that is not among the candidates might come first
-        if image_id == options.exclude_image_id:
-            continue
-        vehicle_id = rows[row_id].vehicle_id
-        if options.group_by == "vehicle_id" and vehicle_id is not None:
-            if vehicle_id in vehicles:
-                continue
-            vehicles.add(vehicle_id)
-        hits.append(_Hit(row_id, distance))
-        if len(hits) == options.top_k:
-            return hits, True
-    return hits, certain == np.inf or certain > farthest
-
-
-def _matches(connection: apsw.Connection, served: _Served, hits: Sequence[_Hit]) -> list[Match]:
-    if not hits:
-        return []
-    row_ids = np.array([hit.row_id for hit in hits], dtype=np.int64)
-    images = dict(served.select(connection, image_rows.listed(row_ids)))
-    found, vectors = served.vectors(connection, row_ids)
-    embeddings = dict(zip(found.tolist(), vectors, strict=True))
-    return [
-        Match(rank=rank, distance=hit.distance, image=images[hit.row_id], embedding=embeddings[hit.row_id])
-        for rank, hit in enumerate(hits, start=1)
-    ]
 
 
 def _came(image: NewImage, now: int) -> int:

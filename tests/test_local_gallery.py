@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 from index.crops import content_name
 from index.errors import GalleryNotFound, StorageError, StorageFull
 from index.gallery import Filters, GallerySpec, Metadata, NewImage, SearchOptions
-from index.local_gallery import LocalGallery, _rank
-from index.searching.vector_index import Candidates
-from index.storage.image_rows import Row
+from index.local_gallery import LocalGallery
 from tests.index_kinds import ALL, kind_name
 from tests.small_disk import fill, small_disk
 
@@ -240,15 +238,6 @@ def test_nearness_is_not_lost_in_rounding(lean: LocalGallery) -> None:
         assert {match.image.image_id for match in matches} == expected
 
 
-def test_a_limit_is_sure_only_as_far_as_the_candidates_are() -> None:
-    """The candidate beyond the limit proves nothing where rows within it may be missing."""
-    rows = {1: Row("near", None), 2: Row("beyond", None)}
-    for certain, complete in ((0.4, False), (0.55, True), (np.inf, True)):
-        candidates = Candidates(row_ids=np.array([1, 2]), distances=np.array([0.1, 0.6]), certain=certain)
-        hits, known = _rank(candidates, rows, SearchOptions(top_k=5, max_distance=0.5))
-        assert ([hit.row_id for hit in hits], known) == ([1], complete)
-
-
 def test_the_index_holds_what_the_database_holds(folder: Path, gallery: LocalGallery) -> None:
     gallery.add([image(n) for n in range(400)])
     for turn in (1, 2):
@@ -347,7 +336,7 @@ def test_a_client_that_pages_slowly_does_not_keep_the_log(
 @pytest.fixture
 def selective(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few rows already count as many, so that small galleries take the ways of large ones."""
-    monkeypatch.setattr("index.local_gallery._SELECTIVE", 100)
+    monkeypatch.setattr("index.served_space._SELECTIVE", 100)
 
 
 @pytest.mark.usefixtures("selective")

@@ -1,0 +1,164 @@
+"""What answers the searches of a gallery: one embedding space, and the index of its vectors.
+
+Candidates come from the index, are measured exactly, joined to the database and ranked; where that leaves too few, more
+candidates are asked for.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import apsw
+import numpy as np
+from numpy.typing import NDArray
+
+from index.gallery import DISTANCE_DECIMALS, Filters, GallerySpec, Match, SearchOptions, StoredImage
+from index.searching.growing_index import GrowingIndex
+from index.searching.index_upkeep import IndexUpkeep
+from index.searching.vector_index import Candidates, measured
+from index.storage import image_rows
+from index.storage.gallery_database import Bound
+from index.storage.image_rows import Row
+from index.storage.row_filter import Condition, passing
+from index.storage.selected_rows import SelectedRows
+
+_EXTRA = 16  # candidates beyond those asked for: ties at the cut, rows that are dropped
+_FILTERED = 2  # times as many where a filter that many pass drops some
+_WIDER = 8
+_SELECTIVE = 2000  # rows; a filter that fewer pass (or a part of the gallery) is resolved before the search
+_SELECTIVE_SHARE, _SELECTIVE_SHARE_QUICK = 4, 25  # the latter of kinds that need not look at every row
+_PATIENCE = 2  # widenings before a filter that many pass, but none near the query, is resolved after all
+
+
+@dataclass(frozen=True)
+class _Hit:
+    row_id: int
+    distance: float
+
+
+@dataclass(frozen=True)
+class ServedSpace:
+    """A space and the index of it. A migration puts another in its place."""
+
+    bound: Bound
+    upkeep: IndexUpkeep
+    selected_rows: SelectedRows
+
+    @property
+    def spec(self) -> GallerySpec:
+        return self.bound.spec
+
+    @property
+    def space_id(self) -> int:
+        return self.bound.space_id
+
+    @property
+    def index(self) -> GrowingIndex:
+        return self.upkeep.index
+
+    def select(
+        self, connection: apsw.Connection, condition: Condition, *, tail: str = ""
+    ) -> list[tuple[int, StoredImage]]:
+        return list(
+            image_rows.select(connection, condition, space_id=self.space_id, viewpoints=self.spec.viewpoints, tail=tail)
+        )
+
+    def vectors(
+        self, connection: apsw.Connection, row_ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Ids and exact vectors of those of some rows that exist, in no order."""
+        return image_rows.vectors(connection, row_ids, space_id=self.space_id, dim=self.spec.embedding_dim)
+
+    def passing(
+        self, filters: Filters, *, since: int | None, listing: Callable[[Condition], bool] = lambda _: True
+    ) -> Condition:
+        """What passes a filter in this space, of rows that came at ``since`` (microseconds since 1970) or later."""
+        return passing(filters, space_id=self.space_id, since=since, listing=listing)
+
+    def search(
+        self, connection: apsw.Connection, queries: NDArray[np.float32], options: SearchOptions, *, since: int | None
+    ) -> list[list[Match]]:
+        """Matches of queries (n, D), each in order, in a view of the database whose rows are all in the index."""
+        condition = self.passing(options.filters, since=since, listing=lambda _: False)
+        among = self._selected(connection, options.filters)
+        answers: dict[int, list[_Hit]] = {}
+        count, widened = options.top_k + _EXTRA, 0
+        if among is None and not options.filters.empty:
+            count *= _FILTERED
+        while pending := [number for number in range(len(queries)) if number not in answers]:
+            if widened == _PATIENCE and among is None and not options.filters.empty:
+                among = image_rows.row_ids(connection, self.passing(options.filters, since=since))
+            everywhere = widened >= _PATIENCE and among is None
+            found = self._candidates(connection, queries[pending], count, among=among, everywhere=everywhere)
+            for number, candidates in zip(pending, found, strict=True):
+                rows = image_rows.rows_among(connection, candidates.row_ids, condition)
+                hits, complete = _rank(candidates, rows, options)
+                if complete:
+                    answers[number] = hits
+            count, widened = count * _WIDER, widened + 1
+        return [self._matches(connection, answers[number]) for number in range(len(queries))]
+
+    def _selected(self, connection: apsw.Connection, filters: Filters) -> NDArray[np.int64] | None:
+        """The rows that pass a filter, where they are few; None where a search among all rows finds them sooner."""
+        if filters.empty:
+            return None
+        built = self.index.built
+        share = _SELECTIVE_SHARE if built is None or built.kind == "flat" else _SELECTIVE_SHARE_QUICK
+        return self.selected_rows.few(connection, filters, max(_SELECTIVE, len(self.index) // share))
+
+    def _candidates(
+        self,
+        connection: apsw.Connection,
+        queries: NDArray[np.float32],
+        count: int,
+        *,
+        among: NDArray[np.int64] | None,
+        everywhere: bool,
+    ) -> list[Candidates]:
+        """What the index finds, measured again from the database where the index's own vectors are not exact."""
+        found = self.index.scan(queries, count) if everywhere else self.index.search(queries, count, among=among)
+        return [
+            candidates
+            if candidates.exact
+            else measured(query, *self.vectors(connection, candidates.row_ids), certain=candidates.certain)
+            for query, candidates in zip(queries, found, strict=True)
+        ]
+
+    def _matches(self, connection: apsw.Connection, hits: Sequence[_Hit]) -> list[Match]:
+        if not hits:
+            return []
+        row_ids = np.array([hit.row_id for hit in hits], dtype=np.int64)
+        images = dict(self.select(connection, image_rows.listed(row_ids)))
+        found, vectors = self.vectors(connection, row_ids)
+        embeddings = dict(zip(found.tolist(), vectors, strict=True))
+        return [
+            Match(rank=rank, distance=hit.distance, image=images[hit.row_id], embedding=embeddings[hit.row_id])
+            for rank, hit in enumerate(hits, start=1)
+        ]
+
+
+def _rank(candidates: Candidates, rows: dict[int, Row], options: SearchOptions) -> tuple[list[_Hit], bool]:
+    """The best hits of the candidates, and whether rows beyond them could change anything."""
+    distances = np.round(candidates.distances, DISTANCE_DECIMALS).tolist()
+    certain = float(np.round(candidates.certain, DISTANCE_DECIMALS))
+    known = [
+        (distance, rows[row_id].image_id, row_id)
+        for row_id, distance in zip(candidates.row_ids.tolist(), distances, strict=True)
+        if row_id in rows
+    ]
+    farthest = np.inf if options.max_distance is None else options.max_distance
+    hits: list[_Hit] = []
+    vehicles: set[str] = set()
+    for distance, image_id, row_id in sorted(known):
+        if distance > farthest or distance >= certain:
+            break  # from ``certain`` on, a row that is not among the candidates might come first
+        if image_id == options.exclude_image_id:
+            continue
+        vehicle_id = rows[row_id].vehicle_id
+        if options.group_by == "vehicle_id" and vehicle_id is not None:
+            if vehicle_id in vehicles:
+                continue
+            vehicles.add(vehicle_id)
+        hits.append(_Hit(row_id, distance))
+        if len(hits) == options.top_k:
+            return hits, True
+    return hits, certain == np.inf or certain > farthest
