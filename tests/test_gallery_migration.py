@@ -470,12 +470,13 @@ def test_it_finishes_what_was_switched(gallery: LocalGallery, monkeypatch: pytes
 
 
 def test_the_snapshot_of_the_old_space_is_gone(
-    home: DataFolder, gallery: LocalGallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build_early(monkeypatch)
+    gallery, _ = home.create("yard", replace(SPEC, kind="hnsw"))
     gallery.add([image(n) for n in range(60)])
     gallery._upkeep.rest()
-    snapshot = tmp_path / "data/galleries/default" / SNAPSHOT
+    snapshot = tmp_path / "data/galleries/yard" / SNAPSHOT
     assert image(5).embedding.tobytes() in snapshot.read_bytes()
     gallery.begin_migration(NEW, "f")
     migrated(gallery)
