@@ -186,7 +186,8 @@ def test_what_happens_after_the_index_was_built_is_right_afterwards(
     images = {each.image_id: each for each in (image(n) for n in range(60))}
     gallery.add(list(images.values()))
     gallery.begin_migration(NEW, "f")
-    original, calls = gallery_migration.GalleryMigration._switch, []
+    original = gallery_migration.GalleryMigration._switch
+    calls: list[int] = []
 
     def switch(self: gallery_migration.GalleryMigration, *arguments: object) -> bool:
         calls.append(len(calls))
