@@ -7,13 +7,15 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
+from index.bulk.import_job import ImportFolder
 from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import GalleryHome
-from service import gallery_routes, image_routes, probe_routes, search_routes
+from service import gallery_routes, image_routes, import_routes, probe_routes, search_routes
 from service.api_docs import add_docs
 from service.context import Context, galleries_of
 from service.engine import Engine
+from service.importer import Importer
 from service.metrics import Metrics
 from service.middleware import CallerGuard, PlainPaths, RequestMetrics
 from service.problems import BadPicture, on_bad_picture, on_bug, on_http_exception, on_known_error
@@ -28,7 +30,9 @@ Errors are `application/problem+json`; the field `detail` says what to do.
 """
 
 
-def create_app(*, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int) -> FastAPI:
+def create_app(
+    *, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int, imports: ImportFolder
+) -> FastAPI:
     """The service around a loaded model and opened galleries; closes both when it stops."""
     metrics = Metrics()
     engine = Engine(embedder, metrics, workers=workers, queue_size=settings.queue_size, max_pixels=settings.max_pixels)
@@ -44,6 +48,12 @@ def create_app(*, settings: Settings, embedder: Embedder, home: GalleryHome, wor
 
     metrics.watch_galleries(lambda: [(gallery.name, gallery.count()) for gallery in galleries_of(home)])
 
+    root = settings.import_root
+    importer = Importer(
+        imports, home, engine, metrics, root=None if root is None else root.resolve(),
+        max_pixels=settings.max_pixels,
+    )  # fmt: skip
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         sweeper = Sweeper(home, seconds=settings.sweep_seconds)
@@ -51,7 +61,9 @@ def create_app(*, settings: Settings, embedder: Embedder, home: GalleryHome, wor
             yield
         finally:
             sweeper.close()
+            importer.stop()
             engine.close()
+            importer.close()
             home.close()
 
     app = FastAPI(
@@ -62,9 +74,11 @@ def create_app(*, settings: Settings, embedder: Embedder, home: GalleryHome, wor
             Exception: on_bug,
         },
     )  # fmt: skip
-    app.state.context = Context(settings=settings, embedder=embedder, engine=engine, home=home, metrics=metrics)
+    app.state.context = Context(
+        settings=settings, embedder=embedder, engine=engine, home=home, metrics=metrics, importer=importer
+    )
     app.state.stopping = False
-    for room in (search_routes, image_routes, gallery_routes, probe_routes):
+    for room in (search_routes, image_routes, import_routes, gallery_routes, probe_routes):
         app.include_router(room.router)
     add_docs(app)
     app.add_middleware(PlainPaths)

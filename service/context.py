@@ -10,6 +10,7 @@ from index.errors import GalleryNotFound
 from index.gallery import Gallery, GalleryHome
 from index.metadata import check_gallery_name, check_image_id
 from service.engine import Engine
+from service.importer import Importer
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -23,6 +24,7 @@ class Context:
     engine: Engine
     home: GalleryHome
     metrics: Metrics
+    importer: Importer
 
     def gallery(self, name: str) -> Gallery:
         """A gallery by the name in a path; raises InvalidValue or GalleryNotFound. Opened galleries are at hand."""

@@ -5,12 +5,14 @@ from typing import Annotated, Any
 
 from fastapi import Path
 
+from index.bulk.import_job import STATES
 from index.gallery import BUILT_KINDS, KINDS, VECTORS
 from index.metadata import IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
 from service.parameters import ATTRIBUTE, Parameter
 from service.problems import MEDIA_TYPE, RESPONSES
 
 GalleryName = Annotated[str, Path(description="Name of the gallery.", examples=["default"])]
+ImportId = Annotated[str, Path(description="Id of the import job.")]
 ImageId = Annotated[str, Path(description="Id of the image.", examples=["v0015_03"])]
 
 _BINARY = {"type": "string", "format": "binary"}
@@ -125,6 +127,8 @@ def _list(item: dict[str, Any]) -> dict[str, Any]:
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer"}
+_TIME = {"type": "string", "format": "date-time"}
+_NULLABLE_TIME = {"type": ["string", "null"], "format": "date-time"}
 _INGESTED = {"type": "string", "enum": ["created", "updated", "failed"]}
 
 SEARCH_ANSWER = _object(
@@ -147,6 +151,22 @@ PAGE_ANSWER = _object(images={"type": "array", "items": _IMAGE}, next=_NULLABLE_
 DELETED_ANSWER = _object(deleted={"type": "integer"})
 GALLERY_ANSWER = _GALLERY
 GALLERIES_ANSWER = _object(galleries={"type": "array", "items": _GALLERY})
+_IMPORT = _object(
+    id=_TEXT, gallery=_TEXT, state={**_TEXT, "enum": list(STATES)},
+    source={
+        "type": "object", "description": "archive: the name that it was sent with; or path, below import_root",
+        "properties": {"archive": _NULLABLE_TEXT, "path": _TEXT},
+    },
+    created_at=_TIME, started_at=_NULLABLE_TIME, finished_at=_NULLABLE_TIME,
+    total={"type": ["integer", "null"], "description": "images and rows; null until everything was looked at"},
+    done={**_COUNT, "description": "all that follow"}, created=_COUNT, updated=_COUNT,
+    unchanged={**_COUNT, "description": "stored already, with the same picture and metadata"}, failed=_COUNT,
+    images_per_second={"type": ["number", "null"]},
+    failures={**_TEXT, "description": "path of what failed, as a manifest.csv"},
+    problem={**_NULLABLE_TEXT, "description": "why the job failed, or waits"},
+)  # fmt: skip
+IMPORT_ANSWER = _IMPORT
+IMPORTS_ANSWER = _object(imports=_list(_IMPORT))
 MODEL_ANSWER = _object(fingerprint={"type": "string"}, provider={"type": "string"}, contract={"type": "object"})
 
 _RAW = {kind: {"schema": _BINARY} for kind in _PICTURE_TYPES}
@@ -194,6 +214,16 @@ PICTURE_OR_PARTS = {**_form(["image"], image=_IMAGES), **_RAW}
 PARTS = _form(["image"], image=_IMAGES)
 PARTS_AND_METADATA = _form(["image"], image=_IMAGES, metadata=_METADATA_ALL)
 PICTURE_OR_PART_AND_METADATA = {**_RAW, **_form(["image"], image=_BINARY, metadata=_METADATA_ONE)}
+IMPORT = {
+    **_form(["archive"], archive=_BINARY),
+    _JSON: {
+        "schema": {
+            "type": "object", "additionalProperties": False, "required": ["path"],
+            "properties": {"path": {"type": "string", "description": "below the setting import_root"}},
+        },
+        "example": {"path": "2026-05-04/crops.zip"},
+    },
+}  # fmt: skip
 MERGE_PATCH = {
     kind: {"schema": {"type": "object"}, "example": {"vehicle_id": "v17", "attributes": {"colour": None}}}
     for kind in ("application/merge-patch+json", "application/json")

@@ -1,6 +1,6 @@
 """What Prometheus reads, in base units. One registry an application; nothing global."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -33,6 +33,10 @@ class Metrics:
             "vehicle_search_stage_seconds", "Time a picture spends: queue, decode, embed, search, store.", ["stage"],
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
+        self.imported = Counter(
+            "vehicle_search_imported_images", "Images of import jobs by what became of them.", ["status"],
+            registry=self.registry,
+        )  # fmt: skip
         self.queue = Gauge("vehicle_search_queue_requests", "Requests waiting or at work.", registry=self.registry)
         self.model = Info("vehicle_search_model", "The model that answers.", registry=self.registry)
         self._by_stage = {name: self._stages.labels(name) for name in ("queue", "decode", "embed", "search", "store")}
@@ -44,6 +48,10 @@ class Metrics:
     def watch_galleries(self, sizes: Callable[[], Iterable[tuple[str, int]]]) -> None:
         """Report the size of every gallery, asked for when Prometheus asks."""
         self.registry.register(_Galleries(sizes))
+
+    def watch_imports(self, jobs: Callable[[], Mapping[str, int]]) -> None:
+        """Report how many import jobs are in which state, asked for when Prometheus asks."""
+        self.registry.register(_Imports(jobs))
 
     def text(self) -> bytes:
         """The exposition format."""
@@ -60,6 +68,20 @@ class _Galleries(Collector):
         )
         for name, size in self._sizes():
             family.add_metric([name], size)
+        yield family
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+
+class _Imports(Collector):
+    def __init__(self, jobs: Callable[[], Mapping[str, int]]) -> None:
+        self._jobs = jobs
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily("vehicle_search_import_jobs", "Import jobs by state.", labels=["state"])
+        for state, number in self._jobs().items():
+            family.add_metric([state], number)
         yield family
 
     def describe(self) -> Iterable[Metric]:

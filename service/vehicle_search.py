@@ -96,6 +96,7 @@ def _bind(settings: Settings) -> socket.socket:
 
 
 def _load(settings: Settings) -> FastAPI:
+    from index.bulk.import_job import ImportFolder
     from index.data_folder import DataFolder
     from index.embedder import Embedder
     from index.gallery import GallerySpec
@@ -109,7 +110,9 @@ def _load(settings: Settings) -> FastAPI:
             home.get(name).spec.require_space(embedder.contract, name)
         except EmbeddingSpaceMismatch as error:
             _LOG.warning("%s", error)
-    return create_app(settings=settings, embedder=embedder, home=home, workers=workers)
+    return create_app(
+        settings=settings, embedder=embedder, home=home, workers=workers, imports=ImportFolder(settings.data_dir)
+    )
 
 
 def _ready(settings: Settings, app: FastAPI, seconds: float) -> None:
