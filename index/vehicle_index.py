@@ -23,7 +23,7 @@ from index import (
     stats_command,
     upkeep_command,
 )
-from index.bulk.failure_file import ENCODING, ERRORS, write_failures
+from index.bulk.failure_file import ENCODING, ERRORS, failure_lines
 from index.bulk.import_plan import COUNTS, Failure, ImportPlan
 from index.bulk.import_source import plan_sources
 from index.bulk.ingestion import MAX_PIXELS, Ingestion, OwnWorkers
@@ -231,7 +231,7 @@ def _tell_failures(failures: Iterable[Failure], bar: "tqdm[Any]", told: int) -> 
 
 def _write_failures(plan: ImportPlan, file: Path) -> None:
     with file.open("w", encoding=ENCODING, errors=ERRORS, newline="") as opened:
-        write_failures(opened, plan.failures(), plan.columns(), file.parent)
+        opened.writelines(failure_lines(plan.failures(), plan.columns(), file.parent))
 
 
 def _require_other_file(arguments: argparse.Namespace) -> None:

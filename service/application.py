@@ -7,13 +7,15 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
+from index.bulk.import_job import ImportFolder
 from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import GalleryHome
-from service import gallery_routes, image_routes, migration_routes, probe_routes, search_routes
+from service import gallery_routes, image_routes, import_routes, migration_routes, probe_routes, search_routes
 from service.api_docs import add_docs
 from service.context import Context, galleries_of
 from service.engine import Engine
+from service.importer import Importer
 from service.loaded_models import LoadedModels
 from service.metrics import Metrics
 from service.middleware import CallerGuard, PlainPaths, RequestMetrics
@@ -31,8 +33,9 @@ Errors are `application/problem+json`; the field `detail` says what to do.
 
 
 def create_app(
-    *, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int, previous: Embedder | None = None
-) -> FastAPI:
+    *, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int, imports: ImportFolder,
+    previous: Embedder | None = None,
+) -> FastAPI:  # fmt: skip
     """The service around a loaded model, or two, and opened galleries; closes all when it stops."""
     metrics = Metrics()
     engine = Engine(embedder, metrics, workers=workers, queue_size=settings.queue_size, max_pixels=settings.max_pixels)
@@ -56,14 +59,24 @@ def create_app(
             if migration.open
         ]
     )
+    models = LoadedModels(present=embedder, previous=previous)
     migrator = Migrator(home, embedder, engine)
+    root = settings.import_root
+    importer = Importer(
+        imports, home, engine, models, metrics, root=None if root is None else root.resolve(),
+        max_pixels=settings.max_pixels,
+    )  # fmt: skip
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as at_the_end:
             at_the_end.callback(home.close)
+            if not settings.read_only:
+                importer.start()
+                at_the_end.callback(importer.close)  # its work may wait for the engine, so that is closed before
             at_the_end.callback(engine.close)
             if not settings.read_only:
+                at_the_end.callback(importer.stop)
                 migrator.start()
                 at_the_end.callback(migrator.close)
                 at_the_end.callback(Sweeper(home, seconds=settings.sweep_seconds).close)
@@ -78,11 +91,11 @@ def create_app(
         },
     )  # fmt: skip
     app.state.context = Context(
-        settings=settings, models=LoadedModels(present=embedder, previous=previous), engine=engine, home=home,
-        metrics=metrics, migrator=migrator,
+        settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
+        importer=importer,
     )  # fmt: skip
     app.state.stopping = False
-    for room in (search_routes, image_routes, gallery_routes, migration_routes, probe_routes):
+    for room in (search_routes, image_routes, import_routes, gallery_routes, migration_routes, probe_routes):
         app.include_router(room.router)
     add_docs(app)
     app.add_middleware(PlainPaths)

@@ -11,6 +11,7 @@ from index.errors import GalleryNotFound, ReadOnly
 from index.gallery import Gallery, GalleryHome
 from index.metadata import check_gallery_name, check_image_id
 from service.engine import Engine
+from service.importer import Importer
 from service.loaded_models import LoadedModels
 from service.metrics import Metrics
 from service.settings import Settings
@@ -28,6 +29,7 @@ class Context:
     engine: Engine
     home: GalleryHome
     metrics: Metrics
+    importer: Importer
     migrator: "Migrator"
 
     @property

@@ -5,12 +5,14 @@ from typing import Annotated, Any, get_args
 
 from fastapi import Path
 
+from index.bulk.import_job import STATES
 from index.gallery import BUILT_KINDS, KINDS, VECTORS, MigrationState
 from index.metadata import IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
 from service.parameters import ATTRIBUTE, Parameter
 from service.problems import MEDIA_TYPE, RESPONSES
 
 GalleryName = Annotated[str, Path(description="Name of the gallery.", examples=["default"])]
+ImportId = Annotated[str, Path(description="Id of the import job.")]
 ImageId = Annotated[str, Path(description="Id of the image.", examples=["v0015_03"])]
 
 _BINARY = {"type": "string", "format": "binary"}
@@ -125,6 +127,8 @@ def _list(item: dict[str, Any]) -> dict[str, Any]:
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer"}
+_TIME = {"type": "string", "format": "date-time"}
+_NULLABLE_TIME = {"type": ["string", "null"], "format": "date-time"}
 _INGESTED = {"type": "string", "enum": ["created", "updated", "failed"]}
 
 SEARCH_ANSWER = _object(
@@ -175,6 +179,22 @@ _MIGRATION = _object(
 MIGRATION_ANSWER = _MIGRATION
 MIGRATIONS_ANSWER = _object(migrations=_list(_MIGRATION))
 NOTHING: dict[str, Any] = {"type": "object", "additionalProperties": False}
+_IMPORT = _object(
+    id=_TEXT, gallery=_TEXT, state={**_TEXT, "enum": list(STATES)},
+    source={
+        "type": "object", "description": "archive: the name that it was sent with; or path, below import_root",
+        "properties": {"archive": _NULLABLE_TEXT, "path": _TEXT},
+    },
+    created_at=_TIME, started_at=_NULLABLE_TIME, finished_at=_NULLABLE_TIME,
+    total={"type": ["integer", "null"], "description": "images and rows; null until everything was looked at"},
+    done={**_COUNT, "description": "all that follow"}, created=_COUNT, updated=_COUNT,
+    unchanged={**_COUNT, "description": "stored already, with the same picture and metadata"}, failed=_COUNT,
+    images_per_second={"type": ["number", "null"]},
+    failures={**_TEXT, "description": "path of what failed, as a manifest.csv"},
+    problem={**_NULLABLE_TEXT, "description": "why the job failed, or waits"},
+)  # fmt: skip
+IMPORT_ANSWER = _IMPORT
+IMPORTS_ANSWER = _object(imports=_list(_IMPORT))
 
 _RAW = {kind: {"schema": _BINARY} for kind in _PICTURE_TYPES}
 _LABEL = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_LABEL}
@@ -221,6 +241,16 @@ PICTURE_OR_PARTS = {**_form(["image"], image=_IMAGES), **_RAW}
 PARTS = _form(["image"], image=_IMAGES)
 PARTS_AND_METADATA = _form(["image"], image=_IMAGES, metadata=_METADATA_ALL)
 PICTURE_OR_PART_AND_METADATA = {**_RAW, **_form(["image"], image=_BINARY, metadata=_METADATA_ONE)}
+IMPORT = {
+    **_form(["archive"], archive=_BINARY),
+    _JSON: {
+        "schema": {
+            "type": "object", "additionalProperties": False, "required": ["path"],
+            "properties": {"path": {"type": "string", "description": "below the setting import_root"}},
+        },
+        "example": {"path": "2026-05-04/crops.zip"},
+    },
+}  # fmt: skip
 MERGE_PATCH = {
     kind: {"schema": {"type": "object"}, "example": {"vehicle_id": "v17", "attributes": {"colour": None}}}
     for kind in ("application/merge-patch+json", "application/json")

@@ -6,6 +6,7 @@ fill a batch and all cores are busy as soon as there are as many pictures as cor
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,8 @@ from service.problems import NotReady, QueueFull
 CHUNK = 8  # pictures of a batch that one worker takes at a time
 FRESH_SECONDS = 10.0  # an answer of the model this old still proves that it answers
 PATIENCE_SECONDS = 5.0  # for an answer of the model, when somebody asks whether it answers
+SPARE_PATIENCE_SECONDS = 1.0  # that spare work waits for a moment without requests, so that it goes on at all
+QUIET_SECONDS = 2.0  # without requests, after which spare work may take the last worker too
 
 T = TypeVar("T")
 
@@ -67,6 +70,9 @@ class Engine:
         self._proof: asyncio.Task[tuple[None, float]] | None = None
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="worker")
         self._closed = False
+        self._turn = threading.Condition()
+        self._asked = self._spare = 0  # pieces of work of requests, and spare ones, that are waiting or at work
+        self._last_asked = -QUIET_SECONDS
 
     async def check(self) -> None:
         """Return where work is taken and the model answers; else raise NotReady with the reason.
@@ -105,15 +111,6 @@ class Engine:
             self._taken -= 1
             self._metrics.queue.set(self._taken)
 
-    @property
-    def has_room(self) -> bool:
-        """Whether there are fewer requests than workers."""
-        return self._taken < self.workers
-
-    def submit(self, work: Callable[[], T]) -> "Future[T]":
-        """Do ``work`` on a worker when it is its turn, for whoever is no request."""
-        return self._pool.submit(work)
-
     async def run(self, work: Callable[[], T]) -> tuple[T, float]:
         """Do ``work`` on a worker; its result and the seconds it waited for one."""
         asked = time.perf_counter()
@@ -123,7 +120,52 @@ class Engine:
             self._metrics.stage("queue", waited)
             return work(), waited
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, timed)
+        with self._turn:
+            self._asked += 1
+        try:
+            future = self._pool.submit(timed)
+        except BaseException:
+            self._answered_one()
+            raise
+        future.add_done_callback(self._answered_one)
+        return await asyncio.wrap_future(future)
+
+    def spare(self, work: Callable[[], T]) -> "Future[T]":
+        """Do ``work`` on a worker that requests leave; waits, in the caller's thread, until there is one.
+
+        While there are requests, one worker at least is left to them (where there is more than one), and work begins
+        when none of them is waiting or at work, or after a second. It should be small: who comes then waits for it.
+        """
+        with self._turn:
+            self._turn.wait_for(lambda: self._closed or not self._asked, timeout=SPARE_PATIENCE_SECONDS)
+            while not self._closed and self._spare >= self._left():
+                self._turn.wait(timeout=QUIET_SECONDS)
+            if self._closed:
+                raise NotReady("the service is stopping")
+            self._spare += 1
+            try:
+                future = self._pool.submit(work)
+            except BaseException:
+                self._spare -= 1
+                raise
+        future.add_done_callback(self._spared_one)
+        return future
+
+    def _left(self) -> int:
+        """How many workers spare work may have now."""
+        quiet = not self._asked and time.monotonic() - self._last_asked >= QUIET_SECONDS
+        return self.workers if quiet else max(1, self.workers - 1)
+
+    def _answered_one(self, _: object = None) -> None:
+        with self._turn:
+            self._asked -= 1
+            self._last_asked = time.monotonic()
+            self._turn.notify_all()
+
+    def _spared_one(self, _: object) -> None:
+        with self._turn:
+            self._spare -= 1
+            self._turn.notify_all()
 
     async def look_at_all(
         self, pictures: Sequence[tuple[bytes, Box | None]], *, keep: bool, embedder: Embedder | None = None
@@ -203,5 +245,7 @@ class Engine:
 
     def close(self) -> None:
         """Take no more work and wait for what runs."""
-        self._closed = True
+        with self._turn:
+            self._closed = True
+            self._turn.notify_all()
         self._pool.shutdown(wait=True, cancel_futures=True)

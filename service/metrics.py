@@ -1,6 +1,6 @@
 """What Prometheus reads, in base units. One registry an application; nothing global."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -33,6 +33,10 @@ class Metrics:
             "vehicle_search_stage_seconds", "Time a picture spends: queue, decode, embed, search, store.", ["stage"],
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
+        self.imported = Counter(
+            "vehicle_search_imported_images", "Images of import jobs by what became of them.", ["status"],
+            registry=self.registry,
+        )  # fmt: skip
         self.queue = Gauge("vehicle_search_queue_requests", "Requests waiting or at work.", registry=self.registry)
         self.model = Info("vehicle_search_model", "The model that answers.", registry=self.registry)
         self._by_stage = {name: self._stages.labels(name) for name in ("queue", "decode", "embed", "search", "store")}
@@ -51,6 +55,10 @@ class Metrics:
         what = "vehicle_search_migration_remaining_images", "Images without a vector of the model that is moved to."
         self.registry.register(_Galleries(*what, remaining))
 
+    def watch_imports(self, jobs: Callable[[], Mapping[str, int]]) -> None:
+        """Report how many import jobs are in which state, asked for when Prometheus asks."""
+        self.registry.register(_Imports(jobs))
+
     def text(self) -> bytes:
         """The exposition format."""
         return generate_latest(self.registry)
@@ -66,6 +74,20 @@ class _Galleries(Collector):
         family = GaugeMetricFamily(self._name, self._description, labels=["gallery"])
         for name, number in self._numbers():
             family.add_metric([name], number)
+        yield family
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+
+class _Imports(Collector):
+    def __init__(self, jobs: Callable[[], Mapping[str, int]]) -> None:
+        self._jobs = jobs
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily("vehicle_search_import_jobs", "Import jobs by state.", labels=["state"])
+        for state, number in self._jobs().items():
+            family.add_metric([state], number)
         yield family
 
     def describe(self) -> Iterable[Metric]:

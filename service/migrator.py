@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +14,6 @@ from service.context import galleries_of
 from service.engine import Engine
 
 _REST = 60.0  # seconds until a migration that could not go on is tried again
-_PATIENCE = 1.0  # seconds: under full load a few pictures are embedded that often all the same
-_LOOK = 0.02  # seconds between two looks for a free worker
 
 _LOG = logging.getLogger("service.migrator")
 
@@ -24,15 +21,13 @@ _LOG = logging.getLogger("service.migrator")
 class Migrator:
     """Carries every open migration to the present model on, also those that a restart interrupted.
 
-    All workers but one take part, and only while fewer requests are at work than there are workers; else a lot of
-    pictures is embedded once a second.
+    The workers that take part are those that requests leave; see ``Engine.spare``.
     """
 
-    def __init__(self, home: GalleryHome, embedder: Embedder, engine: Engine, *, patience: float = _PATIENCE) -> None:
-        self._home, self._embedder, self._engine, self._patience = home, embedder, engine, patience
+    def __init__(self, home: GalleryHome, embedder: Embedder, engine: Engine) -> None:
+        self._home, self._embedder, self._engine = home, embedder, engine
         self._stop, self._wanted = threading.Event(), threading.Event()
         self._problems: dict[str, str] = {}
-        self._handed_out = 0.0
         self._thread = threading.Thread(target=self._work, name="migrator", daemon=True)
 
     def start(self) -> None:
@@ -84,7 +79,7 @@ class Migrator:
             return
         self._problems.pop(gallery.name, None)
         _LOG.info("gallery %s is being migrated to %s", gallery.name, self._embedder.contract.name)
-        spread = Piecework(self._engine.submit, at_once=max(1, self._engine.workers - 1), turn=self._turn)
+        spread = Piecework(self._engine.spare, at_once=self._engine.workers, turn=lambda: not self._stop.is_set())
         try:
             ended = gallery.migrate(self._embedder.contract, self._look, spread, self._stop)
         except NotMigratable:
@@ -97,11 +92,3 @@ class Migrator:
     def _look(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         embedded = self._embedder.embed(crops)
         return embedded.embedding, embedded.viewpoint
-
-    def _turn(self) -> bool:
-        """Wait for a worker that no request needs, or until patience ends; False where there is nothing to wait for."""
-        while not self._engine.has_room and time.monotonic() - self._handed_out < self._patience:
-            if self._stop.wait(_LOOK):
-                return False
-        self._handed_out = time.monotonic()
-        return not self._stop.is_set()

@@ -43,8 +43,15 @@ class Settings(BaseSettings):
     max_queries: int = Field(
         default=64, ge=1, le=10_000, description="pictures in one batch search or embeddings request"
     )
+    import_root: Path | None = Field(
+        default=None, description="folder below which import jobs may name paths; not set: archives are sent only"
+    )
+    max_import_bytes: int = Field(default=16 * 2**30, ge=1024, description="largest archive of an import job in bytes")
     body_seconds: float = Field(
-        default=30, gt=0, le=3600, description="time within which a request's body must have arrived"
+        default=30,
+        gt=0,
+        le=3600,
+        description="time within which a request's body must have arrived; an archive may not stall longer",
     )
     grace_seconds: int = Field(
         default=20, ge=0, le=3600, description="time that running requests get when the service stops"

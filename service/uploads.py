@@ -6,13 +6,16 @@ would damage pictures.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from index.errors import InvalidValue
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 _FORM = b"multipart/form-data"
 _PLAIN_ENCODINGS = (b"", b"binary", b"8bit", b"7bit")  # of a part, RFC 7578 section 4.7; the bytes are as they are
 _MAX_DOCUMENT = 2**20  # bytes of a JSON body: a gallery's properties, a merge patch
+_WRITTEN_AT_ONCE = 1 << 20  # bytes of an archive
+_LONGEST_FILENAME = 255  # characters
 _METADATA_AN_IMAGE = 2**16  # bytes of the part 'metadata' an image; every picture may say a lot about itself
 
 
@@ -73,6 +78,54 @@ async def read_document(request: Request, *, max_bytes: int, max_seconds: float)
     return body
 
 
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """A part ``archive`` that was written to the disk: the name that the client gave it, and its bytes."""
+
+    filename: str | None
+    size: int
+
+
+def content_type_of(request: Request) -> str:
+    """The body's content type without its options, in lower case."""
+    return parse_options_header(request.headers.get("content-type"))[0].decode("latin-1")
+
+
+async def read_archive(request: Request, settings: Settings, file: Path) -> Archive:
+    """A multipart body whose one part ``archive`` is written to ``file`` as it comes.
+
+    Raises what ``read_upload`` raises, and OSError. A body that goes on arriving has time; one that stalls is told so
+    after body_seconds.
+    """
+    _require_plain_encoding(request)
+    content_type, options = parse_options_header(request.headers.get("content-type"))
+    if content_type != _FORM:
+        raise UnsupportedBody(
+            f"content type {content_type.decode('latin-1')[:80]!a}: send multipart/form-data with a part 'archive', or "
+            "application/json with a path"
+        )
+    part = _ArchivePart()
+    parser = MultipartParser(_boundary(options), part.callbacks())
+    size = 0
+    with await run_in_threadpool(file.open, "wb") as opened:
+        chunks = _chunks(request, settings.max_import_bytes, "max_import_bytes")
+        while True:
+            async with _deadline(settings.body_seconds):
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                break
+            try:
+                parser.write(chunk)
+            except FormParserError as error:
+                raise MalformedRequest(f"the multipart body is damaged: {error}") from error
+            size += len(chunk)
+            if part.held >= _WRITTEN_AT_ONCE:
+                await run_in_threadpool(opened.write, part.take())
+        part.require_end()
+        await run_in_threadpool(opened.write, part.take())
+    return Archive(filename=part.filename, size=size)
+
+
 async def read_upload(request: Request, limits: Limits, *, metadata: bool = False) -> Upload:
     """Pictures of a raw or multipart body, with ``metadata`` also that part.
 
@@ -85,9 +138,7 @@ async def read_upload(request: Request, limits: Limits, *, metadata: bool = Fals
 
 async def _read(request: Request, limits: Limits, *, metadata: bool) -> Upload:
     content_type, options = parse_options_header(request.headers.get("content-type"))
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        raise UnsupportedBody(f"content encoding {encoding[:40]!a}: send the body as it is")
+    _require_plain_encoding(request)
     if content_type != _FORM:
         if content_type.startswith(b"multipart/"):
             raise UnsupportedBody(
@@ -95,9 +146,7 @@ async def _read(request: Request, limits: Limits, *, metadata: bool) -> Upload:
             )
         body = b"".join([chunk async for chunk in _chunks(request, limits.max_bytes)])
         return Upload(images=[body], complete=time.perf_counter())
-    boundary = options.get(b"boundary")
-    if not boundary:
-        raise MalformedRequest("the content type multipart/form-data has no boundary")
+    boundary = _boundary(options)
     parts = _Parts(limits, metadata=metadata)
     try:
         parser = MultipartParser(boundary, parts.callbacks())
@@ -106,6 +155,19 @@ async def _read(request: Request, limits: Limits, *, metadata: bool) -> Upload:
     except FormParserError as error:
         raise MalformedRequest(f"the multipart body is damaged: {error}") from error
     return parts.upload()
+
+
+def _require_plain_encoding(request: Request) -> None:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedBody(f"content encoding {encoding[:40]!a}: send the body as it is")
+
+
+def _boundary(options: Mapping[bytes, bytes]) -> bytes:
+    boundary = options.get(b"boundary")
+    if not boundary:
+        raise MalformedRequest("the content type multipart/form-data has no boundary")
+    return boundary
 
 
 @asynccontextmanager
@@ -118,9 +180,9 @@ async def _deadline(seconds: float) -> AsyncIterator[None]:
         raise BodyTooSlow(f"the body did not arrive within {seconds:g} s, the limit set by body_seconds") from error
 
 
-async def _chunks(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+async def _chunks(request: Request, max_bytes: int, setting: str = "max_body_bytes") -> AsyncIterator[bytes]:
     """The body as it comes; RequestTooLarge as soon as it is known to be, MalformedRequest where the client leaves."""
-    too_large = RequestTooLarge(f"the body is larger than {max_bytes:,} bytes, the limit set by max_body_bytes")
+    too_large = RequestTooLarge(f"the body is larger than {max_bytes:,} bytes, the limit set by {setting}")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
         raise too_large
@@ -135,18 +197,15 @@ async def _chunks(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
         raise MalformedRequest("the client left before the body ended") from error  # nobody hears it
 
 
-class _Parts:
-    """Gathers the parts as the parser comes upon them, and refuses what may not be there when its headers end."""
+class _PartReader(ABC):
+    """Takes parts as the parser comes upon them, and refuses what may not be there when its headers end."""
 
-    def __init__(self, limits: Limits, *, metadata: bool) -> None:
-        self._limits, self._takes_metadata = limits, metadata
-        self._upload = Upload()
+    def __init__(self) -> None:
         self._ended = False
         self._header_name, self._header_value = bytearray(), bytearray()
         self._headers: dict[bytes, bytes] = {}
         self._name = b""
-        self._data: list[bytes] = []
-        self._size = 0
+        self._options: dict[bytes, bytes] = {}
 
     def callbacks(self) -> "MultipartCallbacks":
         return {
@@ -160,17 +219,23 @@ class _Parts:
             "on_end": self._all_end,
         }
 
-    def upload(self) -> Upload:
-        """Everything that was sent, after its last byte."""
+    def require_end(self) -> None:
+        """Raise MalformedRequest where the body ended before it said so."""
         if not self._ended:
             raise MalformedRequest("the multipart body is cut off: its closing boundary is missing")
-        if not self._upload.images:
-            raise InvalidValue("no part 'image' was sent", pointer="/image")
-        self._upload.complete = time.perf_counter()
-        return self._upload
+
+    @abstractmethod
+    def _require_welcome(self) -> None:
+        """Raise where the part whose headers ended may not be there."""
+
+    @abstractmethod
+    def _more(self, data: bytes, start: int, end: int) -> None: ...
+
+    @abstractmethod
+    def _end(self) -> None: ...
 
     def _begin(self) -> None:
-        self._headers, self._data, self._size = {}, [], 0
+        self._headers = {}
 
     def _header_end(self) -> None:
         self._headers[bytes(self._header_name).lower()] = bytes(self._header_value)
@@ -181,7 +246,7 @@ class _Parts:
         disposition, options = parse_options_header(self._headers.get(b"content-disposition"))
         if disposition != b"form-data" or b"name" not in options:
             raise MalformedRequest("a part of the multipart body has no Content-Disposition: form-data with a name")
-        self._name = options[b"name"]
+        self._name, self._options = options[b"name"], options
         self._require_welcome()
         encoding = self._headers.get(b"content-transfer-encoding", b"").strip().lower()
         if encoding not in _PLAIN_ENCODINGS:
@@ -189,6 +254,70 @@ class _Parts:
                 f"a part of the multipart body is encoded as {encoding.decode('latin-1')[:40]!a}: send its bytes as "
                 "they are"
             )
+
+    def _all_end(self) -> None:
+        self._ended = True
+
+
+class _ArchivePart(_PartReader):
+    """The one part ``archive``, a piece at a time."""
+
+    filename: str | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._data: list[bytes] = []
+        self.held = 0  # bytes that nobody has taken yet
+        self._there = False
+
+    def take(self) -> bytes:
+        """What has come since the last time."""
+        data, self._data, self.held = b"".join(self._data), [], 0
+        return data
+
+    def require_end(self) -> None:
+        super().require_end()
+        if not self._there:
+            raise InvalidValue("no part 'archive' was sent", pointer="/archive")
+
+    def _require_welcome(self) -> None:
+        if self._name != b"archive":
+            raise InvalidValue(f"unknown part {self._name.decode('utf-8', 'replace')[:60]!a}; the part is archive")
+        if self._there:
+            raise InvalidValue("the part 'archive' was sent twice", pointer="/archive")
+        self._there = True
+        if b"filename" in self._options:
+            self.filename = self._options[b"filename"].decode("utf-8", "replace")[:_LONGEST_FILENAME]
+
+    def _more(self, data: bytes, start: int, end: int) -> None:
+        self._data.append(data[start:end])
+        self.held += end - start
+
+    def _end(self) -> None:
+        """Nothing follows it."""
+
+
+class _Parts(_PartReader):
+    """Gathers pictures and metadata."""
+
+    def __init__(self, limits: Limits, *, metadata: bool) -> None:
+        super().__init__()
+        self._limits, self._takes_metadata = limits, metadata
+        self._upload = Upload()
+        self._data: list[bytes] = []
+        self._size = 0
+
+    def upload(self) -> Upload:
+        """Everything that was sent, after its last byte."""
+        self.require_end()
+        if not self._upload.images:
+            raise InvalidValue("no part 'image' was sent", pointer="/image")
+        self._upload.complete = time.perf_counter()
+        return self._upload
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._data, self._size = [], 0
 
     def _require_welcome(self) -> None:
         if self._name == b"image":
@@ -220,6 +349,3 @@ class _Parts:
             self._upload.images.append(data)
         else:
             self._upload.metadata = data
-
-    def _all_end(self) -> None:
-        self._ended = True

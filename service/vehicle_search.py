@@ -98,6 +98,7 @@ def _bind(settings: Settings) -> socket.socket:
 
 
 def _load(settings: Settings) -> FastAPI:
+    from index.bulk.import_job import ImportFolder
     from index.data_folder import DataFolder
     from index.embedder import Embedder
     from index.gallery import GallerySpec
@@ -130,7 +131,10 @@ def _load(settings: Settings) -> FastAPI:
                 )  # fmt: skip
         except EmbeddingSpaceMismatch as error:
             _LOG.warning("%s", error)
-    return create_app(settings=settings, embedder=embedder, home=home, workers=workers, previous=previous)
+    imports = ImportFolder(settings.data_dir, read_only=settings.read_only)
+    return create_app(
+        settings=settings, embedder=embedder, home=home, workers=workers, imports=imports, previous=previous
+    )
 
 
 def _ready(settings: Settings, app: FastAPI, seconds: float) -> None:

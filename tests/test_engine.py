@@ -14,6 +14,7 @@ import pytest
 from fastapi import FastAPI
 from numpy.typing import NDArray
 
+from index.bulk.import_job import ImportFolder
 from index.data_folder import DataFolder
 from index.embedder import Embedded, Embedder
 from index.errors import BoxOutsidePicture, ModelError, PictureTooLarge, UnsupportedPicture
@@ -44,7 +45,9 @@ def engine(embedder: Embedder) -> Iterator[Engine]:
 def app(embedder: Embedder, tmp_path: Path) -> FastAPI:
     """A service with one worker and one place to wait."""
     home = DataFolder(tmp_path / "data", default_spec=GallerySpec.for_model(embedder.contract))
-    return create_app(settings=Settings(queue_size=1), embedder=embedder, home=home, workers=1)
+    return create_app(
+        settings=Settings(queue_size=1), embedder=embedder, home=home, workers=1, imports=ImportFolder(home.path)
+    )
 
 
 @asynccontextmanager
@@ -184,7 +187,7 @@ def broken_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_an_answer_that_is_not_finite_fails_its_picture(broken_model: Path, tmp_path: Path) -> None:
     embedder = Embedder(broken_model, device="cpu", threads=1)
     home = DataFolder(tmp_path / "data", default_spec=GallerySpec.for_model(embedder.contract))
-    app = create_app(settings=Settings(), embedder=embedder, home=home, workers=1)
+    app = create_app(settings=Settings(), embedder=embedder, home=home, workers=1, imports=ImportFolder(home.path))
 
     async def work() -> None:
         async with calling(app) as client:
@@ -260,7 +263,7 @@ def test_readiness_ends_with_the_service(app: FastAPI) -> None:
 def test_a_host_header_that_is_no_host_is_survived_without_the_guard(embedder: Embedder, tmp_path: Path) -> None:
     settings = Settings(host="0.0.0.0", allow_unauthenticated_remote=True)
     home = DataFolder(tmp_path / "open", default_spec=GallerySpec.for_model(embedder.contract))
-    app = create_app(settings=settings, embedder=embedder, home=home, workers=1)
+    app = create_app(settings=settings, embedder=embedder, home=home, workers=1, imports=ImportFolder(home.path))
 
     async def work() -> None:
         async with calling(app) as client:

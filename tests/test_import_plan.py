@@ -159,3 +159,12 @@ def test_blocks_end_where_they_should(monkeypatch: pytest.MonkeyPatch) -> None:
         plan.add_failure(Place(path=str(n)), "x")
     assert len(list(plan.failures())) == 8
     plan.close()
+
+
+def test_a_place_is_named_as_a_manifest_beside_it_does(tmp_path: Path) -> None:
+    inside = Place(archive=str(tmp_path / "x.zip"), path="cam1/a.jpg")
+    assert Place(path=str(tmp_path / "a.jpg")).below(tmp_path) == "a.jpg"
+    assert inside.below(tmp_path) == "x.zip/cam1/a.jpg"
+    assert inside.below(tmp_path / "x.zip") == "cam1/a.jpg"
+    assert inside.below(tmp_path / "other") == str(tmp_path / "x.zip/cam1/a.jpg")
+    assert Place(path="").below(tmp_path) == ""

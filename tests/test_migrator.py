@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -71,48 +71,53 @@ def state(home: DataFolder) -> str:
     return home.get("default").migrations()[0].state
 
 
-def test_it_waits_while_requests_need_every_worker(home: DataFolder, engine: Engine, model: Watched) -> None:
-    migrator = Migrator(home, model, engine, patience=3600)
-    migrator._handed_out = float("inf")  # it has just had its turn
+async def beside_a_request(engine: Engine, migrator: Migrator, home: DataFolder, seen: Callable[[], bool]) -> None:
+    """Begin to migrate while a request is at work, until ``seen``."""
+    answered = threading.Event()
+    request = asyncio.create_task(engine.run(answered.wait))
+    while not engine._asked:
+        await asyncio.sleep(0)
+    migrator.begin(home.get("default"))
+    migrator.start()
+    try:
+        while not seen():
+            await asyncio.sleep(0.01)
+    finally:
+        answered.set()
+        await request
 
-    async def under_load() -> None:
-        async with engine.place(), engine.place():
-            assert not engine.has_room
-            migrator.begin(home.get("default"))
-            migrator.start()
-            while state(home) != "running":
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0.2)
-            assert model.lots == []
-        assert engine.has_room
 
-    asyncio.run(under_load())
+def test_it_waits_for_requests(
+    home: DataFolder, engine: Engine, model: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.engine.SPARE_PATIENCE_SECONDS", 3600)
+    migrator = Migrator(home, model, engine)
+    asyncio.run(beside_a_request(engine, migrator, home, lambda: state(home) == "running"))
+    assert model.lots == []
     until(lambda: state(home) == "finished")
     assert sum(model.lots) == 40
     assert max(model.lots) <= 8
     migrator.close()
 
 
-def test_under_full_load_it_goes_on_all_the_same(home: DataFolder, engine: Engine, model: Watched) -> None:
-    migrator = Migrator(home, model, engine, patience=0.01)
-
-    async def under_load() -> None:
-        async with engine.place(), engine.place():
-            migrator.begin(home.get("default"))
-            migrator.start()
-            while state(home) != "finished":
-                await asyncio.sleep(0.01)
-
-    asyncio.run(asyncio.wait_for(under_load(), 60))
+def test_among_requests_without_end_it_goes_on_all_the_same(
+    home: DataFolder, engine: Engine, model: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.engine.SPARE_PATIENCE_SECONDS", 0.01)
+    migrator = Migrator(home, model, engine)
+    asyncio.run(asyncio.wait_for(beside_a_request(engine, migrator, home, lambda: state(home) == "finished"), 60))
     migrator.close()
 
 
-def test_a_worker_stays_free_for_searches(home: DataFolder, engine: Engine, model: Watched) -> None:
+def test_a_worker_stays_free_for_searches(
+    home: DataFolder, engine: Engine, model: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.engine.QUIET_SECONDS", 3600)  # somebody asked not long ago
     model.go_on.clear()
     migrator = Migrator(home, model, engine)
     migrator.begin(home.get("default"))
     migrator.start()
-    until(lambda: state(home) == "running")
+    until(lambda: engine._spare == 1)
     free, _ = asyncio.run(asyncio.wait_for(engine.run(lambda: "free"), 30))
     assert free == "free"
     model.go_on.set()

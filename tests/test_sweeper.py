@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from index.bulk.import_job import ImportFolder
 from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.gallery import GallerySpec
@@ -122,7 +123,9 @@ def test_the_service_ends_with_no_thread_at_work(
     many = [secret(n) for n in range(1000)]
     home = DataFolder(tmp_path / "data", default_spec=GallerySpec.for_model(embedder.contract))
     galleries = [home.create(f"g{n}", spec)[0] for n in range(3)]
-    app = create_app(settings=Settings(sweep_seconds=0.001), embedder=embedder, home=home, workers=1)
+    app = create_app(
+        settings=Settings(sweep_seconds=0.001), embedder=embedder, home=home, workers=1, imports=ImportFolder(home.path)
+    )
 
     async def serve() -> None:
         async with app.router.lifespan_context(app):

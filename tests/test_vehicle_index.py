@@ -201,7 +201,7 @@ def test_what_failed_can_be_added_when_it_is_mended(door: Door, crops: Path, tmp
     assert door("add", *sources, "--failures", failed).startswith("5 created, 0 updated, 3 failed")
     assert failed.read_text() == (
         "path,image_id,vehicle_id,box,import_failure\n"
-        f"crops/a.jpg,,v1,1-2-3,\"{tmp_path}/manifest.csv line 2, column box: '1-2-3' is not x,y,width,height in whole pixels\"\n"
+        "crops/a.jpg,,v1,1-2-3,\"manifest.csv line 2, column box: '1-2-3' is not x,y,width,height in whole pixels\"\n"
         "crops/bad.jpg,bad.jpg,,,the JPEG is truncated: it ends within a segment\n"
         "x.zip/cam9/z.jpg,cam9:z.jpg,,,the JPEG is truncated: it ends within a segment\n"
     )

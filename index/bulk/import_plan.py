@@ -30,6 +30,7 @@ _PRAGMAS = """
 PRAGMA journal_mode = TRUNCATE;
 PRAGMA secure_delete = ON;
 PRAGMA foreign_keys = ON;
+PRAGMA cache_size = -16384;         -- KiB; ids come in no order
 """
 _SCHEMA = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
@@ -74,6 +75,13 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.archive}/{self.path}" if self.archive else self.path
+
+    def below(self, folder: Path) -> str:
+        """As a manifest in ``folder`` names it: relative where it lies below that, which may be an archive itself."""
+        if not self.path:
+            return ""
+        whole, base = os.path.abspath(str(self)), os.path.abspath(folder)  # noqa: PTH100  # links stay as they are
+        return whole.removeprefix(f"{base}/") if whole.startswith(f"{base}/") else whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +142,7 @@ class ImportPlan:
                 os.fsdecode(path): int(container)
                 for container, path in self._connection.execute("SELECT container, path FROM containers")
             }
+            self._counted: dict[str, float] = {}  # since the last commit
             self._connection.execute("BEGIN")
 
     @property
@@ -144,7 +153,7 @@ class ImportPlan:
     @property
     def total(self) -> int:
         """Images that were planned, and lines that cannot be."""
-        return self._about("total")
+        return int(self._about("total"))
 
     @property
     def seconds(self) -> float:
@@ -197,11 +206,14 @@ class ImportPlan:
         cells: Mapping[str, str] | None = None,
     ) -> Clash | None:  # fmt: skip
         """Plan an image of a picture; where its id is planned already, that is told and has no further effect."""
-        self.note_picture(place)
         with self._translated():
+            picture = self._picture(place)
+            if picture is None:
+                self.note_picture(place)
+                picture = self._connection.last_insert_rowid()
             self._run(
                 "INSERT OR IGNORE INTO images (picture, image_id, source, said, cells) VALUES (?, ?, ?, ?, ?)",
-                (self._picture(place), image_id, source, _to_json(metadata, box), json.dumps(cells or {})),
+                (picture, image_id, source, _to_json(metadata, box), json.dumps(cells or {})),
             )
             if self._connection.changes():
                 self._count("total", 1)
@@ -348,17 +360,19 @@ class ImportPlan:
         )  # fmt: skip
         self._count("failed", len(rows))
 
-    def _about(self, key: str) -> int:
+    def _about(self, key: str) -> Any:
         found = self._run("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
-        return 0 if found is None else found[0]
+        return (0 if found is None else found[0]) + self._counted.get(key, 0)
 
     def _count(self, key: str, number: float) -> None:
-        if number:
-            self._run(
-                "INSERT INTO about VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = value + ?2", (key, number)
-            )  # fmt: skip
+        self._counted[key] = self._counted.get(key, 0) + number
 
     def _commit(self) -> None:
+        self._run_many(
+            "INSERT INTO about VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = value + ?2",
+            [(key, number) for key, number in self._counted.items() if number],
+        )
+        self._counted = {}
         self._connection.execute("COMMIT")
         self._connection.execute("BEGIN")
 
@@ -378,14 +392,14 @@ class ImportPlan:
 
 def read_failures(file: Path) -> Iterator[Failure]:
     """The failures of a plan in a file, in order, whoever writes it meanwhile; raises StorageError."""
-    with _Translated(str(file)), closing(apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+    with _Translated(str(file)), closing(apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
         connection.set_busy_timeout(_BUSY)
         yield from _failures(connection)
 
 
 def read_columns(file: Path) -> list[str]:
     """The columns that the manifests of a plan in a file have; raises StorageError."""
-    with _Translated(str(file)), closing(apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+    with _Translated(str(file)), closing(apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
         connection.set_busy_timeout(_BUSY)
         return _columns(connection)
 

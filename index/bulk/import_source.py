@@ -36,7 +36,7 @@ def plan_sources(
     Raises InvalidValue where a source cannot be read, holds nothing, or has an image_id that another source has too.
     """
     for number, path in enumerate(sources):
-        planning = _Planning(plan, number, limits, root)
+        planning = _Planning(plan, number, path.parent if _is_csv(path) else path, limits, root)
         for rows, _ in enumerate(planning.source(path)):
             if rows % _TOLD_EVERY == 0:
                 yield plan.total
@@ -55,11 +55,13 @@ class _Planning:
 
     plan: ImportPlan
     number: int
+    base: Path  # where its manifest stands or would stand
     limits: ArchiveLimits
     root: Path | None
 
     def source(self, path: Path) -> Iterator[None]:
-        if path.suffix.lower() == ".csv":
+        self._require_inside(path)
+        if _is_csv(path):
             return self._manifest_file(path)
         if path.is_dir():
             return self._manifest_file(path / MANIFEST) if has_manifest(path) else self._folder(path)
@@ -92,6 +94,7 @@ class _Planning:
         for part in VERI_PARTS:
             names, pictures = folder / f"name_{part}.txt", folder / f"image_{part}"
             if names.is_file() and pictures.is_dir():
+                self._require_inside(names)
                 with names.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
                     for line in lines:
                         name = line.strip()
@@ -101,6 +104,8 @@ class _Planning:
     def _manifest_file(self, manifest: Path) -> Iterator[None]:
         if not manifest.is_file():
             raise InvalidValue(f"{manifest} does not exist or is not a file; give the path of a manifest.csv")
+
+        self._require_inside(manifest)
 
         @lru_cache(maxsize=256)
         def archive_around(folder: Path) -> Path | None:
@@ -115,7 +120,7 @@ class _Planning:
             return Place(archive=str(archive), path=name), problem
 
         with manifest.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-            yield from self._manifest(lines, str(manifest), manifest.parent, locate)
+            yield from self._manifest(lines, manifest.name, manifest.parent, locate)
 
     def _archive(self, path: Path) -> Iterator[None]:
         with open_archive(path, self.limits) as archive, tempfile.TemporaryFile() as kept:
@@ -153,7 +158,7 @@ class _Planning:
             return place, problem or self.plan.why_not(place)
 
         with io.TextIOWrapper(kept, encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-            yield from self._manifest(lines, f"{path}/{manifest}", PurePath(), locate)
+            yield from self._manifest(lines, str(manifest), PurePath(), locate)
 
     def _entries(self, path: Path) -> Iterator[None]:
         """All pictures of an archive, for want of a manifest."""
@@ -205,6 +210,11 @@ class _Planning:
         )
         self._image(place, named, row.box, cells=cells)
 
+    def _require_inside(self, path: Path) -> None:
+        """What a file says of what to import is told in part where it cannot be read."""
+        if self.root is not None and not path.resolve().is_relative_to(self.root):
+            raise InvalidValue(f"{path} lies outside of the import root")
+
     def _image(
         self, place: Place, named: NamedPicture, box: Box | None = None, *, cells: Mapping[str, str] | None = None
     ) -> None:
@@ -216,8 +226,9 @@ class _Planning:
                 f"{clash.place} and {place} would both be the image {named.image_id}; add the folder around both, or "
                 "give each an image_id in a manifest.csv"
             )
+        other = clash.place.below(self.base)
         others = {column: cell for column, cell in (cells or {}).items() if column != "image_id"}
-        self.plan.add_failure(place, f"its image_id {named.image_id} is that of {clash.place} already", cells=others)
+        self.plan.add_failure(place, f"its image_id {named.image_id} is that of {other} already", cells=others)
 
 
 def _described(
@@ -226,6 +237,10 @@ def _described(
     return check_metadata(
         {"image_id": image_id, "vehicle_id": vehicle_id, "camera_id": camera_id, "attributes": attributes}
     )
+
+
+def _is_csv(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"
 
 
 def _walk(folder: Path, below: PurePath) -> Iterator[tuple[PurePath, str | None]]:

@@ -5,6 +5,7 @@ lock: all cores are busy and nobody waits for somebody else's stage. What the ga
 and with the same metadata, is left as it is; so an import that was cut off goes on where it was.
 """
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -20,7 +21,7 @@ from index.bulk.import_plan import Failure, ImportPlan, PlannedImage
 from index.bulk.picture_reader import ReadablePicture, read_planned
 from index.crops import Frame, StoredCrop, content_name, model_crop
 from index.embedder import Embedder
-from index.errors import ImageNotFound, InvalidValue, PictureError
+from index.errors import ImageNotFound, InvalidValue, PictureError, VehicleSearchError
 from index.gallery import Gallery, NewImage
 from index.machine.cpu_quota import usable_cpus
 
@@ -96,22 +97,33 @@ class Ingestion:
         """
         self.gallery.spec.require_space(self.embedder.contract, self.gallery.name)
         began = time.monotonic()
+        writing: tuple[_Piece, Future[Progress]] | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="import-writer") as writer:
-            writing: tuple[_Piece, Future[Progress]] | None = None
-            waiting, due = _Piece(), began + WRITTEN_EVERY
-            for piece in self._seen(plan):
-                waiting.extend(piece)
-                if len(waiting) >= WRITTEN_AT_ONCE or time.monotonic() >= due:
-                    if writing is not None:
-                        yield _finished(plan, *writing, since=began)
+            try:
+                for piece in self._to_write(plan):
+                    before, writing = writing, None
+                    if before is not None:
+                        yield _finished(plan, *before, since=began)
                         began = time.monotonic()
-                    writing = waiting, writer.submit(_write, self.gallery, waiting.images)
-                    waiting, due = _Piece(), time.monotonic() + WRITTEN_EVERY
+                    writing = piece, writer.submit(_write, self.gallery, piece.images)
+            except BaseException:  # somebody stops, or the workers do: what is written is struck out all the same
+                if writing is not None:
+                    with contextlib.suppress(VehicleSearchError):
+                        _finished(plan, *writing, since=began)
+                raise
             if writing is not None:
                 yield _finished(plan, *writing, since=began)
-                began = time.monotonic()
-            if len(waiting):
-                yield _finished(plan, waiting, writer.submit(_write, self.gallery, waiting.images), since=began)
+
+    def _to_write(self, plan: ImportPlan) -> Iterator["_Piece"]:
+        """Pieces as they are written: many images, or what there is after some time."""
+        waiting, due = _Piece(), time.monotonic() + WRITTEN_EVERY
+        for piece in self._seen(plan):
+            waiting.extend(piece)
+            if len(waiting) >= WRITTEN_AT_ONCE or time.monotonic() >= due:
+                yield waiting
+                waiting, due = _Piece(), time.monotonic() + WRITTEN_EVERY
+        if len(waiting):
+            yield waiting
 
     def _seen(self, plan: ImportPlan) -> Iterator["_Piece"]:
         """Pieces in order; workers run ahead of whoever takes them."""
@@ -202,7 +214,7 @@ class Ingestion:
             piece.images.append(
                 NewImage(
                     image_id=each.image.image_id, metadata=each.image.metadata, crop=each.data, embedding=vector,
-                    viewpoint=viewpoint,
+                    viewpoint=viewpoint, embedding_space=self.embedder.contract.embedding_space,
                 )
             )  # fmt: skip
 
