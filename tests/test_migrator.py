@@ -112,7 +112,8 @@ def test_among_requests_without_end_it_goes_on_all_the_same(
 def test_a_worker_stays_free_for_searches(
     home: DataFolder, engine: Engine, model: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.engine.QUIET_SECONDS", 3600)  # somebody asked not long ago
+    monkeypatch.setattr("service.engine.QUIET_SECONDS", 3600)
+    asyncio.run(engine.run(lambda: None))  # somebody asked not long ago
     model.go_on.clear()
     migrator = Migrator(home, model, engine)
     migrator.begin(home.get("default"))
