@@ -27,6 +27,9 @@ def test_configurations_name_the_key_that_is_wrong(tmp_path: Path, data: Path) -
         read_configuration(Training, path, ["sources=[{p=4}]"])
     with pytest.raises(InvalidValue, match="iterations"):
         read_configuration(Training, path, ["fit.iterations=0"])
+    for override in ("fit.iterations=true", "sources.0.p=true"):
+        with pytest.raises(InvalidValue, match=r"(fit.iterations|sources.0.p): a number is wanted, not true"):
+            read_configuration(Training, path, [override])
     for override in ("sources.5.p=2", "sources.x.p=2", "name.x.p=2"):
         with pytest.raises(InvalidValue, match=r"there is no key|name"):
             read_configuration(Training, path, ["name=cars", override])

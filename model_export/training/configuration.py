@@ -51,14 +51,28 @@ def read_toml(path: Path, *, what: str) -> dict[str, Any]:
 def from_mapping(kind: type[Config], document: dict[str, Any]) -> Config:
     """``kind`` from a plain mapping, checked."""
     try:
-        return _adapter(kind).validate_python(document)
+        config = _adapter(kind).validate_python(document)
     except ValidationError as error:
         raise InvalidValue(f"configuration key {_problem(kind, error)}"[:400]) from error
+    _require_numbers(document, as_mapping(config), ())
+    return config
 
 
 def as_mapping(config: object) -> dict[str, Any]:
     """A plain mapping of a configuration, as kept in checkpoints and contracts."""
     return TypeAdapter(type(config)).dump_python(config, mode="json")  # type: ignore[no-any-return]
+
+
+def _require_numbers(said: object, read: object, key: tuple[str, ...]) -> None:
+    """Refuse true and false where a number is wanted, which pydantic reads as 1 and 0."""
+    if isinstance(said, bool) and not isinstance(read, bool):
+        raise InvalidValue(f"configuration key {'.'.join(key)}: a number is wanted, not {str(said).lower()}")
+    if isinstance(said, dict) and isinstance(read, dict):
+        for name in said.keys() & read.keys():
+            _require_numbers(said[name], read[name], (*key, str(name)))
+    elif isinstance(said, list | tuple) and isinstance(read, list):
+        for number, (one, other) in enumerate(zip(said, read, strict=False)):
+            _require_numbers(one, other, (*key, str(number)))
 
 
 def _problem(kind: type, error: ValidationError) -> str:
