@@ -272,3 +272,59 @@ def test_a_host_header_that_is_no_host_is_survived_without_the_guard(embedder: E
                 refused(await client.post("/livez", headers={"Host": host}), 405, "/livez")
 
     run(work)
+
+
+def test_spare_work_waits_for_requests_and_leaves_them_a_worker(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.engine.SPARE_PATIENCE_SECONDS", 60)
+    monkeypatch.setattr("service.engine.QUIET_SECONDS", 60)
+    order: list[str] = []
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def request() -> None:
+        at_work.set()
+        assert go_on.wait(30)
+        order.append("request")
+
+    async def serve() -> None:
+        asked = asyncio.create_task(engine.run(request))
+        await asyncio.to_thread(at_work.wait, 30)
+        spare = asyncio.create_task(asyncio.to_thread(lambda: engine.spare(lambda: order.append("spare")).result()))
+        go_on.set()
+        await asyncio.gather(asked, spare)
+
+    run(serve)
+    assert order == ["request", "spare"]
+
+    held, both = threading.Event(), threading.Event()
+    first = engine.spare(lambda: held.wait(30))
+    second = threading.Thread(target=lambda: (engine.spare(both.set).result(), None)[1])
+    second.start()
+    run(lambda: engine.run(lambda: order.append("another")))  # there is a worker for it
+    assert order[-1] == "another"
+    assert not both.is_set()  # a request came just now: one worker is kept free
+    held.set()
+    second.join(30)
+    assert first.result()
+    assert both.is_set()
+
+
+def test_spare_work_goes_on_although_requests_never_end(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.engine.SPARE_PATIENCE_SECONDS", 0.01)
+    go_on = threading.Event()
+
+    async def serve() -> int:
+        asked = asyncio.create_task(engine.run(lambda: go_on.wait(30)))
+        done = await asyncio.to_thread(lambda: engine.spare(lambda: 5).result(30))
+        go_on.set()
+        await asked
+        return done
+
+    assert run(serve) == 5
+
+
+def test_a_closed_engine_takes_no_spare_work(engine: Engine) -> None:
+    engine.close()
+    with pytest.raises(NotReady):
+        engine.spare(lambda: None)
