@@ -19,16 +19,12 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         self._handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(self._handle, 4 * _SHOWN, 0).decode(errors="replace").strip()
-            os.close(self._handle)
+        if (holder := _holder_unless_taken(self._handle, fcntl.LOCK_EX)) is not None:
             raise DataFolderLocked(
                 f"the data folder {folder} is in use by {holder or 'a process that only reads it'}; stop that, or send "
                 "the pictures to it over HTTP: POST /v1/galleries/{gallery}/images, archives to "
                 "/v1/galleries/{gallery}/imports"
-            ) from error
+            )
         command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:_SHOWN]
         self._tell(f"process {os.getpid()} ({command})")
 
@@ -57,18 +53,27 @@ class SharedLock:
         except FileNotFoundError:
             return
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(self._handle, 4 * _SHOWN, 0).decode(errors="replace").strip()
-            os.close(self._handle)
+            holder = _holder_unless_taken(self._handle, fcntl.LOCK_SH)
+        except OSError:  # a file system without locks
+            return
+        if holder is not None:
             raise DataFolderLocked(
                 f"the data folder {folder} is in use by {holder or 'another process'}, which may write to it; stop "
                 "that, or serve a backup of it: `vehicle-index backup`, `vehicle-index restore`"
-            ) from error
-        except OSError:  # a file system without locks
-            return
+            )
 
     def close(self) -> None:
         """Let others in."""
         if self._handle is not None:
             os.close(self._handle)
+
+
+def _holder_unless_taken(handle: int, kind: int) -> str | None:
+    """Take a lock, None where it is ours now; else close the file, and what its holder wrote there, maybe nothing."""
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(handle, 4 * _SHOWN, 0).decode(errors="replace").strip()
+        os.close(handle)
+        return holder
+    return None
