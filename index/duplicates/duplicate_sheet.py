@@ -1,54 +1,39 @@
 """Groups of duplicates as one HTML page to look at before anything is erased; it needs nothing else."""
 
-import base64
-import io
 from collections.abc import Sequence
 from html import escape
-from string import Template
 from typing import Final
 
 from PIL import Image
 
 from index.duplicates.duplicate_search import Duplicate, DuplicateGroup, open_crop
 from index.gallery import StoredImage
+from index.html_page import html_page, inline_jpeg
 from index.local_gallery import LocalGallery
 
 _GROUPS: Final = 300  # on a page
 _OTHERS: Final = 12  # of a group
 _SIDE: Final = 160  # pixels
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-:root { color-scheme: light; }
-body { font: 15px/1.45 system-ui, sans-serif; color: #1c2026; background: #fff; margin: 2rem auto; max-width: 1180px;
-       padding: 0 1.25rem; }
-h1 { font-size: 1.45rem; margin: 0 0 .3rem; }
-section { border-top: 1px solid #dcdfe4; padding: .9rem 0; display: flex; gap: .9rem; flex-wrap: wrap; }
-section p { flex-basis: 100%; margin: 0; } .faint, figcaption { color: #68707a; } .warn { color: #a13a00; }
+_STYLE: Final = """
+section { padding: .9rem 0; display: flex; gap: .9rem; flex-wrap: wrap; }
+section p { flex-basis: 100%; margin: 0; } figcaption { color: var(--faint); } .warn { color: #a13a00; }
 figure { margin: 0; width: 164px; font-size: .78rem; line-height: 1.35; }
 figure div { width: 160px; height: 160px; display: grid; place-items: center; background: #eceef1;
        border: 2px solid transparent; }
 figure.kept div { border-color: #0072b2; } figure b { color: #1c2026; } figcaption { overflow-wrap: anywhere; }
-</style>
-<h1>$title</h1>
-<p class="faint">$summary</p>
-$groups
-</html>
-""")
+"""
 
 
 def duplicate_sheet(gallery: LocalGallery, groups: Sequence[DuplicateGroup], summary: str) -> str:
     """The page; of very many groups the first."""
     shown = groups[:_GROUPS]
     left_out = f" The first {len(shown):,} of {len(groups):,} groups." if len(shown) < len(groups) else ""
-    return _PAGE.substitute(
-        title=escape(f"Duplicates in gallery {gallery.name}"),
-        summary=escape(f"{summary}{left_out} The kept picture stands first, in a blue frame."),
-        groups="\n".join(_group(gallery, group) for group in shown),
-    )
+    return html_page(
+        f"Duplicates in gallery {gallery.name}",
+        f"{summary}{left_out} The kept picture stands first, in a blue frame.",
+        "\n".join(_group(gallery, group) for group in shown),
+        width=1180, style=_STYLE,
+    )  # fmt: skip
 
 
 def _group(gallery: LocalGallery, group: DuplicateGroup) -> str:
@@ -82,6 +67,4 @@ def _figure(gallery: LocalGallery, image: StoredImage, size: tuple[int, int], ki
 
 def _inline(picture: Image.Image) -> str:
     picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return inline_jpeg(picture)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime
 from html import escape
-from string import Template
 from typing import Final
 
 import numpy as np
 
+from index.html_page import html_page
 from index.overview.gallery_statistics import HOURS, CameraCounts, Distances, GalleryStatistics
 from index.overview.svg_chart import bars, cells, steps
 from index.text_table import table_lines
@@ -15,31 +15,15 @@ from index.text_table import table_lines
 _SHOWN: Final = 40  # cameras on a page or in a table; the others are one line
 _NO_CAMERA: Final = "(no camera)"
 _NAMES: Final = {"within": "within a vehicle", "between": "between two vehicles"}
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-:root { color-scheme: light; }
-body { font: 15px/1.45 system-ui, sans-serif; color: #1c2026; background: #fff; margin: 2rem auto; max-width: 1080px;
-       padding: 0 1.25rem; }
-h1 { font-size: 1.45rem; margin: 0 0 .3rem; }
-h2 { font-size: 1.05rem; margin: 0 0 .6rem; }
-section { border-top: 1px solid #dcdfe4; padding: 1.1rem 0; overflow-x: auto; }
+_STYLE: Final = """
+section { overflow-x: auto; }
 svg { display: block; font-family: inherit; font-variant-numeric: tabular-nums; }
 ul { background: #fff7e6; border-left: 4px solid #e69f00; margin: .8rem 0; padding: .6rem 1rem .6rem 2rem; }
 table { border-collapse: collapse; margin-top: .7rem; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { text-align: right; padding: .15rem .9rem .15rem 0; } th:first-child, td:first-child { text-align: left; }
-th { color: #68707a; font-weight: 600; }
-p { margin: .3rem 0 .7rem; } .faint { color: #68707a; }
-</style>
-<h1>$title</h1>
-<p class="faint">$summary</p>
-$missing
-$sections
-</html>
-""")
+th { color: var(--faint); font-weight: 600; }
+p { margin: .3rem 0 .7rem; }
+"""
 
 
 def statistics_page(statistics: GalleryStatistics) -> str:
@@ -49,11 +33,9 @@ def statistics_page(statistics: GalleryStatistics) -> str:
         ("Images by camera and hour", _hours(statistics)), ("Viewpoints", _viewpoints(statistics)),
         ("Distances", _distances(statistics)),
     ]  # fmt: skip
-    return _PAGE.substitute(
-        title=escape(f"Gallery {statistics.gallery}"), summary=escape(_summary(statistics)),
-        missing=f"<ul>{missing}</ul>" if missing else "",
-        sections="\n".join(f"<section><h2>{title}</h2>{body}</section>" for title, body in sections if body),
-    )  # fmt: skip
+    told = [f"<ul>{missing}</ul>"] if missing else []
+    told += [f"<section><h2>{title}</h2>{body}</section>" for title, body in sections if body]
+    return html_page(f"Gallery {statistics.gallery}", _summary(statistics), "\n".join(told), width=1080, style=_STYLE)
 
 
 def statistics_lines(statistics: GalleryStatistics) -> list[str]:

@@ -1,13 +1,11 @@
 """All figures of a model as one HTML page that needs nothing else: no script, no font, no file beside it."""
 
-import base64
-import io
 from collections.abc import Sequence
 from html import escape
-from string import Template
 
 from PIL import Image
 
+from index.html_page import html_page, inline_jpeg
 from model_export.reporting.attention_sheet import SIDE as ATTENTION_SIDE
 from model_export.reporting.attention_sheet import Look, global_range
 from model_export.reporting.cases import TOP, Case, Match, Ranking
@@ -16,19 +14,8 @@ from model_export.reporting.heat_map import heat_map
 from model_export.reporting.ranking_sheet import title
 
 _SIDE = 160  # of a picture in the page's own pixels; shown smaller
-_QUALITY = 85
 
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-:root { color-scheme: light; --right: $right; --wrong: $wrong; --probe: $probe; --faint: #68707a; }
-body { font: 15px/1.45 system-ui, sans-serif; color: #1c2026; background: #fff; margin: 2rem auto; max-width: 1500px;
-       padding: 0 1.25rem; }
-h1 { font-size: 1.45rem; margin: 0 0 .3rem; }
-h2 { font-size: 1.05rem; margin: 0 0 .6rem; }
+_STYLE = """
 h3 { font-size: .85rem; margin: .7rem 0 .25rem; color: var(--faint); font-weight: 600; }
 pre { font: 13px/1.5 ui-monospace, monospace; background: #f4f5f7; padding: .7rem .9rem; overflow-x: auto; }
 section { border-top: 1px solid #dcdfe4; padding: 1.1rem 0; }
@@ -50,14 +37,7 @@ figure.beyond::after { content: "…"; position: absolute; left: -1.1rem; top: 3
 .case > figure { padding-bottom: .2rem; }
 .looks { display: flex; flex-wrap: wrap; gap: .6rem 2rem; }
 .looks figure, .looks figure img { width: 128px; } .looks figure img { height: 128px; }
-.faint { color: var(--faint); }
-</style>
-<h1>$title</h1>
-<p class="faint">$legend</p>
-<pre>$figures</pre>
-$cases
-</html>
-""")
+"""
 
 
 def figures_page(heading: str, figures: str, cases: Sequence[Case], seen: Sequence[Sequence[Look]]) -> str:
@@ -72,10 +52,11 @@ def figures_page(heading: str, figures: str, cases: Sequence[Case], seen: Sequen
             " Attention: bright is high, each map from its own lowest to its highest value (the global one's is given);"
             " the local map is drawn from its standardised channel sum."
         )
-    return _PAGE.substitute(
-        title=escape(heading), legend=escape(legend), figures=escape(figures),
-        cases="\n".join(_case(n, case, own) for n, (case, own) in enumerate(zip(cases, seen, strict=True), 1)),
-        **{name: "#{:02x}{:02x}{:02x}".format(*colour) for name, colour in FRAMES.items()},
+    colours = " ".join("--{}: #{:02x}{:02x}{:02x};".format(name, *colour) for name, colour in FRAMES.items())
+    told = "\n".join(_case(n, case, own) for n, (case, own) in enumerate(zip(cases, seen, strict=True), 1))
+    return html_page(
+        heading, legend, f"<pre>{escape(figures)}</pre>\n{told}",
+        width=1500, style=f":root {{ {colours} }}\n{_STYLE}",
     )  # fmt: skip
 
 
@@ -123,10 +104,7 @@ def _look(look: Look) -> str:
 
 
 def _figure(kind: str, picture: Image.Image, alt: str, first: str, second: str) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=_QUALITY)
-    data = base64.b64encode(buffer.getvalue()).decode()
     return (
-        f'<figure class="{kind}"><img alt="{escape(alt)}" src="data:image/jpeg;base64,{data}">'
+        f'<figure class="{kind}"><img alt="{escape(alt)}" src="{inline_jpeg(picture)}">'
         f"<figcaption>{escape(first)}<br><span>{escape(second)}</span></figcaption></figure>"
     )
