@@ -82,10 +82,9 @@ class Importer:
     def get(self, job_id: str) -> ImportJob:
         """A job as it is now; raises ImportNotFound."""
         with self._turn:
-            job = self._jobs.get(job_id)
-        if job is None:
-            raise ImportNotFound(f"there is no import {job_id[:60]!a}")
-        return job
+            if job_id not in self._jobs:
+                raise ImportNotFound(f"there is no import {job_id[:60]!a}")
+            return self._jobs[job_id]
 
     def submit(self, receiving: Path, job: ImportJob) -> None:
         """Take a job on; it is durable on return."""
@@ -97,7 +96,7 @@ class Importer:
     def cancel(self, job_id: str) -> ImportJob:
         """End a job that has not ended, keeping what it has stored; the job, which may need a moment to end."""
         with self._turn:
-            job = self.get_locked(job_id)
+            job = self.get(job_id)
             if job.ended:
                 return job
             if job_id != self._at_work:
@@ -111,7 +110,7 @@ class Importer:
     def remove(self, job_id: str) -> None:
         """Forget a job that has ended."""
         with self._turn:
-            self.folder.remove(self.get_locked(job_id))
+            self.folder.remove(self.get(job_id))
             del self._jobs[job_id]
 
     def failures(self, job: ImportJob) -> Iterator[str]:
@@ -131,12 +130,6 @@ class Importer:
         """Stop, and wait for it; the engine, which the job at work may wait for, is closed by now."""
         self.stop()
         self._thread.join()
-
-    def get_locked(self, job_id: str) -> ImportJob:
-        """As ``get``, for whoever has the lock."""
-        if job_id not in self._jobs:
-            raise ImportNotFound(f"there is no import {job_id[:60]!a}")
-        return self._jobs[job_id]
 
     def _work(self) -> None:
         while True:
