@@ -83,19 +83,13 @@ def cropless(connection: apsw.Connection, *, limit: int) -> tuple[list[str], int
 
 def write_vectors(connection: apsw.Connection, bound: Bound, vectors: Iterable[RowVector]) -> int:
     """Write vectors of rows that are still there and lack one; how many."""
-    written = 0
-    for each in vectors:
-        wanted = connection.execute(
-            f"SELECT 1 {_LACKING} AND row_id = ?",
-            (bound.space_id, each.row_id),
-        ).fetchone()
-        if wanted is not None:
-            insert_embeddings(
-                connection, [(each.row_id, each.vector, each.viewpoint)],
-                space_id=bound.space_id, viewpoints=bound.spec.viewpoints,
-            )  # fmt: skip
-            written += 1
-    return written
+    wanted = [
+        (each.row_id, each.vector, each.viewpoint)
+        for each in vectors
+        if connection.execute(f"SELECT 1 {_LACKING} AND row_id = ?", (bound.space_id, each.row_id)).fetchone()
+    ]
+    insert_embeddings(connection, wanted, space_id=bound.space_id, viewpoints=bound.spec.viewpoints)
+    return len(wanted)
 
 
 def damaged_vectors(connection: apsw.Connection, bound: Bound) -> list[int]:
