@@ -31,7 +31,7 @@ class Piecework:
                 if not self._turn():
                     break
                 out.append(self._submit(piece))  # type: ignore[arg-type]  # what it returns is what the piece does
-                if len(out) >= self._at_once:
+                while out and (out[0].done() or len(out) >= self._at_once):
                     yield out.popleft().result()
             while out:
                 yield out.popleft().result()

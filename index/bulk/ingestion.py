@@ -7,10 +7,10 @@ and with the same metadata, is left as it is; so an import that was cut off goes
 
 import contextlib
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -24,6 +24,7 @@ from index.embedder import Embedder
 from index.errors import ImageNotFound, InvalidValue, PictureError, VehicleSearchError
 from index.gallery import Gallery, NewImage
 from index.machine.cpu_quota import usable_cpus
+from index.piecework import Piecework
 
 EMBEDDED_AT_ONCE: Final = 8  # images; larger batches are no faster on a CPU
 WRITTEN_AT_ONCE: Final = 256  # images; a write costs a flush of the disk whatever its size
@@ -127,17 +128,8 @@ class Ingestion:
 
     def _seen(self, plan: ImportPlan) -> Iterator["_Piece"]:
         """Pieces in order; workers run ahead of whoever takes them."""
-        begun: deque[Future[_Piece]] = deque()
-        try:
-            for pictures in self._pieces(read_planned(plan, root=self.root)):
-                begun.append(self.workers.submit(lambda pictures=pictures: self._see(pictures)))  # type: ignore[misc]
-                while begun and (begun[0].done() or len(begun) >= _AHEAD * self.workers.count):
-                    yield begun.popleft().result()
-            while begun:
-                yield begun.popleft().result()
-        finally:
-            for future in begun:
-                future.cancel()
+        spread = Piecework(self.workers.submit, at_once=_AHEAD * self.workers.count)
+        return spread(partial(self._see, pictures) for pictures in self._pieces(read_planned(plan, root=self.root)))
 
     def _pieces(self, pictures: Iterable[ReadablePicture]) -> Iterator[list[ReadablePicture]]:
         piece: list[ReadablePicture] = []
