@@ -178,27 +178,28 @@ class Importer:
 
     def _import(self, job: ImportJob) -> None:
         gallery = self._home.get(job.gallery)
-        with self._planned(job) as plan:
-            while True:
-                embedder = self._models.of(gallery)
-                try:
-                    return self._import_by(embedder, gallery, job, plan)
-                except EmbeddingSpaceMismatch:
-                    if gallery.spec.embedding_space == embedder.contract.embedding_space:
-                        raise
-                    _LOG.info("import %s goes on with the model that gallery %s has moved to", job.job_id, job.gallery)
+        while True:
+            embedder = self._models.of(gallery)
+            try:
+                return self._import_by(embedder, gallery, job)
+            except EmbeddingSpaceMismatch:
+                if gallery.spec.embedding_space == embedder.contract.embedding_space:
+                    raise
+                _LOG.info("import %s goes on with the model that gallery %s has moved to", job.job_id, job.gallery)
 
-    def _import_by(self, embedder: Embedder, gallery: Gallery, job: ImportJob, plan: ImportPlan) -> None:
-        self._told(job, plan)
-        ingestion = Ingestion(
-            gallery=gallery, embedder=embedder, workers=SpareWorkers(self._engine), root=self._root_of(job),
-            max_pixels=self._max_pixels,
-            embedded_at_once=EMBEDDED_AT_ONCE.get(embedder.provider, EMBEDDED_AT_ONCE_ELSEWHERE),
-        )  # fmt: skip
-        with closing(ingestion.run(plan)) as steps:
-            for _ in steps:
-                self._told(job, plan)
-                self._go_on()
+    def _import_by(self, embedder: Embedder, gallery: Gallery, job: ImportJob) -> None:
+        """Import what is left of a job; the plan is opened anew each time, because it gives each picture once."""
+        with self._planned(job) as plan:
+            self._told(job, plan)
+            ingestion = Ingestion(
+                gallery=gallery, embedder=embedder, workers=SpareWorkers(self._engine), root=self._root_of(job),
+                max_pixels=self._max_pixels,
+                embedded_at_once=EMBEDDED_AT_ONCE.get(embedder.provider, EMBEDDED_AT_ONCE_ELSEWHERE),
+            )  # fmt: skip
+            with closing(ingestion.run(plan)) as steps:
+                for _ in steps:
+                    self._told(job, plan)
+                    self._go_on()
 
     @contextmanager
     def _planned(self, job: ImportJob) -> Iterator[ImportPlan]:
