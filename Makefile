@@ -69,7 +69,7 @@ train-default: install-test  ## make models/default.onnx again from TRAINING_DAT
 	$(BIN)/vehicle-model train default-mvan --set data_root=$(TRAINING_DATA)
 	$(BIN)/vehicle-model export runs/default/mvan.pt --out models/default.onnx --precision int8 --dense
 
-reproduce-small: install-test  ## the paper's tables in miniature, some nine minutes on two free cores (runs/reproduce-small/tables.md)
+reproduce-small: install-test  ## the paper's tables in miniature, minutes on two free cores (runs/reproduce-small/tables.md)
 	$(BIN)/vehicle-model reproduce --budget small --meshes $(MESHES) --out runs/reproduce-small
 
 reproduce-medium: install-test  ## the paper's tables on EfficientNet-Lite0, hours (runs/reproduce-medium/tables.md)
