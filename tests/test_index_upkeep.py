@@ -65,8 +65,9 @@ def check(gallery: LocalGallery, expected: list[int]) -> None:
     """Everything is found, at exact distances."""
     assert stored(gallery) == sorted(f"i{n}" for n in expected)
     for n in expected[:: max(1, len(expected) // 7)]:
-        ((match,),) = gallery.search(STORED[n : n + 1], SearchOptions(top_k=1))
+        ((match,),) = gallery.search(STORED[n : n + 1], SearchOptions(top_k=1, embeddings=True))
         assert (match.image.image_id, match.distance) == (f"i{n}", 0)
+        assert match.embedding is not None
         np.testing.assert_array_equal(match.embedding, STORED[n])
 
 
