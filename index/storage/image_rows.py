@@ -315,7 +315,7 @@ def _image(row: Sequence[Any], viewpoints: Sequence[str]) -> StoredImage:
             vehicle_id=vehicle_id,
             camera_id=camera_id,
             captured_at=None if captured_at is None else moment(captured_at),
-            attributes=json.loads(attributes),
+            attributes={} if attributes == "{}" else json.loads(attributes),
         ),
         ingested_at=moment(ingested_at),
         viewpoint=dict(zip(viewpoints, values, strict=False)),  # nothing where the model names one viewpoint only
