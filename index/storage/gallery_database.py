@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from index.errors import DataFolderUnusable, GalleryNotFound, ReadOnly, StorageError, StorageFull
 from index.gallery import GallerySpec
 from index.storage.row_checksum import OF_EMBEDDING, OF_IMAGE, teach
+from index.storage.write_ahead_log import log_of, require_whole_log
 
 LAYOUT: Final = 2
 PAGE: Final = 16_384  # bytes of a page of the file
@@ -122,8 +123,8 @@ class GalleryDatabase:
     """One file, a connection that writes and as many that read as there are readers at a time.
 
     ``name``, ``created_at`` and ``secret`` (the gallery's own, for signing) are read on opening. Raises
-    DataFolderUnusable for a file of a newer release, StorageError for one that cannot be read; every use raises
-    StorageFull, StorageError, and GalleryNotFound after ``close``.
+    DataFolderUnusable for a file of a newer release, LogDamaged where opening it would lose commits, StorageError for
+    one that cannot be read; every use raises StorageFull, StorageError, and GalleryNotFound after ``close``.
 
     ``read_only``: the file is not touched, nor a file beside it, and may lie where nothing can be written; nobody else
     may write to it. Raises DataFolderUnusable where it would have to be written first, ReadOnly for every write.
@@ -141,6 +142,8 @@ class GalleryDatabase:
         with translated(path):
             if read_only:
                 self._require_finished()
+            else:
+                require_whole_log(path, page=PAGE)  # once it is open, nothing of what is hidden can be saved
             self._writer = self._connected()
             try:
                 self._writer.execute(f"PRAGMA cache_size = -{_WRITTEN_AT_ONCE}")
@@ -252,7 +255,7 @@ class GalleryDatabase:
             connection.close()
 
     def _log_bytes(self) -> int:
-        return _size(self.path.with_name(self.path.name + "-wal"))
+        return _size(log_of(self.path))
 
     def _migrate(self) -> None:
         """Bring the file of an earlier release to this layout; an interruption leaves it as it was."""
@@ -367,7 +370,10 @@ def lacking(connection: apsw.Connection) -> list[str]:
 
 
 def open_read_only(path: Path) -> apsw.Connection:
-    """A connection that changes nothing and needs no lock of the data folder; raises apsw's errors."""
+    """A connection that changes nothing and needs no lock of the data folder.
+
+    Raises apsw's errors, and LogDamaged where it would not see all commits.
+    """
     if _unchanging(path):  # SQLite would not read it without a place for the log's shared memory
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         connection = apsw.Connection(f"{path.absolute().as_uri()}?immutable=1", flags=flags)
@@ -375,6 +381,13 @@ def open_read_only(path: Path) -> apsw.Connection:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     connection.set_busy_timeout(_BUSY)
     teach(connection)
+    if _size(log_of(path)):
+        try:
+            connection.execute("PRAGMA schema_version").get  # noqa: B018  # the first read brings the log in
+            require_whole_log(path, page=PAGE, shared=True)
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 
@@ -424,7 +437,7 @@ def _unchanging(path: Path) -> bool:
         read_only = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
     except OSError:
         return False
-    return read_only and not _size(path.with_name(path.name + "-wal"))
+    return read_only and not _size(log_of(path))
 
 
 def _size(path: Path) -> int:
