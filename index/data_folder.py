@@ -12,7 +12,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from index.errors import DataFolderUnusable, GalleryConflict, GalleryNotFound, ReadOnly, StorageError, StorageFull
+from index.errors import (
+    DataFolderUnusable,
+    GalleryConflict,
+    GalleryNotFound,
+    GalleryUnavailable,
+    ReadOnly,
+    StorageError,
+    StorageFull,
+)
 from index.gallery import GallerySpec
 from index.local_gallery import LocalGallery, utc_now
 from index.metadata import check_gallery_name
@@ -30,8 +38,9 @@ class DataFolder:
 
     Without ``default_spec`` nothing is created: for looking into a folder that exists. ``read_only``: nothing is
     written either, not even a lock file, so that the folder may lie where nothing can be; others may read it meanwhile,
-    and whoever would write to it is kept away as far as locks reach. Raises DataFolderLocked, naming who holds the
-    folder, DataFolderUnusable, StorageFull and StorageError; ReadOnly for what would have to be written.
+    and whoever would write to it is kept away as far as locks reach. A gallery that is damaged is among ``problems``
+    and keeps no other from being used. Raises DataFolderLocked, naming who holds the folder, DataFolderUnusable (also
+    where a newer release wrote a gallery), StorageFull and StorageError; ReadOnly for what would have to be written.
     """
 
     def __init__(
@@ -47,6 +56,7 @@ class DataFolder:
         self._folder = path / "galleries"
         self._guard = threading.Lock()
         self._galleries: dict[str, LocalGallery] = {}
+        self._problems: dict[str, str] = {}
         self._lock = self._shared() if read_only else self._own(create=default_spec is not None)
         try:
             self._open()
@@ -61,14 +71,24 @@ class DataFolder:
         existing = self._galleries.get(DEFAULT)
         if existing is not None and existing.spec.embedding_space != spec.embedding_space and not existing.count():
             self.drop(DEFAULT)
-        if DEFAULT not in self._galleries:
+        if DEFAULT not in self._galleries and DEFAULT not in self._problems:
             self.create(DEFAULT, spec)
 
     def names(self) -> list[str]:
         return sorted(self._galleries.copy())
 
+    def problems(self) -> dict[str, str]:
+        return self._problems.copy()
+
+    def require_all(self) -> None:
+        """Raise GalleryUnavailable where a gallery could not be opened."""
+        if self._problems:
+            raise GalleryUnavailable("; ".join(_unavailable(name, self._problems[name]) for name in self._problems))
+
     def get(self, name: str) -> LocalGallery:
         gallery = self._galleries.get(name)
+        if name in self._problems:
+            raise GalleryUnavailable(_unavailable(name, self._problems[name]))
         if gallery is None:
             raise GalleryNotFound(f"there is no gallery {name}; PUT /v1/galleries/{name} creates it")
         return gallery
@@ -77,8 +97,8 @@ class DataFolder:
         check_gallery_name(name)
         self._require_writable()
         with self._guard:
-            existing = self._galleries.get(name)
-            if existing is not None:
+            if name in self._galleries or name in self._problems:
+                existing = self.get(name)
                 if existing.spec != spec:
                     raise GalleryConflict(
                         f"gallery {name} exists with other properties: {_difference(existing.spec, spec)}"
@@ -118,7 +138,7 @@ class DataFolder:
         aside = all_set_aside(self.path)
         try:
             for path in aside.iterdir() if aside.is_dir() else ():
-                if path.name not in self._galleries:
+                if path.name not in self._galleries and path.name not in self._problems:
                     shutil.rmtree(path)
         except OSError as error:
             raise _storage_error(f"{aside} cannot be emptied", error) from error
@@ -167,7 +187,16 @@ class DataFolder:
                 if not self._read_only:
                     shutil.rmtree(folder, ignore_errors=True)
             elif folder.is_dir():
-                self._galleries[folder.name] = LocalGallery(folder, clock=self._clock, read_only=self._read_only)
+                self._open_gallery(folder)
+
+    def _open_gallery(self, folder: Path) -> None:
+        """Open one; what is wrong with it alone is kept for who asks for it."""
+        try:
+            self._galleries[folder.name] = LocalGallery(folder, clock=self._clock, read_only=self._read_only)
+        except (DataFolderUnusable, StorageFull):  # the wrong release, a full disk: that is no damage
+            raise
+        except StorageError as error:
+            self._problems[folder.name] = str(error)
 
     def _opened(self, name: str) -> LocalGallery:
         """A gallery that was just made; where it cannot be opened, its folder goes, so that it can be made again."""
@@ -229,6 +258,10 @@ def gallery_folders(path: Path, *, name: str | None = None) -> list[Path]:
             return [folder]
     known = ", ".join(folder.name for folder in folders) or "none"
     raise GalleryNotFound(f"there is no gallery {name!a} in {path} (there: {known})")
+
+
+def _unavailable(name: str, problem: str) -> str:
+    return f"gallery {name} cannot be used, others can: {problem}"
 
 
 def _unusable(path: Path, error: OSError) -> DataFolderUnusable:

@@ -148,9 +148,7 @@ class GalleryDatabase:
             try:
                 self._writer.execute(f"PRAGMA cache_size = -{_WRITTEN_AT_ONCE}")
                 self._migrate()
-                about: dict[str, str] = dict(self._writer.execute("SELECT key, value FROM about"))
-                self.name, self.secret = about["name"], bytes.fromhex(about["secret"])
-                self.created_at = moment(int(about["created_at"]))
+                self._read_about()
             except BaseException:
                 self._writer.close()
                 raise
@@ -222,6 +220,13 @@ class GalleryDatabase:
             self._writer.set_busy_timeout(_BUSY)
         return True
 
+    def require_sound(self) -> None:
+        """Read every page; raises StorageError where SQLite finds one damaged."""
+        with translated(self.path), self.snapshot() as connection:
+            message: str = connection.execute("PRAGMA quick_check(1)").get
+            if message != "ok":
+                raise apsw.CorruptError(" ".join(message.split()))
+
     def rewrite(self) -> None:
         """Write the file anew with nothing in it but its rows. The caller is the one that may write."""
         self.require_writable()
@@ -253,6 +258,18 @@ class GalleryDatabase:
             idle, self._idle = self._idle, []
         for connection in (*idle, self._writer):
             connection.close()
+
+    def _read_about(self) -> None:
+        try:
+            about: dict[str, str] = dict(self._writer.execute("SELECT key, value FROM about"))
+            self.name, self.secret = about["name"], bytes.fromhex(about["secret"])
+            self.created_at = moment(int(about["created_at"]))
+            bound_of(self._writer)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise StorageError(
+                f"{self.path} cannot be used: what the gallery was created with cannot be read; `vehicle-index verify` "
+                "tells what is damaged, `vehicle-index restore` brings back a backup"
+            ) from error
 
     def _log_bytes(self) -> int:
         return _size(log_of(self.path))
@@ -355,6 +372,11 @@ def blocks(
     )
     while block := [row for _, row in zip(range(_BLOCK), cursor, strict=False)]:
         row_ids, vectors = zip(*block, strict=True)
+        if any(len(vector) != 4 * bound.spec.embedding_dim for vector in vectors):
+            raise StorageError(
+                f"a vector of gallery {bound.spec.embedding_space} has not {bound.spec.embedding_dim} numbers; "
+                "`vehicle-index verify` names it, `vehicle-index repair` saves the rest"
+            )
         joined = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(block), bound.spec.embedding_dim)
         yield np.array(row_ids, dtype=np.int64), joined.astype(np.float32, copy=False)
 
