@@ -1,7 +1,8 @@
 """All galleries of one machine: a folder that one process owns at a time.
 
-``lock`` says who owns it, ``layout`` what wrote it, ``galleries/`` has a folder a gallery. A gallery is made and
-dropped under a name that begins with a dot; what a crash leaves of that is removed on the next opening.
+``lock`` says who owns it, ``layout`` what wrote it, ``reserve`` keeps space for erasing, ``galleries/`` has a folder a
+gallery. A gallery is made and dropped under a name that begins with a dot; what a crash leaves of that is removed on
+the next opening.
 """
 
 import shutil
@@ -27,10 +28,12 @@ from index.metadata import check_gallery_name
 from index.storage.crop_store import NO_SPACE
 from index.storage.folder_lock import FolderLock, SharedLock
 from index.storage.gallery_files import BACKUP_NOTE, RESTORING, all_set_aside
+from index.storage.space_reserve import SpaceReserve
 from index.whole_file import sync_folder, write_whole
 
 LAYOUT: Final = 1
 DEFAULT: Final = "default"
+RESERVE: Final = "reserve"
 
 
 class DataFolder:
@@ -57,6 +60,7 @@ class DataFolder:
         self._guard = threading.Lock()
         self._galleries: dict[str, LocalGallery] = {}
         self._problems: dict[str, str] = {}
+        self._reserve: SpaceReserve | None = None
         self._lock = self._shared() if read_only else self._own(create=default_spec is not None)
         try:
             self._open()
@@ -104,6 +108,8 @@ class DataFolder:
                         f"gallery {name} exists with other properties: {_difference(existing.spec, spec)}"
                     )
                 return existing, False
+            if self._reserve is not None:
+                self._reserve.require_room()
             making = self._folder / f".making-{uuid.uuid4().hex}"
             try:
                 making.mkdir()
@@ -128,7 +134,7 @@ class DataFolder:
                 (self._folder / name).rename(dropping)
                 sync_folder(self._folder)
             except OSError as error:
-                self._galleries[name] = LocalGallery(self._folder / name, clock=self._clock)
+                self._galleries[name] = self._gallery(self._folder / name)
                 raise _storage_error(f"gallery {name} cannot be dropped from {self.path}", error) from error
             del self._galleries[name]
             shutil.rmtree(dropping, ignore_errors=True)
@@ -179,6 +185,7 @@ class DataFolder:
             if not self._read_only:
                 self._check_layout()
                 self._folder.mkdir(exist_ok=True)
+                self._reserve = SpaceReserve(self.path / RESERVE)
             folders = sorted(self._folder.iterdir())
         except OSError as error:
             raise _unusable(self.path, error) from error
@@ -192,17 +199,35 @@ class DataFolder:
     def _open_gallery(self, folder: Path) -> None:
         """Open one; what is wrong with it alone is kept for who asks for it."""
         try:
-            self._galleries[folder.name] = LocalGallery(folder, clock=self._clock, read_only=self._read_only)
+            self._galleries[folder.name] = self._gallery_with_room(folder)
         except (DataFolderUnusable, StorageFull):  # the wrong release, a full disk: that is no damage
             raise
         except StorageError as error:
             self._problems[folder.name] = str(error)
 
+    def _gallery_with_room(self, folder: Path) -> LocalGallery:
+        """A gallery; on a full disk it is opened in the space that is kept for erasing, so that something can be."""
+        try:
+            return self._gallery(folder)
+        except StorageFull:
+            if self._reserve is None:
+                raise
+            self._reserve.lend()
+        try:
+            return self._gallery(folder)
+        except StorageFull as error:
+            raise StorageFull(
+                f"no space left to open {folder}; nothing was changed; free a megabyte on its disk and start again"
+            ) from error
+
+    def _gallery(self, folder: Path) -> LocalGallery:
+        return LocalGallery(folder, clock=self._clock, read_only=self._read_only, reserve=self._reserve)
+
     def _opened(self, name: str) -> LocalGallery:
         """A gallery that was just made; where it cannot be opened, its folder goes, so that it can be made again."""
         folder = self._folder / name
         try:
-            return LocalGallery(folder, clock=self._clock)
+            return self._gallery(folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

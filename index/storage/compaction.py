@@ -22,7 +22,7 @@ def compact(database: GalleryDatabase, crops: CropStore) -> None:
     """
     folder = database.path.parent
     database.require_sound()
-    with database.transaction() as connection:
+    with database.transaction(erasing=True) as connection:
         named = {name for (name,) in connection.execute("SELECT name FROM crops")}
         for path in crops.files():
             if path.name not in named:

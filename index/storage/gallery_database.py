@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from index.errors import DataFolderUnusable, GalleryNotFound, ReadOnly, StorageError, StorageFull
 from index.gallery import GallerySpec
 from index.storage.row_checksum import OF_EMBEDDING, OF_IMAGE, teach
+from index.storage.space_reserve import LOG, SpaceReserve
 from index.storage.write_ahead_log import log_of, require_whole_log
 
 LAYOUT: Final = 2
@@ -37,6 +38,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _BLOCK = 8192  # rows a read of vectors
 _LONGEST_LOG = 64 << 20  # bytes of the write-ahead log
+_BROUGHT_IN = 1000  # pages of the log, after which SQLite brings it into the file; its own default
 _LOG_PATIENCE = 250  # milliseconds to wait for readers of a log that has grown; who writes waits as long
 _BUSY = 10_000  # milliseconds; only recovery after a crash holds others up
 _LAST_ROW = 2**63 - 1
@@ -128,17 +130,18 @@ class GalleryDatabase:
 
     ``read_only``: the file is not touched, nor a file beside it, and may lie where nothing can be written; nobody else
     may write to it. Raises DataFolderUnusable where it would have to be written first, ReadOnly for every write.
+    ``reserve``: while it is lent only what erases is written, and all else raises StorageFull.
     """
 
     name: str
     created_at: datetime
     secret: bytes
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self.path, self._read_only = path, read_only
+    def __init__(self, path: Path, *, read_only: bool = False, reserve: SpaceReserve | None = None) -> None:
+        self.path, self._read_only, self._reserve = path, read_only, reserve
         self._idle: list[apsw.Connection] = []
         self._guard = threading.Lock()
-        self._closed = False
+        self._closed, self._by_itself = False, True
         with translated(path):
             if read_only:
                 self._require_finished()
@@ -168,9 +171,14 @@ class GalleryDatabase:
             create_file(path, about, spaces).close()
 
     @contextmanager
-    def transaction(self) -> Iterator[apsw.Connection]:
+    def transaction(self, *, erasing: bool = False) -> Iterator[apsw.Connection]:
         """The writing connection inside a transaction that is durable at the end; callers take turns."""
         self.require_writable()
+        if not erasing:
+            self.require_room()
+        if self._by_itself == self._lent:  # while the reserve is lent SQLite brings no log in: see empty_log
+            self._by_itself = not self._lent
+            self._writer.wal_autocheckpoint(_BROUGHT_IN if self._by_itself else 0)
         with translated(self.path):
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -180,7 +188,7 @@ class GalleryDatabase:
                 if self._writer.in_transaction:  # SQLite rolls some errors back by itself
                     self._writer.execute("ROLLBACK")
                 raise
-        if self._log_bytes() > _LONGEST_LOG:
+        if self._log_bytes() > (LOG if self._lent else _LONGEST_LOG):
             self.empty_log()
 
     @contextmanager
@@ -211,6 +219,8 @@ class GalleryDatabase:
         make it grow for ever, and what was erased stays in it. The caller is the one that may write.
         """
         self.require_writable()
+        if self._lent and not self._can_grow():
+            return False
         self._writer.set_busy_timeout(_LOG_PATIENCE)
         try:
             self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
@@ -251,6 +261,11 @@ class GalleryDatabase:
                 "here; send it to the service that owns the data folder"
             )
 
+    def require_room(self) -> None:
+        """Raise StorageFull where what is left of the disk is kept for erasing."""
+        if self._reserve is not None:
+            self._reserve.require_room()
+
     def close(self) -> None:
         """Close what nobody uses, and the rest when it is given back. The caller is the one that may write."""
         with self._guard:
@@ -273,6 +288,16 @@ class GalleryDatabase:
 
     def _log_bytes(self) -> int:
         return _size(log_of(self.path))
+
+    @property
+    def _lent(self) -> bool:
+        return self._reserve is not None and self._reserve.lent
+
+    def _can_grow(self) -> bool:
+        """Whether the file can become as long as its log says; to begin in vain would take the space from erasing."""
+        with translated(self.path):
+            pages: int = self._writer.execute("PRAGMA page_count").get
+        return pages * PAGE - _size(self.path) <= shutil.disk_usage(self.path.parent).free
 
     def _migrate(self) -> None:
         """Bring the file of an earlier release to this layout; an interruption leaves it as it was."""
