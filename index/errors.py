@@ -21,6 +21,8 @@ VehicleSearchError
 └── StorageError                 the data folder
     ├── DataFolderLocked         another process owns it
     ├── DataFolderUnusable       missing rights, or a layout of a newer release
+    ├── GalleryUnavailable       one that is damaged, among others that are not
+    ├── LogDamaged               damage in a database's log hides commits from SQLite
     ├── StorageFull              no space left; nothing was written
     └── NotEnoughMemory          an index would need more than the machine has left
 """
@@ -124,6 +126,14 @@ class DataFolderLocked(StorageError):
 
 class DataFolderUnusable(StorageError):
     """The data folder cannot be read or written, or a newer release wrote it."""
+
+
+class GalleryUnavailable(StorageError):
+    """A gallery that could not be opened, which keeps no other from being used."""
+
+
+class LogDamaged(StorageError):
+    """A database's log is damaged where SQLite would stop reading it, and commits follow."""
 
 
 class NotEnoughMemory(StorageError):

@@ -330,9 +330,17 @@ class Gallery(Protocol):
 
 
 class GalleryHome(Protocol):
-    """All galleries of one place. The gallery ``default`` is created on opening."""
+    """All galleries of one place. The gallery ``default`` is created on opening.
+
+    One that is damaged keeps no other from being used: it is not among ``names``, and whatever names it raises
+    GalleryUnavailable.
+    """
 
     def names(self) -> list[str]: ...
+
+    def problems(self) -> dict[str, str]:
+        """Why each gallery that could not be opened could not."""
+        ...
 
     def get(self, name: str) -> Gallery: ...
 

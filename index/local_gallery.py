@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
@@ -62,8 +63,10 @@ from index.storage.gallery_files import CROPS, DATABASE
 from index.storage.page_cursor import read_cursor, write_cursor
 from index.storage.row_filter import Condition
 from index.storage.selected_rows import SelectedRows
+from index.storage.space_reserve import SpaceReserve
 
 _DAY = 86_400 * 1_000_000  # microseconds
+_ERASED_WHERE_FULL = 16  # rows in a write
 _SWEPT_A_WRITE = 1000  # expired rows that a write takes with it
 _LONGEST = np.finfo(np.float32).max / 4  # squared length; the squared distance of two such vectors is still a float32
 
@@ -77,7 +80,7 @@ class LocalGallery:
     """One gallery's folder; see ``index.gallery.Gallery``.
 
     ``clock`` gives the time, UTC, ``memory`` the bytes that are free, None where nobody knows. ``read_only``: nothing
-    in the folder is touched, and nobody else may write to it.
+    in the folder is touched, and nobody else may write to it. ``reserve``: space for erasing on a full disk.
     """
 
     name: str
@@ -89,10 +92,11 @@ class LocalGallery:
         clock: Callable[[], datetime] = utc_now,
         memory: Callable[[], int | None] = free_memory,
         read_only: bool = False,
+        reserve: SpaceReserve | None = None,
     ) -> None:
-        self._clock, self._memory = clock, memory
+        self._clock, self._memory, self._reserve = clock, memory, reserve
         self._folder = folder
-        self._database = GalleryDatabase(folder / DATABASE, read_only=read_only)
+        self._database = GalleryDatabase(folder / DATABASE, read_only=read_only, reserve=reserve)
         self.name = self._database.name
         self._crops = CropStore(folder / CROPS)
         self._writing = threading.Lock()
@@ -148,6 +152,7 @@ class LocalGallery:
 
     def add(self, images: Sequence[NewImage]) -> list[Literal["created", "updated"]]:
         self._database.require_writable()
+        self._database.require_room()
         keeps = self.spec.keep_crops
         names = [content_name(image.crop) if keeps and image.crop else None for image in images]
         crops = {name: image.crop for image, name in zip(images, names, strict=True) if name is not None}
@@ -247,6 +252,8 @@ class LocalGallery:
             swept += count
         with self._writing:
             self._database.empty_log()  # what was erased stands in it
+        if self._reserve is not None:
+            self._reserve.renew()
         return swept
 
     def compact(self) -> None:
@@ -361,9 +368,43 @@ class LocalGallery:
         return _Written(statuses=statuses, old=old_rows, discarded=discarded)
 
     def _erase(self, chosen: Callable[[apsw.Connection], NDArray[np.int64]]) -> int:
-        """Erase the rows that ``chosen`` finds; how many."""
+        """Erase the rows that ``chosen`` finds; how many. At once, but on a full disk, which might not take it."""
+        try:
+            return self._erase_at_once(chosen)
+        except StorageFull:
+            if self._reserve is None:
+                raise
+        return self._erase_on_full_disk(chosen, self._reserve)
+
+    def _erase_on_full_disk(self, chosen: Callable[[apsw.Connection], NDArray[np.int64]], reserve: SpaceReserve) -> int:
+        """A few at a time, with the log emptied in between, in the space that is kept for it."""
+        reserve.lend()
+        erased = 0
+        try:
+            with self._database.snapshot() as connection:
+                row_ids = chosen(connection)
+            for start in range(0, len(row_ids), _ERASED_WHERE_FULL):
+                some = Condition(
+                    "row_id IN (SELECT value FROM json_each(?))",
+                    (json.dumps(row_ids[start : start + _ERASED_WHERE_FULL].tolist()),),
+                )
+                with self._writing:
+                    self._database.empty_log()
+                erased += self._erase_at_once(partial(image_rows.row_ids, condition=some))
+        except StorageFull as error:
+            raise StorageFull(
+                f"no space left for {self._folder}; {erased:,} of {len(row_ids):,} images were erased: free some space "
+                "and erase the others again"
+            ) from error
+        finally:
+            with self._writing:
+                self._database.empty_log()
+            reserve.renew()
+        return erased
+
+    def _erase_at_once(self, chosen: Callable[[apsw.Connection], NDArray[np.int64]]) -> int:
         with self._writing:
-            with self._database.transaction() as connection:
+            with self._database.transaction(erasing=True) as connection:
                 self._forget_unlinked(connection)
                 row_ids = chosen(connection)
                 discarded = image_rows.remove(connection, row_ids.tolist())

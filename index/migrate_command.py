@@ -66,9 +66,13 @@ def _migrate(arguments: argparse.Namespace) -> int:
         galleries = [home.get(name) for name in names]
         if embedder is None:
             cancelled = [_cancelled(gallery) for gallery in galleries]
-            return int(not any(cancelled))
-        moved = [_moved(gallery, embedder) for gallery in galleries]
-        return int(not all(moved))
+            done = any(cancelled)
+        else:
+            moved = [_moved(gallery, embedder) for gallery in galleries]
+            done = all(moved)
+        if arguments.gallery is None:
+            home.require_all()
+        return int(not done)
 
 
 def _cancelled(gallery: LocalGallery) -> bool:

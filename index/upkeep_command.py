@@ -147,7 +147,7 @@ def _repair(arguments: argparse.Namespace) -> int:
             try:
                 measures += repair(folder, act=arguments.yes)
             except StorageError as error:
-                tqdm.write(f"vehicle-index: {printable(str(error))}", file=sys.stderr)
+                _tell(error)
                 beyond = True
     rows = [
         (each.gallery, "LOSS" if each.loss else "", f"{len(each.subjects):,}", each.what, examples(each.subjects))
@@ -171,11 +171,22 @@ def _conclusion(arguments: argparse.Namespace, measures: Sequence[Measure], fold
 
 def _compact(arguments: argparse.Namespace) -> int:
     with closing(DataFolder(arguments.data_dir)) as home:
-        names = home.names() if arguments.gallery is None else [arguments.gallery]
+        names, failed = home.names() if arguments.gallery is None else [arguments.gallery], False
         for gallery in tqdm([home.get(name) for name in names], desc="compact", unit=" galleries"):
             before = gallery.info().disk_bytes
-            gallery.compact()
+            try:
+                gallery.compact()
+            except StorageError as error:
+                _tell(error)
+                failed = True
+                continue
             tqdm.write(f"{gallery.name}: {gallery.info().disk_bytes / 1e6:.1f} MB, was {before / 1e6:.1f} MB")
         if arguments.gallery is None:
             home.forget_dropped()
-    return 0
+            home.require_all()
+    return 2 if failed else 0
+
+
+def _tell(error: StorageError) -> None:
+    """What keeps one gallery from being worked on, and no other."""
+    tqdm.write(f"vehicle-index: {printable(str(error))}", file=sys.stderr)

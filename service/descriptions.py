@@ -110,6 +110,7 @@ _GALLERY = {
         "last_change": {"type": "integer"},
         "created_at": {"type": "string", "format": "date-time"},
         "disk_bytes": {"type": "integer"},
+        "problem": {"type": ["string", "null"], "description": "why it cannot be used; other fields lack then"},
     },
 }
 

@@ -116,6 +116,7 @@ def gallery_document(info: GalleryInfo) -> dict[str, Any]:
         "last_change": info.last_change,
         "created_at": time_text(info.created_at),
         "disk_bytes": info.disk_bytes,
+        "problem": None,
     }
 
 

@@ -65,7 +65,7 @@ class Importer:
         self.root, self._max_pixels = root, max_pixels
         self._turn = threading.Condition()
         self._stop, self._cancel = threading.Event(), threading.Event()
-        self._jobs = {job.job_id: job for job in folder.jobs()}
+        self._jobs = {job.job_id: self._resting(job) for job in folder.jobs()}
         self._at_work: str | None = None
         metrics.watch_imports(self._by_state)
         self._thread = threading.Thread(target=self._work, name="importer", daemon=True)
@@ -147,8 +147,14 @@ class Importer:
                     self._at_work = None
                     self._turn.notify_all()
 
+    def _resting(self, job: ImportJob) -> ImportJob:
+        """A job as it is now; one into a damaged gallery waits for a start on which that is mended."""
+        problem = self._home.problems().get(job.gallery)
+        return job if job.ended or problem is None else replace(job, problem=problem)
+
     def _next(self) -> ImportJob | None:
-        waiting = [job for job in self._jobs.values() if not job.ended]
+        damaged = self._home.problems()
+        waiting = [job for job in self._jobs.values() if not job.ended and job.gallery not in damaged]
         return min(waiting, key=lambda job: (job.created_at, job.job_id), default=None)
 
     def _carry_out(self, job: ImportJob) -> None:

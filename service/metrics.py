@@ -50,6 +50,11 @@ class Metrics:
         what = "vehicle_search_gallery_images", "Images that a search can return."
         self.registry.register(_Galleries(*what, sizes))
 
+    def watch_damage(self, damaged: Callable[[], Iterable[tuple[str, int]]]) -> None:
+        """Report which galleries cannot be used, asked for when Prometheus asks."""
+        what = "vehicle_search_gallery_damaged", "1 for a gallery that is damaged and answers 503, else 0."
+        self.registry.register(_Galleries(*what, damaged))
+
     def watch_migrations(self, remaining: Callable[[], Iterable[tuple[str, int]]]) -> None:
         """Report what is left of every open migration."""
         what = "vehicle_search_migration_remaining_images", "Images without a vector of the model that is moved to."

@@ -38,12 +38,17 @@ async def livez(request: Request) -> Response:
     "/readyz", summary="Is the service ready?", responses={200: {"description": "Yes"}, **say.problems(422, 503)}
 )
 async def readyz(request: Request) -> Response:
-    """The model is warmed up on the wanted provider, the galleries are loaded, and the service is not stopping."""
+    """The model is warmed up on the wanted provider, the galleries are loaded, and the service is not stopping.
+
+    ``degraded``: some galleries are damaged and answer 503; ``galleries`` says why, the others are served.
+    """
     read_parameters(request, ())
     if request.app.state.stopping:
         raise NotReady("the service is stopping")
-    await context_of(request).engine.check()
-    return answer({"status": "ready"})
+    context = context_of(request)
+    await context.engine.check()
+    damaged = context.home.problems()
+    return answer({"status": "degraded", "galleries": damaged} if damaged else {"status": "ready"})
 
 
 @router.get(

@@ -15,7 +15,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from index.errors import EmbeddingSpaceMismatch, GalleryNotFound, VehicleSearchError
+from index.errors import EmbeddingSpaceMismatch, GalleryNotFound, GalleryUnavailable, VehicleSearchError
 from index.gallery import GalleryHome
 from index.machine.cpu_quota import usable_cpus
 from index.machine.mounts import network_warning
@@ -121,6 +121,8 @@ def _load(settings: Settings) -> FastAPI:
     home = DataFolder(
         settings.data_dir, default_spec=GallerySpec.for_model(embedder.contract), read_only=settings.read_only
     )
+    for name, problem in home.problems().items():
+        _LOG.error("gallery %s answers 503, the others are served: %s", name, problem)
     models = LoadedModels(present=embedder, previous=previous)
     for gallery in galleries_of(home):
         try:
@@ -158,6 +160,8 @@ def _first_gallery(home: GalleryHome) -> str:
     """What there is to search."""
     try:
         return f"{home.get('default').count():,} images in gallery default"
+    except GalleryUnavailable:
+        return "gallery default is damaged (the log says more)"
     except GalleryNotFound:
         return f"galleries: {', '.join(home.names()) or 'none'}"
 

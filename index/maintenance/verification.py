@@ -17,12 +17,13 @@ from typing import Any, Final
 import apsw
 import numpy as np
 
-from index.errors import DataFolderUnusable
+from index.errors import DataFolderUnusable, LogDamaged
 from index.searching.index_snapshot import snapshot_problem
 from index.storage.crop_store import CropStore
-from index.storage.gallery_database import LAYOUT, lacking, open_read_only, translated
+from index.storage.gallery_database import LAYOUT, PAGE, lacking, open_read_only, translated
 from index.storage.gallery_files import CROPS, DATABASE, SNAPSHOT
 from index.storage.row_checksum import OF_EMBEDDING, OF_IMAGE
+from index.storage.write_ahead_log import log_problem
 
 Progress = Callable[[int], object]
 
@@ -94,7 +95,7 @@ def crops_of(folder: Path) -> int:
     try:
         with closing(open_read_only(folder / DATABASE)) as connection:
             return _number(connection, "SELECT count(*) FROM crops")
-    except (apsw.Error, UnicodeDecodeError):
+    except (apsw.Error, UnicodeDecodeError, LogDamaged):
         return 0
 
 
@@ -116,6 +117,7 @@ def examine(
                 with _judging(examination, file):
                     check(connection, examination)
                 progress(1)
+            _check_log(file, examination)
             if files:
                 _check_snapshot(folder, examination)
                 progress(1)
@@ -174,7 +176,7 @@ def _judging(examination: Examination, file: Path) -> Iterator[None]:
             return
         with translated(file):
             raise
-    except (apsw.Error, UnicodeDecodeError) as error:
+    except (apsw.Error, UnicodeDecodeError, LogDamaged) as error:
         _note_broken(examination, error)
 
 
@@ -329,6 +331,13 @@ _CHECKS: Final[Sequence[Callable[[apsw.Connection, Examination], None]]] = (
     _check_structure, _check_about, _check_images, _check_embeddings, _check_vectors, _check_attributes,
     _check_crop_list, _check_changes,
 )  # fmt: skip
+
+
+def _check_log(file: Path, examination: Examination) -> None:
+    """Who has had it open since before the damage, as a service may, sees all of it, and brings it in by ending."""
+    problem = log_problem(file, page=PAGE)
+    if problem is not None:
+        examination.note("the log is damaged: end the service in order, a kill would lose what follows", problem)
 
 
 def _check_snapshot(folder: Path, examination: Examination) -> None:
