@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from index.data_folder import DEFAULT, DataFolder
+from index.data_folder import DataFolder
 from index.duplicates.duplicate_removal import remove_duplicates
 from index.duplicates.duplicate_search import MAX_DISTANCE, WITHIN, DuplicateGroup, DuplicateReport, find_duplicates
 from index.duplicates.duplicate_sheet import duplicate_sheet
 from index.duplicates.picture_likeness import SAME_MOMENT, SAME_PICTURE
 from index.errors import InvalidValue
+from index.gallery_arguments import add_data_dir, add_gallery
 from index.text_table import table_lines
 from index.whole_file import write_whole
 
@@ -48,8 +49,8 @@ def add_to(commands: "Commands") -> None:
         "deduplicate", help="pictures that are there twice; tells first, acts with --apply", description=_DEDUPLICATE,
         epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    command.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the galleries (default: data)")
-    command.add_argument("--gallery", default=DEFAULT, help=f"gallery to look at (default: {DEFAULT})")
+    add_data_dir(command)
+    add_gallery(command, "look at")
     command.add_argument(
         "--max-distance", type=float, default=MAX_DISTANCE, metavar="DISTANCE",
         help=f"of embeddings, Euclidean; fits models whose embeddings have length 1 (default: {MAX_DISTANCE})",
