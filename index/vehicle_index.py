@@ -65,7 +65,7 @@ examples:
 
 `vehicle-index COMMAND --help` tells what a command takes. One process owns a data folder: while the service runs, send
 pictures to it (POST /v1/galleries/{gallery}/images, archives to …/imports) instead. verify, backup, export and stats
-work beside it.
+work beside it, and deduplicate as far as it only tells.
 """
 _ADD = """\
 Embed and store pictures. A SOURCE is
