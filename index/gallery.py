@@ -271,6 +271,10 @@ class Gallery(Protocol):
 
     def get(self, image_id: str) -> StoredImage: ...
 
+    def find(self, image_ids: Sequence[str]) -> Mapping[str, StoredImage]:
+        """Those of some images that are there, by image_id."""
+        ...
+
     def embedding(self, image_id: str) -> NDArray[np.float32]:
         """The stored vector, float32 (D,)."""
         ...

@@ -183,7 +183,6 @@ class LocalGallery:
             return self._row(connection, served, image_id)[1]
 
     def find(self, image_ids: Sequence[str]) -> dict[str, StoredImage]:
-        """Those of some images that are there, by image_id."""
         condition = Condition("image_id IN (SELECT value FROM json_each(?))", (json.dumps(list(image_ids)),))
         with self._view() as (connection, served):
             found = served.select(connection, condition & self._passing(Filters(), served))

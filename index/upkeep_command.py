@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from index.data_folder import DataFolder, gallery_folders, require_layout
 from index.errors import DataFolderUnusable, StorageError
+from index.gallery_arguments import add_data_dir, add_galleries
 from index.maintenance.repair import Measure, repair
 from index.maintenance.verification import Examination, Finding, examine, work_of
 from index.storage.folder_lock import FolderLock
@@ -75,10 +76,8 @@ def add_to(commands: "Commands") -> None:
             name, help=what, description=description, epilog=examples,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
-        command.add_argument(
-            "--data-dir", type=Path, default=Path("data"), help="folder of the galleries (default: data)"
-        )
-        command.add_argument("--gallery", help="one gallery (default: all)")
+        add_data_dir(command)
+        add_galleries(command)
         if name == "repair":
             command.add_argument("--yes", action="store_true", help="do it")
         if name == "verify":

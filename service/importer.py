@@ -17,7 +17,7 @@ from index.bulk.import_plan import COUNTS, ImportPlan, read_columns, read_failur
 from index.bulk.import_source import plan_sources
 from index.bulk.ingestion import Ingestion
 from index.embedder import Embedder
-from index.errors import EmbeddingSpaceMismatch, InvalidValue, StorageFull, VehicleSearchError
+from index.errors import InvalidValue, StorageFull, VehicleSearchError
 from index.gallery import Gallery, GalleryHome
 from service.documents import time_text
 from service.engine import Engine
@@ -185,13 +185,8 @@ class Importer:
     def _import(self, job: ImportJob) -> None:
         gallery = self._home.get(job.gallery)
         while True:
-            embedder = self._models.of(gallery)
-            try:
+            with self._models.turn(gallery) as embedder:
                 return self._import_by(embedder, gallery, job)
-            except EmbeddingSpaceMismatch:
-                if gallery.spec.embedding_space == embedder.contract.embedding_space:
-                    raise
-                _LOG.info("import %s goes on with the model that gallery %s has moved to", job.job_id, job.gallery)
 
     def _import_by(self, embedder: Embedder, gallery: Gallery, job: ImportJob) -> None:
         """Import what is left of a job; the plan is opened anew each time, because it gives each picture once."""

@@ -149,6 +149,13 @@ def test_an_image_is_given_back_as_it_was_written(gallery: Gallery, clock: Clock
     assert gallery.crop("x") == (content_name(new.crop), new.crop)
 
 
+def test_some_images_are_found_at_once(gallery: Gallery) -> None:
+    gallery.add([image(name, vector(n), camera_id=f"c{n}") for n, name in enumerate("abc")])
+    gallery.delete("b")
+    assert gallery.find(["a", "b", "c", "none"]) == {"a": gallery.get("a"), "c": gallery.get("c")}
+    assert gallery.find([]) == {}
+
+
 def test_nothing_is_a_batch_too(gallery: Gallery) -> None:
     assert gallery.add([]) == []
     assert gallery.search(np.empty((0, D), dtype=np.float32), SearchOptions()) == []
