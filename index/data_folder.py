@@ -16,6 +16,7 @@ from index.errors import DataFolderUnusable, GalleryConflict, GalleryNotFound, R
 from index.gallery import GallerySpec
 from index.local_gallery import LocalGallery, utc_now
 from index.metadata import check_gallery_name
+from index.searching.index_device import IndexDevice
 from index.storage.crop_store import NO_SPACE
 from index.storage.folder_lock import FolderLock, SharedLock
 from index.storage.gallery_files import BACKUP_NOTE, RESTORING, all_set_aside
@@ -30,8 +31,9 @@ class DataFolder:
 
     Without ``default_spec`` nothing is created: for looking into a folder that exists. ``read_only``: nothing is
     written either, not even a lock file, so that the folder may lie where nothing can be; others may read it meanwhile,
-    and whoever would write to it is kept away as far as locks reach. Raises DataFolderLocked, naming who holds the
-    folder, DataFolderUnusable, StorageFull and StorageError; ReadOnly for what would have to be written.
+    and whoever would write to it is kept away as far as locks reach. ``device`` searches galleries of a kind that it
+    takes. Raises DataFolderLocked, naming who holds the folder, DataFolderUnusable, StorageFull and StorageError,
+    NotEnoughMemory and IndexDeviceUnavailable for an index; ReadOnly for what would have to be written.
     """
 
     def __init__(
@@ -41,9 +43,10 @@ class DataFolder:
         default_spec: GallerySpec | None = None,
         clock: Callable[[], datetime] = utc_now,
         read_only: bool = False,
+        device: IndexDevice | None = None,
     ) -> None:
         self.path = path
-        self._clock, self._read_only = clock, read_only
+        self._clock, self._read_only, self._device = clock, read_only, device
         self._folder = path / "galleries"
         self._guard = threading.Lock()
         self._galleries: dict[str, LocalGallery] = {}
@@ -108,7 +111,7 @@ class DataFolder:
                 (self._folder / name).rename(dropping)
                 sync_folder(self._folder)
             except OSError as error:
-                self._galleries[name] = LocalGallery(self._folder / name, clock=self._clock)
+                self._galleries[name] = self._at(self._folder / name)
                 raise _storage_error(f"gallery {name} cannot be dropped from {self.path}", error) from error
             del self._galleries[name]
             shutil.rmtree(dropping, ignore_errors=True)
@@ -167,16 +170,19 @@ class DataFolder:
                 if not self._read_only:
                     shutil.rmtree(folder, ignore_errors=True)
             elif folder.is_dir():
-                self._galleries[folder.name] = LocalGallery(folder, clock=self._clock, read_only=self._read_only)
+                self._galleries[folder.name] = self._at(folder)
 
     def _opened(self, name: str) -> LocalGallery:
         """A gallery that was just made; where it cannot be opened, its folder goes, so that it can be made again."""
         folder = self._folder / name
         try:
-            return LocalGallery(folder, clock=self._clock)
+            return self._at(folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+
+    def _at(self, folder: Path) -> LocalGallery:
+        return LocalGallery(folder, clock=self._clock, read_only=self._read_only, device=self._device)
 
     def _check_layout(self) -> None:
         if (self.path / BACKUP_NOTE).exists():

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from index.gallery import Vectors
 from index.searching.built_index import QUANTIZERS, BuiltIndex, reserve, widen
-from index.searching.placed_index import Found, faiss
+from index.searching.placed_index import Bits, Found, faiss, selector
 
 LINKS = 32  # M
 _BREADTH_BUILT, _BREADTH = 128, 128  # efConstruction, efSearch: recall@10 and rate in DECISIONS.md, 2026-11-26
@@ -36,9 +36,9 @@ class HnswIndex(BuiltIndex):
     def _storage(self) -> Any:
         return faiss.downcast_index(self._index.storage)
 
-    def _look_near(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
+    def _look_near(self, queries: NDArray[np.float32], count: int, bits: Bits) -> Found:
         parameters = faiss.SearchParametersHNSW()
-        parameters.sel = selector
+        parameters.sel = selector(bits)
         breadth = max(_BREADTH, min(_BREADTH_SHARE * count, _BREADTH_MOST))
         breadth = max(breadth * (2 if self._index.ntotal >= _MANY else 1), count)
         parameters.efSearch = int(breadth / (1 - min(self.retired_share, 0.5)))  # retired ones take room
