@@ -259,6 +259,10 @@ class Gallery(Protocol):
 
     def info(self) -> GalleryInfo: ...
 
+    def index_state(self) -> IndexState:
+        """What ``info`` says of the index, at once."""
+        ...
+
     def count(self) -> int:
         """Images that a search can return."""
         ...

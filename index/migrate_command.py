@@ -56,11 +56,17 @@ def add_to(commands: "Commands") -> None:
     command.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the model runs (default: auto)"
     )
+    command.add_argument(
+        "--gpu-model-memory", type=int, default=0, metavar="BYTES",
+        help="of the GPU that the model may take (default: 0, as many as it asks for)",
+    )  # fmt: skip
     command.set_defaults(run=_migrate)
 
 
 def _migrate(arguments: argparse.Namespace) -> int:
-    embedder = None if arguments.cancel else Embedder(arguments.model, device=arguments.device, threads=1)
+    embedder = None
+    if not arguments.cancel:
+        embedder = Embedder(arguments.model, device=arguments.device, threads=1, gpu_memory=arguments.gpu_model_memory)
     with closing(DataFolder(arguments.data_dir)) as home:
         names = home.names() if arguments.gallery is None else [arguments.gallery]
         galleries = [home.get(name) for name in names]

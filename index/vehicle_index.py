@@ -132,6 +132,10 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the model runs (default: auto)"
     )
+    model.add_argument(
+        "--gpu-model-memory", type=int, default=0, metavar="BYTES",
+        help="of the GPU that the model may take (default: 0, as many as it asks for)",
+    )  # fmt: skip
     for name in ("camera-id", "exclude-camera-id", "vehicle-id", "viewpoint"):
         filters.add_argument(f"--{name}", action="append", default=[], metavar="NAME", help="repeatable: any of them")
     filters.add_argument("--captured-after", metavar="TIME", help="inclusive; RFC 3339, as 2026-05-04T10:11:12+02:00")
@@ -329,7 +333,9 @@ def _with_model(
     Raises GalleryConflict where it exists with other such properties.
     """
     check_gallery_name(arguments.gallery)
-    embedder = Embedder(arguments.model, device=arguments.device, threads=threads)
+    embedder = Embedder(
+        arguments.model, device=arguments.device, threads=threads, gpu_memory=arguments.gpu_model_memory
+    )
     plain = GallerySpec.for_model(embedder.contract)
     spec = replace(plain, **(create or {}))
     default = spec if arguments.gallery == DEFAULT else plain
@@ -357,7 +363,9 @@ def _index(state: IndexState) -> str:
     """What finds the images now."""
     waiting = f", {state.waiting:,} more looked at one by one" if state.waiting else ""
     building = f", {state.building} is being built" if state.building else ""
-    return f"{state.kind} {state.vectors}, {state.rows:,} images{waiting}{building}"
+    device = "" if state.device == "cpu" else f" on {state.device}"
+    problem = f"; {state.problem}" if state.problem else ""
+    return f"{state.kind} {state.vectors}{device}, {state.rows:,} images{waiting}{building}{problem}"
 
 
 def _gallery(home: DataFolder, name: str) -> LocalGallery:

@@ -4,9 +4,11 @@ from typing import Any
 
 import faiss as _faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from index.gallery import Vectors
 from index.searching.index_device import IndexDevice
+from index.searching.placed_index import Bits, Found
 
 faiss: Any = _faiss
 
@@ -29,3 +31,30 @@ class HostDevice(IndexDevice):
 
     def free(self) -> int | None:
         return None if self.memory is None else self.memory - self.taken
+
+
+class AilingDevice(HostDevice):
+    """Fails, or errs, once it is told to."""
+
+    ails: str | None = None
+    adds = 0  # that go well before one does not
+
+    def add(self, index_on_device: Any, vectors: NDArray[np.float32]) -> None:
+        self.adds -= 1
+        if self.ails == "room" and self.adds < 0:
+            faiss.IndexFlat(1).merge_from(faiss.IndexFlat(2))  # FAISS's own error
+        super().add(index_on_device, vectors)
+
+    def search(self, index_on_device: Any, queries: NDArray[np.float32], count: int, bits: Bits) -> Found:
+        if self.ails == "memory":
+            faiss.IndexFlat(1).merge_from(faiss.IndexFlat(2))  # FAISS's own error
+        if self.ails == "deaf":
+            return super().search(index_on_device, queries, count, None)
+        squares, places = super().search(index_on_device, queries, count, bits)
+        if self.ails == "distances":
+            squares = squares * np.float32(1.01)
+        if self.ails == "nan":
+            squares = squares * np.float32(np.nan)
+        if self.ails == "padding":
+            places = places - places[:, -1:] - 1
+        return squares, places

@@ -3,11 +3,9 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from index.errors import IndexDeviceUnavailable, NotEnoughMemory
 from index.gallery import Filters, GallerySpec, Metadata, NewImage, SearchOptions, Vectors
@@ -15,10 +13,9 @@ from index.local_gallery import LocalGallery
 from index.searching.device_copy import copy_bytes
 from index.searching.index_device import IndexDevice
 from index.searching.mirrored_index import MirroredIndex
-from index.searching.placed_index import Bits, Found
 from index.searching.vector_index import Candidates
 from tests.clustered_vectors import clustered
-from tests.host_device import HostDevice, faiss
+from tests.host_device import AilingDevice, HostDevice
 from tests.index_kinds import build_early, gpu
 
 D, ROWS = 32, 3000
@@ -43,33 +40,6 @@ def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> For
     monkeypatch.setattr("index.searching.mirrored_index._FEW", 60)
     place, vectors = request.param
     return (gpu() if place == "cuda" else HostDevice(), vectors)
-
-
-class Ailing(HostDevice):
-    """Fails, or errs, once it is told to."""
-
-    ails: str | None = None
-    adds = 0  # that go well before one does not
-
-    def add(self, index_on_device: Any, vectors: NDArray[np.float32]) -> None:
-        self.adds -= 1
-        if self.ails == "room" and self.adds < 0:
-            faiss.IndexFlat(1).merge_from(faiss.IndexFlat(2))  # FAISS's own error
-        super().add(index_on_device, vectors)
-
-    def search(self, index_on_device: Any, queries: NDArray[np.float32], count: int, bits: Bits) -> Found:
-        if self.ails == "memory":
-            faiss.IndexFlat(1).merge_from(faiss.IndexFlat(2))  # FAISS's own error
-        if self.ails == "deaf":
-            return super().search(index_on_device, queries, count, None)
-        squares, places = super().search(index_on_device, queries, count, bits)
-        if self.ails == "distances":
-            squares = squares * np.float32(1.01)
-        if self.ails == "nan":
-            squares = squares * np.float32(np.nan)
-        if self.ails == "padding":
-            places = places - places[:, -1:] - 1
-        return squares, places
 
 
 def made(rows: int, vectors: Vectors) -> MirroredIndex:
@@ -160,7 +130,7 @@ def test_searches_go_on_while_rows_are_copied_and_memory_is_given_back(form: For
 @pytest.mark.parametrize("ails", ["memory", "deaf", "distances", "nan", "padding"])
 @pytest.mark.parametrize("vectors", ["fp32", "fp16"])
 def test_a_device_that_fails_is_told_of_and_not_believed(ails: str, vectors: Vectors) -> None:
-    device = Ailing()
+    device = AilingDevice()
     plain, index = made(ROWS, vectors), made(ROWS, vectors)
     told = mirror(index, device)
     for each in (plain, index):
@@ -182,7 +152,7 @@ def test_a_device_that_fails_is_told_of_and_not_believed(ails: str, vectors: Vec
 @pytest.mark.parametrize("had", [0, 900])
 def test_a_copy_that_fails_half_way_gives_all_back(had: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("index.searching.mirrored_index._LOT", 300)
-    device, plain, index = Ailing(), made(ROWS, "fp32"), made(had, "fp32")
+    device, plain, index = AilingDevice(), made(ROWS, "fp32"), made(had, "fp32")
     mirror(index, device)
     index.add(IDS[had:], STORED[had:])
     device.ails, device.adds = "room", 3
@@ -353,7 +323,7 @@ def test_a_gallery_that_does_not_fit_is_refused_on_opening(
 
 def test_a_device_that_fails_in_service_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build_early(monkeypatch)
-    device = Ailing()
+    device = AilingDevice()
     opened = gallery(tmp_path / "yard", device)
     opened.add(images(0, 1000))
     opened._upkeep.rest()

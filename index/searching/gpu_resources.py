@@ -1,15 +1,13 @@
 """The one owner of FAISS's ``GpuResources`` in a process: indexes on an NVIDIA GPU, by cuVS."""
 
 import ctypes
-from typing import Any, Final
+from typing import Any
 
 from index.errors import IndexDeviceUnavailable
 from index.gallery import Vectors
 from index.searching.index_device import IndexDevice, one_line
 from index.searching.placed_index import faiss
 
-SCRATCH: Final = 256 * 2**20  # bytes, the default of gpu_scratch_memory
-MOST_SCRATCH: Final = 1536 * 2**20  # FAISS takes no more
 _DEVICE = 0  # the first that CUDA_VISIBLE_DEVICES lets this process see
 _WAY_OUT = "or use index_device cpu"
 
@@ -22,7 +20,7 @@ class GpuResources(IndexDevice):
 
     name = "cuda"
 
-    def __init__(self, *, cap: int | None = None, scratch: int = SCRATCH) -> None:
+    def __init__(self, *, cap: int | None, scratch: int) -> None:
         super().__init__(cap=cap, scratch=scratch)
         if not hasattr(faiss, "StandardGpuResources"):
             raise IndexDeviceUnavailable(
