@@ -2,12 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+GPU_VENV := .venv-gpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DATA ?= data
 TRAINING_DATA ?= training-data
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
-.PHONY: help serve install install-test check fix test fault bench bench-model bench-gallery bench-train train-default \
+.PHONY: help serve install install-test check fix test test-gpu fault bench bench-model bench-gallery bench-gpu bench-train train-default \
 	reproduce-small reproduce-medium demo-gallery figure clean
 
 help:  ## list the targets
@@ -47,6 +48,19 @@ fix: install-test  ## mend what ruff can mend
 test: install-test  ## every test that needs no GPU
 	$(BIN)/python -m pytest -m 'not gpu'
 
+test-gpu: $(GPU_VENV)/.installed  ## the tests that need a GPU, in an environment of their own (CUDA 13, driver 580 or newer)
+	$(GPU_VENV)/bin/python -m pytest -m gpu
+
+bench-gpu: $(GPU_VENV)/.installed  ## bench-gallery with the kinds that a GPU takes (ROWS as there)
+	$(GPU_VENV)/bin/python -m scripts.bench_gallery --device cuda --kinds flat-fp32 flat-fp16 hnsw-fp32 $(if $(ROWS),--rows $(ROWS))
+
+$(GPU_VENV)/.installed: pyproject.toml
+	@$(PYTHON) -m venv $(GPU_VENV) && $(GPU_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25'
+	@echo "installing tests, trainer and CUDA libraries into $(GPU_VENV): several GB"
+	@$(GPU_VENV)/bin/python -m pip install --quiet -e '.[parquet,train,dev]'
+	@$(GPU_VENV)/bin/python -m pip uninstall --quiet --yes onnxruntime  # the trainer's; onnxruntime-gpu has the same files
+	@$(GPU_VENV)/bin/python -m pip install --quiet -e '.[gpu]' && touch $@
+
 fault: install-test  ## kill -9 the service a hundred times at random moments, look whether it kept its word
 	FAULT_ROUNDS=100 $(BIN)/python -m pytest -q --timeout 1200 tests/test_faults.py
 
@@ -62,7 +76,20 @@ bench-gallery: install-test  ## every kind of index: recall, searches, inserts, 
 bench-train: install-test  ## pictures a second of a training over its forward and backward alone
 	$(BIN)/python -m scripts.bench_train
 
-train-default: install-test  ## make models/default.onnx again from TRAINING_DATA (docs/model-card.md)
+train-detest-gpu: $(GPU_VENV)/.installed  ## the tests that need a GPU, in an environment of their own (CUDA 13, driver 580 or newer)
+	$(GPU_VENV)/bin/python -m pytest -m gpu
+
+bench-gpu: $(GPU_VENV)/.installed  ## bench-gallery with the kinds that a GPU takes (ROWS as there)
+	$(GPU_VENV)/bin/python -m scripts.bench_gallery --device cuda --kinds flat-fp32 flat-fp16 hnsw-fp32 $(if $(ROWS),--rows $(ROWS))
+
+$(GPU_VENV)/.installed: pyproject.toml
+	@$(PYTHON) -m venv $(GPU_VENV) && $(GPU_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25'
+	@echo "installing tests, trainer and CUDA libraries into $(GPU_VENV): several GB"
+	@$(GPU_VENV)/bin/python -m pip install --quiet -e '.[parquet,train,dev]'
+	@$(GPU_VENV)/bin/python -m pip uninstall --quiet --yes onnxruntime  # the trainer's; onnxruntime-gpu has the same files
+	@$(GPU_VENV)/bin/python -m pip install --quiet -e '.[gpu]' && touch $@
+
+fault: install-test  ## make models/default.onnx again from TRAINING_DATA (docs/model-card.md)
 	test -e $(TRAINING_DATA)/renders/manifest.csv || $(BIN)/vehicle-model data render --meshes $(MESHES) --out $(TRAINING_DATA)/renders --identities 600 --views 8
 	$(BIN)/vehicle-model train-vnet default-vnet --set data_root=$(TRAINING_DATA)
 	$(BIN)/vehicle-model train default-single --set data_root=$(TRAINING_DATA)
@@ -82,4 +109,4 @@ figure: install  ## docs/search.jpg: a query and its matches
 	$(BIN)/python scripts/make_figure.py
 
 clean:  ## remove .venv and caches, keep data
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(GPU_VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

@@ -25,6 +25,7 @@ from index.errors import (
 from index.gallery import GallerySpec
 from index.local_gallery import LocalGallery, utc_now
 from index.metadata import check_gallery_name
+from index.searching.index_device import IndexDevice
 from index.storage.crop_store import NO_SPACE
 from index.storage.folder_lock import FolderLock, SharedLock
 from index.storage.gallery_files import BACKUP_NOTE, RESTORING, all_set_aside
@@ -41,9 +42,10 @@ class DataFolder:
 
     Without ``default_spec`` nothing is created: for looking into a folder that exists. ``read_only``: nothing is
     written either, not even a lock file, so that the folder may lie where nothing can be; others may read it meanwhile,
-    and whoever would write to it is kept away as far as locks reach. A gallery that is damaged is among ``problems``
-    and keeps no other from being used. Raises DataFolderLocked, naming who holds the folder, DataFolderUnusable (also
-    where a newer release wrote a gallery), StorageFull and StorageError; ReadOnly for what would have to be written.
+    and whoever would write to it is kept away as far as locks reach. ``device`` searches galleries of a kind that it
+    takes. A gallery that is damaged is among ``problems`` and keeps no other from being used. Raises DataFolderLocked,
+    naming who holds the folder, DataFolderUnusable (also where a newer release wrote a gallery), StorageFull and
+    StorageError, NotEnoughMemory and IndexDeviceUnavailable for an index; ReadOnly for what would have to be written.
     """
 
     def __init__(
@@ -53,9 +55,10 @@ class DataFolder:
         default_spec: GallerySpec | None = None,
         clock: Callable[[], datetime] = utc_now,
         read_only: bool = False,
+        device: IndexDevice | None = None,
     ) -> None:
         self.path = path
-        self._clock, self._read_only = clock, read_only
+        self._clock, self._read_only, self._device = clock, read_only, device
         self._folder = path / "galleries"
         self._guard = threading.Lock()
         self._galleries: dict[str, LocalGallery] = {}
@@ -221,7 +224,9 @@ class DataFolder:
             ) from error
 
     def _gallery(self, folder: Path) -> LocalGallery:
-        return LocalGallery(folder, clock=self._clock, read_only=self._read_only, reserve=self._reserve)
+        return LocalGallery(
+            folder, clock=self._clock, read_only=self._read_only, reserve=self._reserve, device=self._device
+        )
 
     def _opened(self, name: str) -> LocalGallery:
         """A gallery that was just made; where it cannot be opened, its folder goes, so that it can be made again."""

@@ -18,6 +18,7 @@ VehicleSearchError
 ├── ModelError                   no model, or one that does not work
 │   ├── ContractError            the file says nothing, or something unknown, about itself
 │   └── DeviceUnavailable        the wanted provider is not there or is not used
+├── IndexDeviceUnavailable       galleries cannot be searched on the wanted device
 └── StorageError                 the data folder
     ├── DataFolderLocked         another process owns it
     ├── DataFolderUnusable       missing rights, or a layout of a newer release
@@ -114,6 +115,10 @@ class ContractError(ModelError):
 
 class DeviceUnavailable(ModelError):
     """The wanted execution provider is not available, or is not the one that runs."""
+
+
+class IndexDeviceUnavailable(VehicleSearchError):
+    """The device that galleries are to be searched on is missing, or does not answer as the processors do."""
 
 
 class StorageError(VehicleSearchError):

@@ -177,7 +177,8 @@ class IndexState:
     """What finds a gallery's images now, and what becomes of it.
 
     ``kind`` and ``vectors`` answer for ``rows`` images; ``waiting`` more are looked at one by one until they are taken
-    in. ``building``: the kind that is being built beside it. ``problem``: why the last such work was given up.
+    in. ``building``: the kind that is being built beside it. ``problem``: why the last such work was given up, or why
+    the wanted device does not answer. ``device``, cpu or cuda, looks for ``rows``; the cpu for those that wait.
     """
 
     kind: BuiltKind
@@ -186,6 +187,7 @@ class IndexState:
     waiting: int
     building: BuiltKind | None = None
     problem: str | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,6 +262,10 @@ class Gallery(Protocol):
         ...
 
     def info(self) -> GalleryInfo: ...
+
+    def index_state(self) -> IndexState:
+        """What ``info`` says of the index, at once."""
+        ...
 
     def count(self) -> int:
         """Images that a search can return."""

@@ -22,7 +22,11 @@ def add_galleries(command: argparse.ArgumentParser) -> None:
 
 
 def add_device(command: argparse.ArgumentParser) -> None:
-    """``--device`` of a command that runs a model."""
+    """``--device`` and ``--gpu-model-memory`` of a command that runs a model."""
     command.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the model runs (default: auto)"
     )
+    command.add_argument(
+        "--gpu-model-memory", type=int, default=0, metavar="BYTES",
+        help="of the GPU that the model may take (default: 0, as many as it asks for)",
+    )  # fmt: skip

@@ -81,9 +81,10 @@ class GalleryMigration:
         *,
         clock: Callable[[], datetime],
         memory: Callable[[], int | None],
+        mirrored: bool = False,
     ) -> None:
         self._gallery, self._database, self._crops, self._writing = gallery, database, crops, writing
-        self._clock, self._memory = clock, memory
+        self._clock, self._memory, self._mirrored = clock, memory, mirrored
         self._at_work = threading.Lock()
 
     def known(self) -> list[Migration]:
@@ -175,7 +176,7 @@ class GalleryMigration:
                 beside = None
                 continue
             if beside is None:
-                beside = _BesideIndex(self._database, bound, self._memory, stop)
+                beside = _BesideIndex(self._database, bound, self._memory, stop, mirrored=self._mirrored)
             with self._database.snapshot() as connection:
                 beside.catch_up(connection)
             if self._switch(migration, bound, job, beside, stop):
@@ -363,14 +364,15 @@ class _BesideIndex:
     """The index of the new space, as far as it has been built: of the rows up to ``up_to``, as of some change."""
 
     def __init__(
-        self, database: GalleryDatabase, bound: Bound, memory: Callable[[], int | None], stop: threading.Event
-    ) -> None:
+        self, database: GalleryDatabase, bound: Bound, memory: Callable[[], int | None], stop: threading.Event, *,
+        mirrored: bool,
+    ) -> None:  # fmt: skip
         self._bound = bound
         spec = bound.spec
         self.growing = GrowingIndex(spec.embedding_dim)
         with database.snapshot() as connection:
             rows = image_rows.count(connection, image_rows.EVERY)
-            kind = built_kind(spec.kind, spec.vectors, rows, now=None)
+            kind = built_kind(spec.kind, spec.vectors, rows, now=None, mirrored=mirrored)
             needed = estimate(kind or "flat", spec.vectors if kind else "fp32", rows, spec.embedding_dim)
             require_memory(needed, memory(), f"the index of gallery {database.name} for the new model, {rows:,} rows,")
             self._change, self.up_to = image_rows.last_change(connection), 0
@@ -378,7 +380,7 @@ class _BesideIndex:
         if kind is None:
             return  # catching up is all there is to do
         _log.info("gallery %s: an index of kind %s is being built for the new model", database.name, kind)
-        built = build_index(database, bound, kind, rows=rows, up_to=up_to, stopping=stop)
+        built = build_index(database, bound, kind, rows=rows, up_to=up_to, stopping=stop, mirrored=mirrored)
         if isinstance(built, BuiltIndex):
             self.growing.start_with(built, up_to)
             self.up_to = up_to

@@ -39,6 +39,7 @@ from index.gallery import (
     Filters,
     GalleryInfo,
     GallerySpec,
+    IndexState,
     Look,
     Match,
     Metadata,
@@ -52,6 +53,8 @@ from index.gallery import (
 from index.gallery_migration import GalleryMigration
 from index.machine.free_memory import free_memory
 from index.searching.growing_index import GrowingIndex
+from index.searching.index_device import IndexDevice
+from index.searching.index_kind import is_mirrored
 from index.searching.index_snapshot import snapshot_bytes
 from index.searching.index_upkeep import IndexUpkeep
 from index.served_space import ServedSpace
@@ -80,7 +83,8 @@ class LocalGallery:
     """One gallery's folder; see ``index.gallery.Gallery``.
 
     ``clock`` gives the time, UTC, ``memory`` the bytes that are free, None where nobody knows. ``read_only``: nothing
-    in the folder is touched, and nobody else may write to it. ``reserve``: space for erasing on a full disk.
+    in the folder is touched, and nobody else may write to it. ``reserve``: space for erasing on a full disk. ``device``
+    searches, where it takes the gallery's kind.
     """
 
     name: str
@@ -93,8 +97,9 @@ class LocalGallery:
         memory: Callable[[], int | None] = free_memory,
         read_only: bool = False,
         reserve: SpaceReserve | None = None,
+        device: IndexDevice | None = None,
     ) -> None:
-        self._clock, self._memory, self._reserve = clock, memory, reserve
+        self._clock, self._memory, self._reserve, self._device = clock, memory, reserve, device
         self._folder = folder
         self._database = GalleryDatabase(folder / DATABASE, read_only=read_only, reserve=reserve)
         self.name = self._database.name
@@ -106,12 +111,17 @@ class LocalGallery:
                 self._recover_crops()
             with self._database.snapshot() as connection:
                 bound = bound_of(connection)
-            upkeep = IndexUpkeep(folder, self._database, bound, self._writing, memory=memory, read_only=read_only)
+            upkeep = IndexUpkeep(
+                folder, self._database, bound, self._writing, memory=memory, read_only=read_only, device=device
+            )
             self._served = ServedSpace(bound, upkeep, SelectedRows(bound.space_id))
         except BaseException:
             self._database.close()
             raise
-        self._migration = GalleryMigration(self, self._database, self._crops, self._writing, clock=clock, memory=memory)
+        self._migration = GalleryMigration(
+            self, self._database, self._crops, self._writing, clock=clock, memory=memory,
+            mirrored=device is not None and is_mirrored(bound.spec.kind, bound.spec.vectors),
+        )  # fmt: skip
         try:
             if not read_only:
                 with contextlib.suppress(StorageFull):  # what is over is not returned anyway, and reads go on
@@ -145,6 +155,9 @@ class LocalGallery:
             created_at=self._database.created_at,
             disk_bytes=self._database.disk_bytes() + crop_bytes + snapshot_bytes(self._database.path.parent),
         )
+
+    def index_state(self) -> IndexState:
+        return self._upkeep.state()
 
     def count(self) -> int:
         with self._view() as (connection, _):
@@ -253,6 +266,7 @@ class LocalGallery:
             self._database.empty_log()  # what was erased stands in it
         if self._reserve is not None:
             self._reserve.renew()
+        self._upkeep.wake()  # work that failed is tried again also where nobody writes
         return swept
 
     def compact(self) -> None:
@@ -300,12 +314,15 @@ class LocalGallery:
     def serve(self, bound: Bound, growing: GrowingIndex, note: Callable[[apsw.Connection], None]) -> None:
         """See ``index.gallery_migration.SearchedGallery``. Searches wait for one commit."""
         old = self._served
-        upkeep = IndexUpkeep(self._folder, self._database, bound, self._writing, memory=self._memory, made=growing)
+        upkeep = IndexUpkeep(
+            self._folder, self._database, bound, self._writing, memory=self._memory, made=growing, device=self._device
+        )
         with old.index.lock.write():
             with self._database.transaction() as connection:
                 note(connection)
             self._served = ServedSpace(bound, upkeep, SelectedRows(bound.space_id))
         old.upkeep.stop()
+        old.upkeep.leave_device()  # which may not hold both
         upkeep.wake()
 
     def rewrite_snapshot(self) -> None:

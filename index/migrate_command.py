@@ -59,7 +59,9 @@ def add_to(commands: "Commands") -> None:
 
 
 def _migrate(arguments: argparse.Namespace) -> int:
-    embedder = None if arguments.cancel else Embedder(arguments.model, device=arguments.device, threads=1)
+    embedder = None
+    if not arguments.cancel:
+        embedder = Embedder(arguments.model, device=arguments.device, threads=1, gpu_memory=arguments.gpu_model_memory)
     with closing(DataFolder(arguments.data_dir)) as home:
         names = home.names() if arguments.gallery is None else [arguments.gallery]
         galleries = [home.get(name) for name in names]

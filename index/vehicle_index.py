@@ -318,7 +318,9 @@ def _with_model(
     Raises GalleryConflict where it exists with other such properties.
     """
     check_gallery_name(arguments.gallery)
-    embedder = Embedder(arguments.model, device=arguments.device, threads=threads)
+    embedder = Embedder(
+        arguments.model, device=arguments.device, threads=threads, gpu_memory=arguments.gpu_model_memory
+    )
     plain = GallerySpec.for_model(embedder.contract)
     spec = replace(plain, **(create or {}))
     default = spec if arguments.gallery == DEFAULT else plain
@@ -346,7 +348,9 @@ def _index(state: IndexState) -> str:
     """What finds the images now."""
     waiting = f", {state.waiting:,} more looked at one by one" if state.waiting else ""
     building = f", {state.building} is being built" if state.building else ""
-    return f"{state.kind} {state.vectors}, {state.rows:,} images{waiting}{building}"
+    device = "" if state.device == "cpu" else f" on {state.device}"
+    problem = f"; {state.problem}" if state.problem else ""
+    return f"{state.kind} {state.vectors}{device}, {state.rows:,} images{waiting}{building}{problem}"
 
 
 def _gallery(home: DataFolder, name: str) -> LocalGallery:

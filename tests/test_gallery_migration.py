@@ -23,7 +23,7 @@ from index.maintenance.verification import examine
 from index.piecework import Piecework
 from index.storage.gallery_database import open_read_only
 from index.storage.gallery_files import SNAPSHOT
-from tests.index_kinds import ALL, build_early, kind_name
+from tests.index_kinds import ALL_ANYWHERE, OnDevice, build_early, kind_name
 from tests.pictures import png
 from tests.test_sweeper import until
 
@@ -120,12 +120,12 @@ def spaces(gallery: LocalGallery) -> dict[str, int]:
         )
 
 
-@pytest.mark.parametrize(("kind", "vectors"), ALL, ids=map(kind_name, ALL))
+@pytest.mark.parametrize("kind", ALL_ANYWHERE, ids=kind_name)
 def test_every_kind_of_gallery_moves(
-    home: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind, vectors: Vectors
+    kind: tuple[Kind, Vectors], home: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build_early(monkeypatch)
-    gallery, _ = home.create("yard", replace(SPEC, kind=kind, vectors=vectors))
+    gallery, _ = home.create("yard", replace(SPEC, kind=kind[0], vectors=kind[1]))
     images = {each.image_id: each for each in (image(n) for n in range(60))}
     gallery.add(list(images.values()))
     begun, new = gallery.begin_migration(NEW, "f" * 64)
@@ -141,7 +141,8 @@ def test_every_kind_of_gallery_moves(
     images["i100"] = image(100)
     check(gallery, images)
     gallery._upkeep.rest()
-    assert gallery.info().index.kind == ("flat" if kind == "auto" else kind)
+    assert gallery.info().index.kind == kind[0]
+    assert (gallery.info().index.device == "cpu") == (not isinstance(kind, OnDevice))
     home.close()
     again = DataFolder(tmp_path / "data")
     check(again.get("yard"), images)
