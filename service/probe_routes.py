@@ -42,7 +42,7 @@ async def livez(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """The model is warmed up on the wanted provider, the galleries are loaded, and the service is not stopping.
 
-    ``degraded``: some galleries are damaged and answer 503; ``galleries`` says why, the others are served.
+    ``degraded``: some galleries are damaged and answer 503; ``damaged`` says why, the others are served.
     ``problems`` has what makes searches slower than they should be, never wrong, by gallery: why an index could not be
     built, or why the GPU does not answer.
     """
@@ -55,7 +55,7 @@ async def readyz(request: Request) -> Response:
     return answer(
         {
             "status": "degraded" if damaged else "ready",
-            "galleries": damaged,
+            "damaged": damaged,
             "problems": await run_in_threadpool(_problems, context.home),
         }
     )

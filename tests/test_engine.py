@@ -265,7 +265,7 @@ def test_a_device_that_fails_is_told_of_and_searches_go_on(
             gallery._upkeep.rest()
             assert (await client.get("/v1/galleries/default")).json()["index"]["device"] == device.name
             before = await client.post("/v1/galleries/default/search", content=jpeg(2))
-            assert (await client.get("/readyz")).json() == {"status": "ready", "problems": {}}
+            assert (await client.get("/readyz")).json() == {"status": "ready", "damaged": {}, "problems": {}}
             device.ails = "memory"
             after = await client.post("/v1/galleries/default/search", content=jpeg(2))
             assert after.json()["matches"] == before.json()["matches"]

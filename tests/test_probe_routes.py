@@ -19,7 +19,7 @@ def test_the_model_says_what_it_is(client: httpx.Client, tiny_model: Path) -> No
 
 def test_alive_and_ready(client: httpx.Client) -> None:
     assert client.get("/livez").json() == {"status": "alive"}
-    assert client.get("/readyz").json() == {"status": "ready", "problems": {}}
+    assert client.get("/readyz").json() == {"status": "ready", "damaged": {}, "problems": {}}
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/v1/model"])

@@ -116,7 +116,7 @@ def test_a_damaged_gallery_answers_503_and_the_others_are_served(
         for name in ("default", "yard"):
             httpx.put(f"{server}/v1/galleries/{name}").raise_for_status()
             httpx.put(f"{server}/v1/galleries/{name}/images/a", content=jpeg(1)).raise_for_status()
-        assert httpx.get(f"{server}/readyz").json() == {"status": "ready"}
+        assert httpx.get(f"{server}/readyz").json() == {"status": "ready", "damaged": {}, "problems": {}}
         assert f'vehicle_search_gallery_damaged{{gallery="{damaged}"}} 0.0' in httpx.get(f"{server}/metrics").text
         sent = httpx.post(f"{server}/v1/galleries/{damaged}/imports", files={"archive": archive.read_bytes()})
         assert sent.status_code == 202
@@ -144,10 +144,10 @@ def test_a_damaged_gallery_answers_503_and_the_others_are_served(
             assert [match["image_id"] for match in found] == ["a"]
             ready = http.get("/readyz")
             assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
-            assert str(file) in ready.json()["galleries"][damaged]
+            assert str(file) in ready.json()["damaged"][damaged]
             listed = {each["name"]: each for each in http.get("/v1/galleries").json()["galleries"]}
             assert list(listed) == ["default", "yard"]
-            assert listed[damaged] == {"name": damaged, "problem": ready.json()["galleries"][damaged]}
+            assert listed[damaged] == {"name": damaged, "problem": ready.json()["damaged"][damaged]}
             assert (listed[other]["problem"], listed[other]["images"]) == (None, 1)
             metrics = http.get("/metrics").text
             assert f'vehicle_search_gallery_damaged{{gallery="{damaged}"}} 1.0' in metrics
