@@ -288,3 +288,19 @@ def test_damage_in_the_log_of_a_running_service_is_told_before_a_kill_makes_it_a
     }  # fmt: skip
     gallery.close()
     assert found(examine(folder)) == {}
+
+
+def test_a_verification_that_reads_many_crops_does_not_hold_the_log_up(folder: Path) -> None:
+    gallery = LocalGallery(folder)
+    steps = 0
+
+    def write(done: int) -> None:
+        nonlocal steps
+        steps += done
+        if steps > work_of(folder) - 20:  # the crops are being read
+            gallery.add([image(steps, turn=7)])
+            assert gallery._database.empty_log()
+
+    assert examine(folder, progress=write).findings == []
+    assert steps > work_of(folder) - 20
+    gallery.close()
