@@ -15,6 +15,7 @@ from index.duplicates.duplicate_search import MAX_DISTANCE, WITHIN, DuplicateGro
 from index.duplicates.duplicate_sheet import duplicate_sheet
 from index.duplicates.picture_likeness import SAME_MOMENT, SAME_PICTURE
 from index.errors import InvalidValue
+from index.searching.gpu_resources import GpuResources
 from index.text_table import table_lines
 from index.whole_file import write_whole
 
@@ -57,6 +58,14 @@ def add_to(commands: "Commands") -> None:
     command.add_argument(
         "--within", type=float, default=WITHIN, metavar="SECONDS", help=f"one moment of a camera (default: {WITHIN:g})"
     )
+    command.add_argument(
+        "--index-device", choices=("cpu", "cuda"), default="cpu",
+        help="where a gallery of the kind flat or auto is searched (default: cpu)",
+    )  # fmt: skip
+    command.add_argument(
+        "--gpu-index-memory", type=int, default=0, metavar="BYTES",
+        help="of the GPU that the index may take (default: 0, what is free)",
+    )  # fmt: skip
     command.add_argument("--sheet", type=Path, metavar="FILE", help="write an HTML page that shows the pictures")
     command.add_argument("--json", action="store_true", help="print a JSON object")
     command.add_argument("--apply", action="store_true", help="erase all but the kept picture of each group")
@@ -68,7 +77,10 @@ def _deduplicate(arguments: argparse.Namespace) -> int:
         value = getattr(arguments, name)
         if not 0 <= value < math.inf:
             raise InvalidValue(f"--{name.replace('_', '-')} must be a finite number from 0, not {value}")
-    with closing(DataFolder(arguments.data_dir)) as home:
+    if arguments.gpu_index_memory < 0:
+        raise InvalidValue(f"--gpu-index-memory must be 0 or more bytes, not {arguments.gpu_index_memory}")
+    device = GpuResources(cap=arguments.gpu_index_memory or None) if arguments.index_device == "cuda" else None
+    with closing(DataFolder(arguments.data_dir, device=device)) as home:
         gallery = home.get(arguments.gallery)
         with tqdm(total=gallery.count(), desc="deduplicate", unit=" images") as bar:
             report = find_duplicates(
