@@ -19,6 +19,7 @@ from index.duplicates.picture_likeness import SAME_MOMENT, SAME_PICTURE
 from index.errors import DataFolderLocked, InvalidValue
 from index.gallery_arguments import add_data_dir, add_gallery
 from index.local_gallery import LocalGallery
+from index.searching.gpu_resources import GpuResources
 from index.text_table import table_lines
 from index.whole_file import write_whole
 
@@ -65,6 +66,14 @@ def add_to(commands: "Commands") -> None:
     command.add_argument(
         "--within", type=float, default=WITHIN, metavar="SECONDS", help=f"one moment of a camera (default: {WITHIN:g})"
     )
+    command.add_argument(
+        "--index-device", choices=("cpu", "cuda"), default="cpu",
+        help="where a gallery of the kind flat or auto is searched (default: cpu)",
+    )  # fmt: skip
+    command.add_argument(
+        "--gpu-index-memory", type=int, default=0, metavar="BYTES",
+        help="of the GPU that the index may take (default: 0, what is free)",
+    )  # fmt: skip
     command.add_argument("--sheet", type=Path, metavar="FILE", help="write an HTML page that shows the pictures")
     command.add_argument("--json", action="store_true", help="print a JSON object")
     command.add_argument("--apply", action="store_true", help="erase all but the kept picture of each group")
@@ -76,6 +85,8 @@ def _deduplicate(arguments: argparse.Namespace) -> int:
         value = getattr(arguments, name)
         if not 0 <= value < math.inf:
             raise InvalidValue(f"--{name.replace('_', '-')} must be a finite number from 0, not {value}")
+    if arguments.gpu_index_memory < 0:
+        raise InvalidValue(f"--gpu-index-memory must be 0 or more bytes, not {arguments.gpu_index_memory}")
     with _gallery(arguments) as (gallery, ours):
         with tqdm(total=gallery.count(), desc="deduplicate", unit=" images") as bar:
             report = find_duplicates(
@@ -97,8 +108,9 @@ def _deduplicate(arguments: argparse.Namespace) -> int:
 @contextmanager
 def _gallery(arguments: argparse.Namespace) -> Iterator[tuple[LocalGallery, bool]]:
     """The gallery, and whether it may be changed: beside a process that has the data folder a copy is looked at."""
+    device = GpuResources(cap=arguments.gpu_index_memory or None) if arguments.index_device == "cuda" else None
     try:
-        home = DataFolder(arguments.data_dir)
+        home = DataFolder(arguments.data_dir, device=device)
     except DataFolderLocked as error:
         if arguments.apply:
             raise DataFolderLocked(
@@ -106,7 +118,7 @@ def _gallery(arguments: argparse.Namespace) -> Iterator[tuple[LocalGallery, bool
                 f"{_ERASE.format(gallery=arguments.gallery)} erases it"
             ) from error
         (folder,) = gallery_folders(arguments.data_dir, name=arguments.gallery)
-        with gallery_copy(folder) as gallery:
+        with gallery_copy(folder, device=device) as gallery:
             yield gallery, False
         return
     with closing(home):

@@ -124,7 +124,7 @@ def become(folder: Path, kind: str, vectors: str) -> None:
 
 def opened(on: str) -> IndexDevice | None:
     """What a name means: none, or the GPU, all of which may be taken. One a process."""
-    return GpuResources(cap=None, scratch=256 * 2**20) if on == "cuda" else None
+    return GpuResources() if on == "cuda" else None
 
 
 def cold_start(folder: Path, on: str, out: "multiprocessing.SimpleQueue[tuple[float, float, int]]") -> None:

@@ -64,7 +64,7 @@ def build_early(monkeypatch: pytest.MonkeyPatch) -> None:
 def gpu() -> GpuResources:
     """The one owner of the GPU in this process; the test is skipped where there is none."""
     try:
-        return GpuResources(cap=None, scratch=256 * 2**20)
+        return GpuResources()
     except IndexDeviceUnavailable as error:
         pytest.skip(str(error))
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import faiss
 import httpx
 import pytest
 
@@ -105,3 +106,11 @@ def test_mistakes_are_one_line(data: Path, capsys: pytest.CaptureFixture[str]) -
         out, err = capsys.readouterr()
         assert (out, len(err.splitlines())) == ("", 1)
         assert message in err
+
+
+@pytest.mark.skipif(faiss.get_num_gpus() > 0, reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["deduplicate", "--data-dir", str(tmp_path), "--index-device", "cuda"]) == 2
+    assert "index_device is cuda, but " in capsys.readouterr().err
+    assert main(["deduplicate", "--data-dir", str(tmp_path), "--gpu-index-memory", "-1"]) == 2
+    assert "--gpu-index-memory must be 0 or more bytes, not -1" in capsys.readouterr().err

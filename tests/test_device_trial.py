@@ -11,7 +11,7 @@ from index.gallery import Vectors
 from index.searching.device_trial import as_kept, proven_error
 from index.searching.placed_index import Bits, Found
 from index.searching.vector_index import RELATIVE_ERROR
-from tests.host_device import HostDevice
+from tests.host_device import HostDevice, faiss
 
 
 class Erring(HostDevice):
@@ -55,3 +55,15 @@ def test_numbers_beyond_a_half_are_cut_off() -> None:
     x = np.array([[1e6, -1e6, 0.1, 1]], dtype=np.float32)
     assert as_kept(x, "fp32") is x
     np.testing.assert_allclose(as_kept(x, "fp16"), [[65504, -65504, 0.1, 1]], rtol=1e-3)
+
+
+class Failing(HostDevice):
+    """FAISS fails."""
+
+    def empty(self, dim: int, vectors: Vectors) -> Any:
+        faiss.IndexFlat(1).merge_from(faiss.IndexFlat(2))
+
+
+def test_a_device_that_fails_is_refused_in_one_line() -> None:
+    with pytest.raises(IndexDeviceUnavailable, match=r"the device host failed when it was tried with vectors of 48 "):
+        proven_error(Failing(), 48, "fp32")

@@ -14,7 +14,7 @@ from tests.index_kinds import gpu
 @pytest.mark.skipif(faiss.get_num_gpus() > 0, reason="there is a GPU")
 def test_without_a_gpu_the_setting_and_the_way_out_are_named() -> None:
     with pytest.raises(IndexDeviceUnavailable) as refused:
-        GpuResources(cap=None, scratch=2**20)
+        GpuResources()
     assert "index_device is cuda, but" in str(refused.value)
     assert str(refused.value).endswith("or use index_device cpu")
     assert ("the extra 'gpu'" in str(refused.value)) != hasattr(faiss, "StandardGpuResources")

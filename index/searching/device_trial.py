@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from index.errors import IndexDeviceUnavailable
 from index.gallery import Vectors
-from index.searching.index_device import IndexDevice
+from index.searching.index_device import FAILURES, IndexDevice, one_line
 from index.searching.placed_index import Found
 from index.searching.vector_index import RELATIVE_ERROR
 
@@ -33,12 +33,19 @@ def as_kept(x: NDArray[np.float32], vectors: Vectors) -> NDArray[np.float32]:
 def proven_error(device: IndexDevice, dim: int, vectors: Vectors) -> float:
     """How far off a device's squared distances are, as a share of the squared lengths of the two vectors.
 
-    Raises IndexDeviceUnavailable where it does not keep to a filter, or is too far off.
+    Raises IndexDeviceUnavailable where it fails, does not keep to a filter, or is too far off.
     """
     with device.lock:
         known = device.proven.get((dim, vectors))
         if known is None:
-            known = device.proven[dim, vectors] = max(RELATIVE_ERROR, _SPARE * _largest_error(device, dim, vectors))
+            try:
+                error = _largest_error(device, dim, vectors)
+            except FAILURES as failure:
+                raise IndexDeviceUnavailable(
+                    f"the device {device.name} failed when it was tried with vectors of {dim} numbers ({vectors}): "
+                    f"{one_line(failure)}; or use index_device cpu"
+                ) from failure
+            known = device.proven[dim, vectors] = max(RELATIVE_ERROR, _SPARE * error)
     return known
 
 

@@ -1,13 +1,14 @@
 """The one owner of FAISS's ``GpuResources`` in a process: indexes on an NVIDIA GPU, by cuVS."""
 
 import ctypes
-from typing import Any
+from typing import Any, Final
 
 from index.errors import IndexDeviceUnavailable
 from index.gallery import Vectors
-from index.searching.index_device import IndexDevice, one_line
+from index.searching.index_device import FAILURES, IndexDevice, one_line
 from index.searching.placed_index import faiss
 
+SCRATCH: Final = 256 * 2**20  # bytes
 _DEVICE = 0  # the first that CUDA_VISIBLE_DEVICES lets this process see
 _WAY_OUT = "or use index_device cpu"
 
@@ -20,7 +21,7 @@ class GpuResources(IndexDevice):
 
     name = "cuda"
 
-    def __init__(self, *, cap: int | None, scratch: int) -> None:
+    def __init__(self, *, cap: int | None = None, scratch: int = SCRATCH) -> None:
         super().__init__(cap=cap, scratch=scratch)
         if not hasattr(faiss, "StandardGpuResources"):
             raise IndexDeviceUnavailable(
@@ -42,7 +43,7 @@ class GpuResources(IndexDevice):
             self._resources.setTempMemory(scratch)  # bytes, taken at once when the first index is made
             with self.lock:
                 self.empty(1, "fp32")
-        except (RuntimeError, MemoryError) as error:
+        except FAILURES as error:
             raise IndexDeviceUnavailable(
                 f"index_device is cuda, but FAISS cannot use the GPU with gpu_scratch_memory {scratch / 1e6:,.0f} MB: "
                 f"{one_line(error)}; lower gpu_scratch_memory, {_WAY_OUT}"

@@ -12,6 +12,8 @@ from index.errors import NotEnoughMemory
 from index.gallery import Vectors
 from index.searching.placed_index import Bits, Found, faiss, selector
 
+FAILURES = (RuntimeError, MemoryError)  # as which FAISS tells its own and CUDA's
+
 _QUERIES, _ROWS = 64, 16_384  # that one call is given at most
 _NUMBER = 8  # bytes of scratch memory a query and row: a distance, and what sorting it takes
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import apsw
 import numpy as np
 
-from index.errors import NotEnoughMemory, VehicleSearchError
+from index.errors import IndexDeviceUnavailable, NotEnoughMemory, VehicleSearchError
 from index.gallery import BuiltKind, IndexState
 from index.searching.built_index import BuiltIndex
 from index.searching.flat_index import FlatIndex
@@ -366,7 +366,7 @@ class IndexUpkeep:
         """Let ``built`` answer, from the device at once where that holds both; else its copy follows (``_due``)."""
         old = self.index.built
         if self._device is not None and isinstance(built, MirroredIndex):
-            with suppress(NotEnoughMemory):
+            with suppress(NotEnoughMemory, IndexDeviceUnavailable):
                 built.mirror(self._device, f"the index of gallery {self._database.name}", self._give_up)
         self.index.replace(built, up_to)
         if isinstance(old, MirroredIndex):

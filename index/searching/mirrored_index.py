@@ -14,14 +14,13 @@ from index.errors import IndexDeviceUnavailable
 from index.gallery import Vectors
 from index.searching.device_copy import WIDEST, DeviceCopy, nearest
 from index.searching.device_trial import as_kept
-from index.searching.index_device import IndexDevice, one_line
+from index.searching.index_device import FAILURES, IndexDevice, one_line
 from index.searching.placed_index import Bits, Found, faiss
 from index.searching.quantized_index import QuantizedIndex
 from index.searching.vector_index import RELATIVE_ERROR, surely_within
 
 _LOT = 65_536  # rows that are copied at a time; searches have their turn in between
 _FEW = 10_000  # rows × queries that the host has gathered when a device has hardly begun (not measured)
-_FAILURES = (RuntimeError, MemoryError)  # as which FAISS tells those of CUDA
 
 
 class MirroredIndex(QuantizedIndex):
@@ -66,7 +65,7 @@ class MirroredIndex(QuantizedIndex):
             copy.require_room(rows)
             for start in range(copy.rows, rows, _LOT):
                 copy.add(self._index.reconstruct_n(start, min(_LOT, rows - start)))
-        except _FAILURES as error:
+        except FAILURES as error:
             self._let_go(copy)
             raise IndexDeviceUnavailable(
                 f"{what} cannot be copied to the GPU: {one_line(error)}; the processors look at every row until it can"
@@ -109,7 +108,7 @@ class MirroredIndex(QuantizedIndex):
         """The device's answer, measured again; None where it has none, or one that cannot be right."""
         try:
             answer = copy.search(queries, count, bits)
-        except _FAILURES as error:
+        except FAILURES as error:
             reason = one_line(error)
         else:
             if answer is None:
