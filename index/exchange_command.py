@@ -156,5 +156,6 @@ def _require_pyarrow(command: str) -> None:
         import pyarrow  # noqa: F401
     except ImportError as error:
         raise InvalidValue(
-            f"{command} needs pyarrow, which is not installed: pip install 'vehicle-search[parquet]'"
+            f"{command} needs pyarrow, which is not installed: pip install 'vehicle-search[parquet]', or build the "
+            "image with --build-arg MORE=,parquet"
         ) from error
