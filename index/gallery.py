@@ -97,10 +97,11 @@ class SearchOptions:
     """How a query is answered. ``max_distance`` is inclusive, Euclidean, and compared with what a match says.
 
     ``embedding_space`` is that of the queries: a gallery that was moved to another meanwhile refuses them. None:
-    whoever asks knows that it is the gallery's.
+    whoever asks knows that it is the gallery's. ``embeddings``: whether matches come with their vectors.
     """
 
     embedding_space: str | None = None
+    embeddings: bool = False
     top_k: int = 10
     filters: Filters = field(default_factory=Filters)
     max_distance: float | None = None
@@ -110,12 +111,15 @@ class SearchOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """One answer: ``rank`` from 1, ``distance`` Euclidean (never squared), rounded. ``embedding`` float32 (D,)."""
+    """One answer: ``rank`` from 1, ``distance`` Euclidean (never squared), rounded.
+
+    ``embedding`` float32 (D,) where it was asked for.
+    """
 
     rank: int
     distance: float
     image: StoredImage
-    embedding: NDArray[np.float32]
+    embedding: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,14 +88,16 @@ class ServedSpace:
             if widened == _PATIENCE and among is None and not options.filters.empty:
                 among = image_rows.row_ids(connection, self.passing(options.filters, since=since))
             everywhere = widened >= _PATIENCE and among is None
-            found = self._candidates(connection, queries[pending], count, among=among, everywhere=everywhere)
-            for number, candidates in zip(pending, found, strict=True):
-                rows = image_rows.rows_among(connection, candidates.row_ids, condition)
-                hits, complete = _rank(candidates, rows, options)
+            asked = queries[pending]
+            found = self.index.scan(asked, count) if everywhere else self.index.search(asked, count, among=among)
+            for number, near in zip(pending, found, strict=True):
+                hits, complete = _rank(*self._joined(connection, queries[number], near, condition), options)
                 if complete:
                     answers[number] = hits
             count, widened = count * _WIDER, widened + 1
-        return [self._matches(connection, answers[number]) for number in range(len(queries))]
+        return [
+            self._matches(connection, answers[number], embeddings=options.embeddings) for number in range(len(queries))
+        ]
 
     def _selected(self, connection: apsw.Connection, filters: Filters) -> NDArray[np.int64] | None:
         """The rows that pass a filter, where they are few; None where a search among all rows finds them sooner."""
@@ -105,33 +107,30 @@ class ServedSpace:
         share = _SELECTIVE_SHARE if built is None or built.kind == "flat" else _SELECTIVE_SHARE_QUICK
         return self.selected_rows.few(connection, filters, max(_SELECTIVE, len(self.index) // share))
 
-    def _candidates(
-        self,
-        connection: apsw.Connection,
-        queries: NDArray[np.float32],
-        count: int,
-        *,
-        among: NDArray[np.int64] | None,
-        everywhere: bool,
-    ) -> list[Candidates]:
-        """What the index finds, measured again from the database where the index's own vectors are not exact."""
-        found = self.index.scan(queries, count) if everywhere else self.index.search(queries, count, among=among)
-        return [
-            candidates
-            if candidates.exact
-            else measured(query, *self.vectors(connection, candidates.row_ids), certain=candidates.certain)
-            for query, candidates in zip(queries, found, strict=True)
-        ]
+    def _joined(
+        self, connection: apsw.Connection, query: NDArray[np.float32], near: Candidates, condition: Condition
+    ) -> tuple[Candidates, dict[int, Row]]:
+        """What the index found, and those of its rows that pass.
 
-    def _matches(self, connection: apsw.Connection, hits: Sequence[_Hit]) -> list[Match]:
+        Where its distances are not exact they are measured again from the vectors in the database.
+        """
+        if near.exact:
+            return near, image_rows.rows_among(connection, near.row_ids, condition)
+        rows, vectors = image_rows.rows_and_vectors(
+            connection, near.row_ids, condition, space_id=self.space_id, dim=self.spec.embedding_dim
+        )
+        row_ids = np.fromiter(rows, dtype=np.int64, count=len(rows))
+        return measured(query, row_ids, vectors, certain=near.certain), rows
+
+    def _matches(self, connection: apsw.Connection, hits: Sequence[_Hit], *, embeddings: bool) -> list[Match]:
         if not hits:
             return []
         row_ids = np.array([hit.row_id for hit in hits], dtype=np.int64)
         images = dict(self.select(connection, image_rows.listed(row_ids)))
-        found, vectors = self.vectors(connection, row_ids)
-        embeddings = dict(zip(found.tolist(), vectors, strict=True))
+        found, vectors = self.vectors(connection, row_ids) if embeddings else (row_ids[:0], ())
+        asked = dict(zip(found.tolist(), vectors, strict=True))
         return [
-            Match(rank=rank, distance=hit.distance, image=images[hit.row_id], embedding=embeddings[hit.row_id])
+            Match(rank=rank, distance=hit.distance, image=images[hit.row_id], embedding=asked.get(hit.row_id))
             for rank, hit in enumerate(hits, start=1)
         ]
 

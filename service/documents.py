@@ -80,8 +80,8 @@ def image_document(image: StoredImage, gallery: str) -> dict[str, Any]:
     }
 
 
-def match_document(match: Match, gallery: str, *, embedding: bool) -> dict[str, Any]:
-    """A match as clients see it; ``embedding`` adds the stored vector."""
+def match_document(match: Match, gallery: str) -> dict[str, Any]:
+    """A match as clients see it, with the stored vector where it came with it."""
     image = match.image
     return {
         "rank": match.rank,
@@ -89,7 +89,7 @@ def match_document(match: Match, gallery: str, *, embedding: bool) -> dict[str, 
         "distance": match.distance,
         **_described(image),
         "crop": _crop_path(image, gallery),
-        **({"embedding": match.embedding.tolist()} if embedding else {}),
+        **({} if match.embedding is None else {"embedding": match.embedding.tolist()}),
     }
 
 

@@ -118,7 +118,7 @@ def search_options_of(values: Values, viewpoints: Sequence[str], *, exclude: str
     group_by: GroupBy | None = values.one("group_by")
     return SearchOptions(
         top_k=values.one("top_k", 10), filters=filters_of(values, viewpoints), max_distance=values.one("max_distance"),
-        group_by=group_by, exclude_image_id=exclude,
+        group_by=group_by, exclude_image_id=exclude, embeddings="embedding" in values.one("include", ()),
     )  # fmt: skip
 
 

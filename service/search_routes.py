@@ -158,7 +158,7 @@ def _searcher(
         options=replace(
             search_options_of(values, contract.viewpoints, exclude=exclude), embedding_space=contract.embedding_space
         ),
-        include=values.one("include", frozenset()),
+        attention="attention" in values.one("include", ()),
     )
 
 

@@ -40,7 +40,7 @@ class Searcher:
     embedder: Embedder  # the gallery's
     gallery: Gallery
     options: SearchOptions
-    include: frozenset[str]  # of "embedding" and "attention"
+    attention: bool  # whether answers have the maps of their pictures
 
     def vehicle(self, pictures: Sequence[bytes], box: Box | None) -> Found:
         """Search for one vehicle by one picture, or by the mean of several; raises BadPicture."""
@@ -59,7 +59,7 @@ class Searcher:
         rows = [one.viewpoint for one in seen if one.viewpoint is not None]  # none where the model has one viewpoint
         viewpoint: NDArray[np.float32] | None = np.mean(rows, axis=0, dtype=np.float32) if rows else None  # (V,)
         document = self._head(len(seen)) | self._answer(query, self._named(viewpoint), matches)
-        if "attention" in self.include:
+        if self.attention:
             document["attention"] = self._attention(seen[0].crop)
         return Found(
             body=encode(document), decode=sum(one.decode for one in seen), embed=sum(one.embed for one in seen),
@@ -72,7 +72,7 @@ class Searcher:
         (matches,), search = self._find(query[None])
         viewpoint = {name: round(p, 4) for name, p in image.viewpoint.items()}
         document = self._head(1) | self._answer(query, viewpoint, matches)
-        if "attention" in self.include:
+        if self.attention:
             _, data = self.gallery.crop(image_id)
             picture = read_picture(data, max_pixels=self.context.settings.max_pixels)
             document["attention"] = self._attention(model_crop(picture, self.embedder.contract.resize))
@@ -89,7 +89,7 @@ class Searcher:
                 results.append({"problem": problem_of(one, pointer=f"/image/{number}")})
                 continue
             result = self._answer(one.embedding, self._named(one.viewpoint), next(matches))
-            if "attention" in self.include:
+            if self.attention:
                 result["attention"] = self._attention(one.crop)
             results.append(result)
         head = {"gallery": self.gallery.name, "model": self.embedder.fingerprint}
@@ -114,11 +114,10 @@ class Searcher:
     def _answer(
         self, query: NDArray[np.float32], viewpoint: dict[str, float], matches: Sequence[Match]
     ) -> dict[str, Any]:
-        embedding = "embedding" in self.include
         return {
             "viewpoint": viewpoint,
-            "matches": [match_document(match, self.gallery.name, embedding=embedding) for match in matches],
-            **({"embedding": query.tolist()} if embedding else {}),
+            "matches": [match_document(match, self.gallery.name) for match in matches],
+            **({"embedding": query.tolist()} if self.options.embeddings else {}),
         }
 
     def _named(self, viewpoint: NDArray[np.float32] | None) -> dict[str, float]:

@@ -76,12 +76,13 @@ def test_a_scan_overlooks_nothing(kind: tuple[BuiltKind, Vectors], number: int) 
 
 
 @pytest.mark.parametrize("number", [1, 25])
-@pytest.mark.parametrize("size", [0, 1, 12, 400])
+@pytest.mark.parametrize("size", [0, 1, 12, 100, 400, 1100])
 def test_a_search_among_some_rows_overlooks_none(kind: tuple[BuiltKind, Vectors], number: int, size: int) -> None:
     built, row_ids = filled(kind), ids()
     among = row_ids[:: ROWS // size][:size] if size else row_ids[:0]
-    for query, found in zip(queries(number), built.search(queries(number), 40, among=among), strict=True):
-        check(built, found, exact(among, query), 40)
+    for _ in range(3):  # the second time they are copied, where they are few, and then the copy is looked at
+        for query, found in zip(queries(number), built.search(queries(number), 40, among=among), strict=True):
+            check(built, found, exact(among, query), 40)
 
 
 @pytest.mark.parametrize("number", [1, 25])
@@ -178,3 +179,37 @@ def test_rows_without_gaps_are_found_as_those_with(kind: tuple[BuiltKind, Vector
     assert sorted(found.row_ids.tolist()) == [11, 500, 2510]
     built.retire(among)
     assert len(built) == ROWS - 3
+
+
+def test_a_copy_with_room_answers_alike_and_takes_more(kind: tuple[BuiltKind, Vectors]) -> None:
+    built, row_ids = filled(kind), ids()
+    built.retire(row_ids[5:90])
+    other = built.roomier(300)
+    assert other.room >= 300
+    assert (len(other), other.retired_share, other.error) == (len(built), built.retired_share, built.error)
+    for one, twin in zip(built.search(queries(20), 30), other.search(queries(20), 30), strict=True):
+        np.testing.assert_array_equal(one.row_ids, twin.row_ids)
+        np.testing.assert_array_equal(one.distances, twin.distances)
+    places = [numbers.data() for numbers, _ in other._arrays()]
+    other.add(np.arange(10**6, 10**6 + 300, dtype=np.int64), queries(300))
+    assert [int(numbers.data()) for numbers, _ in other._arrays()] == [int(place) for place in places]  # nothing moved
+    (found,) = other.search(queries(300)[-1:], 1)
+    assert found.row_ids.tolist() == [10**6 + 299]
+    other.retire(row_ids[90:100])
+    assert len(built) == ROWS - 85  # the one that was copied knows nothing of that
+
+
+def test_an_index_that_is_made_has_some_room(kind: tuple[BuiltKind, Vectors]) -> None:
+    built = CLASSES[kind[0]].made(D, kind[1], rows=ROWS, sample=stored())
+    built.add(ids(), stored())
+    assert built.room >= ROWS // 16
+
+
+def test_huge_pages_change_no_answer(kind: tuple[BuiltKind, Vectors], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("index.machine.huge_pages._WORTHWHILE", 1)
+    built = filled(kind)
+    before = built.search(queries(20), 30)
+    built.use_huge_pages()
+    for one, other in zip(before, built.search(queries(20), 30), strict=True):
+        np.testing.assert_array_equal(one.row_ids, other.row_ids)
+        np.testing.assert_array_equal(one.distances, other.distances)

@@ -1,6 +1,7 @@
 """JSON in and out."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
@@ -85,10 +86,10 @@ def test_an_image_as_clients_see_it() -> None:
     assert document["captured_at"] is None
 
 
-def test_a_match_shows_its_vector_only_when_asked() -> None:
+def test_a_match_shows_its_vector_where_it_came_with_it() -> None:
     match = Match(rank=1, distance=0.1235, image=STORED, embedding=np.ones(2, np.float32))
-    assert match_document(match, "g", embedding=True)["embedding"] == [1.0, 1.0]
-    plain = match_document(match, "g", embedding=False)
+    assert match_document(match, "g")["embedding"] == [1.0, 1.0]
+    plain = match_document(replace(match, embedding=None), "g")
     assert "embedding" not in plain
     assert plain["distance"] == 0.1235
 

@@ -63,6 +63,18 @@ def test_parts_answer_together() -> None:
     np.testing.assert_allclose(near.distances[:certain], true[:certain])
 
 
+def test_rows_are_retired_wherever_they_are_and_in_any_order() -> None:
+    growing = GrowingIndex(D)
+    growing.start_with(built(1, 500), 500)
+    add(growing, 501, 600)
+    growing.seal(600)
+    add(growing, 601, 700)
+    growing.retire(np.array([650, 3, 550, 499, 502, 1], dtype=np.int64))
+    assert everything(growing) == sorted(
+        {*range(1, 500), *range(501, 600), *range(601, 700)} - {1, 3, 499, 502, 550, 650}
+    )
+
+
 def test_what_is_retired_while_an_index_is_built_is_not_in_it() -> None:
     growing = GrowingIndex(D)
     add(growing, 1, 400)

@@ -51,7 +51,12 @@ def test_what_is_inserted_is_found_and_selected(connection: apsw.Connection) -> 
     assert (selected, image.image_id, image.crop_name) == (row_id, "x", "c.jpg")
     assert image.viewpoint == {"front": 0.25, "rear": 0.75}
     assert list(image_rows.select(connection, ALL, space_id=2, viewpoints=SPEC.viewpoints)) == []
-    assert image_rows.rows_among(connection, np.array([row_id, 99]), ALL) == {row_id: image_rows.Row("x", "v")}
+    expected = {row_id: image_rows.Row("x", "v")}
+    assert image_rows.rows_among(connection, np.array([row_id, 99]), ALL) == expected
+    rows, vectors = image_rows.rows_and_vectors(connection, np.array([99, row_id]), ALL, space_id=1, dim=2)
+    assert (rows, vectors.tolist()) == (expected, [[1, 2]])
+    rows, vectors = image_rows.rows_and_vectors(connection, np.array([row_id]), ALL, space_id=2, dim=2)
+    assert (rows, vectors.shape) == ({}, (0, 2))
 
 
 def test_ids_and_counts(connection: apsw.Connection) -> None:

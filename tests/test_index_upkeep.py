@@ -65,8 +65,9 @@ def check(gallery: LocalGallery, expected: list[int]) -> None:
     """Everything is found, at exact distances."""
     assert stored(gallery) == sorted(f"i{n}" for n in expected)
     for n in expected[:: max(1, len(expected) // 7)]:
-        ((match,),) = gallery.search(STORED[n : n + 1], SearchOptions(top_k=1))
+        ((match,),) = gallery.search(STORED[n : n + 1], SearchOptions(top_k=1, embeddings=True))
         assert (match.image.image_id, match.distance) == (f"i{n}", 0)
+        assert match.embedding is not None
         np.testing.assert_array_equal(match.embedding, STORED[n])
 
 
@@ -394,6 +395,40 @@ def test_what_the_machine_cannot_hold_is_refused_on_opening(folder: Path) -> Non
     with pytest.raises(NotEnoughMemory, match=r"the index of gallery yard, 300 rows, needs about .* use vectors fp16"):
         LocalGallery(folder, memory=lambda: 100_000)
     LocalGallery(folder, memory=lambda: None).close()
+
+
+@pytest.mark.parametrize("kind", BUILT, ids=kind_name)
+def test_a_full_index_is_copied_before_rows_are_moved_into_it(folder: Path, kind: tuple[Kind, Vectors]) -> None:
+    created(folder, *kind).close()
+    gallery = LocalGallery(folder)  # what a snapshot gives has no room
+    before = gallery._upkeep.index.built
+    assert before is not None
+    for first in range(ROWS, ROWS + 100, 20):
+        gallery.add(images(first, first + 20))
+        gallery.delete(f"i{first - 7}")
+    gallery._upkeep.rest()
+    built = gallery._upkeep.index.built
+    assert built is not None
+    assert (built is before) == (kind[0] == "ivf")
+    assert built.room > 0
+    assert gallery.info().index.waiting == 0
+    check(gallery, sorted({*range(ROWS + 100)} - {*range(ROWS - 7, ROWS + 90, 20)}))
+    gallery.close()
+
+
+def test_rows_wait_where_there_is_no_memory_for_a_copy(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    created(folder, "hnsw").close()
+    free = [10**9]
+    gallery = LocalGallery(folder, memory=lambda: free[0])
+    gallery._upkeep.rest()
+    free[0] = 100_000
+    gallery.add(images(ROWS, ROWS + 20))
+    gallery._upkeep.rest()
+    assert "making room for more rows in the index of gallery yard needs about" in caplog.text
+    state = gallery.info().index
+    assert (state.rows, state.waiting) == (ROWS, 20)
+    check(gallery, list(range(ROWS + 20)))
+    gallery.close()
 
 
 def test_what_the_machine_cannot_build_is_told_and_searches_go_on(

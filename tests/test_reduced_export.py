@@ -1,6 +1,7 @@
 """Files of fewer bits: measured first, and in the embedding space only where mixing costs nothing."""
 
 import shutil
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,11 @@ import onnxruntime
 import pytest
 import torch
 
+from index.crops import model_crop, read_picture
+from index.data_folder import DataFolder
+from index.embedder import Embedder
 from index.errors import InvalidValue
+from index.gallery import GallerySpec, Metadata, NewImage, SearchOptions
 from model_export.data_sets.crop_cache import CropCache
 from model_export.exporting import parity, reduced_export
 from model_export.exporting.graph_parts import reducible_nodes
@@ -74,6 +79,45 @@ def test_a_precision_that_costs_too_much_gets_a_space_of_its_own(
     assert own.embedding_space != embedding_space(restored.model, restored.config.crop_resize)
     assert len(own.embedding_space) == 32
     assert own.metrics["parity"]["keeps_space"] is False
+
+
+def test_precisions_of_one_space_search_one_gallery(
+    restored: Restored, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the fp32 file filled, the fp16 and the int8 file search, and add to, with nothing migrated: ranks agree."""
+    monkeypatch.setattr(
+        parity, "MOST_LOST", 100.0
+    )  # an untrained model's ranks may move; its space is kept all the same
+    export_model(restored, tmp_path / "fp32.onnx", half_weights=False)
+    for precision in ("fp16", "int8"):
+        export_reduced(restored, tmp_path / f"{precision}.onnx", precision)
+    ranks: dict[str, list[list[str]]] = {}
+    pictures = sorted(data.glob("*.png"))
+    for precision in ("fp32", "fp16", "int8"):
+        embedder = Embedder(tmp_path / f"{precision}.onnx", device="cpu")
+        with closing(DataFolder(tmp_path / "data", default_spec=GallerySpec.for_model(embedder.contract))) as folder:
+            gallery = folder.get("default")
+            gallery.spec.require_space(embedder.contract, "default")
+            crops = [
+                model_crop(read_picture(path.read_bytes(), max_pixels=10**6), embedder.contract.resize)
+                for path in pictures
+            ]
+            seen = embedder.embed(np.stack(crops))
+            if precision == "fp32":
+                gallery.add(
+                    [
+                        NewImage(image_id=path.stem, metadata=Metadata(), crop=b"", embedding=vector, viewpoint=None)
+                        for path, vector in zip(pictures, seen.embedding, strict=True)
+                    ]
+                )
+            found = gallery.search(seen.embedding, SearchOptions(top_k=5))
+            ranks[precision] = [[match.image.image_id for match in matches] for matches in found]
+            assert gallery.migrations() == []
+    own = [path.stem for path in pictures]
+    for precision, first, shared in (("fp32", 1.0, 1.0), ("fp16", 0.98, 0.98), ("int8", 0.9, 0.95)):
+        assert np.mean([ids[0] == name for ids, name in zip(ranks[precision], own, strict=True)]) >= first
+        pairs = zip(ranks[precision], ranks["fp32"], strict=True)
+        assert np.mean([len({*some} & {*others}) / 5 for some, others in pairs]) >= shared
 
 
 def test_attention_and_fusion_stay_in_fp32(restored: Restored, tmp_path: Path) -> None:

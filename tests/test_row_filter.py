@@ -1,7 +1,9 @@
 """Filters as SQL, and the way that SQLite goes for them; what they select is tested with the gallery."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +87,17 @@ def test_every_filter_has_an_index_to_be_found_by(
         assert way in finding
         assert "SCAN images" not in finding
 
-        connection.exec_trace = trace
         asked = passing(filters, space_id=1, since=since, listing=lambda _: False)
-        image_rows.rows_among(connection, np.array([1, 2], dtype=np.int64), asked)
-        asking = plan_of_last()
-        assert asking.startswith("SCAN wanted VIRTUAL TABLE")
-        assert "rowid=?" in asking
-        assert "LIST SUBQUERY" not in asking  # nothing is gathered but what was asked for
+        some = np.array([1, 2], dtype=np.int64)
+        ways: list[Callable[..., object]] = [
+            image_rows.rows_among,
+            partial(image_rows.rows_and_vectors, space_id=1, dim=2),
+        ]
+        for ask in ways:
+            connection.exec_trace = trace
+            ask(connection, some, asked)
+            asking = plan_of_last()
+            assert asking.startswith("SCAN json_each VIRTUAL TABLE")
+            assert "SEARCH images USING INTEGER PRIMARY KEY (rowid=?)" in asking
+            assert "LIST SUBQUERY" not in asking  # nothing is gathered but what was asked for
     database.close()

@@ -16,6 +16,7 @@ from index.searching.placed_index import PlacedIndex, faiss
 
 QUANTIZERS: dict[Vectors, Any] = {"fp16": faiss.ScalarQuantizer.QT_fp16, "sq8": faiss.ScalarQuantizer.QT_8bit}
 _CHUNK = 1 << 20  # bytes that FAISS reads and writes at a time
+_SPARE = 16  # one row in so many more than there are has its memory reserved
 _WIDER = 0.2  # of the range of each number in the sample: beyond it numbers are cut off, which costs ``error`` most
 
 
@@ -23,6 +24,7 @@ class BuiltIndex(PlacedIndex):
     """See ``PlacedIndex``."""
 
     kind: ClassVar[BuiltKind]
+    _reserved = 0  # rows that its memory has room for
 
     @classmethod
     @abstractmethod
@@ -36,7 +38,7 @@ class BuiltIndex(PlacedIndex):
         alive = np.frombuffer(read(rows // 8 + 1), dtype=np.uint8)
         restored = cls(faiss.read_index(faiss.PyCallbackIOReader(read, _CHUNK)), vectors)
         restored.error, restored._row_ids, restored._alive = error, row_ids.astype(np.int64), alive.copy()
-        restored._retired = rows - int(np.unpackbits(alive, bitorder="little")[:rows].sum())
+        restored._retired = int((~restored._whether_alive()).sum())
         return restored
 
     def save(self, write: Callable[[bytes], object]) -> None:
@@ -47,15 +49,42 @@ class BuiltIndex(PlacedIndex):
         faiss.write_index(self._index, faiss.PyCallbackIOWriter(write, _CHUNK))
 
     @property
+    def room(self) -> int:
+        """How many rows can be added before FAISS moves all of them to make room, a second for a million."""
+        return max(self._reserved - int(self._index.ntotal), 0)
+
+    def reserve(self, rows: int) -> None:
+        """Make room for so many rows in all, and some."""
+        self._reserved = rows + rows // _SPARE
+        self._make_room(self._reserved)
+
+    def roomier(self, rows: int) -> Self:
+        """Another like it with room for so many rows more. Others may search and retire meanwhile, nobody may add.
+
+        Rows that are retired meanwhile are retired in the other or not.
+        """
+        other = type(self)(faiss.clone_index(self._index), self.vectors)
+        other.error, other._row_ids, other._alive = self.error, self._row_ids.copy(), self._alive.copy()
+        other._retired = int((~other._whether_alive()).sum())
+        other.reserve(int(self._index.ntotal) + rows)
+        return other
+
+    def _make_room(self, rows: int) -> None:
+        """See ``reserve``; for the arrays that FAISS would double, and copy, as they grow."""
+        make_room(self._storage.codes, rows * self._storage.code_size)
+
+    @property
     def retired_share(self) -> float:
         """How much of it is in no answer any more."""
         return self._retired / max(int(self._index.ntotal), 1)
 
 
-def reserve(storage: Any, rows: int) -> None:
-    """Room for so many rows in FAISS's storage of codes, which otherwise doubles, and copies, as it grows."""
-    storage.codes.resize(rows * storage.code_size)
-    storage.codes.resize(0)
+def make_room(numbers: Any, size: int) -> None:
+    """Room for ``size`` numbers in one of FAISS's vectors, which keeps those that it has."""
+    now = numbers.size()
+    if size > now:
+        numbers.resize(size)
+        numbers.resize(now)
 
 
 def widen(quantized: Any) -> None:

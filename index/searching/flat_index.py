@@ -48,6 +48,4 @@ class FlatIndex(PlacedIndex):
         self._index.remove_ids(faiss.IDSelectorBitmap(len(retired), faiss.swig_ptr(retired)))
         self._row_ids, self._alive = kept, np.full(len(kept) // 8 + 1, 255, dtype=np.uint8)
         self._retired = 0
-
-    def _whether_alive(self) -> NDArray[np.bool_]:
-        return np.unpackbits(self._alive, count=int(self._index.ntotal), bitorder="little").astype(bool)
+        self._copies.clear()

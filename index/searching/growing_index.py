@@ -65,7 +65,7 @@ class GrowingIndex:
         self._flat[-1].index.add(row_ids, vectors)
 
     def retire(self, row_ids: NDArray[np.int64]) -> None:
-        for part, own in self._divided(row_ids):
+        for part, own in self._divided(np.sort(row_ids)):
             if len(own):
                 part.retire(own)
         if self._noted is not None:
@@ -134,6 +134,13 @@ class GrowingIndex:
             self._flat[0].after = int(row_ids[-1])
             return time.perf_counter() - began
 
+    def use_huge_pages(self) -> None:
+        """See ``index.searching.placed_index.PlacedIndex``; writes may go on."""
+        with self.lock.read():
+            parts = [part.index for part in self._flat]
+        for part in (*parts, *filter(None, [self._built])):
+            part.use_huge_pages()
+
     def _parts(self) -> Iterator[VectorIndex]:
         if self._built is not None:
             yield self._built
@@ -141,12 +148,12 @@ class GrowingIndex:
             yield part.index
 
     def _divided(self, row_ids: NDArray[np.int64]) -> Iterator[tuple[VectorIndex, NDArray[np.int64]]]:
-        """Each part with its share of some rows."""
+        """Each part with its share of some rows, which ascend."""
+        starts = np.searchsorted(row_ids, [part.after for part in self._flat], side="right").tolist()
         if self._built is not None:
-            yield self._built, row_ids[row_ids <= self.built_up_to]
-        ends = [part.after for part in self._flat[1:]]
-        for part, end in zip(self._flat, [*ends, np.iinfo(np.int64).max], strict=True):
-            yield part.index, row_ids[(row_ids > part.after) & (row_ids <= end)]
+            yield self._built, row_ids[: starts[0]]
+        for part, start, end in zip(self._flat, starts, [*starts[1:], len(row_ids)], strict=True):
+            yield part.index, row_ids[start:end]
 
 
 def next_lot(lot: int, seconds: float) -> int:

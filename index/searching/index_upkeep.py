@@ -2,7 +2,8 @@
 
 Work is done in a thread that lives as long as there is some: building the next index from the database, moving rows
 that wait into the built one, writing the snapshot. Only that work changes a built index or puts another in its place,
-so it needs no lock to read it; searches wait for a lot of moved rows, some milliseconds, and never for more.
+so it needs no lock to read it; searches wait for a lot of moved rows, some milliseconds, and never for more: where
+the built index is full, a copy with room takes its place first.
 """
 
 import logging
@@ -35,6 +36,8 @@ from index.storage import image_rows
 from index.storage.gallery_database import Bound, GalleryDatabase, blocks
 
 _MOVED_FROM = 512  # waiting rows, less than a millisecond of looking at each
+_ROOM_SHARE = 8  # one row in so many more than a full index has fit into its copy
+_COPIES = 2  # times its memory that a copy with room takes while it is made
 _WAITING_SHARE = 2  # where more wait than half of what is built, building all anew on every core is sooner done
 _RETIRED_SHARE = 0.2
 _REST = 600.0  # seconds until work that failed is tried again
@@ -77,6 +80,7 @@ class IndexUpkeep:
         self._resting_until = 0.0
         self._missed = 0  # changes that the snapshot does not hold
         self._unclean = False  # whether retired rows must not reach the disk again
+        self._scattered = True  # whether what was loaded lies in small pages of memory
         if not read_only:
             discard_part(folder)
         if made is None:
@@ -235,6 +239,8 @@ class IndexUpkeep:
         """The next piece of work."""
         if time.monotonic() < self._resting_until:
             return None
+        if self._scattered:
+            return self._use_huge_pages
         index, built = self.index, self.index.built
         now = None if built is None else built.kind
         wanted = built_kind(self._spec.kind, self._spec.vectors, len(index), now=now)
@@ -294,6 +300,7 @@ class IndexUpkeep:
                     up_to = image_rows.last_row(connection)
                     self.index.seal(up_to)
                 built = build_index(self._database, self._bound, kind, rows=rows, up_to=up_to, stopping=self._stopping)
+                built.use_huge_pages()
                 self.index.replace(built, up_to)
         finally:
             self._building = None
@@ -308,11 +315,30 @@ class IndexUpkeep:
         with self.index.noting():
             with self._writing:
                 row_ids = self.index.settled()
+            self._make_room(len(row_ids))
             lot = 1
             while len(row_ids) and not self._stopping.is_set():
                 took = self.index.move(row_ids[:lot])
                 row_ids, lot = row_ids[lot:], next_lot(lot, took)
                 self._stopping.wait(2 * took)
+
+    def _make_room(self, rows: int) -> None:
+        """See to it that so many rows can be moved without FAISS copying all of them while searches wait."""
+        built = self.index.built
+        if built is None or built.room >= rows:
+            return
+        more, all_rows = max(rows, len(built) // _ROOM_SHARE), len(built.row_ids())
+        require_memory(
+            _COPIES * estimate(built.kind, built.vectors, all_rows + more, self._spec.embedding_dim), self._memory(),
+            f"making room for more rows in the index of gallery {self._database.name}",
+        )  # fmt: skip
+        roomier = built.roomier(more)
+        roomier.use_huge_pages()
+        self.index.replace(roomier, self.index.built_up_to)
+
+    def _use_huge_pages(self) -> None:
+        self._scattered = False
+        self.index.use_huge_pages()
 
     def _worth_writing(self, share: int) -> bool:
         rows, built = len(self.index), self.index.built

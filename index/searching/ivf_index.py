@@ -1,5 +1,7 @@
 """FAISS's IVF: rows in lists around centroids; searches look at the lists nearest to the query."""
 
+import sys
+from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -38,6 +40,17 @@ class IvfIndex(BuiltIndex):
         inverted.train(sample)
         inverted.set_direct_map_type(faiss.DirectMap.Array)  # rows can be read back by place
         return cls(inverted, vectors)
+
+    def _arrays(self) -> Iterator[tuple[Any, int]]:
+        yield from ()  # each list is small, and read from one end to the other
+
+    @property
+    def room(self) -> int:
+        """As much as there is: each list grows by itself, and moving one takes no time that is felt."""
+        return sys.maxsize
+
+    def reserve(self, rows: int) -> None:
+        """Nothing is to be done."""
 
     def _look_near(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
         return self._probed(queries, count, selector, lists=-(-self._index.nlist // _PROBED))

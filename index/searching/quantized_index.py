@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.gallery import Vectors
-from index.searching.built_index import QUANTIZERS, BuiltIndex, reserve, widen
+from index.searching.built_index import QUANTIZERS, BuiltIndex, widen
 from index.searching.placed_index import Found, faiss
 
 
@@ -20,8 +20,9 @@ class QuantizedIndex(BuiltIndex):
         codes = faiss.IndexScalarQuantizer(dim, QUANTIZERS[vectors], faiss.METRIC_L2)
         widen(codes)
         codes.train(sample)
-        reserve(codes, rows)
-        return cls(codes, vectors)
+        made = cls(codes, vectors)
+        made.reserve(rows)
+        return made
 
     def _look_near(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
         return self._look_everywhere(queries, count, selector)

@@ -18,6 +18,9 @@ from index.storage.row_checksum import OF_EMBEDDING, OF_IMAGE, row_checksum
 from index.storage.row_filter import Condition, SqlValue
 
 _COLUMNS = "row_id, image_id, vehicle_id, camera_id, captured_at, ingested_at, crop, attributes, probabilities"
+_AMONG = (  # CROSS JOIN: SQLite would rather go through all images of a camera than through these
+    "FROM (SELECT value AS row_id FROM json_each(?)) CROSS JOIN images USING (row_id)"
+)
 _as_json = json.JSONEncoder(ensure_ascii=False).encode
 
 EVERY: Final = Condition("TRUE")
@@ -188,12 +191,24 @@ def at_most(connection: apsw.Connection, select: Condition, limit: int) -> bool:
 
 def rows_among(connection: apsw.Connection, among: NDArray[np.int64], condition: Condition) -> dict[int, Row]:
     """Those of some rows that pass, by row id."""
-    found = connection.execute(  # CROSS JOIN: SQLite would rather go through all images of a camera than through these
-        "SELECT row_id, image_id, vehicle_id FROM json_each(?) AS wanted CROSS JOIN images"  # noqa: S608
-        f" ON images.row_id = wanted.value WHERE {condition.sql}",
+    found = connection.execute(
+        f"SELECT row_id, image_id, vehicle_id {_AMONG} WHERE {condition.sql}",
         (json.dumps(among.tolist()), *condition.bindings),
     )
     return {row_id: Row(image_id, vehicle_id) for row_id, image_id, vehicle_id in found}
+
+
+def rows_and_vectors(
+    connection: apsw.Connection, among: NDArray[np.int64], condition: Condition, *, space_id: int, dim: int
+) -> tuple[dict[int, Row], NDArray[np.float32]]:
+    """As :func:`rows_among`, and the exact vectors, float32 (n, D), of those that it gives, in its order."""
+    found: list[Any] = connection.execute(
+        f"SELECT row_id, image_id, vehicle_id, vector {_AMONG} CROSS JOIN"  # noqa: S608
+        f" (SELECT row_id, space_id, vector FROM embeddings) USING (row_id) WHERE space_id = ? AND {condition.sql}",
+        (json.dumps(among.tolist()), space_id, *condition.bindings),
+    ).fetchall()
+    rows = {row_id: Row(image_id, vehicle_id) for row_id, image_id, vehicle_id, _ in found}
+    return rows, _stacked([vector for *_, vector in found], dim)
 
 
 def vectors(
@@ -205,9 +220,7 @@ def vectors(
         f"SELECT row_id, vector FROM embeddings WHERE space_id = ? AND {condition.sql}",  # noqa: S608
         (space_id, *condition.bindings),
     ).fetchall()
-    blobs: list[Any] = [vector for _, vector in found]
-    joined = np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(found), dim)
-    return np.array([row_id for row_id, _ in found], dtype=np.int64), joined.astype(np.float32, copy=False)
+    return np.array([row_id for row_id, _ in found], dtype=np.int64), _stacked([vector for _, vector in found], dim)
 
 
 def last_change(connection: apsw.Connection) -> int:
@@ -263,6 +276,10 @@ def count(connection: apsw.Connection, condition: Condition) -> int:
     return number
 
 
+def _stacked(vectors: Sequence[Any], dim: int) -> NDArray[np.float32]:
+    return np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(vectors), dim).astype(np.float32, copy=False)
+
+
 def _columns(metadata: Metadata) -> tuple[str | None, str | None, int | None, str]:
     captured_at = None if metadata.captured_at is None else microseconds(metadata.captured_at)
     return metadata.vehicle_id, metadata.camera_id, captured_at, _as_json(dict(metadata.attributes))
@@ -298,7 +315,7 @@ def _image(row: Sequence[Any], viewpoints: Sequence[str]) -> StoredImage:
             vehicle_id=vehicle_id,
             camera_id=camera_id,
             captured_at=None if captured_at is None else moment(captured_at),
-            attributes=json.loads(attributes),
+            attributes={} if attributes == "{}" else json.loads(attributes),
         ),
         ingested_at=moment(ingested_at),
         viewpoint=dict(zip(viewpoints, values, strict=False)),  # nothing where the model names one viewpoint only
