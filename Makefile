@@ -8,7 +8,11 @@ DATA ?= data
 TRAINING_DATA ?= training-data
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
+<<<<<<< HEAD
 .PHONY: help serve install install-test check fix test test-gpu fault bench bench-model bench-gallery bench-gpu bench-train train-default \
+=======
+.PHONY: help serve install install-test check fix test fault bench bench-model bench-gallery bench-bulk bench-train train-default \
+>>>>>>> fd749cce6718ee22783cc14ecb2a02ccc27b7214
 	reproduce-small reproduce-medium demo-gallery figure clean
 
 help:  ## list the targets
@@ -72,6 +76,9 @@ bench-model: install-test  ## time and size of every backbone, precision and rou
 
 bench-gallery: install-test  ## every kind of index: recall, searches, inserts, size, cold start (ROWS, default 100000 1000000)
 	$(BIN)/python -m scripts.bench_gallery $(if $(ROWS),--rows $(ROWS))
+
+bench-bulk: install-test  ## imports of 30,000 to 300,000 pictures and a migration: rate, memory, searches meanwhile
+	$(BIN)/python -m scripts.bench_bulk
 
 bench-train: install-test  ## pictures a second of a training over its forward and backward alone
 	$(BIN)/python -m scripts.bench_train

@@ -55,8 +55,13 @@ def test_it_tells_before_it_acts(data: Path, tmp_path: Path, capsys: pytest.Capt
     assert main(["list", "--data-dir", str(data), "--json"]) == 0
     left = [json.loads(line)["image_id"] for line in capsys.readouterr().out.splitlines()]
     assert left == ["c.jpg", "d.jpg", "e.jpg", "f.jpg"]
-    assert main([*words]) == 0
+    assert "The kept picture stands first" in "".join(page.words)
+    assert main(["delete", "e.jpg", "--data-dir", str(data)]) == 0
+    assert main([*words, "--sheet", str(sheet)]) == 0
     assert "--apply" not in capsys.readouterr().out
+    nothing = Page(sheet.read_text())
+    assert nothing.loaded == []
+    assert "stands first" not in "".join(nothing.words)
 
 
 def test_beside_a_running_service_it_tells_and_does_not_act(
