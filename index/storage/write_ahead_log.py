@@ -136,9 +136,9 @@ def require_whole_log(file: Path, *, page: int, shared: bool = False) -> None:
     frames = _hiding(file, page, shared=shared)
     if frames is not None and not (shared and _seen_by_sqlite(file) > frames.seen):
         raise LogDamaged(
-            f"the log {log_of(file)} is damaged {_place(frames)}: SQLite would see nothing behind it, so what was "
-            "written there would be lost and what was erased be back; nothing was changed. `vehicle-index repair` "
-            "reads what lies behind the damage, too, and tells what is lost"
+            f"the log {log_of(file)} is damaged {_place(frames)}: opened by SQLite it would lose all that follows, "
+            "and what was erased would be back; nothing was changed; `vehicle-index repair` reads what follows, too, "
+            "and tells what is lost"
         )
 
 
