@@ -8,12 +8,8 @@ DATA ?= data
 TRAINING_DATA ?= training-data
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
-<<<<<<< HEAD
-.PHONY: help serve install install-test check fix test test-gpu fault bench bench-model bench-gallery bench-gpu bench-train train-default \
-=======
-.PHONY: help serve install install-test check fix test fault bench bench-model bench-gallery bench-bulk bench-train train-default \
->>>>>>> fd749cce6718ee22783cc14ecb2a02ccc27b7214
-	reproduce-small reproduce-medium demo-gallery figure clean
+.PHONY: help serve install install-test check fix test test-gpu fault bench bench-model bench-gallery bench-gpu bench-bulk bench-train \
+	train-default reproduce-small reproduce-medium demo-gallery figure clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
