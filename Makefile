@@ -79,20 +79,7 @@ bench-bulk: install-test  ## imports of 30,000 to 300,000 pictures and a migrati
 bench-train: install-test  ## pictures a second of a training over its forward and backward alone
 	$(BIN)/python -m scripts.bench_train
 
-train-detest-gpu: $(GPU_VENV)/.installed  ## the tests that need a GPU, in an environment of their own (CUDA 13, driver 580 or newer)
-	$(GPU_VENV)/bin/python -m pytest -m gpu
-
-bench-gpu: $(GPU_VENV)/.installed  ## bench-gallery with the kinds that a GPU takes (ROWS as there)
-	$(GPU_VENV)/bin/python -m scripts.bench_gallery --device cuda --kinds flat-fp32 flat-fp16 hnsw-fp32 $(if $(ROWS),--rows $(ROWS))
-
-$(GPU_VENV)/.installed: pyproject.toml
-	@$(PYTHON) -m venv $(GPU_VENV) && $(GPU_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25'
-	@echo "installing tests, trainer and CUDA libraries into $(GPU_VENV): several GB"
-	@$(GPU_VENV)/bin/python -m pip install --quiet -e '.[parquet,train,dev]'
-	@$(GPU_VENV)/bin/python -m pip uninstall --quiet --yes onnxruntime  # the trainer's; onnxruntime-gpu has the same files
-	@$(GPU_VENV)/bin/python -m pip install --quiet -e '.[gpu]' && touch $@
-
-fault: install-test  ## make models/default.onnx again from TRAINING_DATA (docs/model-card.md)
+train-default: install-test  ## make models/default.onnx again from TRAINING_DATA (docs/model-card.md)
 	test -e $(TRAINING_DATA)/renders/manifest.csv || $(BIN)/vehicle-model data render --meshes $(MESHES) --out $(TRAINING_DATA)/renders --identities 600 --views 8
 	$(BIN)/vehicle-model train-vnet default-vnet --set data_root=$(TRAINING_DATA)
 	$(BIN)/vehicle-model train default-single --set data_root=$(TRAINING_DATA)
