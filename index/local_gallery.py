@@ -61,12 +61,13 @@ from index.served_space import ServedSpace
 from index.storage import image_rows
 from index.storage.compaction import compact
 from index.storage.crop_store import CropStore
-from index.storage.gallery_database import Bound, GalleryDatabase, bound_of, microseconds, searched_space
+from index.storage.gallery_database import Bound, GalleryDatabase, bound_of, searched_space
 from index.storage.gallery_files import CROPS, DATABASE
 from index.storage.page_cursor import read_cursor, write_cursor
 from index.storage.row_filter import Condition
 from index.storage.selected_rows import SelectedRows
 from index.storage.space_reserve import SpaceReserve
+from index.storage.stored_time import microseconds
 
 _DAY = 86_400 * 1_000_000  # microseconds
 _ERASED_WHERE_FULL = 16  # rows in a write

@@ -8,7 +8,7 @@ import numpy as np
 from index.data_folder import DataFolder
 from index.gallery import Gallery, GallerySpec, Metadata, NewImage
 from index.local_gallery import LocalGallery
-from index.storage.gallery_database import PAGE
+from index.storage.database_file import PAGE
 from service.context import ask_each
 from service.metrics import Metrics
 

@@ -23,8 +23,8 @@ from index.errors import (
 )
 from index.gallery import Filters, GallerySpec, Metadata, NewImage, SearchOptions
 from index.maintenance.verification import examine
-from index.storage.gallery_database import moment
 from index.storage.gallery_files import set_aside
+from index.storage.stored_time import moment
 from tests.layout_1 import write_layout_1
 from tests.small_disk import fill, small_disk
 

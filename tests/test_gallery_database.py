@@ -8,25 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
-import numpy as np
 import pytest
 
 from index.errors import DataFolderUnusable, GalleryNotFound, LogDamaged, StorageError, StorageFull
 from index.gallery import GallerySpec
-from index.storage.gallery_database import (
-    LAYOUT,
-    PAGE,
-    Bound,
-    GalleryDatabase,
-    bound_of,
-    lacking,
-    microseconds,
-    moment,
-    open_read_only,
-)
-from index.storage.row_checksum import row_checksum
+from index.storage.database_file import PAGE, open_read_only
+from index.storage.gallery_database import Bound, GalleryDatabase, bound_of
+from index.storage.gallery_schema import LAYOUT
 from index.storage.write_ahead_log import log_of, log_problem
-from tests.layout_1 import write_layout_1
 from tests.small_disk import fill, small_disk
 
 SPEC = GallerySpec(
@@ -210,26 +199,13 @@ def test_a_disk_that_is_full_on_opening(tmp_path: Path) -> None:
         GalleryDatabase(path).close()
 
 
-@pytest.mark.parametrize(
-    "time",
-    [
-        datetime(1, 1, 1, tzinfo=UTC),
-        datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
-        datetime(2026, 5, 4, 10, 11, 12, 345_678, tzinfo=UTC),
-        datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
-    ],
-)
-def test_times_come_back(time: datetime) -> None:
-    assert moment(microseconds(time)) == time
-
-
 # The write-ahead log
 
 
 @pytest.fixture
 def short_log(monkeypatch: pytest.MonkeyPatch) -> int:
     """A log of a megabyte is already a long one."""
-    monkeypatch.setattr("index.storage.gallery_database._LONGEST_LOG", 1 << 20)
+    monkeypatch.setattr("index.storage.gallery_database.LONGEST_LOG", 1 << 20)
     return 1 << 20
 
 
@@ -288,56 +264,6 @@ def test_a_view_that_is_never_let_go_holds_nobody_up(tmp_path: Path, short_log: 
 
 
 # Layouts
-
-
-def test_a_file_of_layout_1_gets_what_it_lacks(tmp_path: Path) -> None:
-    path = tmp_path / "gallery.sqlite"
-    write_layout_1(path)
-    for _ in range(2):
-        database = GalleryDatabase(path)
-        assert (bound(database).spec.kind, bound(database).spec.vectors) == ("flat", "fp32")
-        with database.snapshot() as view:
-            assert [checksum for (checksum,) in view.execute("SELECT checksum FROM images ORDER BY row_id")] == [
-                row_checksum(f"i{n}", f"v{n}", "camera", n, 5, None, f'{{"number": {n}}}') for n in (1, 2, 3)
-            ]
-            assert [checksum for (checksum,) in view.execute("SELECT checksum FROM embeddings ORDER BY row_id")] == [
-                row_checksum(n, 1, None, None, np.array([n, 1], dtype="<f4").tobytes()) for n in (1, 2, 3)
-            ]
-            assert [name for _, _, name in view.execute("PRAGMA index_info(images_camera)")] == [
-                "camera_id",
-                "captured_at",
-            ]
-            assert view.execute("SELECT row_id FROM images WHERE camera_id = 'camera' AND captured_at = 2").get == 2
-            assert view.execute("PRAGMA user_version").get == LAYOUT
-        database.close()
-
-
-def test_a_file_of_layout_1_becomes_what_is_created_now(tmp_path: Path) -> None:
-    """Nothing tells later which of both a file was."""
-    old = tmp_path / "old.sqlite"
-    write_layout_1(old)
-    with closing(apsw.Connection(str(old))) as connection:
-        assert lacking(connection) == []  # but for columns, which an older layout need not have
-        connection.execute(f"PRAGMA user_version = {LAYOUT}")
-        assert lacking(connection) == ["embeddings", "images", "images_camera"]
-        connection.execute("PRAGMA user_version = 1")
-    GalleryDatabase(old).close()
-    with closing(open_read_only(old)) as connection:
-        assert lacking(connection) == []
-
-
-def test_a_migration_that_is_interrupted_is_begun_again(tmp_path: Path) -> None:
-    path = tmp_path / "gallery.sqlite"
-    write_layout_1(path)
-    connection = apsw.Connection(str(path))
-    connection.execute("DROP INDEX images_camera").fetchall()  # so that the step fails
-    with pytest.raises(StorageError, match="no such index"):
-        GalleryDatabase(path)
-    assert connection.execute("PRAGMA user_version").get == 1
-    assert "checksum" not in [column[1] for column in connection.execute("PRAGMA table_info(images)")]
-    connection.execute("CREATE INDEX images_camera ON images (camera_id)").fetchall()
-    connection.close()
-    GalleryDatabase(path).close()
 
 
 def test_a_log_that_hides_commits_is_neither_opened_nor_brought_in(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from index.gallery import Filters, GallerySpec, Kind, Metadata, NewImage, Search
 from index.local_gallery import LocalGallery
 from index.maintenance.verification import examine
 from index.piecework import Piecework
-from index.storage.gallery_database import open_read_only
+from index.storage.database_file import open_read_only
 from index.storage.gallery_files import SNAPSHOT
 from tests.index_kinds import ALL_ANYWHERE, OnDevice, build_early, kind_name
 from tests.pictures import png

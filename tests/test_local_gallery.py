@@ -317,7 +317,7 @@ def test_a_client_that_pages_slowly_does_not_keep_the_log(
     folder: Path, gallery: LocalGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cursor is the last image_id, no view that stays open between the pages."""
-    monkeypatch.setattr("index.storage.gallery_database._LONGEST_LOG", 1 << 18)
+    monkeypatch.setattr("index.storage.gallery_database.LONGEST_LOG", 1 << 18)
     log, longest, seen = folder / "gallery.sqlite-wal", 0, []
     gallery.add([image(n) for n in range(10, 30)])
     page = gallery.page(Filters(), limit=1)

@@ -15,7 +15,7 @@ from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.gallery import GallerySpec
 from index.maintenance.verification import examine
-from index.storage.gallery_database import open_read_only
+from index.storage.database_file import open_read_only
 from index.vehicle_index import main
 from tests.pictures import jpeg
 from tests.server_process import serving

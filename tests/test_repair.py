@@ -23,7 +23,7 @@ from index.maintenance.repair import Measure, repair
 from index.maintenance.verification import examine
 from index.piecework import Piecework
 from index.storage.crop_store import CropStore
-from index.storage.gallery_database import PAGE
+from index.storage.database_file import PAGE
 from index.storage.gallery_files import SNAPSHOT, set_aside
 from tests import test_gallery_migration as moving
 from tests.cut_off import cut_off

@@ -7,7 +7,7 @@ from typing import Any
 import apsw
 import pytest
 
-from index.storage.gallery_database import PAGE
+from index.storage.database_file import PAGE
 from index.storage.sqlite_pages import records
 
 INTEGERS = [0, 1, 2, -1, 127, -128, 2**15, -(2**23), 2**23, 2**31, 2**40, 2**47, -(2**63), 2**63 - 1]

@@ -17,8 +17,9 @@ from index.local_gallery import LocalGallery
 from index.maintenance.verification import Examination, examine, work_of
 from index.searching.index_snapshot import write_snapshot
 from index.storage.crop_store import CropStore
-from index.storage.gallery_database import LAYOUT, PAGE
+from index.storage.database_file import PAGE
 from index.storage.gallery_files import SNAPSHOT
+from index.storage.gallery_schema import LAYOUT
 from index.storage.image_rows import remove
 from index.storage.row_checksum import OF_EMBEDDING, teach
 from index.storage.write_ahead_log import log_of

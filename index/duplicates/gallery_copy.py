@@ -8,7 +8,7 @@ from pathlib import Path
 
 from index.local_gallery import LocalGallery, utc_now
 from index.searching.index_device import IndexDevice
-from index.storage.gallery_database import open_read_only, translated
+from index.storage.database_file import open_read_only, translated
 from index.storage.gallery_files import CROPS, DATABASE
 
 

@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 from index.errors import InvalidValue
 from index.gallery import GallerySpec, Metadata, StoredImage
 from index.metadata import check_metadata
-from index.storage.gallery_database import microseconds, moment
 from index.storage.image_rows import WholeRow
+from index.storage.stored_time import microseconds, moment
 
 _TIME = pa.timestamp("us", tz="UTC")
 _CROP = re.compile(r"crops/([0-9a-f]{2})/(\1[0-9a-f]{62}\.(?:jpg|png))")

@@ -26,8 +26,8 @@ from index.maintenance.earlier_rows import put_back
 from index.maintenance.verification import CHANGED_CROP, MISSING_CROP, Finding, examine, rows_with
 from index.storage import image_rows
 from index.storage.crop_store import CropStore
+from index.storage.database_file import open_read_only, translated
 from index.storage.folder_lock import FolderLock
-from index.storage.gallery_database import open_read_only, translated
 from index.storage.gallery_files import BACKUP_NOTE, CROPS, DATABASE
 from index.whole_file import PART, sync_file, take_place, write_whole
 

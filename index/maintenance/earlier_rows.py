@@ -13,7 +13,7 @@ from typing import Any, Final
 import apsw
 
 from index.maintenance.verification import rows_to_come
-from index.storage.gallery_database import open_immutable
+from index.storage.database_file import open_immutable
 from index.storage.image_rows import insert_attributes
 from index.storage.row_checksum import OF_EMBEDDING, OF_IMAGE, teach
 

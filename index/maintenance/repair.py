@@ -19,7 +19,7 @@ from index.errors import StorageError
 from index.maintenance.salvage import salvage
 from index.maintenance.verification import Examination, examine
 from index.storage.crop_store import CropStore
-from index.storage.gallery_database import PAGE, connect, translated
+from index.storage.database_file import PAGE, connect, translated
 from index.storage.gallery_files import CROPS, DATABASE, SCRATCH, SNAPSHOT, derived_files, set_aside
 from index.storage.image_rows import insert_attributes
 from index.storage.row_checksum import OF_IMAGE

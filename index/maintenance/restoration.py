@@ -20,8 +20,9 @@ from index.maintenance.backup import copy_crops, read_note
 from index.maintenance.verification import Finding, examine
 from index.storage import image_rows
 from index.storage.crop_store import CropStore
+from index.storage.database_file import open_read_only, translated
 from index.storage.folder_lock import FolderLock
-from index.storage.gallery_database import GalleryDatabase, open_read_only, translated
+from index.storage.gallery_database import GalleryDatabase
 from index.storage.gallery_files import CROPS, DATABASE, RESTORING
 from index.whole_file import PART, sync_file, sync_folder, write_whole
 

@@ -15,7 +15,7 @@ import apsw
 
 from index.errors import StorageError
 from index.maintenance.verification import vector_problem
-from index.storage.gallery_database import create_file, translated
+from index.storage.database_file import create_file, translated
 from index.storage.image_rows import insert_attributes
 from index.storage.migration_records import MIGRATIONS, forget_erased
 from index.storage.row_checksum import row_checksum

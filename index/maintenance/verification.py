@@ -21,8 +21,9 @@ import numpy as np
 from index.errors import DataFolderUnusable, LogDamaged
 from index.searching.index_snapshot import snapshot_problem
 from index.storage.crop_store import CropStore
-from index.storage.gallery_database import LAYOUT, PAGE, lacking, open_read_only, translated
+from index.storage.database_file import PAGE, open_read_only, translated
 from index.storage.gallery_files import CROPS, DATABASE, SNAPSHOT
+from index.storage.gallery_schema import LAYOUT, lacking
 from index.storage.row_checksum import OF_EMBEDDING, OF_IMAGE
 from index.storage.write_ahead_log import log_problem
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.storage import image_rows
-from index.storage.gallery_database import moment
 from index.storage.gallery_view import GalleryView
+from index.storage.stored_time import moment
 
 HOURS: Final = 24
 

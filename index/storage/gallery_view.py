@@ -13,9 +13,12 @@ import apsw
 from index.errors import DataFolderUnusable
 from index.gallery import Filters, GallerySpec
 from index.storage import image_rows
-from index.storage.gallery_database import LAYOUT, bound_of, microseconds, open_read_only, translated
+from index.storage.database_file import open_read_only, translated
+from index.storage.gallery_database import bound_of
+from index.storage.gallery_schema import LAYOUT
 from index.storage.image_rows import WholeRow
 from index.storage.row_filter import Condition, passing
+from index.storage.stored_time import microseconds
 
 _CROPS_AT_ONCE: Final = 1024
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.gallery import Attribute, Metadata, NewImage, StoredImage
-from index.storage.gallery_database import microseconds, moment
 from index.storage.row_checksum import OF_EMBEDDING, OF_IMAGE, row_checksum
 from index.storage.row_filter import Condition, SqlValue
+from index.storage.stored_time import microseconds, moment
 
 _COLUMNS = "row_id, image_id, vehicle_id, camera_id, captured_at, ingested_at, crop, attributes, probabilities"
 _AMONG = (  # CROSS JOIN: SQLite would rather go through all images of a camera than through these

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from index.gallery import Filters
-from index.storage.gallery_database import microseconds
+from index.storage.stored_time import microseconds
 
 SqlValue = str | int | float | bytes | None
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from index.storage.gallery_database import PAGE
+from index.storage.database_file import PAGE
 
 _TABLE_LEAF, _INDEX_LEAF = 13, 10  # kinds of page
 _FILE_HEADER = 100  # bytes, before the first page's own header
