@@ -127,3 +127,18 @@ def test_many_search_at_once_where_rows_are_retired() -> None:
     with ThreadPoolExecutor(4) as pool:
         for n, found in enumerate(pool.map(search, range(600))):
             assert found == expected[n % 40]
+
+
+def test_room_that_is_made_is_used() -> None:
+    flat, vectors = FlatIndex(8), np.random.default_rng(0).normal(size=(5000, 8)).astype(np.float32)
+    flat.reserve(5000)
+    flat.add(np.arange(1, 11, dtype=np.int64), vectors[:10])
+    place = int(flat._index.codes.data())
+    flat.add(np.arange(11, 5001, dtype=np.int64), vectors[10:])
+    assert int(flat._index.codes.data()) == place  # nothing was copied
+    (found,) = flat.search(vectors[4321:4322], 1)
+    assert found.row_ids.tolist() == [4322]
+    flat.retire(np.arange(1, 4001, dtype=np.int64))
+    flat.reserve(100)  # less than there is
+    (found,) = flat.search(vectors[4321:4322], 1)
+    assert found.row_ids.tolist() == [4322]

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.gallery import BuiltKind, Vectors
-from index.searching.placed_index import PlacedIndex, faiss
+from index.searching.placed_index import SPARE, PlacedIndex, faiss, make_room
 
 QUANTIZERS: dict[Vectors, Any] = {"fp16": faiss.ScalarQuantizer.QT_fp16, "sq8": faiss.ScalarQuantizer.QT_8bit}
 _CHUNK = 1 << 20  # bytes that FAISS reads and writes at a time
-_SPARE = 16  # one row in so many more than there are has its memory reserved
 _WIDER = 0.2  # of the range of each number in the sample: beyond it numbers are cut off, which costs ``error`` most
 
 
@@ -55,7 +54,7 @@ class BuiltIndex(PlacedIndex):
 
     def reserve(self, rows: int) -> None:
         """Make room for so many rows in all, and some."""
-        self._reserved = rows + rows // _SPARE
+        self._reserved = rows + rows // SPARE
         self._make_room(self._reserved)
 
     def roomier(self, rows: int) -> Self:
@@ -77,14 +76,6 @@ class BuiltIndex(PlacedIndex):
     def retired_share(self) -> float:
         """How much of it is in no answer any more."""
         return self._retired / max(int(self._index.ntotal), 1)
-
-
-def make_room(numbers: Any, size: int) -> None:
-    """Room for ``size`` numbers in one of FAISS's vectors, which keeps those that it has."""
-    now = numbers.size()
-    if size > now:
-        numbers.resize(size)
-        numbers.resize(now)
 
 
 def widen(quantized: Any) -> None:

@@ -61,6 +61,10 @@ class GrowingIndex:
         """Rows that no built index holds."""
         return sum(len(part.index) for part in self._flat)
 
+    def reserve(self, rows: int) -> None:
+        """Make room for so many rows that no built index holds; before the first is added."""
+        self._flat[-1].index.reserve(rows)
+
     def add(self, row_ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         self._flat[-1].index.add(row_ids, vectors)
 

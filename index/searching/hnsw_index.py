@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.gallery import Vectors
-from index.searching.built_index import QUANTIZERS, BuiltIndex, make_room, widen
-from index.searching.placed_index import Bits, Found, faiss, selector
+from index.searching.built_index import QUANTIZERS, BuiltIndex, widen
+from index.searching.placed_index import Bits, Found, faiss, make_room, selector
 
 LINKS = 32  # M
 _BREADTH_BUILT, _BREADTH = 128, 128  # efConstruction, efSearch: recall@10 and rate in DECISIONS.md, 2026-11-26

@@ -36,6 +36,8 @@ def build_index(
     dim, every = bound.spec.embedding_dim, -(-rows // _SAMPLE) or 1
     sample = [] if kind is None else [found for _, found in database.vectors(bound, up_to=up_to, every=every)]
     built: BuiltIndex | FlatIndex = FlatIndex(dim)
+    if kind is None:
+        built.reserve(rows)
     if kind is not None and sample:  # all rows may have been erased meanwhile
         built = class_of(kind, mirrored=mirrored).made(
             dim, bound.spec.vectors, rows=rows, sample=np.concatenate(sample)

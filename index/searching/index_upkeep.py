@@ -250,6 +250,8 @@ class IndexUpkeep:
         self._missed = growing.waiting + len(removed) if about.built else rows - about.rows + len(removed)
 
     def _load_rows(self, connection: apsw.Connection, growing: GrowingIndex, *, above: int) -> None:
+        if not above:
+            growing.reserve(_count(connection))
         for row_ids, vectors in blocks(connection, self._bound, above=above):
             growing.add(row_ids, vectors)
         self.index = growing
@@ -445,6 +447,7 @@ class IndexUpkeep:
 
 def _add_blocks(growing: GrowingIndex, reader: SnapshotReader, about: SnapshotAbout) -> None:
     """The way back from ``_save_rows``."""
+    growing.reserve(about.rows)
     while len(growing) < about.rows:
         (count,) = _HEAD.unpack(reader.read(_HEAD.size))
         row_ids = np.frombuffer(reader.read(8 * count), dtype="<i8").astype(np.int64)

@@ -24,6 +24,7 @@ Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 Bits = NDArray[np.uint8] | None  # one a place, little-endian: which rows may be found; None: all
 _LARGEST_HALF = 65_504  # of fp16; what is beyond counts as that, and ``error`` says what it costs
 _FEW, _FEW_OF_A_BATCH = 2, 16  # rows ``among`` are gathered where they are fewer than one in so many of all
+SPARE = 16  # one row in so many more than there are has its memory reserved
 _COPIED = 16  # one byte in so many more than the vectors take may be copies of rows that are asked for again
 _GATHERED = 1024  # vectors at a time
 
@@ -290,3 +291,11 @@ class PlacedIndex(ABC):
         alive = np.full(room // 8 + 1, 255, dtype=np.uint8)
         alive[: len(self._alive)] = self._alive
         self._row_ids, self._alive = row_ids, alive
+
+
+def make_room(numbers: Any, size: int) -> None:
+    """Room for ``size`` numbers in one of FAISS's vectors, which keeps those that it has."""
+    now = numbers.size()
+    if size > now:
+        numbers.resize(size)
+        numbers.resize(now)
