@@ -50,7 +50,12 @@ def create_app(
     )
 
     metrics.watch_galleries(lambda: [(gallery.name, gallery.count()) for gallery in galleries_of(home)])
-
+    metrics.watch_damage(
+        lambda: [*((name, 0) for name in home.names()), *((name, 1) for name in home.problems())]
+    )  # fmt: skip
+    metrics.watch_index_problems(
+        lambda: [(gallery.name, int(gallery.index_state().problem is not None)) for gallery in galleries_of(home)]
+    )
     metrics.watch_migrations(
         lambda: [
             (gallery.name, migration.total - migration.done)

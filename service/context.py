@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 
 from index.embedder import Embedder
-from index.errors import GalleryNotFound, ReadOnly
+from index.errors import GalleryNotFound, GalleryUnavailable, ReadOnly
 from index.gallery import Gallery, GalleryHome
 from index.metadata import check_gallery_name, check_image_id
 from service.engine import Engine
@@ -38,7 +38,7 @@ class Context:
         return self.models.present
 
     def gallery(self, name: str) -> Gallery:
-        """A gallery by the name in a path; raises InvalidValue or GalleryNotFound. Opened galleries are at hand."""
+        """A gallery by the name in a path; raises InvalidValue, GalleryNotFound, GalleryUnavailable."""
         return self.home.get(check_gallery_name(name, pointer="/path/gallery"))
 
     def comparable(self, name: str) -> Gallery:
@@ -64,10 +64,10 @@ async def require_writable(request: Request) -> None:
 
 
 def galleries_of(home: GalleryHome) -> list[Gallery]:
-    """Every gallery, by name; one that is dropped meanwhile is left out."""
+    """Every gallery that can be used, by name; one that is dropped meanwhile is left out."""
     galleries = []
     for name in home.names():
-        with contextlib.suppress(GalleryNotFound):
+        with contextlib.suppress(GalleryNotFound, GalleryUnavailable):
             galleries.append(home.get(name))
     return galleries
 

@@ -24,17 +24,18 @@ router = APIRouter(tags=["galleries"])
 
 @router.get("/v1/galleries", summary="List galleries", responses=say.responses(say.GALLERIES_ANSWER, 422))
 async def list_galleries(request: Request) -> Response:
-    """Every gallery, by name."""
+    """Every gallery, by name. Of one that is damaged there is only its ``name`` and the ``problem``."""
     read_parameters(request, ())
     home = context_of(request).home
-    documents = await run_in_threadpool(lambda: [gallery_document(gallery.info()) for gallery in galleries_of(home)])
-    return answer({"galleries": documents})
+    documents = [{"name": name, "problem": problem} for name, problem in home.problems().items()]
+    documents += await run_in_threadpool(lambda: [gallery_document(each.info()) for each in galleries_of(home)])
+    return answer({"galleries": sorted(documents, key=lambda document: str(document["name"]))})
 
 
 @router.put(
     "/v1/galleries/{gallery}",
     summary="Create a gallery",
-    responses={**say.responses(say.GALLERY_ANSWER, 400, 409, 413, 422, 507), 201: {"description": "Created"}},
+    responses={**say.responses(say.GALLERY_ANSWER, 400, 409, 413, 422, 503, 507), 201: {"description": "Created"}},
     openapi_extra=say.request(say.GALLERY_SPEC, (), required=False),
     dependencies=[Depends(require_writable)],
 )
@@ -53,7 +54,7 @@ async def put_gallery(request: Request, gallery: GalleryName) -> Response:
 
 
 @router.get(
-    "/v1/galleries/{gallery}", summary="Describe a gallery", responses=say.responses(say.GALLERY_ANSWER, 404, 422)
+    "/v1/galleries/{gallery}", summary="Describe a gallery", responses=say.responses(say.GALLERY_ANSWER, 404, 422, 503)
 )
 async def get_gallery(request: Request, gallery: GalleryName) -> Response:
     """Its properties, how many images a search can return, what finds them, and the bytes it takes on the disk."""
@@ -67,7 +68,7 @@ async def get_gallery(request: Request, gallery: GalleryName) -> Response:
     summary="Drop a gallery",
     status_code=204,
     response_class=Response,
-    responses=say.problems(404, 409, 422),
+    responses=say.problems(404, 409, 422, 503),
     openapi_extra=say.request(None, (CONFIRM,)),
     dependencies=[Depends(require_writable)],
 )

@@ -50,10 +50,20 @@ class Metrics:
         what = "vehicle_search_gallery_images", "Images that a search can return."
         self.registry.register(_Galleries(*what, sizes))
 
+    def watch_damage(self, damaged: Callable[[], Iterable[tuple[str, int]]]) -> None:
+        """Report which galleries cannot be used, asked for when Prometheus asks."""
+        what = "vehicle_search_gallery_damaged", "1 for a gallery that is damaged and answers 503, else 0."
+        self.registry.register(_Galleries(*what, damaged))
+
     def watch_migrations(self, remaining: Callable[[], Iterable[tuple[str, int]]]) -> None:
         """Report what is left of every open migration."""
         what = "vehicle_search_migration_remaining_images", "Images without a vector of the model that is moved to."
         self.registry.register(_Galleries(*what, remaining))
+
+    def watch_index_problems(self, problems: Callable[[], Iterable[tuple[str, int]]]) -> None:
+        """Report for every gallery whether its index has a problem (1), which the gallery's description tells."""
+        what = "vehicle_search_index_problem", "1 where the index is not what it should be: slower, never wrong."
+        self.registry.register(_Galleries(*what, problems))
 
     def watch_imports(self, jobs: Callable[[], Mapping[str, int]]) -> None:
         """Report how many import jobs are in which state, asked for when Prometheus asks."""

@@ -88,6 +88,7 @@ _STATUS: dict[type[VehicleSearchError], tuple[int, str]] = {
     errors.EmbeddingNotFinite: (422, "Embedding not finite"),
     QueueFull: (429, "Too many requests"),
     NotReady: (503, "Not ready"),
+    errors.GalleryUnavailable: (503, "Gallery damaged"),
     errors.ModelError: (503, "Model failed"),
     errors.StorageFull: (507, "Disk full"),
 }
@@ -102,7 +103,7 @@ RESPONSES: dict[int, str] = {
     415: "Not a picture type that is read",
     422: "An unknown or invalid parameter or metadata field",
     429: "The queue is full; Retry-After says when to try again",
-    503: "Not ready",
+    503: "Not ready, or the gallery is damaged",
     507: "The disk is full; reads go on",
 }
 

@@ -16,8 +16,8 @@ def family(kind: type[VehicleSearchError]) -> list[type[VehicleSearchError]]:
 
 def test_every_error_that_a_client_can_cause_has_a_status() -> None:
     ours = {
-        errors.DataFolderLocked, errors.DataFolderUnusable, errors.NotEnoughMemory, errors.StorageError,
-        VehicleSearchError,
+        errors.DataFolderLocked, errors.DataFolderUnusable, errors.IndexDeviceUnavailable, errors.NotEnoughMemory,
+        errors.StorageError, VehicleSearchError,
     }  # fmt: skip
     groups = {errors.PictureError, errors.NotFound, errors.Conflict}
     for kind in family(VehicleSearchError):
