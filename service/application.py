@@ -11,11 +11,20 @@ from index.bulk.import_job import ImportFolder
 from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import GalleryHome
-from service import gallery_routes, image_routes, import_routes, migration_routes, probe_routes, search_routes
+from service import (
+    gallery_routes,
+    image_routes,
+    import_routes,
+    inference_routes,
+    migration_routes,
+    probe_routes,
+    search_routes,
+)
 from service.api_docs import add_docs
 from service.context import Context, galleries_of
 from service.engine import Engine
 from service.importer import Importer
+from service.inference_errors import InferenceErrors
 from service.loaded_models import LoadedModels
 from service.metrics import Metrics
 from service.middleware import CallerGuard, PlainPaths, RequestMetrics
@@ -100,11 +109,15 @@ def create_app(
         importer=importer,
     )  # fmt: skip
     app.state.stopping = False
-    for room in (search_routes, image_routes, import_routes, gallery_routes, migration_routes, probe_routes):
+    rooms = (
+        search_routes, image_routes, import_routes, gallery_routes, migration_routes, probe_routes, inference_routes,
+    )  # fmt: skip
+    for room in rooms:
         app.include_router(room.router)
     add_docs(app)
     app.add_middleware(PlainPaths)
     local = settings.loopback or settings.loopback_names_only
     app.add_middleware(CallerGuard, loopback=local)  # keys, when there are some, take its place
-    app.add_middleware(RequestMetrics, metrics=metrics)  # outermost: what the guard refuses is counted too
+    app.add_middleware(RequestMetrics, metrics=metrics)  # what the guard refuses is counted too
+    app.add_middleware(InferenceErrors)  # outermost: whoever refuses, it is said as the protocol wants it
     return app

@@ -8,6 +8,7 @@ from fastapi import Path
 from index.bulk.import_job import STATES
 from index.gallery import BUILT_KINDS, KINDS, VECTORS, MigrationState
 from index.metadata import IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
+from service.inference_protocol import HEADER_LENGTH
 from service.parameters import ATTRIBUTE, Parameter
 from service.problems import MEDIA_TYPE, RESPONSES
 
@@ -15,6 +16,7 @@ GalleryName = Annotated[str, Path(description="Name of the gallery.", examples=[
 ImportId = Annotated[str, Path(description="Id of the import job.")]
 ImageId = Annotated[str, Path(description="Id of the image.", examples=["v0015_03"])]
 
+_JSON = "application/json"
 _BINARY = {"type": "string", "format": "binary"}
 _PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/gif")
 _IMAGES = {"type": "array", "items": _BINARY, "description": "one part 'image' a picture"}
@@ -201,6 +203,36 @@ _IMPORT = _object(
 IMPORT_ANSWER = _IMPORT
 IMPORTS_ANSWER = _object(imports=_list(_IMPORT))
 
+_OCTETS = "application/octet-stream"
+_INFERENCE_ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+_TENSOR: dict[str, Any] = {"name": _TEXT, "datatype": _TEXT, "shape": _list(_COUNT)}
+_TENSOR_DATA = {
+    **_TENSOR, "data": {"type": "array", "description": "numbers in a row or nested; or binary_data_size"},
+    "parameters": _object(binary_data_size=_COUNT),
+}  # fmt: skip
+SERVER_ANSWER = _object(name=_TEXT, version=_TEXT, extensions=_list(_TEXT))
+LIVE_ANSWER = _object(live={"type": "boolean"})
+READY_ANSWER = _object(ready={"type": "boolean"})
+MODEL_READY_ANSWER = _object(name=_TEXT, ready={"type": "boolean"})
+TENSORS_ANSWER = _object(
+    name=_TEXT, platform=_TEXT, inputs=_list(_object(**_TENSOR)), outputs=_list(_object(**_TENSOR))
+)
+INFERENCE_ANSWER = _object(model_name=_TEXT, id=_TEXT, outputs=_list(_object(**_TENSOR_DATA)))
+INFERENCE = {
+    kind: {"schema": schema}
+    for kind, schema in (
+        (
+            _JSON,
+            _object(
+                id=_TEXT, inputs=_list(_object(**_TENSOR_DATA)),
+                outputs=_list(_object(name=_TEXT, parameters=_object(binary_data={"type": "boolean"}))),
+                parameters=_object(binary_data_output={"type": "boolean"}),
+            ),
+        ),
+        (_OCTETS, {**_BINARY, "description": f"that JSON, its length in the header {HEADER_LENGTH}, then the tensor"}),
+    )
+}  # fmt: skip
+
 _RAW = {kind: {"schema": _BINARY} for kind in _PICTURE_TYPES}
 _LABEL = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_LABEL}
 _DESCRIPTION = {
@@ -228,7 +260,6 @@ _DESCRIPTION = {
         },
     },
 }  # fmt: skip
-_JSON = "application/json"
 _METADATA_ONE = {
     "type": "string", "description": "JSON object", "contentMediaType": _JSON, "contentSchema": _DESCRIPTION,
 }  # fmt: skip
@@ -306,3 +337,20 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def responses(schema: dict[str, Any], *statuses: int) -> dict[int | str, dict[str, Any]]:
     """The answer of a route and its problems."""
     return {200: {"description": "OK", "content": {"application/json": {"schema": schema}}}, **problems(*statuses)}
+
+
+def inference_responses(
+    schema: dict[str, Any], *statuses: int, binary: bool = False
+) -> dict[int | str, dict[str, Any]]:
+    """The answer of a route of the inference protocol and its errors; ``binary``: tensors may follow the JSON."""
+    answer: dict[str, Any] = {"description": "OK", "content": {_JSON: {"schema": schema}}}
+    if binary:
+        answer["content"][_OCTETS] = {"schema": _BINARY}
+        answer["headers"] = {
+            HEADER_LENGTH: {"description": "bytes of JSON, where tensors follow", "schema": {"type": "integer"}}
+        }
+    errors = {
+        status: {"description": problem["description"], "content": {_JSON: {"schema": _INFERENCE_ERROR}}}
+        for status, problem in problems(*statuses).items()
+    }
+    return {200: answer, **errors}

@@ -47,10 +47,8 @@ async def readyz(request: Request) -> Response:
     built, or why the GPU does not answer.
     """
     read_parameters(request, ())
-    if request.app.state.stopping:
-        raise NotReady("the service is stopping")
+    await require_ready(request)
     context = context_of(request)
-    await context.engine.check()
     damaged = context.home.problems()
     return answer(
         {
@@ -71,6 +69,13 @@ def metrics(request: Request) -> Response:
     """In base units: seconds, bytes, requests, images."""
     read_parameters(request, ())
     return Response(context_of(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def require_ready(request: Request) -> None:
+    """Raise NotReady where the service is stopping or the model does not answer."""
+    if request.app.state.stopping:
+        raise NotReady("the service is stopping")
+    await context_of(request).engine.check()
 
 
 def _problems(home: GalleryHome) -> dict[str, str]:

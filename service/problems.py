@@ -30,6 +30,10 @@ class QueueFull(VehicleSearchError):
     """As many requests wait as may."""
 
 
+class ModelNotFound(errors.NotFound):
+    """No loaded model of that name."""
+
+
 class ImportNotFound(errors.NotFound):
     """No import of that id."""
 
@@ -75,6 +79,7 @@ _STATUS: dict[type[VehicleSearchError], tuple[int, str]] = {
     errors.ImageNotFound: (404, "No such image"),
     errors.MigrationNotFound: (404, "No such migration"),
     ImportNotFound: (404, "No such import"),
+    ModelNotFound: (404, "No such model"),
     BodyTooSlow: (408, "Body too slow"),
     errors.EmbeddingSpaceMismatch: (409, "Embedding space mismatch"),
     errors.GalleryConflict: (409, "Gallery conflict"),
@@ -96,7 +101,7 @@ _STATUS: dict[type[VehicleSearchError], tuple[int, str]] = {
 RESPONSES: dict[int, str] = {
     400: "A picture, a multipart body or JSON cannot be read",
     403: "Host or Origin is not this machine's, or a write to a service that only reads",
-    404: "No such gallery, image, import or migration",
+    404: "No such gallery, image, import, migration or model",
     408: "The body did not arrive within body_seconds",
     409: "Embedding space or gallery mismatch",
     413: "More bytes, pixels or parts than the limit, which the message names",

@@ -23,7 +23,10 @@ class AnswerCheck:
     def __call__(self, response: httpx.Response) -> None:
         response.read()
         kind = response.headers.get("content-type", "")
-        if response.status_code >= 400 and response.request.method != "HEAD":
+        refusal = response.status_code >= 400 and response.request.method != "HEAD"
+        if refusal and response.request.url.path.startswith("/v2"):
+            assert list(response.json()) == ["error"], (response, response.text)
+        elif refusal:
             assert kind == PROBLEM, (response, response.text)
             assert response.json()["status"] == response.status_code
             assert {"type", "title", "detail"} <= response.json().keys()

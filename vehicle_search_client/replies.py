@@ -209,21 +209,22 @@ class Crop:
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryReply:
-    """A gallery. ``index`` says what finds its images now."""
+    """A gallery. ``index`` says what finds its images now; of one that is damaged there is ``problem`` and no more."""
 
     name: str
-    images: int
-    embedding_space: str
-    embedding_dim: int
-    viewpoints: Sequence[str]
-    kind: str
-    vectors: str
-    retention_days: float | None
-    keep_crops: bool
-    created_at: datetime
-    disk_bytes: int
+    images: int = 0
+    embedding_space: str = ""
+    embedding_dim: int = 0
+    viewpoints: Sequence[str] = ()
+    kind: str = ""
+    vectors: str = ""
+    retention_days: float | None = None
+    keep_crops: bool = True
+    created_at: datetime | None = None
+    disk_bytes: int = 0
     last_change: int = 0
     index: Mapping[str, Any] = field(default_factory=dict)
+    problem: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
