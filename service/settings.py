@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDic
 from index.errors import InvalidValue
 
 PREFIX = "VEHICLE_SEARCH_"
+API_KEY = f"{PREFIX}API_KEY"  # what `vehicle-search query` sends; no setting of the service
 
 
 class Settings(BaseSettings):
@@ -113,7 +114,7 @@ class Settings(BaseSettings):
 
 def read_settings(options: list[str], *, prog: str) -> Settings:
     """Settings from options and the environment; raises InvalidValue naming the key and the value."""
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {API_KEY}
     for key in sorted(os.environ):
         if key.upper().startswith(PREFIX) and key.upper() not in known:
             raise InvalidValue(f"environment variable {key} is not a setting; see {prog} --help")

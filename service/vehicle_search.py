@@ -1,4 +1,4 @@
-"""The service's door: ``vehicle-search serve``."""
+"""The service's door: ``vehicle-search serve``, and ``query`` for whoever asks one."""
 
 import contextlib
 import errno
@@ -20,6 +20,7 @@ from index.gallery import GalleryHome
 from index.machine.cpu_quota import usable_cpus
 from index.machine.mounts import network_warning
 from service.http_protocol import HttpProtocol
+from service.query_command import query
 from service.settings import PREFIX, Settings, read_settings
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
 
 _HELP = f"""\
 usage: vehicle-search serve [--OPTION VALUE ...]
+       vehicle-search query PICTURE [...]
 
 Serve galleries over HTTP. Every option is also an environment variable: --queue-size is {PREFIX}QUEUE_SIZE.
 
   vehicle-search serve                                     # 127.0.0.1:8000, galleries in data/, models/default.onnx
   vehicle-search serve --port 9000 --data-dir /srv/vehicles --device cuda
   vehicle-search serve --help                              # every option and its default
+  vehicle-search query car.jpg --html matches.html         # ask a running service; query --help says more
   vehicle-search --version
 """
 
@@ -49,9 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words == ["--version"]:
         print(f"vehicle-search {version('vehicle-search')}")
         return 0
-    if not words or words[0] != "serve":
+    if not words or words[0] not in ("serve", "query"):
         print(_HELP, end="", file=sys.stdout if words in (["--help"], ["-h"]) else sys.stderr)
         return 0 if words in (["--help"], ["-h"]) else 2
+    if words[0] == "query":
+        return query(words[1:])
     try:
         return serve(read_settings(words[1:], prog="vehicle-search serve"))
     except VehicleSearchError as error:
