@@ -10,7 +10,7 @@ from index.errors import EmbeddingSpaceMismatch, GalleryConflict, GalleryNotFoun
 from index.gallery import KINDS, VECTORS, GallerySpec
 from index.metadata import check_gallery_name
 from service import descriptions as say
-from service.context import Context, context_of, galleries_of, require_writable
+from service.context import Context, ask_each, context_of, require_writable
 from service.descriptions import GalleryName
 from service.documents import answer, gallery_document, read_json
 from service.parameters import CONFIRM, read_parameters
@@ -26,9 +26,9 @@ router = APIRouter(tags=["galleries"])
 async def list_galleries(request: Request) -> Response:
     """Every gallery, by name. Of one that is damaged there is only its ``name`` and the ``problem``."""
     read_parameters(request, ())
-    home = context_of(request).home
-    documents = [{"name": name, "problem": problem} for name, problem in home.problems().items()]
-    documents += await run_in_threadpool(lambda: [gallery_document(each.info()) for each in galleries_of(home)])
+    known, problems = await run_in_threadpool(ask_each, context_of(request).home, lambda gallery: gallery.info())
+    documents = [{"name": name, "problem": problem} for name, problem in problems.items()]
+    documents += map(gallery_document, known.values())
     return answer({"galleries": sorted(documents, key=lambda document: str(document["name"]))})
 
 

@@ -95,6 +95,7 @@ _STATUS: dict[type[VehicleSearchError], tuple[int, str]] = {
     NotReady: (503, "Not ready"),
     errors.GalleryUnavailable: (503, "Gallery damaged"),
     errors.ModelError: (503, "Model failed"),
+    errors.StorageError: (503, "Storage failed"),
     errors.StorageFull: (507, "Disk full"),
 }
 

@@ -357,3 +357,25 @@ def test_kinds_that_no_device_takes_stay_where_they_are(
     check(opened, 300)
     opened.close()
     assert device.taken == 0
+
+
+def test_a_copy_with_more_room_is_on_the_device_as_well(form: Form) -> None:
+    device, vectors = form
+    plain, index = made(ROWS, vectors), made(1000, vectors)
+    mirror(index, device)
+    taken = device.taken
+    roomier = index.roomier(2000)
+    assert (roomier.mirrored, device.taken) == (1000, taken)
+    roomier.add(IDS[1000:], STORED[1000:])
+    same(roomier.search(QUERIES, 40), plain.search(QUERIES, 40))
+    mirror(roomier, device)
+    assert roomier.waiting == 0
+    same(roomier.search(QUERIES, 40), plain.search(QUERIES, 40))
+    index.unmirror()  # whoever let the copy go
+    assert device.taken == 0
+    same(roomier.search(QUERIES, 40), plain.search(QUERIES, 40))
+    mirror(roomier, device)
+    assert roomier.waiting == 0
+    same(roomier.search(QUERIES, 40), plain.search(QUERIES, 40))
+    roomier.unmirror()
+    assert device.taken == 0

@@ -140,8 +140,13 @@ class MirroredIndex(QuantizedIndex):
 
     def _looked_at(self, queries: NDArray[np.float32], places: NDArray[np.int64], count: int) -> Found:
         """Squared distances and places (Q, m) of the nearest of the rows at some places, on the host."""
-        squares = np.stack([self._squares(query, places) for query in queries])
-        return nearest([(squares, np.broadcast_to(places, squares.shape))], len(queries), count)
+        near = self._nearest_codes if self.vectors == "fp16" else self._all_of
+        found = [near(query, places, count) for query in queries]
+        squares, own = (np.stack(each) for each in zip(*found, strict=True))
+        return nearest([(squares, own)], len(queries), count)
+
+    def _all_of(self, query: NDArray[np.float32], places: NDArray[np.int64], _: int) -> Found:
+        return self._squares(query, places), places
 
     def _are_few(self, rows: int, queries: int) -> bool:
         return super()._are_few(rows, queries) if self._copy is None else rows * queries <= _FEW
