@@ -221,7 +221,7 @@ def test_an_upload_tells_of_each_picture_in_order(search: Any, yard: str, count:
     results = list(search.upload(pictures(), gallery=yard, size=BatchSize(images=5), in_flight=3, progress=False))
     assert [one.number for one in results] == list(range(count))
     failed = {one.number: one.problem.kind for one in results if one.status == "failed"}
-    assert failed == ({} if count < 4 else {3: "unsupported-picture", 7: "unusableinput", 11: "invalid-value"})
+    assert failed == ({} if count < 4 else {3: "unsupported-picture", 7: "unusable-input", 11: "invalid-value"})
     assert search.gallery(yard).images == count - len(failed)
 
 
@@ -266,6 +266,30 @@ def test_an_upload_reads_no_further_than_what_is_on_its_way(server: str) -> None
         )  # what was told, three batches on their way and one that is read, and one picture more
         going.close()
         search.drop_gallery("endless", confirm="endless")
+
+
+def test_an_awaited_upload_reads_no_further_and_can_be_left(server: str) -> None:
+    taken = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield jpeg(taken)
+
+    async def some() -> None:
+        async with AsyncVehicleSearch(server) as search:
+            await search.create_gallery("endless-too")
+            going = search.upload(
+                endless(), gallery="endless-too", size=BatchSize(images=2), in_flight=3, progress=False
+            )
+            for _ in range(6):
+                await anext(going)
+            assert taken <= 6 + 2 * 4
+            await going.aclose()
+            await search.drop_gallery("endless-too", confirm="endless-too")
+
+    asyncio.run(some())
 
 
 def test_a_service_that_takes_less_is_sent_less(tiny_model: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from model_export.exporting.onnx_export import export_model
 from service.inference_protocol import HEADER_LENGTH, MAX_JSON
 from tests.conftest import untrained
 from tests.http_client import body_of, form, raw, status_of
+from tests.pictures import png
 from tests.server_process import serving
 
 SIZE = 64
@@ -223,3 +225,17 @@ def test_the_model_that_galleries_move_from_answers_by_its_name(tiny_model: Path
     expected = Embedder(tmp_path / "other.onnx", device="cpu", threads=1).embed(CROPS[:1]).embedding[0]
     np.testing.assert_allclose(vectors[1], expected, atol=1e-5)
     assert not np.allclose(vectors[0], vectors[1], atol=1e-2)
+
+
+def test_the_example_of_the_docs_runs(
+    server: str, client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```", Path("docs/operations.md").read_text(), re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    data = png(0, (SIZE, SIZE))  # no resizing: what the service makes of the same pixels is the same
+    Path("car.jpg").write_bytes(data)
+    names: dict[str, Any] = {}
+    text = block.replace("127.0.0.1:8000", server.removeprefix("http://")).replace('"default"', '"tiny"')
+    exec(compile(text, "operations.md", "exec"), names)
+    (seen,) = client.post("/v1/embeddings", content=data).json()["results"]
+    np.testing.assert_allclose(names["embedding"][0], seen["embedding"], atol=1e-5)

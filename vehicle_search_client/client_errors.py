@@ -19,6 +19,7 @@ VehicleSearchError
     └── DiskFull              507  reads go on
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -65,8 +66,8 @@ class VehicleSearchError(Exception):
     @property
     def problem(self) -> Problem:
         """The error as a problem document has it."""
-        name = type(self).__name__
-        return Problem(type=LOCAL + name.lower(), title=name, detail=str(self))
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(self).__name__).capitalize()
+        return Problem(type=LOCAL + words.lower().replace(" ", "-"), title=words, detail=str(self))
 
 
 class UnusableInput(VehicleSearchError, ValueError):
