@@ -254,6 +254,7 @@ def test_an_upload_reads_no_further_than_what_is_on_its_way(server: str) -> None
         nonlocal taken
         while True:
             taken += 1
+            assert taken < 100, "it reads on and on"
             yield jpeg(taken)
 
     with VehicleSearch(server) as search:
@@ -275,6 +276,7 @@ def test_an_awaited_upload_reads_no_further_and_can_be_left(server: str) -> None
         nonlocal taken
         while True:
             taken += 1
+            assert taken < 100, "it reads on and on"
             yield jpeg(taken)
 
     async def some() -> None:
