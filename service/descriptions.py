@@ -9,7 +9,15 @@ from index.bulk.import_job import STATES
 from index.gallery import BUILT_KINDS, KINDS, VECTORS, MigrationState
 from index.metadata import IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
 from service.parameters import ATTRIBUTE, Parameter
-from service.problems import MEDIA_TYPE, RESPONSES
+from service.problems import (
+    MEDIA_TYPE,
+    RESPONSES,
+    NotReady,
+    RateExceeded,
+    ScopeMissing,
+    Unauthenticated,
+    problem_of,
+)
 
 GalleryName = Annotated[str, Path(description="Name of the gallery.", examples=["default"])]
 ImportId = Annotated[str, Path(description="Id of the import job.")]
@@ -290,12 +298,36 @@ def request(
     return extra
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Responses that are problem documents."""
+def problems(*statuses: int, key: bool = True) -> dict[int | str, dict[str, Any]]:
+    """Responses that are problem documents; with those of a route that asks for a ``key``, where it does."""
+    everywhere = _WITH_KEY if key else (403,)
     return {
-        status: {"description": RESPONSES[status], "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
-        for status in sorted({403, *statuses, *([408] if 400 in statuses else [])})
+        status: _problem(status) for status in sorted({*everywhere, *statuses, *([408] if 400 in statuses else [])})
     }
+
+
+_WITH_KEY = (401, 403, 429, 503)
+_EXAMPLES = {
+    error["status"]: error
+    for error in (
+        problem_of(Unauthenticated("this service asks for a key: send the header Authorization: Bearer TOKEN")),
+        problem_of(ScopeMissing("key 3f0c6e1d2a3b (camera-7) has the scopes write; this route asks for read")),
+        problem_of(RateExceeded("key 3f0c6e1d2a3b (camera-7) may send 5 requests a second, 5 at once")),
+        problem_of(NotReady("the service is stopping")),
+    )
+}
+_HEADERS = {
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "Bearer, and what is wrong (RFC 6750)"}},
+    429: {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}},
+}
+
+
+def _problem(status: int) -> dict[str, Any]:
+    content: dict[str, Any] = {"schema": _PROBLEM}
+    if status in _EXAMPLES:
+        content["example"] = _EXAMPLES[status]
+    response = {"description": RESPONSES[status], "content": {MEDIA_TYPE: content}}
+    return response if status not in _HEADERS else {**response, "headers": _HEADERS[status]}
 
 
 def responses(schema: dict[str, Any], *statuses: int) -> dict[int | str, dict[str, Any]]:

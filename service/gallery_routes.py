@@ -10,6 +10,7 @@ from index.errors import EmbeddingSpaceMismatch, GalleryConflict, GalleryNotFoun
 from index.gallery import KINDS, VECTORS, GallerySpec
 from index.metadata import check_gallery_name
 from service import descriptions as say
+from service.caller import caller_of
 from service.context import Context, context_of, galleries_of, require_writable
 from service.descriptions import GalleryName
 from service.documents import answer, gallery_document, read_json
@@ -24,10 +25,12 @@ router = APIRouter(tags=["galleries"])
 
 @router.get("/v1/galleries", summary="List galleries", responses=say.responses(say.GALLERIES_ANSWER, 422))
 async def list_galleries(request: Request) -> Response:
-    """Every gallery, by name."""
+    """Every gallery that the key is for, by name."""
     read_parameters(request, ())
-    home = context_of(request).home
-    documents = await run_in_threadpool(lambda: [gallery_document(gallery.info()) for gallery in galleries_of(home)])
+    home, caller = context_of(request).home, caller_of(request)
+    documents = await run_in_threadpool(
+        lambda: [gallery_document(each.info()) for each in galleries_of(home) if caller.reaches(each.name)]
+    )
     return answer({"galleries": documents})
 
 

@@ -17,6 +17,7 @@ from index.bulk.import_plan import COUNTS
 from index.bulk.picture_archive import is_archive
 from index.errors import InvalidValue
 from service import descriptions as say
+from service.caller import caller_of
 from service.context import Context, context_of, require_writable
 from service.descriptions import GalleryName, ImportId
 from service.documents import answer, read_json, time_text
@@ -71,9 +72,11 @@ async def post_import(request: Request, gallery: GalleryName) -> Response:
 
 @router.get("/v1/imports", summary="List imports", responses=say.responses(say.IMPORTS_ANSWER, 422))
 async def list_imports(request: Request) -> Response:
-    """Every job that was not removed, newest first."""
+    """Every job that was not removed, of the galleries that the key is for, newest first."""
     read_parameters(request, ())
-    return answer({"imports": [_document(job) for job in context_of(request).importer.jobs()]})
+    caller = caller_of(request)
+    jobs = [job for job in context_of(request).importer.jobs() if caller.reaches(job.gallery)]
+    return answer({"imports": [_document(job) for job in jobs]})
 
 
 @router.get(
@@ -82,7 +85,7 @@ async def list_imports(request: Request) -> Response:
 async def get_import(request: Request, import_id: ImportId) -> Response:
     """State, counts, and images a second. ``total`` is null until everything was looked at."""
     read_parameters(request, ())
-    return answer(_document(context_of(request).importer.get(import_id)))
+    return answer(_document(_job(request, import_id)))
 
 
 @router.get(
@@ -97,8 +100,8 @@ async def get_import(request: Request, import_id: ImportId) -> Response:
 async def get_failures(request: Request, import_id: ImportId) -> Response:
     """As a ``manifest.csv`` with a column that says why; beside the pictures, mended, it can be imported in turn."""
     read_parameters(request, ())
-    importer = context_of(request).importer
-    lines = await run_in_threadpool(importer.failures, importer.get(import_id))
+    job = _job(request, import_id)
+    lines = await run_in_threadpool(context_of(request).importer.failures, job)
     headers = {"Content-Disposition": 'attachment; filename="failures.csv"', "X-Content-Type-Options": "nosniff"}
     return StreamingResponse(_blocks(lines), media_type="text/csv; charset=utf-8; header=present", headers=headers)
 
@@ -116,10 +119,14 @@ async def delete_import(request: Request, import_id: ImportId) -> Response:
     """One that has not ended is cancelled and keeps what it has stored; one that has is removed from the list."""
     read_parameters(request, ())
     importer = context_of(request).importer
-    if importer.get(import_id).ended:
+    if _job(request, import_id).ended:
         await run_in_threadpool(importer.remove, import_id)
         return Response(status_code=204)
     return answer(_document(await run_in_threadpool(importer.cancel, import_id)))
+
+
+def _job(request: Request, import_id: str) -> ImportJob:
+    return context_of(request).importer.get(import_id, caller_of(request).reaches)
 
 
 @dataclass(frozen=True, kw_only=True)

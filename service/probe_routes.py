@@ -27,7 +27,9 @@ async def model(request: Request) -> Response:
     return answer({**_model_document(models.present), "previous": previous})
 
 
-@router.get("/livez", summary="Is the process alive?", responses={200: {"description": "Yes"}, **say.problems(422)})
+@router.get(
+    "/livez", summary="Is the process alive?", responses={200: {"description": "Yes"}, **say.problems(422, key=False)}
+)
 async def livez(request: Request) -> Response:
     """Whatever the model does."""
     read_parameters(request, ())
@@ -35,7 +37,9 @@ async def livez(request: Request) -> Response:
 
 
 @router.get(
-    "/readyz", summary="Is the service ready?", responses={200: {"description": "Yes"}, **say.problems(422, 503)}
+    "/readyz",
+    summary="Is the service ready?",
+    responses={200: {"description": "Yes"}, **say.problems(422, 503, key=False)},
 )
 async def readyz(request: Request) -> Response:
     """The model is warmed up on the wanted provider, the galleries are loaded, and the service is not stopping."""

@@ -78,7 +78,8 @@ def test_a_port_in_use(tiny_model: Path, tmp_path: Path) -> None:
     ("more", "word"),
     [
         (("--prot", "9000"), "--prot"), (("--port", "x"), "port"), (("--device", "cuda"), "cuda"),
-        (("--host", "0.0.0.0"), "proxy"), (("--host", "192.0.2.1", "--allow-unauthenticated-remote"), "192.0.2.1"),
+        (("--host", "0.0.0.0"), "keys create"), (("--host", "::"), "ALLOW_UNAUTHENTICATED_REMOTE"),
+        (("--host", "example.org"), "proxy"), (("--host", ""), "proxy"), (("--host", "192.0.2.1", "--allow-unauthenticated-remote"), "192.0.2.1"),
         (("--host", "x" * 300, "--allow-unauthenticated-remote"), "listen"), (("surplus",), "surplus"),
     ],
 )  # fmt: skip
