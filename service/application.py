@@ -11,8 +11,18 @@ from index.bulk.import_job import ImportFolder
 from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import GalleryHome
-from service import gallery_routes, image_routes, import_routes, migration_routes, probe_routes, search_routes
+from service import (
+    audit_routes,
+    gallery_routes,
+    image_routes,
+    import_routes,
+    migration_routes,
+    probe_routes,
+    search_routes,
+)
 from service.api_docs import add_docs
+from service.audit_log import AuditLog
+from service.audit_trail import AuditTrail, RequestIds, require_audit
 from service.caller import Callers
 from service.context import Context, galleries_of
 from service.engine import Engine
@@ -68,6 +78,7 @@ def create_app(
     models = LoadedModels(present=embedder, previous=previous)
     migrator = Migrator(home, embedder, engine)
     keyring = keyring or Keyring(None)
+    audit = AuditLog(settings.audit_folder, metrics, days=settings.audit_days) if settings.audit else None
     root = settings.import_root
     importer = Importer(
         imports, home, engine, models, metrics, root=None if root is None else root.resolve(),
@@ -78,6 +89,8 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as at_the_end:
             at_the_end.callback(home.close)
+            if audit is not None:
+                at_the_end.callback(audit.close)
             keyring.start()
             at_the_end.callback(keyring.close)
             if not settings.read_only:
@@ -93,7 +106,8 @@ def create_app(
 
     app = FastAPI(
         title="Vehicle search", version=version("vehicle-search"), description=_DESCRIPTION, lifespan=lifespan,
-        docs_url=None, redoc_url=None, redirect_slashes=False, dependencies=[Depends(require_access)],
+        docs_url=None, redoc_url=None, redirect_slashes=False,
+        dependencies=[Depends(require_access), Depends(require_audit)],
         exception_handlers={
             VehicleSearchError: on_known_error, BadPicture: on_bad_picture, HTTPException: on_http_exception,
             Exception: on_bug,
@@ -101,17 +115,21 @@ def create_app(
     )  # fmt: skip
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
-        importer=importer,
+        importer=importer, audit=audit,
     )  # fmt: skip
     app.state.stopping = False
-    for room in (search_routes, image_routes, import_routes, gallery_routes, migration_routes, probe_routes):
+    rooms = search_routes, image_routes, import_routes, gallery_routes, migration_routes, audit_routes, probe_routes
+    for room in rooms:
         app.include_router(room.router)
     add_docs(app)
+    if audit is not None:
+        app.add_middleware(AuditTrail, log=audit, required=settings.audit_required)
     app.add_middleware(PlainPaths)
     local = settings.loopback or settings.loopback_names_only
     app.add_middleware(
         CallerGuard, callers=Callers(keyring, metrics), open_paths=open_paths(metrics=settings.metrics_open),
         loopback=local,
     )  # fmt: skip
-    app.add_middleware(RequestMetrics, metrics=metrics)  # outermost: what the guard refuses is counted too
+    app.add_middleware(RequestMetrics, metrics=metrics)  # further out: what the guard refuses is counted too
+    app.add_middleware(RequestIds)
     return app

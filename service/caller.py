@@ -23,9 +23,9 @@ class Caller:
 
     key: AccessKey | None
 
-    def reaches(self, gallery: str) -> bool:
-        """Whether this gallery, or what belongs to it, may be shown to it."""
-        return self.key is None or self.key.reaches(gallery)
+    def reaches(self, gallery: str | None) -> bool:
+        """Whether what belongs to this gallery (None: to none) may be shown to it."""
+        return self.key is None or self.key.galleries is None or gallery in self.key.galleries
 
 
 ANYBODY: Final = Caller(None)

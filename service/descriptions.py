@@ -204,6 +204,26 @@ _IMPORT = _object(
 IMPORT_ANSWER = _IMPORT
 IMPORTS_ANSWER = _object(imports=_list(_IMPORT))
 
+AUDIT_ANSWER = _object(
+    entries=_list(
+        {
+            "type": "object",
+            "properties": {
+                "time": _TIME, "action": _TEXT, "key": {**_TEXT, "description": "id of the caller's key, or keyless"},
+                "address": _NULLABLE_TEXT, "gallery": _NULLABLE_TEXT, "image_id": _TEXT,
+                "filters": {"type": "object", "description": "the query string", "additionalProperties": _list(_TEXT)},
+                "pictures": {**_list(_TEXT), "description": "SHA-256 of each that was searched for"},
+                "matches": {**_COUNT, "description": "that were answered"},
+                "count": {**_COUNT, "description": "images that were stored or erased; entries that are missing"},
+                "images": {**_list(_TEXT), "description": "ids that were stored, the first 256"},
+                "status": _COUNT, "request_id": _TEXT,
+            },
+            "additionalProperties": True,
+        }
+    ),
+    next=_NULLABLE_TEXT,
+)  # fmt: skip
+
 _RAW = {kind: {"schema": _BINARY} for kind in _PICTURE_TYPES}
 _LABEL = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_LABEL}
 _DESCRIPTION = {

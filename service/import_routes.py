@@ -17,6 +17,7 @@ from index.bulk.import_plan import COUNTS
 from index.bulk.picture_archive import is_archive
 from index.errors import InvalidValue
 from service import descriptions as say
+from service.audit_trail import note
 from service.caller import caller_of
 from service.context import Context, context_of, require_writable
 from service.descriptions import GalleryName, ImportId
@@ -67,6 +68,7 @@ async def post_import(request: Request, gallery: GalleryName) -> Response:
         await run_in_threadpool(context.importer.submit, receiving, job)
     finally:
         await run_in_threadpool(folder.refuse, receiving)  # where it was accepted, nothing is there any more
+    note(request, import_id=job.job_id, source=_source(job))
     return answer(_document(job), status=202, headers={"Location": f"/v1/imports/{job.job_id}"})
 
 
@@ -119,7 +121,9 @@ async def delete_import(request: Request, import_id: ImportId) -> Response:
     """One that has not ended is cancelled and keeps what it has stored; one that has is removed from the list."""
     read_parameters(request, ())
     importer = context_of(request).importer
-    if _job(request, import_id).ended:
+    job = _job(request, import_id)
+    note(request, gallery=job.gallery)
+    if job.ended:
         await run_in_threadpool(importer.remove, import_id)
         return Response(status_code=204)
     return answer(_document(await run_in_threadpool(importer.cancel, import_id)))
@@ -168,12 +172,16 @@ def _path(context: Context, body: bytes) -> str:
 def _document(job: ImportJob) -> dict[str, Any]:
     return {
         "id": job.job_id, "gallery": job.gallery, "state": job.state,
-        "source": {"archive": job.name} if job.path is None else {"path": job.path},
+        "source": _source(job),
         "created_at": job.created_at, "started_at": job.started_at, "finished_at": job.finished_at,
         "total": job.total, "done": job.done, **{name: job.counts.get(name, 0) for name in COUNTS},
         "images_per_second": round(job.done / job.seconds, 1) if job.seconds > 0 else None,
         "failures": f"/v1/imports/{job.job_id}/failures", "problem": job.problem,
     }  # fmt: skip
+
+
+def _source(job: ImportJob) -> dict[str, str | None]:
+    return {"archive": job.name} if job.path is None else {"path": job.path}
 
 
 def _blocks(lines: Iterator[str]) -> Iterator[bytes]:

@@ -48,6 +48,12 @@ class Metrics:
             "Requests without a key that works, where one is asked for.",
             registry=self.registry,
         )
+        self.audited = Counter(
+            "vehicle_search_audit_entries",
+            "Entries of the audit log: written; lost, so that only the service's log has them.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.queue = Gauge("vehicle_search_queue_requests", "Requests waiting or at work.", registry=self.registry)
         self.model = Info("vehicle_search_model", "The model that answers.", registry=self.registry)
         self._by_stage = {name: self._stages.labels(name) for name in ("queue", "decode", "embed", "search", "store")}

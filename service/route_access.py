@@ -53,6 +53,7 @@ ROUTES: Final[Mapping[str, Access]] = {
     f"GET {_GALLERY}/migrations": ADMIN,
     f"GET {_GALLERY}/migrations/{{migration_id}}": ADMIN,
     f"DELETE {_GALLERY}/migrations/{{migration_id}}": ADMIN,
+    "GET /v1/audit": ADMIN,  # a key of some galleries sees their entries
     "GET /livez": OPEN,
     "GET /readyz": OPEN,
     "GET /metrics": Access("read", everywhere=True),  # it names galleries; the setting metrics_open opens it

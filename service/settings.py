@@ -66,6 +66,14 @@ class Settings(BaseSettings):
         default="info", description="least level that is logged"
     )
     access_log: bool = Field(default=False, description="log a line for every request")
+    audit: bool = Field(default=False, description="keep an audit log: who searched, wrote or erased what, and when")
+    audit_dir: Path | None = Field(
+        default=None, description="folder of the audit log; not set: audit in the data folder"
+    )
+    audit_days: int = Field(default=90, ge=0, le=36_500, description="days that its entries are kept; 0: for ever")
+    audit_required: bool = Field(
+        default=False, description="refuse what cannot be written to the audit log, as on a full disk"
+    )
     metrics_open: bool = Field(default=False, description="answer GET /metrics without a key, too")
     allow_unauthenticated_remote: bool = Field(
         default=False,
@@ -75,6 +83,11 @@ class Settings(BaseSettings):
         default=False,
         description="answer only to names of this machine, as on loopback: for a container published on loopback",
     )
+
+    @property
+    def audit_folder(self) -> Path:
+        """Where the audit log is, or would be."""
+        return self.audit_dir or self.data_dir / "audit"
 
     @property
     def loopback(self) -> bool:

@@ -152,6 +152,10 @@ def _load(settings: Settings, keyring: Keyring) -> FastAPI:
                 )  # fmt: skip
         except EmbeddingSpaceMismatch as error:
             _LOG.warning("%s", error)
+    if settings.audit and settings.read_only and settings.audit_dir is None:
+        raise StartError(
+            "a service that only reads writes nothing to its data folder: say audit_dir, or leave out audit"
+        )
     imports = ImportFolder(settings.data_dir, read_only=settings.read_only)
     return create_app(
         settings=settings, embedder=embedder, home=home, workers=workers, imports=imports, previous=previous,
