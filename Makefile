@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+GPU_VENV := .venv-gpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DATA ?= data
 TRAINING_DATA ?= training-data
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
-.PHONY: help serve install install-test check fix test fault bench bench-model bench-gallery bench-train train-default \
-	reproduce-small reproduce-medium demo-gallery figure clean
+.PHONY: help serve install install-test check fix test test-gpu fault bench bench-model bench-gallery bench-gpu bench-bulk bench-train \
+	train-default reproduce-small reproduce-medium demo-gallery figure clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
@@ -47,6 +48,19 @@ fix: install-test  ## mend what ruff can mend
 test: install-test  ## every test that needs no GPU
 	$(BIN)/python -m pytest -m 'not gpu'
 
+test-gpu: $(GPU_VENV)/.installed  ## the tests that need a GPU, in an environment of their own (CUDA 13, driver 580 or newer)
+	$(GPU_VENV)/bin/python -m pytest -m gpu
+
+bench-gpu: $(GPU_VENV)/.installed  ## bench-gallery with the kinds that a GPU takes (ROWS as there)
+	$(GPU_VENV)/bin/python -m scripts.bench_gallery --device cuda --kinds flat-fp32 flat-fp16 hnsw-fp32 $(if $(ROWS),--rows $(ROWS))
+
+$(GPU_VENV)/.installed: pyproject.toml
+	@$(PYTHON) -m venv $(GPU_VENV) && $(GPU_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25'
+	@echo "installing tests, trainer and CUDA libraries into $(GPU_VENV): several GB"
+	@$(GPU_VENV)/bin/python -m pip install --quiet -e '.[parquet,train,dev]'
+	@$(GPU_VENV)/bin/python -m pip uninstall --quiet --yes onnxruntime  # the trainer's; onnxruntime-gpu has the same files
+	@$(GPU_VENV)/bin/python -m pip install --quiet -e '.[gpu]' && touch $@
+
 fault: install-test  ## kill -9 the service a hundred times at random moments, look whether it kept its word
 	FAULT_ROUNDS=100 $(BIN)/python -m pytest -q --timeout 1200 tests/test_faults.py
 
@@ -58,6 +72,9 @@ bench-model: install-test  ## time and size of every backbone, precision and rou
 
 bench-gallery: install-test  ## every kind of index: recall, searches, inserts, size, cold start (ROWS, default 100000 1000000)
 	$(BIN)/python -m scripts.bench_gallery $(if $(ROWS),--rows $(ROWS))
+
+bench-bulk: install-test  ## imports of 30,000 to 300,000 pictures and a migration: rate, memory, searches meanwhile
+	$(BIN)/python -m scripts.bench_bulk
 
 bench-train: install-test  ## pictures a second of a training over its forward and backward alone
 	$(BIN)/python -m scripts.bench_train
@@ -82,4 +99,4 @@ figure: install  ## docs/search.jpg: a query and its matches
 	$(BIN)/python scripts/make_figure.py
 
 clean:  ## remove .venv and caches, keep data
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(GPU_VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

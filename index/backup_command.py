@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from index.data_folder import gallery_folders
+from index.gallery_arguments import add_data_dir
 from index.maintenance.backup import back_up
 from index.maintenance.restoration import GalleryRestoration, restore
 from index.maintenance.verification import crops_of
@@ -50,7 +51,7 @@ def add_to(commands: "Commands") -> None:
         epilog=_BACKUP_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     backup.add_argument("target", type=Path, metavar="DEST", help="a new folder, or an earlier backup")
-    backup.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the galleries (default: data)")
+    add_data_dir(backup)
     backup.set_defaults(run=_backup)
 
     restoring = commands.add_parser(

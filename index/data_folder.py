@@ -1,7 +1,8 @@
 """All galleries of one machine: a folder that one process owns at a time.
 
-``lock`` says who owns it, ``layout`` what wrote it, ``galleries/`` has a folder a gallery. A gallery is made and
-dropped under a name that begins with a dot; what a crash leaves of that is removed on the next opening.
+``lock`` says who owns it, ``layout`` what wrote it, ``reserve`` keeps space for erasing, ``galleries/`` has a folder a
+gallery. A gallery is made and dropped under a name that begins with a dot; what a crash leaves of that is removed on
+the next opening.
 """
 
 import shutil
@@ -12,17 +13,28 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from index.errors import DataFolderUnusable, GalleryConflict, GalleryNotFound, ReadOnly, StorageError, StorageFull
+from index.errors import (
+    DataFolderUnusable,
+    GalleryConflict,
+    GalleryNotFound,
+    GalleryUnavailable,
+    ReadOnly,
+    StorageError,
+    StorageFull,
+)
 from index.gallery import GallerySpec
 from index.local_gallery import LocalGallery, utc_now
 from index.metadata import check_gallery_name
+from index.searching.index_device import IndexDevice
 from index.storage.crop_store import NO_SPACE
 from index.storage.folder_lock import FolderLock, SharedLock
 from index.storage.gallery_files import BACKUP_NOTE, RESTORING, all_set_aside
+from index.storage.space_reserve import SpaceReserve
 from index.whole_file import sync_folder, write_whole
 
 LAYOUT: Final = 1
 DEFAULT: Final = "default"
+RESERVE: Final = "reserve"
 
 
 class DataFolder:
@@ -30,8 +42,10 @@ class DataFolder:
 
     Without ``default_spec`` nothing is created: for looking into a folder that exists. ``read_only``: nothing is
     written either, not even a lock file, so that the folder may lie where nothing can be; others may read it meanwhile,
-    and whoever would write to it is kept away as far as locks reach. Raises DataFolderLocked, naming who holds the
-    folder, DataFolderUnusable, StorageFull and StorageError; ReadOnly for what would have to be written.
+    and whoever would write to it is kept away as far as locks reach. ``device`` searches galleries of a kind that it
+    takes. A gallery that is damaged is among ``problems`` and keeps no other from being used. Raises DataFolderLocked,
+    naming who holds the folder, DataFolderUnusable (also where a newer release wrote a gallery), StorageFull and
+    StorageError, NotEnoughMemory and IndexDeviceUnavailable for an index; ReadOnly for what would have to be written.
     """
 
     def __init__(
@@ -41,12 +55,15 @@ class DataFolder:
         default_spec: GallerySpec | None = None,
         clock: Callable[[], datetime] = utc_now,
         read_only: bool = False,
+        device: IndexDevice | None = None,
     ) -> None:
         self.path = path
-        self._clock, self._read_only = clock, read_only
+        self._clock, self._read_only, self._device = clock, read_only, device
         self._folder = path / "galleries"
         self._guard = threading.Lock()
         self._galleries: dict[str, LocalGallery] = {}
+        self._problems: dict[str, str] = {}
+        self._reserve: SpaceReserve | None = None
         self._lock = self._shared() if read_only else self._own(create=default_spec is not None)
         try:
             self._open()
@@ -61,14 +78,24 @@ class DataFolder:
         existing = self._galleries.get(DEFAULT)
         if existing is not None and existing.spec.embedding_space != spec.embedding_space and not existing.count():
             self.drop(DEFAULT)
-        if DEFAULT not in self._galleries:
+        if DEFAULT not in self._galleries and DEFAULT not in self._problems:
             self.create(DEFAULT, spec)
 
     def names(self) -> list[str]:
         return sorted(self._galleries.copy())
 
+    def problems(self) -> dict[str, str]:
+        return self._problems.copy()
+
+    def require_all(self) -> None:
+        """Raise GalleryUnavailable where a gallery could not be opened."""
+        if self._problems:
+            raise GalleryUnavailable("; ".join(_unavailable(name, self._problems[name]) for name in self._problems))
+
     def get(self, name: str) -> LocalGallery:
         gallery = self._galleries.get(name)
+        if name in self._problems:
+            raise GalleryUnavailable(_unavailable(name, self._problems[name]))
         if gallery is None:
             raise GalleryNotFound(f"there is no gallery {name}; PUT /v1/galleries/{name} creates it")
         return gallery
@@ -77,13 +104,15 @@ class DataFolder:
         check_gallery_name(name)
         self._require_writable()
         with self._guard:
-            existing = self._galleries.get(name)
-            if existing is not None:
+            if name in self._galleries or name in self._problems:
+                existing = self.get(name)
                 if existing.spec != spec:
                     raise GalleryConflict(
                         f"gallery {name} exists with other properties: {_difference(existing.spec, spec)}"
                     )
                 return existing, False
+            if self._reserve is not None:
+                self._reserve.require_room()
             making = self._folder / f".making-{uuid.uuid4().hex}"
             try:
                 making.mkdir()
@@ -108,7 +137,7 @@ class DataFolder:
                 (self._folder / name).rename(dropping)
                 sync_folder(self._folder)
             except OSError as error:
-                self._galleries[name] = LocalGallery(self._folder / name, clock=self._clock)
+                self._galleries[name] = self._gallery(self._folder / name)
                 raise _storage_error(f"gallery {name} cannot be dropped from {self.path}", error) from error
             del self._galleries[name]
             shutil.rmtree(dropping, ignore_errors=True)
@@ -118,7 +147,7 @@ class DataFolder:
         aside = all_set_aside(self.path)
         try:
             for path in aside.iterdir() if aside.is_dir() else ():
-                if path.name not in self._galleries:
+                if path.name not in self._galleries and path.name not in self._problems:
                     shutil.rmtree(path)
         except OSError as error:
             raise _storage_error(f"{aside} cannot be emptied", error) from error
@@ -159,6 +188,7 @@ class DataFolder:
             if not self._read_only:
                 self._check_layout()
                 self._folder.mkdir(exist_ok=True)
+                self._reserve = SpaceReserve(self.path / RESERVE)
             folders = sorted(self._folder.iterdir())
         except OSError as error:
             raise _unusable(self.path, error) from error
@@ -167,13 +197,42 @@ class DataFolder:
                 if not self._read_only:
                     shutil.rmtree(folder, ignore_errors=True)
             elif folder.is_dir():
-                self._galleries[folder.name] = LocalGallery(folder, clock=self._clock, read_only=self._read_only)
+                self._open_gallery(folder)
+
+    def _open_gallery(self, folder: Path) -> None:
+        """Open one; what is wrong with it alone is kept for who asks for it."""
+        try:
+            self._galleries[folder.name] = self._gallery_with_room(folder)
+        except (DataFolderUnusable, StorageFull):  # the wrong release, a full disk: that is no damage
+            raise
+        except StorageError as error:
+            self._problems[folder.name] = str(error)
+
+    def _gallery_with_room(self, folder: Path) -> LocalGallery:
+        """A gallery; on a full disk it is opened in the space that is kept for erasing, so that something can be."""
+        try:
+            return self._gallery(folder)
+        except StorageFull:
+            if self._reserve is None:
+                raise
+            self._reserve.lend()
+        try:
+            return self._gallery(folder)
+        except StorageFull as error:
+            raise StorageFull(
+                f"no space left to open {folder}; nothing was changed; free a megabyte on its disk and start again"
+            ) from error
+
+    def _gallery(self, folder: Path) -> LocalGallery:
+        return LocalGallery(
+            folder, clock=self._clock, read_only=self._read_only, reserve=self._reserve, device=self._device
+        )
 
     def _opened(self, name: str) -> LocalGallery:
         """A gallery that was just made; where it cannot be opened, its folder goes, so that it can be made again."""
         folder = self._folder / name
         try:
-            return LocalGallery(folder, clock=self._clock)
+            return self._gallery(folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -229,6 +288,10 @@ def gallery_folders(path: Path, *, name: str | None = None) -> list[Path]:
             return [folder]
     known = ", ".join(folder.name for folder in folders) or "none"
     raise GalleryNotFound(f"there is no gallery {name!a} in {path} (there: {known})")
+
+
+def _unavailable(name: str, problem: str) -> str:
+    return f"gallery {name} cannot be used, others can: {problem}"
 
 
 def _unusable(path: Path, error: OSError) -> DataFolderUnusable:

@@ -11,7 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from index.contract import METADATA_KEY, Contract, fingerprint
-from index.errors import ContractError, DeviceUnavailable, ModelError
+from index.errors import ContractError, DeviceUnavailable, InvalidValue, ModelError
 from index.machine.cpu_quota import usable_cpus
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -41,7 +41,8 @@ class Embedder:
     """One model file, opened once. ``embed`` and ``attention`` may be called from any number of threads.
 
     ``device``: "cuda" is refused where CUDA does not really run; "auto" uses it where it does. ``threads``: cores that
-    one call keeps busy, by default the container's CPU quota.
+    one call keeps busy, by default the container's CPU quota. ``gpu_memory``: bytes of the GPU that ONNX Runtime may
+    take for it, 0: as many as it asks for.
 
     Raises ModelError (missing, not a model, fails to run), ContractError, DeviceUnavailable.
     """
@@ -51,11 +52,14 @@ class Embedder:
     provider: str  # the execution provider that runs, as ONNX Runtime calls it
     threads: int
 
-    def __init__(self, model: Path, *, device: Device = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, model: Path, *, device: Device = "auto", threads: int | None = None, gpu_memory: int = 0
+    ) -> None:
         if not model.is_file():
             raise ModelError(f"there is no model file {model}; name one that `vehicle-model export` wrote")
         self.threads = usable_cpus() if threads is None else threads
-        self._session = _open(model, device, self.threads)
+        self._gpu_memory = gpu_memory
+        self._session = _open(model, device, self.threads, gpu_memory)
         self.contract = _contract(self._session, model)
         self.fingerprint = fingerprint(model)
         self.provider = self._session.get_providers()[0]
@@ -111,7 +115,10 @@ class Embedder:
         try:
             outputs: list[NDArray[np.float32]] = self._session.run(fetches, {"crops": crops}, options)
         except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
-            raise ModelError(f"the model {self.contract.name} failed on {len(crops)} crops: {_line(error)}") from error
+            limit = _limit(self._gpu_memory if self.provider == _CUDA else 0)
+            raise ModelError(
+                f"the model {self.contract.name} failed on {len(crops)} crops{limit}: {_line(error)}"
+            ) from error
         return outputs
 
     def _run_once(self) -> None:
@@ -129,7 +136,22 @@ class Embedder:
             raise ModelError(f"the model {self.contract.name} gave {name} {output.shape} where {shape} was expected")
 
 
-def _open(model: Path, device: Device, threads: int) -> ort.InferenceSession:
+def cuda_options(gpu_memory: int) -> dict[str, str]:
+    """ONNX Runtime's options for CUDA where the model may take so many bytes of the GPU (0: no limit)."""
+    if gpu_memory < 0:
+        raise InvalidValue(f"gpu_model_memory must be 0 or more bytes, not {gpu_memory}")
+    if not gpu_memory:
+        return {}
+    # its arena grows by what is asked for, not to the next power of two, which may be beyond the limit
+    return {"gpu_mem_limit": str(gpu_memory), "arena_extend_strategy": "kSameAsRequested"}
+
+
+def _limit(gpu_memory: int) -> str:
+    return f" with gpu_model_memory {gpu_memory / 1e6:,.0f} MB" if gpu_memory else ""
+
+
+def _open(model: Path, device: Device, threads: int, gpu_memory: int) -> ort.InferenceSession:
+    options = cuda_options(gpu_memory)
     wanted = _CUDA in ort.get_available_providers() and device != "cpu"
     if device == "cuda" and not wanted:
         raise DeviceUnavailable(
@@ -137,31 +159,31 @@ def _open(model: Path, device: Device, threads: int) -> ort.InferenceSession:
             "or use the device cpu"
         )
     if wanted:
-        session = _session_on_cuda(model, threads)
+        session = _session_on_cuda(model, threads, options)
         if session is not None:
             return session
     session = _session(model, [_CPU], threads)  # first, because it tells a bad model from a bad GPU
     if device == "cuda":
         raise DeviceUnavailable(
-            "the device cuda was asked for, but ONNX Runtime cannot use it: no GPU, or a driver or CUDA library that "
-            "does not fit; check nvidia-smi, or use the device cpu"
+            f"the device cuda was asked for, but ONNX Runtime cannot use it{_limit(gpu_memory)}: no GPU, a driver or "
+            "CUDA library that does not fit, or too little of the GPU's memory; check nvidia-smi, or use the device cpu"
         )
     return session
 
 
-def _session_on_cuda(model: Path, threads: int) -> ort.InferenceSession | None:
+def _session_on_cuda(model: Path, threads: int, options: dict[str, str]) -> ort.InferenceSession | None:
     """A session that really runs on CUDA, None where there is no such thing."""
     if hasattr(ort, "preload_dlls"):
         with contextlib.redirect_stdout(sys.stderr):  # where it prints what it misses, others expect results
             ort.preload_dlls()  # CUDA and cuDNN come as wheels, which the loader does not search
     try:
-        session = _session(model, [_CUDA, _CPU], threads)
+        session = _session(model, [(_CUDA, options), _CPU], threads)
     except ModelError:
         return None
     return session if session.get_providers()[0] == _CUDA else None  # a library that is missing is only a log line
 
 
-def _session(model: Path, providers: list[str], threads: int) -> ort.InferenceSession:
+def _session(model: Path, providers: list[str | tuple[str, dict[str, str]]], threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS_ONLY

@@ -18,9 +18,12 @@ VehicleSearchError
 ├── ModelError                   no model, or one that does not work
 │   ├── ContractError            the file says nothing, or something unknown, about itself
 │   └── DeviceUnavailable        the wanted provider is not there or is not used
+├── IndexDeviceUnavailable       galleries cannot be searched on the wanted device
 └── StorageError                 the data folder
     ├── DataFolderLocked         another process owns it
     ├── DataFolderUnusable       missing rights, or a layout of a newer release
+    ├── GalleryUnavailable       one that is damaged, among others that are not
+    ├── LogDamaged               damage in a database's log hides commits from SQLite
     ├── StorageFull              no space left; nothing was written
     └── NotEnoughMemory          an index would need more than the machine has left
 """
@@ -114,6 +117,10 @@ class DeviceUnavailable(ModelError):
     """The wanted execution provider is not available, or is not the one that runs."""
 
 
+class IndexDeviceUnavailable(VehicleSearchError):
+    """The device that galleries are to be searched on is missing, or does not answer as the processors do."""
+
+
 class StorageError(VehicleSearchError):
     """The data folder cannot do what was asked."""
 
@@ -124,6 +131,14 @@ class DataFolderLocked(StorageError):
 
 class DataFolderUnusable(StorageError):
     """The data folder cannot be read or written, or a newer release wrote it."""
+
+
+class GalleryUnavailable(StorageError):
+    """A gallery that could not be opened, which keeps no other from being used."""
+
+
+class LogDamaged(StorageError):
+    """A database's log is damaged where SQLite would stop reading it, and commits follow."""
 
 
 class NotEnoughMemory(StorageError):

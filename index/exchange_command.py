@@ -9,9 +9,10 @@ from tqdm import tqdm
 
 from index.data_folder import DEFAULT, DataFolder, gallery_folders
 from index.errors import InvalidValue
+from index.filter_arguments import add_filters, read_filters
 from index.gallery import GallerySpec
+from index.gallery_arguments import add_data_dir, add_gallery
 from index.local_gallery import utc_now
-from index.maintenance.verification import crops_of
 from index.metadata import check_gallery_name
 from index.storage.gallery_files import DATABASE
 from index.storage.gallery_view import open_view
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
 _EXPORT = """\
 Write a gallery to DIR, a new folder: images.parquet (metadata, viewpoints, embeddings, a row an image), crops/
-(pictures named by their SHA-256), and export.json, which says what it is and holds the table's SHA-256. A service may
-run meanwhile: the gallery is written as it was at one moment. DIR appears when it is whole; until then everything lies
-in DIR.partial, and a further try takes up the crops that are there. It needs pyarrow:
-pip install 'vehicle-search[parquet]'
+(pictures named by their SHA-256), and export.json, which says what it is and holds the table's SHA-256. With filters it
+is the images that a search with them can find. A service may run meanwhile: the gallery is written as it was at one
+moment. DIR appears when it is whole; until then everything lies in DIR.partial, and a further try takes up the crops
+that are there. It needs pyarrow: pip install 'vehicle-search[parquet]'
 
 exit code: 0, 1 where something is damaged (the rest is exported), 2 where nothing was exported
 """
@@ -35,6 +36,7 @@ _EXPORT_EXAMPLES = """\
 examples:
   vehicle-index export yard-2026-11
   vehicle-index export yard-2026-11 --gallery yard --data-dir /srv/vehicles
+  vehicle-index export yard-north-may --camera-id north --captured-after 2026-05-01T00:00:00Z
   vehicle-index import yard-2026-11 --check            # reads every byte of it
   python -c 'import pandas; print(pandas.read_parquet("yard-2026-11/images.parquet"))'
 """
@@ -62,7 +64,9 @@ def add_to(commands: "Commands") -> None:
         epilog=_EXPORT_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     exporting.add_argument("target", type=Path, metavar="DIR", help="a new folder")
-    exporting.add_argument("--gallery", default=DEFAULT, help=f"gallery to export (default: {DEFAULT})")
+    add_data_dir(exporting)
+    add_gallery(exporting, "export")
+    add_filters(exporting)
     exporting.set_defaults(run=_export)
 
     importing = commands.add_parser(
@@ -70,14 +74,11 @@ def add_to(commands: "Commands") -> None:
         epilog=_IMPORT_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     importing.add_argument("source", type=Path, metavar="DIR", help="what `vehicle-index export` wrote")
+    add_data_dir(importing)
     importing.add_argument("--gallery", help="gallery to fill (default: the one that was exported)")
     importing.add_argument("--replace", action="store_true", help="replace images that have an id of the export")
     importing.add_argument("--check", action="store_true", help="read every byte of the export and import nothing")
     importing.set_defaults(run=_import)
-    for command in (exporting, importing):
-        command.add_argument(
-            "--data-dir", type=Path, default=Path("data"), help="folder of the galleries (default: data)"
-        )
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -88,13 +89,15 @@ def _export(arguments: argparse.Namespace) -> int:
     now = utc_now()
     (folder,) = gallery_folders(arguments.data_dir, name=arguments.gallery)
     with open_view(folder / DATABASE, now=now) as view:
-        total = view.count() + crops_of(folder)
+        filters, there = read_filters(arguments, view.spec, view.name), view.count()
+    with open_view(folder / DATABASE, now=now, filters=filters) as view:
+        total = view.count() + view.count_crops()
     with tqdm(total=total, desc="export", unit=" crops and rows") as bar:
-        done = export_gallery(folder, arguments.target, now=now, progress=bar.update)
+        done = export_gallery(folder, arguments.target, now=now, filters=filters, progress=bar.update)
     print_findings(done.findings)
     note = done.note
-    images = f"{note.images:,} images, {note.crops:,} crops, up to change {note.last_change}"
-    print(f"{note.gallery}: {images}: {arguments.target}")
+    images = f"{note.images:,}{'' if filters.empty else f' of {there:,}'} images"
+    print(f"{note.gallery}: {images}, {note.crops:,} crops, up to change {note.last_change}: {arguments.target}")
     return int(bool(done.findings))
 
 
@@ -153,5 +156,6 @@ def _require_pyarrow(command: str) -> None:
         import pyarrow  # noqa: F401
     except ImportError as error:
         raise InvalidValue(
-            f"{command} needs pyarrow, which is not installed: pip install 'vehicle-search[parquet]'"
+            f"{command} needs pyarrow, which is not installed: pip install 'vehicle-search[parquet]', or build the "
+            "image with --build-arg MORE=,parquet"
         ) from error

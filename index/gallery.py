@@ -177,7 +177,8 @@ class IndexState:
     """What finds a gallery's images now, and what becomes of it.
 
     ``kind`` and ``vectors`` answer for ``rows`` images; ``waiting`` more are looked at one by one until they are taken
-    in. ``building``: the kind that is being built beside it. ``problem``: why the last such work was given up.
+    in. ``building``: the kind that is being built beside it. ``problem``: why the last such work was given up, or why
+    the wanted device does not answer. ``device``, cpu or cuda, looks for ``rows``; the cpu for those that wait.
     """
 
     kind: BuiltKind
@@ -186,6 +187,7 @@ class IndexState:
     waiting: int
     building: BuiltKind | None = None
     problem: str | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,6 +263,10 @@ class Gallery(Protocol):
 
     def info(self) -> GalleryInfo: ...
 
+    def index_state(self) -> IndexState:
+        """What ``info`` says of the index, at once."""
+        ...
+
     def count(self) -> int:
         """Images that a search can return."""
         ...
@@ -270,6 +276,10 @@ class Gallery(Protocol):
         ...
 
     def get(self, image_id: str) -> StoredImage: ...
+
+    def find(self, image_ids: Sequence[str]) -> Mapping[str, StoredImage]:
+        """Those of some images that are there, by image_id."""
+        ...
 
     def embedding(self, image_id: str) -> NDArray[np.float32]:
         """The stored vector, float32 (D,)."""
@@ -330,9 +340,17 @@ class Gallery(Protocol):
 
 
 class GalleryHome(Protocol):
-    """All galleries of one place. The gallery ``default`` is created on opening."""
+    """All galleries of one place. The gallery ``default`` is created on opening.
+
+    One that is damaged keeps no other from being used: it is not among ``names``, and whatever names it raises
+    GalleryUnavailable.
+    """
 
     def names(self) -> list[str]: ...
+
+    def problems(self) -> dict[str, str]:
+        """Why each gallery that could not be opened could not."""
+        ...
 
     def get(self, name: str) -> Gallery: ...
 

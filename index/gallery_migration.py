@@ -1,14 +1,16 @@
 """A gallery moves to another model: new vectors beside the old ones, then a switch, then the old ones go.
 
 Ingestion writes vectors of the space that is searched, as ever; this is the only writer of the new space's, so that
-taking a picture in costs no second run of a model. It goes through the rows that lack a new vector until none does,
-holds what it wrote against its checksums, builds the index of the new space beside the running one, and switches in one
-commit while writers wait for the last few rows. Every step finds what was done before it in the database, so whoever
-is killed goes on where he was.
+taking a picture in costs no second run of a model. It goes through the rows that lack a new vector until few do, holds
+what it wrote against its checksums, builds the index of the new space beside the running one, and switches in one
+commit while writers wait for the last rows. Where more come meanwhile than can be waited for, the next wait is twice as
+long, so that nobody keeps it from ending by writing faster than it looks. Every step finds what was done before it in
+the database, so whoever is killed goes on where he was.
 """
 
 import hashlib
 import logging
+import math
 import threading
 import time
 import uuid
@@ -17,6 +19,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from itertools import takewhile
 from typing import Final, Protocol
 
 import apsw
@@ -40,7 +43,9 @@ LOT: Final = 4  # pictures that are looked at together: a search waits for no mo
 
 _READ_AT_ONCE = 1024  # rows that lack a vector
 _WRITTEN_AT_ONCE, _WRITTEN_EVERY = 256, 2.0  # vectors, seconds
-_LAST = 8  # rows that may still lack a vector when writers are made to wait
+_LAST = 16  # rows that may still lack a vector when writers are made to wait; looked at together then
+_PAUSE = 2.0  # seconds that writers wait for the last rows at first
+_BETWEEN = 2.0  # seconds until they wait again, where images come as fast as they are looked at
 _REMOVED_AT_ONCE = 1000  # old vectors; between two lots others write
 _SHOWN = 20  # images that failed and are told
 
@@ -81,9 +86,10 @@ class GalleryMigration:
         *,
         clock: Callable[[], datetime],
         memory: Callable[[], int | None],
+        mirrored: bool = False,
     ) -> None:
         self._gallery, self._database, self._crops, self._writing = gallery, database, crops, writing
-        self._clock, self._memory = clock, memory
+        self._clock, self._memory, self._mirrored = clock, memory, mirrored
         self._at_work = threading.Lock()
 
     def known(self) -> list[Migration]:
@@ -169,58 +175,80 @@ class GalleryMigration:
 
     def _move(self, migration: Migration, bound: Bound, job: "_Job", spread: Spread, stop: threading.Event) -> None:
         beside: _BesideIndex | None = None
+        sound, pause, between = 0, _PAUSE, math.inf
         while True:
-            self._embed_all(migration, bound, job, spread, stop)
-            if not self._sound(bound):
-                beside = None
+            if not self._embed_most(migration, bound, job, spread, stop, seconds=between):
+                between = _BETWEEN
+            up_to = self._sound(bound, above=sound)
+            if up_to is None:
+                beside, sound = None, 0
                 continue
+            sound = up_to
             if beside is None:
-                beside = _BesideIndex(self._database, bound, self._memory, stop)
+                beside = _BesideIndex(self._database, bound, self._memory, stop, mirrored=self._mirrored)
             with self._database.snapshot() as connection:
                 beside.catch_up(connection)
-            if self._switch(migration, bound, job, beside, stop):
+            if self._switch(migration, bound, job, beside, stop, pause):
                 return
+            pause *= 2
 
-    def _embed_all(
-        self, migration: Migration, bound: Bound, job: "_Job", spread: Spread, stop: threading.Event
-    ) -> None:
-        """Go through the rows that lack a vector until none does but those that fail; ends the migration for these."""
+    def _embed_most(
+        self, migration: Migration, bound: Bound, job: "_Job", spread: Spread, stop: threading.Event, *, seconds: float
+    ) -> bool:
+        """Go through the rows that lack a vector until few do but those that fail; ends the migration for these.
+
+        False where the time was over before, or images come about as fast as they are looked at.
+        """
         failed: dict[int, tuple[str, str]] = {}
+        due, left = time.monotonic() + seconds, self._left(bound)
         while True:
-            waiting: list[RowVector] = []
-            written = 0
-            due = time.monotonic() + _WRITTEN_EVERY
-            rows = self._rows(bound, passing_over=failed)
-            for seen in spread(partial(job.seen, lot) for lot in rows):
-                failed |= seen.failed
-                waiting += seen.vectors
-                if len(waiting) >= _WRITTEN_AT_ONCE or time.monotonic() >= due:
-                    written += self._write(migration, bound, waiting)
-                    waiting, due = [], time.monotonic() + _WRITTEN_EVERY
-            written += self._write(migration, bound, waiting)
+            self._embed_once(migration, bound, job, spread, failed, due)
             if stop.is_set():
                 raise _Given
-            if not written:  # nothing is lacking, or nothing but what fails
-                break
-        self._end_where_failed(migration, bound, failed)
+            before, left = left, self._left(bound) - len(failed)
+            if left <= _LAST or 4 * left > 3 * before or time.monotonic() >= due:
+                self._end_where_failed(migration, bound, failed)
+                return left <= _LAST
+
+    def _left(self, bound: Bound) -> int:
+        with self._database.snapshot() as connection:
+            return space_vectors.lacking_count(connection, bound.space_id)
+
+    def _embed_once(
+        self, migration: Migration, bound: Bound, job: "_Job", spread: Spread, failed: dict[int, tuple[str, str]],
+        due: float,
+    ) -> None:  # fmt: skip
+        """Go once through the rows that lack a vector now; adds to ``failed``."""
+        waiting: list[RowVector] = []
+        write_at = time.monotonic() + _WRITTEN_EVERY
+        rows = self._rows(bound, passing_over=failed)
+        for seen in spread(partial(job.seen, lot) for lot in takewhile(lambda _: time.monotonic() < due, rows)):
+            failed |= seen.failed
+            waiting += seen.vectors
+            if len(waiting) >= _WRITTEN_AT_ONCE or time.monotonic() >= write_at:
+                self._write(migration, bound, waiting)
+                waiting, write_at = [], time.monotonic() + _WRITTEN_EVERY
+        self._write(migration, bound, waiting)
 
     def _rows(self, bound: Bound, *, passing_over: dict[int, tuple[str, str]]) -> Iterator[list[LackingRow]]:
-        """Lots of rows that lack a vector, by id."""
+        """Lots of rows that lack a vector, by id; what comes meanwhile is not among them."""
         above = 0
-        while True:
+        with self._database.snapshot() as connection:
+            last = image_rows.last_row(connection)
+        while above < last:
             with self._database.snapshot() as connection:
                 rows = space_vectors.lacking_rows(connection, bound.space_id, above=above, limit=_READ_AT_ONCE)
             if not rows:
                 return
             above = rows[-1].row_id
-            rows = [row for row in rows if row.row_id not in passing_over]
+            rows = [row for row in rows if row.row_id <= last and row.row_id not in passing_over]
             for start in range(0, len(rows), LOT):
                 yield rows[start : start + LOT]
 
-    def _write(self, migration: Migration, bound: Bound, vectors: Sequence[RowVector]) -> int:
+    def _write(self, migration: Migration, bound: Bound, vectors: Sequence[RowVector]) -> None:
         with self._writing, self._database.transaction() as connection:
             _require_open(connection, migration)
-            return space_vectors.write_vectors(connection, bound, vectors)
+            space_vectors.write_vectors(connection, bound, vectors)
 
     def _end_where_failed(self, migration: Migration, bound: Bound, failed: dict[int, tuple[str, str]]) -> None:
         """End a migration some of whose images have no vector and are still there; what it wrote stays for the next."""
@@ -237,31 +265,29 @@ class GalleryMigration:
             write_migration(connection, ended)
         raise _Given
 
-    def _sound(self, bound: Bound) -> bool:
-        """Whether every vector is what was written; what is not is removed, to be made again."""
+    def _sound(self, bound: Bound, *, above: int) -> int | None:
+        """The row id up to which every row has a vector that is what was written, where it is so up to ``above``.
+
+        None where some vectors are not; they are removed, to be made again.
+        """
         with self._database.snapshot() as connection:
-            damaged = space_vectors.damaged_vectors(connection, bound)
-        if damaged:
-            _log.warning("gallery %s: %d new vectors are damaged and made again", self._database.name, len(damaged))
-            with self._writing, self._database.transaction() as connection:
-                space_vectors.remove_vectors(connection, bound.space_id, damaged)
-        return not damaged
+            up_to = _whole_up_to(connection, bound, above=above)
+            damaged = space_vectors.damaged_vectors(connection, bound, above=above)
+        if not damaged:
+            return up_to
+        _log.warning("gallery %s: %d new vectors are damaged and made again", self._database.name, len(damaged))
+        with self._writing, self._database.transaction() as connection:
+            space_vectors.remove_vectors(connection, bound.space_id, damaged)
+        return None
 
     def _switch(
-        self, migration: Migration, bound: Bound, job: "_Job", beside: "_BesideIndex", stop: threading.Event
-    ) -> bool:
-        """Make up for the last few rows while nobody writes, and switch; False where too many came meanwhile."""
+        self, migration: Migration, bound: Bound, job: "_Job", beside: "_BesideIndex", stop: threading.Event,
+        seconds: float,
+    ) -> bool:  # fmt: skip
+        """Make up for the last rows while nobody writes, and switch; False where they are too many for the time."""
         with self._gallery.quiet():
-            with self._database.snapshot() as connection:
-                rows = space_vectors.lacking_rows(connection, bound.space_id, above=beside.up_to, limit=_LAST + 1)
-            if stop.is_set():
-                raise _Given
-            if len(rows) > _LAST:
+            if not self._embed_last(migration, bound, job, beside, stop, time.monotonic() + seconds):
                 return False
-            seen = job.seen(rows)
-            with self._database.transaction() as connection:
-                _require_open(connection, migration)
-                space_vectors.write_vectors(connection, bound, seen.vectors)
             with self._database.snapshot() as connection:
                 if space_vectors.lacking_count(connection, bound.space_id):
                     return False  # one of the last cannot be read: it is looked at again, and told
@@ -279,6 +305,28 @@ class GalleryMigration:
             f"{switched.total:,}",
         )  # fmt: skip
         return True
+
+    def _embed_last(
+        self, migration: Migration, bound: Bound, job: "_Job", beside: "_BesideIndex", stop: threading.Event, due: float
+    ) -> bool:
+        """Look at what came since, on this thread, whatever else is asked of the workers; whether none is left.
+
+        A first lot is looked at whatever the time is.
+        """
+        above = beside.up_to
+        while True:
+            with self._database.snapshot() as connection:
+                rows = space_vectors.lacking_rows(connection, bound.space_id, above=above, limit=_LAST)
+            if stop.is_set():
+                raise _Given
+            if not rows:
+                return True
+            if above > beside.up_to and time.monotonic() >= due:
+                return False
+            seen, above = job.seen(rows), rows[-1].row_id
+            with self._database.transaction() as connection:
+                _require_open(connection, migration)
+                space_vectors.write_vectors(connection, bound, seen.vectors)
 
     def _forget_others(self, stop: threading.Event | None = None) -> None:
         """Erase the vectors of spaces that nobody needs, some at a time."""
@@ -363,22 +411,23 @@ class _BesideIndex:
     """The index of the new space, as far as it has been built: of the rows up to ``up_to``, as of some change."""
 
     def __init__(
-        self, database: GalleryDatabase, bound: Bound, memory: Callable[[], int | None], stop: threading.Event
-    ) -> None:
+        self, database: GalleryDatabase, bound: Bound, memory: Callable[[], int | None], stop: threading.Event, *,
+        mirrored: bool,
+    ) -> None:  # fmt: skip
         self._bound = bound
         spec = bound.spec
         self.growing = GrowingIndex(spec.embedding_dim)
         with database.snapshot() as connection:
             rows = image_rows.count(connection, image_rows.EVERY)
-            kind = built_kind(spec.kind, spec.vectors, rows, now=None)
+            kind = built_kind(spec.kind, spec.vectors, rows, now=None, mirrored=mirrored)
             needed = estimate(kind or "flat", spec.vectors if kind else "fp32", rows, spec.embedding_dim)
             require_memory(needed, memory(), f"the index of gallery {database.name} for the new model, {rows:,} rows,")
             self._change, self.up_to = image_rows.last_change(connection), 0
-            up_to = self._whole_up_to(connection)
+            up_to = _whole_up_to(connection, bound, above=0)
         if kind is None:
             return  # catching up is all there is to do
         _log.info("gallery %s: an index of kind %s is being built for the new model", database.name, kind)
-        built = build_index(database, bound, kind, rows=rows, up_to=up_to, stopping=stop)
+        built = build_index(database, bound, kind, rows=rows, up_to=up_to, stopping=stop, mirrored=mirrored)
         if isinstance(built, BuiltIndex):
             self.growing.start_with(built, up_to)
             self.up_to = up_to
@@ -387,7 +436,7 @@ class _BesideIndex:
         """Take in what was written and erased since, up to the first row that lacks a vector."""
         removed = image_rows.removed_since(connection, self._change)
         self.growing.retire(removed[removed <= self.up_to])
-        up_to = self._whole_up_to(connection)
+        up_to = _whole_up_to(connection, self._bound, above=self.up_to)
         for row_ids, vectors in blocks(connection, self._bound, above=self.up_to, up_to=up_to):
             self.growing.add(row_ids, vectors)
         self._change, self.up_to = image_rows.last_change(connection), max(up_to, self.up_to)
@@ -398,10 +447,11 @@ class _BesideIndex:
         if len(self.growing) != rows:
             raise RuntimeError(f"the index of the new model holds {len(self.growing):,} rows, not {rows:,}")
 
-    def _whole_up_to(self, connection: apsw.Connection) -> int:
-        """The row id up to which every row has a vector."""
-        first = space_vectors.lacking_rows(connection, self._bound.space_id, above=self.up_to, limit=1)
-        return first[0].row_id - 1 if first else image_rows.last_row(connection)
+
+def _whole_up_to(connection: apsw.Connection, bound: Bound, *, above: int) -> int:
+    """The row id up to which every row has a vector, where it is so up to ``above``."""
+    first = space_vectors.lacking_rows(connection, bound.space_id, above=above, limit=1)
+    return first[0].row_id - 1 if first else image_rows.last_row(connection)
 
 
 def _require_migratable(connection: apsw.Connection, bound: Bound, contract: Contract, name: str) -> None:

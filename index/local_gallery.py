@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
@@ -38,6 +39,7 @@ from index.gallery import (
     Filters,
     GalleryInfo,
     GallerySpec,
+    IndexState,
     Look,
     Match,
     Metadata,
@@ -51,6 +53,8 @@ from index.gallery import (
 from index.gallery_migration import GalleryMigration
 from index.machine.free_memory import free_memory
 from index.searching.growing_index import GrowingIndex
+from index.searching.index_device import IndexDevice
+from index.searching.index_kind import is_mirrored
 from index.searching.index_snapshot import snapshot_bytes
 from index.searching.index_upkeep import IndexUpkeep
 from index.served_space import ServedSpace
@@ -62,8 +66,10 @@ from index.storage.gallery_files import CROPS, DATABASE
 from index.storage.page_cursor import read_cursor, write_cursor
 from index.storage.row_filter import Condition
 from index.storage.selected_rows import SelectedRows
+from index.storage.space_reserve import SpaceReserve
 
 _DAY = 86_400 * 1_000_000  # microseconds
+_ERASED_WHERE_FULL = 16  # rows in a write
 _SWEPT_A_WRITE = 1000  # expired rows that a write takes with it
 _LONGEST = np.finfo(np.float32).max / 4  # squared length; the squared distance of two such vectors is still a float32
 
@@ -77,7 +83,8 @@ class LocalGallery:
     """One gallery's folder; see ``index.gallery.Gallery``.
 
     ``clock`` gives the time, UTC, ``memory`` the bytes that are free, None where nobody knows. ``read_only``: nothing
-    in the folder is touched, and nobody else may write to it.
+    in the folder is touched, and nobody else may write to it. ``reserve``: space for erasing on a full disk. ``device``
+    searches, where it takes the gallery's kind.
     """
 
     name: str
@@ -89,10 +96,12 @@ class LocalGallery:
         clock: Callable[[], datetime] = utc_now,
         memory: Callable[[], int | None] = free_memory,
         read_only: bool = False,
+        reserve: SpaceReserve | None = None,
+        device: IndexDevice | None = None,
     ) -> None:
-        self._clock, self._memory = clock, memory
+        self._clock, self._memory, self._reserve, self._device = clock, memory, reserve, device
         self._folder = folder
-        self._database = GalleryDatabase(folder / DATABASE, read_only=read_only)
+        self._database = GalleryDatabase(folder / DATABASE, read_only=read_only, reserve=reserve)
         self.name = self._database.name
         self._crops = CropStore(folder / CROPS)
         self._writing = threading.Lock()
@@ -102,12 +111,17 @@ class LocalGallery:
                 self._recover_crops()
             with self._database.snapshot() as connection:
                 bound = bound_of(connection)
-            upkeep = IndexUpkeep(folder, self._database, bound, self._writing, memory=memory, read_only=read_only)
+            upkeep = IndexUpkeep(
+                folder, self._database, bound, self._writing, memory=memory, read_only=read_only, device=device
+            )
             self._served = ServedSpace(bound, upkeep, SelectedRows(bound.space_id))
         except BaseException:
             self._database.close()
             raise
-        self._migration = GalleryMigration(self, self._database, self._crops, self._writing, clock=clock, memory=memory)
+        self._migration = GalleryMigration(
+            self, self._database, self._crops, self._writing, clock=clock, memory=memory,
+            mirrored=device is not None and is_mirrored(bound.spec.kind, bound.spec.vectors),
+        )  # fmt: skip
         try:
             if not read_only:
                 with contextlib.suppress(StorageFull):  # what is over is not returned anyway, and reads go on
@@ -142,12 +156,16 @@ class LocalGallery:
             disk_bytes=self._database.disk_bytes() + crop_bytes + snapshot_bytes(self._database.path.parent),
         )
 
+    def index_state(self) -> IndexState:
+        return self._upkeep.state()
+
     def count(self) -> int:
         with self._view() as (connection, _):
             return image_rows.count(connection, self._passing(Filters()))
 
     def add(self, images: Sequence[NewImage]) -> list[Literal["created", "updated"]]:
         self._database.require_writable()
+        self._database.require_room()
         keeps = self.spec.keep_crops
         names = [content_name(image.crop) if keeps and image.crop else None for image in images]
         crops = {name: image.crop for image, name in zip(images, names, strict=True) if name is not None}
@@ -178,7 +196,6 @@ class LocalGallery:
             return self._row(connection, served, image_id)[1]
 
     def find(self, image_ids: Sequence[str]) -> dict[str, StoredImage]:
-        """Those of some images that are there, by image_id."""
         condition = Condition("image_id IN (SELECT value FROM json_each(?))", (json.dumps(list(image_ids)),))
         with self._view() as (connection, served):
             found = served.select(connection, condition & self._passing(Filters(), served))
@@ -247,6 +264,9 @@ class LocalGallery:
             swept += count
         with self._writing:
             self._database.empty_log()  # what was erased stands in it
+        if self._reserve is not None:
+            self._reserve.renew()
+        self._upkeep.wake()  # work that failed is tried again also where nobody writes
         return swept
 
     def compact(self) -> None:
@@ -294,12 +314,15 @@ class LocalGallery:
     def serve(self, bound: Bound, growing: GrowingIndex, note: Callable[[apsw.Connection], None]) -> None:
         """See ``index.gallery_migration.SearchedGallery``. Searches wait for one commit."""
         old = self._served
-        upkeep = IndexUpkeep(self._folder, self._database, bound, self._writing, memory=self._memory, made=growing)
+        upkeep = IndexUpkeep(
+            self._folder, self._database, bound, self._writing, memory=self._memory, made=growing, device=self._device
+        )
         with old.index.lock.write():
             with self._database.transaction() as connection:
                 note(connection)
             self._served = ServedSpace(bound, upkeep, SelectedRows(bound.space_id))
         old.upkeep.stop()
+        old.upkeep.leave_device()  # which may not hold both
         upkeep.wake()
 
     def rewrite_snapshot(self) -> None:
@@ -361,9 +384,43 @@ class LocalGallery:
         return _Written(statuses=statuses, old=old_rows, discarded=discarded)
 
     def _erase(self, chosen: Callable[[apsw.Connection], NDArray[np.int64]]) -> int:
-        """Erase the rows that ``chosen`` finds; how many."""
+        """Erase the rows that ``chosen`` finds; how many. At once, but on a full disk, which might not take it."""
+        try:
+            return self._erase_at_once(chosen)
+        except StorageFull:
+            if self._reserve is None:
+                raise
+        return self._erase_on_full_disk(chosen, self._reserve)
+
+    def _erase_on_full_disk(self, chosen: Callable[[apsw.Connection], NDArray[np.int64]], reserve: SpaceReserve) -> int:
+        """A few at a time, with the log emptied in between, in the space that is kept for it."""
+        reserve.lend()
+        erased = 0
+        try:
+            with self._database.snapshot() as connection:
+                row_ids = chosen(connection)
+            for start in range(0, len(row_ids), _ERASED_WHERE_FULL):
+                some = Condition(
+                    "row_id IN (SELECT value FROM json_each(?))",
+                    (json.dumps(row_ids[start : start + _ERASED_WHERE_FULL].tolist()),),
+                )
+                with self._writing:
+                    self._database.empty_log()
+                erased += self._erase_at_once(partial(image_rows.row_ids, condition=some))
+        except StorageFull as error:
+            raise StorageFull(
+                f"no space left for {self._folder}; {erased:,} of {len(row_ids):,} images were erased: free some space "
+                "and erase the others again"
+            ) from error
+        finally:
+            with self._writing:
+                self._database.empty_log()
+            reserve.renew()
+        return erased
+
+    def _erase_at_once(self, chosen: Callable[[apsw.Connection], NDArray[np.int64]]) -> int:
         with self._writing:
-            with self._database.transaction() as connection:
+            with self._database.transaction(erasing=True) as connection:
                 self._forget_unlinked(connection)
                 row_ids = chosen(connection)
                 discarded = image_rows.remove(connection, row_ids.tolist())

@@ -17,6 +17,7 @@ from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.errors import NotMigratable
 from index.gallery import Migration
+from index.gallery_arguments import add_data_dir, add_device, add_galleries
 from index.local_gallery import LocalGallery
 from index.machine.cpu_quota import usable_cpus
 from index.piecework import Piecework
@@ -48,27 +49,31 @@ def add_to(commands: "Commands") -> None:
         "migrate", help="move galleries to another model", description=_MIGRATE, epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    command.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the galleries (default: data)")
-    command.add_argument("--gallery", help="one gallery (default: all)")
+    add_data_dir(command)
+    add_galleries(command)
     what = command.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", type=Path, help="model file to move to")
     what.add_argument("--cancel", action="store_true", help="give a migration up that has begun; the gallery stays")
-    command.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the model runs (default: auto)"
-    )
+    add_device(command)
     command.set_defaults(run=_migrate)
 
 
 def _migrate(arguments: argparse.Namespace) -> int:
-    embedder = None if arguments.cancel else Embedder(arguments.model, device=arguments.device, threads=1)
+    embedder = None
+    if not arguments.cancel:
+        embedder = Embedder(arguments.model, device=arguments.device, threads=1, gpu_memory=arguments.gpu_model_memory)
     with closing(DataFolder(arguments.data_dir)) as home:
         names = home.names() if arguments.gallery is None else [arguments.gallery]
         galleries = [home.get(name) for name in names]
         if embedder is None:
             cancelled = [_cancelled(gallery) for gallery in galleries]
-            return int(not any(cancelled))
-        moved = [_moved(gallery, embedder) for gallery in galleries]
-        return int(not all(moved))
+            done = any(cancelled)
+        else:
+            moved = [_moved(gallery, embedder) for gallery in galleries]
+            done = all(moved)
+        if arguments.gallery is None:
+            home.require_all()
+        return int(not done)
 
 
 def _cancelled(gallery: LocalGallery) -> bool:

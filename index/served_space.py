@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from index.gallery import DISTANCE_DECIMALS, Filters, GallerySpec, Match, SearchOptions, StoredImage
 from index.searching.growing_index import GrowingIndex
 from index.searching.index_upkeep import IndexUpkeep
+from index.searching.mirrored_index import MirroredIndex
 from index.searching.vector_index import Candidates, measured
 from index.storage import image_rows
 from index.storage.gallery_database import Bound
@@ -25,7 +26,7 @@ _EXTRA = 16  # candidates beyond those asked for: ties at the cut, rows that are
 _FILTERED = 2  # times as many where a filter that many pass drops some
 _WIDER = 8
 _SELECTIVE = 2000  # rows; a filter that fewer pass (or a part of the gallery) is resolved before the search
-_SELECTIVE_SHARE, _SELECTIVE_SHARE_QUICK = 4, 25  # the latter of kinds that need not look at every row
+_SELECTIVE_SHARE, _SELECTIVE_SHARE_QUICK = 4, 25  # the latter of kinds that need not look at every row, or on a GPU
 _PATIENCE = 2  # widenings before a filter that many pass, but none near the query, is resolved after all
 
 
@@ -104,7 +105,9 @@ class ServedSpace:
         if filters.empty:
             return None
         built = self.index.built
-        share = _SELECTIVE_SHARE if built is None or built.kind == "flat" else _SELECTIVE_SHARE_QUICK
+        mirrored = isinstance(built, MirroredIndex) and built.mirrored
+        slow = built is None or (built.kind == "flat" and not mirrored)
+        share = _SELECTIVE_SHARE if slow else _SELECTIVE_SHARE_QUICK
         return self.selected_rows.few(connection, filters, max(_SELECTIVE, len(self.index) // share))
 
     def _joined(

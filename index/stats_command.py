@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from index.data_folder import DEFAULT, gallery_folders
+from index.data_folder import gallery_folders
 from index.errors import InvalidValue
+from index.gallery_arguments import add_data_dir, add_gallery
 from index.local_gallery import utc_now
 from index.overview.gallery_statistics import gather
 from index.overview.statistics_page import statistics_document, statistics_lines, statistics_page
@@ -38,8 +39,8 @@ def add_to(commands: "Commands") -> None:
         "stats", help="what a gallery holds, drawn on a page, also beside a running service", description=_STATS,
         epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    command.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the galleries (default: data)")
-    command.add_argument("--gallery", default=DEFAULT, help=f"gallery to look at (default: {DEFAULT})")
+    add_data_dir(command)
+    add_gallery(command, "look at")
     command.add_argument("--page", type=Path, metavar="FILE", help="write an HTML page with charts")
     command.add_argument(
         "--timezone", default="UTC", metavar="NAME", help="whose hours, as Europe/Berlin (default: UTC)"

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from index.data_folder import DataFolder, gallery_folders, require_layout
 from index.errors import DataFolderUnusable, StorageError
+from index.gallery_arguments import add_data_dir, add_galleries
 from index.maintenance.repair import Measure, repair
 from index.maintenance.verification import Examination, Finding, examine, work_of
 from index.storage.folder_lock import FolderLock
@@ -75,10 +76,8 @@ def add_to(commands: "Commands") -> None:
             name, help=what, description=description, epilog=examples,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
-        command.add_argument(
-            "--data-dir", type=Path, default=Path("data"), help="folder of the galleries (default: data)"
-        )
-        command.add_argument("--gallery", help="one gallery (default: all)")
+        add_data_dir(command)
+        add_galleries(command)
         if name == "repair":
             command.add_argument("--yes", action="store_true", help="do it")
         if name == "verify":
@@ -147,7 +146,7 @@ def _repair(arguments: argparse.Namespace) -> int:
             try:
                 measures += repair(folder, act=arguments.yes)
             except StorageError as error:
-                tqdm.write(f"vehicle-index: {printable(str(error))}", file=sys.stderr)
+                _tell(error)
                 beyond = True
     rows = [
         (each.gallery, "LOSS" if each.loss else "", f"{len(each.subjects):,}", each.what, examples(each.subjects))
@@ -171,11 +170,22 @@ def _conclusion(arguments: argparse.Namespace, measures: Sequence[Measure], fold
 
 def _compact(arguments: argparse.Namespace) -> int:
     with closing(DataFolder(arguments.data_dir)) as home:
-        names = home.names() if arguments.gallery is None else [arguments.gallery]
+        names, failed = home.names() if arguments.gallery is None else [arguments.gallery], False
         for gallery in tqdm([home.get(name) for name in names], desc="compact", unit=" galleries"):
             before = gallery.info().disk_bytes
-            gallery.compact()
+            try:
+                gallery.compact()
+            except StorageError as error:
+                _tell(error)
+                failed = True
+                continue
             tqdm.write(f"{gallery.name}: {gallery.info().disk_bytes / 1e6:.1f} MB, was {before / 1e6:.1f} MB")
         if arguments.gallery is None:
             home.forget_dropped()
-    return 0
+            home.require_all()
+    return 2 if failed else 0
+
+
+def _tell(error: StorageError) -> None:
+    """What keeps one gallery from being worked on, and no other."""
+    tqdm.write(f"vehicle-index: {printable(str(error))}", file=sys.stderr)

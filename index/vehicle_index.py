@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,20 +30,19 @@ from index.crops import Box, cut, model_crop, read_picture
 from index.data_folder import DEFAULT, DataFolder
 from index.embedder import Embedder
 from index.errors import GalleryConflict, GalleryNotFound, ImageNotFound, InvalidValue, PictureError, VehicleSearchError
+from index.filter_arguments import add_filters, read_filters
 from index.gallery import (
     KINDS,
     VECTORS,
-    Attribute,
-    Filters,
     GallerySpec,
     IndexState,
     SearchOptions,
     StoredImage,
 )
+from index.gallery_arguments import add_data_dir, add_device, add_gallery
 from index.local_gallery import LocalGallery
 from index.machine.mounts import network_warning
-from index.manifest import attribute_value, parse_time
-from index.metadata import check_gallery_name, check_image_id, check_label, check_metadata
+from index.metadata import check_gallery_name, check_image_id
 from index.standard_output import printed
 from index.text_table import printable, table_lines
 
@@ -67,7 +65,7 @@ examples:
 
 `vehicle-index COMMAND --help` tells what a command takes. One process owns a data folder: while the service runs, send
 pictures to it (POST /v1/galleries/{gallery}/images, archives to …/imports) instead. verify, backup, export and stats
-work beside it.
+work beside it, and deduplicate as far as it only tells.
 """
 _ADD = """\
 Embed and store pictures. A SOURCE is
@@ -124,22 +122,13 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     shared, model, filters = (argparse.ArgumentParser(add_help=False) for _ in range(3))
-    shared.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the galleries (default: data)")
-    shared.add_argument("--gallery", default=DEFAULT, help=f"gallery to work on (default: {DEFAULT})")
+    add_data_dir(shared)
+    add_gallery(shared, "work on")
     model.add_argument(
         "--model", type=Path, default=Path("models/default.onnx"), help="model file (default: models/default.onnx)"
     )
-    model.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the model runs (default: auto)"
-    )
-    for name in ("camera-id", "exclude-camera-id", "vehicle-id", "viewpoint"):
-        filters.add_argument(f"--{name}", action="append", default=[], metavar="NAME", help="repeatable: any of them")
-    filters.add_argument("--captured-after", metavar="TIME", help="inclusive; RFC 3339, as 2026-05-04T10:11:12+02:00")
-    filters.add_argument("--captured-before", metavar="TIME", help="exclusive")
-    filters.add_argument(
-        "--attribute", action="append", default=[], metavar="NAME=VALUE",
-        help='repeatable; 5 means the number, \'"5"\' the text',
-    )  # fmt: skip
+    add_device(model)
+    add_filters(filters)
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('vehicle-search')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -254,8 +243,8 @@ def _search(arguments: argparse.Namespace) -> int:
     with _with_model(arguments) as (gallery, embedder):
         gallery.spec.require_space(embedder.contract, gallery.name)
         options = SearchOptions(
-            top_k=arguments.top_k, filters=_filters(arguments, gallery), max_distance=arguments.max_distance,
-            group_by=arguments.group_by,
+            top_k=arguments.top_k, filters=read_filters(arguments, gallery.spec, gallery.name),
+            max_distance=arguments.max_distance, group_by=arguments.group_by,
         )  # fmt: skip
         (matches,) = gallery.search(
             embedder.embed(model_crop(picture, embedder.contract.resize)[None]).embedding, options
@@ -271,7 +260,7 @@ def _search(arguments: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace) -> int:
     with _without_model(arguments) as gallery:
-        filters, cursor = _filters(arguments, gallery), None
+        filters, cursor = read_filters(arguments, gallery.spec, gallery.name), None
         while True:
             page = gallery.page(filters, limit=_PAGE, cursor=cursor)
             if arguments.json:
@@ -288,7 +277,7 @@ def _list(arguments: argparse.Namespace) -> int:
 def _delete(arguments: argparse.Namespace) -> int:
     erased = missing = 0
     with _without_model(arguments) as gallery:
-        filters = _filters(arguments, gallery)
+        filters = read_filters(arguments, gallery.spec, gallery.name)
         if [bool(arguments.image_id), arguments.all, not filters.empty].count(True) != 1:
             raise InvalidValue("name image ids, or filters, or --all: exactly one of the three")
         for image_id in [check_image_id(image_id) for image_id in arguments.image_id]:
@@ -329,7 +318,9 @@ def _with_model(
     Raises GalleryConflict where it exists with other such properties.
     """
     check_gallery_name(arguments.gallery)
-    embedder = Embedder(arguments.model, device=arguments.device, threads=threads)
+    embedder = Embedder(
+        arguments.model, device=arguments.device, threads=threads, gpu_memory=arguments.gpu_model_memory
+    )
     plain = GallerySpec.for_model(embedder.contract)
     spec = replace(plain, **(create or {}))
     default = spec if arguments.gallery == DEFAULT else plain
@@ -357,7 +348,9 @@ def _index(state: IndexState) -> str:
     """What finds the images now."""
     waiting = f", {state.waiting:,} more looked at one by one" if state.waiting else ""
     building = f", {state.building} is being built" if state.building else ""
-    return f"{state.kind} {state.vectors}, {state.rows:,} images{waiting}{building}"
+    device = "" if state.device == "cpu" else f" on {state.device}"
+    problem = f"; {state.problem}" if state.problem else ""
+    return f"{state.kind} {state.vectors}{device}, {state.rows:,} images{waiting}{building}{problem}"
 
 
 def _gallery(home: DataFolder, name: str) -> LocalGallery:
@@ -368,54 +361,6 @@ def _gallery(home: DataFolder, name: str) -> LocalGallery:
         raise GalleryNotFound(
             f"there is no gallery {name!a} in {home.path} (there: {known}); `add` makes one"
         ) from error
-
-
-def _filters(arguments: argparse.Namespace, gallery: LocalGallery) -> Filters:
-    for name in arguments.viewpoint:
-        if name not in gallery.spec.viewpoints:
-            known = ", ".join(gallery.spec.viewpoints)
-            raise InvalidValue(f"--viewpoint {name!a}: gallery {gallery.name} knows {known}")
-    return Filters(
-        camera_id=_labels(arguments, "camera_id"),
-        exclude_camera_id=_labels(arguments, "exclude_camera_id"),
-        vehicle_id=_labels(arguments, "vehicle_id"),
-        viewpoint=tuple(arguments.viewpoint),
-        captured_after=_time(arguments, "captured_after"),
-        captured_before=_time(arguments, "captured_before"),
-        attributes=_attributes(arguments.attribute),
-    )
-
-
-def _labels(arguments: argparse.Namespace, name: str) -> tuple[str, ...]:
-    return tuple(check_label(value, name=_option(name)) for value in getattr(arguments, name))
-
-
-def _attributes(texts: Sequence[str]) -> dict[str, tuple[Attribute, ...]]:
-    """``NAME=VALUE`` by name; a value in double quotes is a text whatever it looks like."""
-    wanted: dict[str, tuple[Attribute, ...]] = {}
-    for text in texts:
-        name, sign, value = text.partition("=")
-        if not sign or not name:
-            raise InvalidValue(f"--attribute {text!a}: write NAME=VALUE")
-        quoted = len(value) >= 2 and value[0] == value[-1] == '"'
-        try:
-            checked = check_metadata({"attributes": {name: value[1:-1] if quoted else attribute_value(value)}})
-        except InvalidValue as error:
-            raise InvalidValue(f"--attribute: {error}") from error
-        wanted[name] = (*wanted.get(name, ()), checked.metadata.attributes[name])
-    return wanted
-
-
-def _time(arguments: argparse.Namespace, name: str) -> datetime | None:
-    text = getattr(arguments, name)
-    try:
-        return None if text is None else parse_time(text)
-    except ValueError as error:
-        raise InvalidValue(f"{_option(name)}: {error}") from error
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _box(text: str) -> Box:

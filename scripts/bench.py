@@ -103,7 +103,8 @@ class Pace:
 def imports(model: Path, count: int) -> tuple[Pace, Pace]:
     """Of an import of so many different JPEGs into a new gallery, and of the embedder alone.
 
-    Both with a thread a core and batches of one size; the embedder is measured before and after, and averaged.
+    The import with the workers that `vehicle-index add` has, the embedder with a thread a core and batches of the same
+    size; it is measured before and after, and averaged.
     """
     cores = usable_cpus()
     embedder = Embedder(model, device="cpu", threads=1)
@@ -127,7 +128,7 @@ def imports(model: Path, count: int) -> tuple[Pace, Pace]:
         before = bare()
         with (
             closing(DataFolder(Path(folder) / "data", default_spec=GallerySpec.for_model(embedder.contract))) as home,
-            closing(OwnWorkers(cores)) as workers,
+            closing(OwnWorkers()) as workers,
             closing(ImportPlan()) as plan,
         ):
             began, processor = time.perf_counter(), time.process_time()

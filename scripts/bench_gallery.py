@@ -1,6 +1,6 @@
 """Galleries of every kind: recall, searches, inserts, size, cold start, searches while writing.
 
-    python -m scripts.bench_gallery [--rows 100000 1000000] [--kinds flat-fp32 hnsw-fp32 …] [--seconds 5]
+    python -m scripts.bench_gallery [--rows 100000 1000000] [--kinds flat-fp32 hnsw-fp32 …] [--seconds 5] [--device cuda]
 
 Vectors lie as the default model's do (``tests.clustered_vectors``): unit vectors of 512 numbers, ten to a vehicle, with
 the distances within and between vehicles that the demo gallery's embeddings have. A hundred cameras see them, one
@@ -8,6 +8,10 @@ picture a second. One thread searches, one query at a time. Rates are told a sec
 the machine disturb least, and every one stands beside that of looking at all rows, which is the flat fp32 kind without a
 filter in the same run. A filter that was asked for before is remembered; "99 new" is the same filter as if it never was.
 What ten million rows would take is drawn from the two largest sizes (time a search as a power of the rows).
+
+With ``--device cuda`` the kinds that a GPU takes follow (flat-fp32-cuda, flat-fp16-cuda). Their rates are by the clock,
+because a thread that waits for a GPU may or may not compute; run them on a machine that does nothing else. The last
+column is what the GPU holds.
 """
 
 import argparse
@@ -29,8 +33,11 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from index.errors import IndexDeviceUnavailable
 from index.gallery import Filters, GallerySpec, Metadata, NewImage, SearchOptions
 from index.local_gallery import LocalGallery
+from index.searching.gpu_resources import GpuResources
+from index.searching.index_device import IndexDevice
 from index.searching.index_snapshot import remove_snapshot
 from index.storage.gallery_files import SNAPSHOT
 from index.storage.selected_rows import SelectedRows
@@ -38,6 +45,7 @@ from tests.clustered_vectors import PICTURES, clustered
 from tests.index_kinds import ALL, kind_name
 
 QUERIES, TOP_K, CANDIDATES, BATCH = 200, 10, 42, 1000
+WIDTH = 15
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -68,10 +76,13 @@ def images(first: int, vectors: NDArray[np.float32]) -> list[NewImage]:
     ]
 
 
-def rate(work: Callable[[NDArray[np.float32]], object], queries: NDArray[np.float32], seconds: float) -> float:
-    """Calls a second of this thread's processor time, one query each."""
-    calls, began = 0, time.thread_time()
-    while (now := time.thread_time()) < began + seconds:
+def rate(
+    work: Callable[[NDArray[np.float32]], object], queries: NDArray[np.float32], seconds: float,
+    clock: Callable[[], float] = time.thread_time,
+) -> float:  # fmt: skip
+    """Calls a second, one query each; of this thread's processor time unless ``clock`` is another."""
+    calls, began = 0, clock()
+    while (now := clock()) < began + seconds:
         work(queries[calls % len(queries)][None])
         calls += 1
     return calls / (now - began)
@@ -111,21 +122,27 @@ def become(folder: Path, kind: str, vectors: str) -> None:
     remove_snapshot(folder)
 
 
-def cold_start(folder: Path, out: "multiprocessing.SimpleQueue[tuple[float, float, int]]") -> None:
+def opened(on: str) -> IndexDevice | None:
+    """What a name means: none, or the GPU, all of which may be taken. One a process."""
+    return GpuResources() if on == "cuda" else None
+
+
+def cold_start(folder: Path, on: str, out: "multiprocessing.SimpleQueue[tuple[float, float, int]]") -> None:
     """Seconds until a gallery is ready, those of them that the process computed, and the bytes that it grew by."""
+    device = opened(on)
     before = psutil.Process().memory_info().rss
     began, began_busy = time.perf_counter(), time.process_time()
-    gallery = LocalGallery(folder)
+    gallery = LocalGallery(folder, device=device)
     seconds, busy = time.perf_counter() - began, time.process_time() - began_busy
     out.put((seconds, busy, psutil.Process().memory_info().rss - before))
     gallery.close(keep_snapshot=False)
 
 
-def apart(folder: Path) -> tuple[float, float, int]:
+def apart(folder: Path, on: str) -> tuple[float, float, int]:
     """``cold_start`` in a process of its own."""
     context = multiprocessing.get_context("spawn")
     out: multiprocessing.SimpleQueue[tuple[float, float, int]] = context.SimpleQueue()
-    process = context.Process(target=cold_start, args=(folder, out))
+    process = context.Process(target=cold_start, args=(folder, on, out))
     process.start()
     measured = out.get()
     process.join()
@@ -166,40 +183,46 @@ def times_while_writing(gallery: LocalGallery, queries: NDArray[np.float32], sec
 
 
 def line(
-    folder: Path, kind: str, form: str, queries: NDArray[np.float32], truth: dict[str, list[set[str]]],
-    base: dict[str, float], seconds: float,
+    folder: Path, name: str, queries: NDArray[np.float32], truth: dict[str, list[set[str]]], base: dict[str, float],
+    seconds: float, device: IndexDevice | None,
 ) -> str:  # fmt: skip
     """Measure one kind; ``base`` holds the rates of the first that was."""
     rows, began = int(base["rows"]), time.perf_counter()
-    gallery = LocalGallery(folder)
+    clock = time.thread_time if device is None else time.perf_counter
+    gallery = LocalGallery(folder, device=device)
     gallery._upkeep.rest()
+    if (state := gallery.index_state()).device == "cpu" and device is not None:
+        raise SystemExit(f"{name} is not searched on the GPU: {state.problem}")
     build = time.perf_counter() - began
-    text = f"{f'{kind}-{form}':10}"
-    for name, each in filters(rows).items():
+    text = f"{name:{WIDTH}}"
+    for share, each in filters(rows).items():
         options = SearchOptions(top_k=TOP_K, filters=each)
-        own = found(gallery, queries[: len(truth[name])], options)
-        recall = np.mean([len(a & b) / max(len(b), 1) for a, b in zip(own, truth[name], strict=True)])
-        speed = rate(partial(gallery.search, options=options), queries, seconds)
+        own = found(gallery, queries[: len(truth[share])], options)
+        recall = np.mean([len(a & b) / max(len(b), 1) for a, b in zip(own, truth[share], strict=True)])
+        speed = rate(partial(gallery.search, options=options), queries, seconds, clock)
         text += f"{speed:14,.1f}{speed / base.setdefault('all', speed):8.1f}{recall:8.4f}"
-        if name == "0":
-            base[f"{kind}-{form}"] = speed
-        if name == "99":
-            speed = rate(partial(forgetful, gallery, options=options), queries, seconds)
+        if share == "0":
+            base[name] = speed
+        if share == "99":
+            speed = rate(partial(forgetful, gallery, options=options), queries, seconds, clock)
             text += f"{speed:14,.1f}{speed / base['all']:8.1f}"
-    bare = rate(partial(gallery._index.search, count=CANDIDATES), queries, seconds)
+    bare = rate(partial(gallery._index.search, count=CANDIDATES), queries, seconds, clock)
     text += f"{bare:12,.1f}{bare / base.setdefault('bare', bare):8.1f}"
     p99, longest = times_while_writing(gallery, queries, seconds)
     gallery._upkeep.rest()
     gallery.rewrite_snapshot()
+    held = "" if device is None else f"{device.taken / rows:8,.0f}"
     gallery.close()
-    start, busy, memory = apart(folder)
+    start, busy, memory = apart(folder, "cpu" if device is None else device.name)
     disk = sum((folder / name).stat().st_size for name in ("gallery.sqlite", SNAPSHOT) if (folder / name).exists())
     share = memory / (rows * queries.shape[1] * 4)
     times = f"{p99:8.1f}{longest:8.1f}{build:9.1f}{start:9.2f}{busy:7.2f}"
-    return f"{text}{times}{memory / rows:8,.0f}{share:8.2f}{disk / rows:7,.0f}"
+    return f"{text}{times}{memory / rows:8,.0f}{share:8.2f}{disk / rows:7,.0f}{held}"
 
 
-def measure(folder: Path, rows: int, dim: int, kinds: list[tuple[str, str]], seconds: float) -> dict[str, float]:
+def measure(
+    folder: Path, rows: int, dim: int, kinds: list[str], seconds: float, device: IndexDevice | None
+) -> dict[str, float]:
     """Print a table; searches a second without a filter by kind."""
     spec = GallerySpec(embedding_space="bench", embedding_dim=dim, viewpoints=(), keep_crops=False)
     LocalGallery.create(folder, "bench", spec)
@@ -221,13 +244,14 @@ def measure(folder: Path, rows: int, dim: int, kinds: list[tuple[str, str]], sec
         if name == "99":
             head += f"{'99 new: /s':>14}{'× all':>8}"
     head += f"{'bare: /s':>12}{'× flat':>8}{'p99 ms':>8}{'longest':>8}{'build s':>9}{'start s':>9}{'busy':>7}"
-    head += f"{'B/row':>8}{'÷ fp32':>8}{'disk':>7}"
-    print(f"{'kind':10}{head}", flush=True)
+    head += f"{'B/row':>8}{'÷ fp32':>8}{'disk':>7}{'' if device is None else '  on GPU'}"
+    print(f"{'kind':{WIDTH}}{head}", flush=True)
     base: dict[str, float] = {"rows": rows}
-    for kind, form in kinds:
+    for name in kinds:
+        kind, form, *on = name.split("-")
         become(folder, kind, form)
-        print(line(folder, kind, form, queries, truth, base, seconds), flush=True)
-    return {kind_name(each): base[kind_name(each)] for each in kinds}
+        print(line(folder, name, queries, truth, base, seconds, device if on else None), flush=True)
+    return {name: base[name] for name in kinds}
 
 
 def main() -> None:
@@ -238,20 +262,27 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=[kind_name(each) for each in ALL], help="flat-fp32 comes first")
     parser.add_argument("--seconds", type=float, default=5, help="of each rate")
     parser.add_argument("--folder", type=Path, help="where the galleries lie while they are measured")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: what a GPU takes, too")
     arguments = parser.parse_args()
-    kinds = [(kind, form) for kind, _, form in (each.partition("-") for each in arguments.kinds)]
+    try:
+        device = opened(arguments.device)
+    except IndexDeviceUnavailable as error:
+        raise SystemExit(str(error)) from error
+    kinds = [*arguments.kinds, *(f"flat-{form}-cuda" for form in ("fp32", "fp16") if device is not None)]
     speeds: dict[int, dict[str, float]] = {}
     for rows in sorted(arguments.rows):
         place = Path(tempfile.mkdtemp(dir=arguments.folder))
         try:
-            speeds[rows] = measure(place, rows, arguments.dim, kinds, arguments.seconds)
+            speeds[rows] = measure(place, rows, arguments.dim, kinds, arguments.seconds, device)
         finally:
             shutil.rmtree(place)
     if len(speeds) > 1:
         (few, slow), (many, fast) = sorted(speeds.items())[-2:]
         for kind in fast:
             power = math.log(slow[kind] / fast[kind]) / math.log(many / few)
-            print(f"{kind:10} 10,000,000 rows: about {fast[kind] * (many / 10**7) ** power:,.1f} searches a second")
+            print(
+                f"{kind:{WIDTH}} 10,000,000 rows: about {fast[kind] * (many / 10**7) ** power:,.1f} searches a second"
+            )
 
 
 if __name__ == "__main__":

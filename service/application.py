@@ -24,7 +24,7 @@ from service.api_docs import add_docs
 from service.audit_log import AuditLog
 from service.audit_trail import AuditTrail, RequestIds, require_audit
 from service.caller import Callers
-from service.context import Context, galleries_of
+from service.context import Context, ask_each, galleries_of
 from service.engine import Engine
 from service.importer import Importer
 from service.keyring import Keyring
@@ -65,13 +65,15 @@ def create_app(
         }
     )
 
-    metrics.watch_galleries(lambda: [(gallery.name, gallery.count()) for gallery in galleries_of(home)])
-
+    metrics.watch_galleries(lambda: ask_each(home, lambda gallery: gallery.count()))
+    metrics.watch_index_problems(
+        lambda: [(gallery.name, int(gallery.index_state().problem is not None)) for gallery in galleries_of(home)]
+    )
     metrics.watch_migrations(
         lambda: [
-            (gallery.name, migration.total - migration.done)
-            for gallery in galleries_of(home)
-            for migration in gallery.migrations()
+            (name, migration.total - migration.done)
+            for name, migrations in ask_each(home, lambda gallery: gallery.migrations())[0].items()
+            for migration in migrations
             if migration.open
         ]
     )

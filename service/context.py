@@ -1,13 +1,14 @@
 """What every route works with, and how it finds it."""
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from starlette.requests import Request
 
 from index.embedder import Embedder
-from index.errors import GalleryNotFound, ReadOnly
+from index.errors import GalleryNotFound, GalleryUnavailable, ReadOnly, StorageError
 from index.gallery import Gallery, GalleryHome
 from index.metadata import check_gallery_name, check_image_id
 from service.audit_log import AuditLog
@@ -19,6 +20,8 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.migrator import Migrator
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,7 @@ class Context:
         return self.models.present
 
     def gallery(self, name: str) -> Gallery:
-        """A gallery by the name in a path; raises InvalidValue or GalleryNotFound. Opened galleries are at hand."""
+        """A gallery by the name in a path; raises InvalidValue, GalleryNotFound, GalleryUnavailable."""
         return self.home.get(check_gallery_name(name, pointer="/path/gallery"))
 
     def comparable(self, name: str) -> Gallery:
@@ -66,12 +69,26 @@ async def require_writable(request: Request) -> None:
 
 
 def galleries_of(home: GalleryHome) -> list[Gallery]:
-    """Every gallery, by name; one that is dropped meanwhile is left out."""
+    """Every gallery that can be used, by name; one that is dropped meanwhile is left out."""
     galleries = []
     for name in home.names():
-        with contextlib.suppress(GalleryNotFound):
+        with contextlib.suppress(GalleryNotFound, GalleryUnavailable):
             galleries.append(home.get(name))
     return galleries
+
+
+def ask_each(home: GalleryHome, ask: Callable[[Gallery], T]) -> tuple[dict[str, T], dict[str, str]]:
+    """What every gallery answers, by name, and what is wrong with those that cannot: none keeps another back."""
+    answers: dict[str, T] = {}
+    problems = dict(home.problems())
+    for gallery in galleries_of(home):
+        try:
+            answers[gallery.name] = ask(gallery)
+        except GalleryNotFound:
+            continue  # dropped meanwhile
+        except StorageError as error:
+            problems[gallery.name] = str(error)
+    return answers, problems
 
 
 def image_id_of(value: str) -> str:

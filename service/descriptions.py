@@ -103,6 +103,7 @@ _GALLERY = {
             "properties": {
                 "kind": {"type": "string", "enum": list(BUILT_KINDS)},
                 "vectors": {"type": "string", "enum": list(VECTORS)},
+                "device": {"type": "string", "enum": ["cpu", "cuda"], "description": "where it looks for them"},
                 "images": {"type": "integer", "description": "that it answers for"},
                 "waiting": {"type": "integer", "description": "further images, looked at one by one until taken in"},
                 "building": {
@@ -110,7 +111,10 @@ _GALLERY = {
                     "enum": [*BUILT_KINDS, None],
                     "description": "the kind that is being built beside it",
                 },
-                "problem": {"type": ["string", "null"], "description": "why the last such work was given up"},
+                "problem": {
+                    "type": ["string", "null"],
+                    "description": "why the last such work was given up, or the GPU does not answer",
+                },
             },
         },
         "retention_days": {"type": ["number", "null"]},
@@ -118,6 +122,7 @@ _GALLERY = {
         "last_change": {"type": "integer"},
         "created_at": {"type": "string", "format": "date-time"},
         "disk_bytes": {"type": "integer"},
+        "problem": {"type": ["string", "null"], "description": "why it cannot be used; other fields lack then"},
     },
 }
 

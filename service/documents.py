@@ -106,6 +106,7 @@ def gallery_document(info: GalleryInfo) -> dict[str, Any]:
         "index": {
             "kind": info.index.kind,
             "vectors": info.index.vectors,
+            "device": info.index.device,
             "images": info.index.rows,
             "waiting": info.index.waiting,
             "building": info.index.building,
@@ -116,6 +117,7 @@ def gallery_document(info: GalleryInfo) -> dict[str, Any]:
         "last_change": info.last_change,
         "created_at": time_text(info.created_at),
         "disk_bytes": info.disk_bytes,
+        "problem": None,
     }
 
 

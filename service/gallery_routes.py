@@ -11,7 +11,7 @@ from index.gallery import KINDS, VECTORS, GallerySpec
 from index.metadata import check_gallery_name
 from service import descriptions as say
 from service.caller import caller_of
-from service.context import Context, context_of, galleries_of, require_writable
+from service.context import Context, ask_each, context_of, require_writable
 from service.descriptions import GalleryName
 from service.documents import answer, gallery_document, read_json
 from service.parameters import CONFIRM, read_parameters
@@ -25,19 +25,20 @@ router = APIRouter(tags=["galleries"])
 
 @router.get("/v1/galleries", summary="List galleries", responses=say.responses(say.GALLERIES_ANSWER, 422))
 async def list_galleries(request: Request) -> Response:
-    """Every gallery that the key is for, by name."""
+    """Every gallery that the key is for, by name. Of a damaged one there is only its ``name`` and the ``problem``."""
     read_parameters(request, ())
-    home, caller = context_of(request).home, caller_of(request)
-    documents = await run_in_threadpool(
-        lambda: [gallery_document(each.info()) for each in galleries_of(home) if caller.reaches(each.name)]
-    )
-    return answer({"galleries": documents})
+    caller = caller_of(request)
+    known, problems = await run_in_threadpool(ask_each, context_of(request).home, lambda gallery: gallery.info())
+    documents = [{"name": name, "problem": problem} for name, problem in problems.items()]
+    documents += map(gallery_document, known.values())
+    shown = [document for document in documents if caller.reaches(str(document["name"]))]
+    return answer({"galleries": sorted(shown, key=lambda document: str(document["name"]))})
 
 
 @router.put(
     "/v1/galleries/{gallery}",
     summary="Create a gallery",
-    responses={**say.responses(say.GALLERY_ANSWER, 400, 409, 413, 422, 507), 201: {"description": "Created"}},
+    responses={**say.responses(say.GALLERY_ANSWER, 400, 409, 413, 422, 503, 507), 201: {"description": "Created"}},
     openapi_extra=say.request(say.GALLERY_SPEC, (), required=False),
     dependencies=[Depends(require_writable)],
 )
@@ -56,7 +57,7 @@ async def put_gallery(request: Request, gallery: GalleryName) -> Response:
 
 
 @router.get(
-    "/v1/galleries/{gallery}", summary="Describe a gallery", responses=say.responses(say.GALLERY_ANSWER, 404, 422)
+    "/v1/galleries/{gallery}", summary="Describe a gallery", responses=say.responses(say.GALLERY_ANSWER, 404, 422, 503)
 )
 async def get_gallery(request: Request, gallery: GalleryName) -> Response:
     """Its properties, how many images a search can return, what finds them, and the bytes it takes on the disk."""
@@ -70,7 +71,7 @@ async def get_gallery(request: Request, gallery: GalleryName) -> Response:
     summary="Drop a gallery",
     status_code=204,
     response_class=Response,
-    responses=say.problems(404, 409, 422),
+    responses=say.problems(404, 409, 422, 503),
     openapi_extra=say.request(None, (CONFIRM,)),
     dependencies=[Depends(require_writable)],
 )

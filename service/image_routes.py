@@ -112,7 +112,7 @@ async def put_image(request: Request, gallery: GalleryName, image_id: ImageId) -
 @router.get(
     "/v1/galleries/{gallery}/images",
     summary="List images",
-    responses=say.responses(say.PAGE_ANSWER, 404, 422),
+    responses=say.responses(say.PAGE_ANSWER, 404, 422, 503),
     openapi_extra=say.request(None, PAGE, attributes=True),
 )
 async def list_images(request: Request, gallery: GalleryName) -> Response:
@@ -132,7 +132,7 @@ async def list_images(request: Request, gallery: GalleryName) -> Response:
 @router.delete(
     "/v1/galleries/{gallery}/images",
     summary="Erase by filter",
-    responses=say.responses(say.DELETED_ANSWER, 404, 422, 507),
+    responses=say.responses(say.DELETED_ANSWER, 404, 422, 503, 507),
     openapi_extra=say.request(None, ERASE, attributes=True),
     dependencies=[Depends(require_writable)],
 )
@@ -155,7 +155,7 @@ async def delete_images(request: Request, gallery: GalleryName) -> Response:
 @router.get(
     "/v1/galleries/{gallery}/images/{image_id}",
     summary="Read an image's metadata",
-    responses=say.responses(say.IMAGE_ANSWER, 404, 422),
+    responses=say.responses(say.IMAGE_ANSWER, 404, 422, 503),
 )
 async def get_image(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
     """What the gallery knows about an image."""
@@ -167,7 +167,7 @@ async def get_image(request: Request, gallery: GalleryName, image_id: ImageId) -
 @router.patch(
     "/v1/galleries/{gallery}/images/{image_id}",
     summary="Change an image's metadata",
-    responses=say.responses(say.IMAGE_ANSWER, 400, 404, 413, 415, 422, 507),
+    responses=say.responses(say.IMAGE_ANSWER, 400, 404, 413, 415, 422, 503, 507),
     openapi_extra=say.request(say.MERGE_PATCH, ()),
     dependencies=[Depends(require_writable)],
 )
@@ -196,7 +196,7 @@ async def patch_image(request: Request, gallery: GalleryName, image_id: ImageId)
     summary="Erase an image",
     status_code=204,
     response_class=Response,
-    responses=say.problems(404, 422, 507),
+    responses=say.problems(404, 422, 503, 507),
     dependencies=[Depends(require_writable)],
 )
 async def delete_image(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
@@ -214,7 +214,7 @@ async def delete_image(request: Request, gallery: GalleryName, image_id: ImageId
     responses={
         200: {"description": "The picture", "content": {"image/jpeg": {}, "image/png": {}}},
         304: {"description": "Not modified"},
-        **say.problems(404, 422),
+        **say.problems(404, 422, 503),
     },
 )
 async def get_crop(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:

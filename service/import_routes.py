@@ -39,7 +39,7 @@ router = APIRouter(tags=["imports"])
     status_code=202,
     dependencies=[Depends(require_writable)],
     responses={
-        **say.problems(400, 404, 409, 413, 415, 422, 429, 507),
+        **say.problems(400, 404, 409, 413, 415, 422, 429, 503, 507),
         202: {
             "description": "Accepted; Location names the job",
             "content": {"application/json": {"schema": say.IMPORT_ANSWER}},

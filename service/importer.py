@@ -17,7 +17,7 @@ from index.bulk.import_plan import COUNTS, ImportPlan, read_columns, read_failur
 from index.bulk.import_source import plan_sources
 from index.bulk.ingestion import Ingestion
 from index.embedder import Embedder
-from index.errors import EmbeddingSpaceMismatch, InvalidValue, StorageFull, VehicleSearchError
+from index.errors import InvalidValue, StorageFull, VehicleSearchError
 from index.gallery import Gallery, GalleryHome
 from service.documents import time_text
 from service.engine import Engine
@@ -65,7 +65,7 @@ class Importer:
         self.root, self._max_pixels = root, max_pixels
         self._turn = threading.Condition()
         self._stop, self._cancel = threading.Event(), threading.Event()
-        self._jobs = {job.job_id: job for job in folder.jobs()}
+        self._jobs = {job.job_id: self._resting(job) for job in folder.jobs()}
         self._at_work: str | None = None
         metrics.watch_imports(self._by_state)
         self._thread = threading.Thread(target=self._work, name="importer", daemon=True)
@@ -148,8 +148,14 @@ class Importer:
                     self._at_work = None
                     self._turn.notify_all()
 
+    def _resting(self, job: ImportJob) -> ImportJob:
+        """A job as it is now; one into a damaged gallery waits for a start on which that is mended."""
+        problem = self._home.problems().get(job.gallery)
+        return job if job.ended or problem is None else replace(job, problem=problem)
+
     def _next(self) -> ImportJob | None:
-        waiting = [job for job in self._jobs.values() if not job.ended]
+        damaged = self._home.problems()
+        waiting = [job for job in self._jobs.values() if not job.ended and job.gallery not in damaged]
         return min(waiting, key=lambda job: (job.created_at, job.job_id), default=None)
 
     def _carry_out(self, job: ImportJob) -> None:
@@ -180,13 +186,8 @@ class Importer:
     def _import(self, job: ImportJob) -> None:
         gallery = self._home.get(job.gallery)
         while True:
-            embedder = self._models.of(gallery)
-            try:
+            with self._models.turn(gallery) as embedder:
                 return self._import_by(embedder, gallery, job)
-            except EmbeddingSpaceMismatch:
-                if gallery.spec.embedding_space == embedder.contract.embedding_space:
-                    raise
-                _LOG.info("import %s goes on with the model that gallery %s has moved to", job.job_id, job.gallery)
 
     def _import_by(self, embedder: Embedder, gallery: Gallery, job: ImportJob) -> None:
         """Import what is left of a job; the plan is opened anew each time, because it gives each picture once."""

@@ -4,13 +4,17 @@ A gallery is searched and written with the model of its own embedding space. Bot
 them take more memory and no more cores.
 """
 
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 from index.embedder import Embedder
 from index.errors import EmbeddingSpaceMismatch
 from index.gallery import Gallery
+
+_LOG = logging.getLogger("service.loaded_models")
 
 T = TypeVar("T")
 
@@ -47,9 +51,20 @@ class LoadedModels:
         Raises EmbeddingSpaceMismatch where the gallery's model is not loaded.
         """
         while True:
-            embedder = self.of(gallery)
-            try:
+            with self.turn(gallery) as embedder:
                 return await work(embedder)
-            except EmbeddingSpaceMismatch:
-                if gallery.spec.embedding_space == embedder.contract.embedding_space:
-                    raise
+
+    @contextmanager
+    def turn(self, gallery: Gallery) -> Iterator[Embedder]:
+        """The gallery's model, for work that is to be done once more where the block is left without an end.
+
+        An EmbeddingSpaceMismatch ends the block quietly where the gallery moved to another model meanwhile. Raises it
+        where the gallery's model is not loaded.
+        """
+        embedder = self.of(gallery)
+        try:
+            yield embedder
+        except EmbeddingSpaceMismatch:
+            if gallery.spec.embedding_space == embedder.contract.embedding_space:
+                raise
+            _LOG.info("gallery %s has moved to another model: what that overtook is done once more", gallery.name)

@@ -62,15 +62,19 @@ class Metrics:
         """One picture's time in a stage."""
         self._by_stage[name].observe(seconds)
 
-    def watch_galleries(self, sizes: Callable[[], Iterable[tuple[str, int]]]) -> None:
-        """Report the size of every gallery, asked for when Prometheus asks."""
-        what = "vehicle_search_gallery_images", "Images that a search can return."
-        self.registry.register(_Galleries(*what, sizes))
+    def watch_galleries(self, sizes: Callable[[], tuple[Mapping[str, int], Iterable[str]]]) -> None:
+        """Report the size of every gallery, and which cannot be used, asked for when Prometheus asks."""
+        self.registry.register(_GallerySizes(sizes))
 
     def watch_migrations(self, remaining: Callable[[], Iterable[tuple[str, int]]]) -> None:
         """Report what is left of every open migration."""
         what = "vehicle_search_migration_remaining_images", "Images without a vector of the model that is moved to."
         self.registry.register(_Galleries(*what, remaining))
+
+    def watch_index_problems(self, problems: Callable[[], Iterable[tuple[str, int]]]) -> None:
+        """Report for every gallery whether its index has a problem (1), which the gallery's description tells."""
+        what = "vehicle_search_index_problem", "1 where the index is not what it should be: slower, never wrong."
+        self.registry.register(_Galleries(*what, problems))
 
     def watch_imports(self, jobs: Callable[[], Mapping[str, int]]) -> None:
         """Report how many import jobs are in which state, asked for when Prometheus asks."""
@@ -92,6 +96,32 @@ class _Galleries(Collector):
         for name, number in self._numbers():
             family.add_metric([name], number)
         yield family
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+
+class _GallerySizes(Collector):
+    """Images of the galleries that can be used, and which are damaged; each is asked once."""
+
+    def __init__(self, sizes: Callable[[], tuple[Mapping[str, int], Iterable[str]]]) -> None:
+        self._sizes = sizes
+
+    def collect(self) -> Iterable[Metric]:
+        images = GaugeMetricFamily(
+            "vehicle_search_gallery_images", "Images that a search can return.", labels=["gallery"]
+        )
+        damaged = GaugeMetricFamily(
+            "vehicle_search_gallery_damaged", "1 for a gallery that is damaged and answers 503, else 0.",
+            labels=["gallery"],
+        )  # fmt: skip
+        sizes, problems = self._sizes()
+        for name, number in sizes.items():
+            images.add_metric([name], number)
+            damaged.add_metric([name], 0)
+        for name in problems:
+            damaged.add_metric([name], 1)
+        return [images, damaged]
 
     def describe(self) -> Iterable[Metric]:
         return []

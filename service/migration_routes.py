@@ -33,7 +33,7 @@ router = APIRouter(tags=["migrations"])
             "headers": {"Location": {"description": "path of the migration", "schema": {"type": "string"}}},
             "content": {"application/json": {"schema": say.MIGRATION_ANSWER}},
         },
-        **say.problems(400, 404, 409, 413, 422, 507),
+        **say.problems(400, 404, 409, 413, 422, 503, 507),
     },
     openapi_extra=say.request({"application/json": {"schema": say.NOTHING}}, (), required=False),
     dependencies=[Depends(require_writable)],
@@ -58,7 +58,7 @@ async def begin_migration(request: Request, gallery: GalleryName) -> Response:
     return answer(_document(context, target, begun), status=202, headers={"Location": path})
 
 
-@router.get(_PATH, summary="List migrations", responses=say.responses(say.MIGRATIONS_ANSWER, 404, 422))
+@router.get(_PATH, summary="List migrations", responses=say.responses(say.MIGRATIONS_ANSWER, 404, 422, 503))
 async def list_migrations(request: Request, gallery: GalleryName) -> Response:
     """Of this gallery, latest first; at most one has not ended."""
     context = context_of(request)
@@ -69,7 +69,7 @@ async def list_migrations(request: Request, gallery: GalleryName) -> Response:
 
 
 @router.get(
-    _PATH + "/{migration_id}", summary="Watch a migration", responses=say.responses(say.MIGRATION_ANSWER, 404, 422)
+    _PATH + "/{migration_id}", summary="Watch a migration", responses=say.responses(say.MIGRATION_ANSWER, 404, 422, 503)
 )
 async def get_migration(request: Request, gallery: GalleryName, migration_id: MigrationId) -> Response:
     """How far it is, and what it came to."""
@@ -85,7 +85,7 @@ async def get_migration(request: Request, gallery: GalleryName, migration_id: Mi
 @router.delete(
     _PATH + "/{migration_id}",
     summary="Cancel a migration",
-    responses=say.responses(say.MIGRATION_ANSWER, 404, 409, 422, 507),
+    responses=say.responses(say.MIGRATION_ANSWER, 404, 409, 422, 503, 507),
     dependencies=[Depends(require_writable)],
 )
 async def cancel_migration(request: Request, gallery: GalleryName, migration_id: MigrationId) -> Response:

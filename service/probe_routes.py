@@ -4,10 +4,12 @@ import json
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from index.embedder import Embedder
+from index.gallery import GalleryHome
 from service import descriptions as say
-from service.context import context_of
+from service.context import context_of, galleries_of
 from service.documents import answer
 from service.parameters import read_parameters
 from service.problems import NotReady
@@ -42,12 +44,25 @@ async def livez(request: Request) -> Response:
     responses={200: {"description": "Yes"}, **say.problems(422, 503, key=False)},
 )
 async def readyz(request: Request) -> Response:
-    """The model is warmed up on the wanted provider, the galleries are loaded, and the service is not stopping."""
+    """The model is warmed up on the wanted provider, the galleries are loaded, and the service is not stopping.
+
+    ``degraded``: some galleries are damaged and answer 503; ``damaged`` says why, the others are served.
+    ``problems`` has what makes searches slower than they should be, never wrong, by gallery: why an index could not be
+    built, or why the GPU does not answer.
+    """
     read_parameters(request, ())
     if request.app.state.stopping:
         raise NotReady("the service is stopping")
-    await context_of(request).engine.check()
-    return answer({"status": "ready"})
+    context = context_of(request)
+    await context.engine.check()
+    damaged = context.home.problems()
+    return answer(
+        {
+            "status": "degraded" if damaged else "ready",
+            "damaged": damaged,
+            "problems": await run_in_threadpool(_problems, context.home),
+        }
+    )
 
 
 @router.get(
@@ -60,6 +75,11 @@ def metrics(request: Request) -> Response:
     """In base units: seconds, bytes, requests, images."""
     read_parameters(request, ())
     return Response(context_of(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _problems(home: GalleryHome) -> dict[str, str]:
+    states = [(gallery.name, gallery.index_state()) for gallery in galleries_of(home)]
+    return {name: state.problem for name, state in states if state.problem is not None}
 
 
 def _model_document(embedder: Embedder) -> dict[str, Any]:

@@ -117,7 +117,9 @@ _STATUS: dict[type[VehicleSearchError], tuple[int, str]] = {
     QueueFull: (429, "Too many requests"),
     RateExceeded: (429, "Too many requests with this key"),
     NotReady: (503, "Not ready"),
+    errors.GalleryUnavailable: (503, "Gallery damaged"),
     errors.ModelError: (503, "Model failed"),
+    errors.StorageError: (503, "Storage failed"),
     errors.StorageFull: (507, "Disk full"),
 }
 
@@ -133,7 +135,7 @@ RESPONSES: dict[int, str] = {
     415: "Not a picture type that is read",
     422: "An unknown or invalid parameter or metadata field",
     429: "The queue is full, or the key sends more than it may; Retry-After says when to try again",
-    503: "Not ready, or the keys cannot be read",
+    503: "Not ready, or the gallery is damaged, or the keys cannot be read",
     507: "The disk is full; reads go on",
 }
 

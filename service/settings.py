@@ -33,6 +33,23 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="where the model runs; cuda is never replaced silently"
     )
+    gpu_model_memory: int = Field(
+        default=0, ge=0, description="bytes of the GPU that each model may take; 0: as many as it asks for"
+    )
+    index_device: Literal["cpu", "cuda"] = Field(
+        default="cpu",
+        description="where galleries of the kinds flat and auto, vectors fp32 or fp16, are searched; cuda is never "
+        "replaced silently",
+    )
+    gpu_index_memory: int = Field(
+        default=0, ge=0, description="bytes of the GPU that all indexes together may take; 0: what is free"
+    )
+    gpu_scratch_memory: int = Field(
+        default=256 * 2**20,
+        ge=2**20,
+        le=1536 * 2**20,  # FAISS takes no more
+        description="bytes of the GPU that FAISS keeps to compute in",
+    )
     threads: int = Field(
         default=0, ge=0, le=1024, description="pictures worked on at a time; 0: the cores this process may use"
     )

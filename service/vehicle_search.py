@@ -10,12 +10,12 @@ import time
 from collections.abc import Generator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from fastapi import FastAPI
 
-from index.errors import EmbeddingSpaceMismatch, GalleryNotFound, VehicleSearchError
+from index.errors import EmbeddingSpaceMismatch, GalleryNotFound, GalleryUnavailable, VehicleSearchError
 from index.gallery import GalleryHome
 from index.machine.cpu_quota import usable_cpus
 from index.machine.mounts import network_warning
@@ -24,6 +24,9 @@ from service.http_protocol import HttpProtocol
 from service.keyring import Keyring
 from service.keys_command import keys
 from service.settings import PREFIX, Settings, read_settings
+
+if TYPE_CHECKING:
+    from index.searching.index_device import IndexDevice
 
 _HELP = f"""\
 usage: vehicle-search serve [--OPTION VALUE ...]
@@ -130,18 +133,23 @@ def _load(settings: Settings, keyring: Keyring) -> FastAPI:
     if (warning := network_warning(settings.data_dir)) is not None:
         _LOG.warning("%s", warning)
     workers = settings.threads or usable_cpus()
-    embedder = Embedder(settings.model, device=settings.device, threads=1)
+    embedder = Embedder(settings.model, device=settings.device, threads=1, gpu_memory=settings.gpu_model_memory)
     previous = None
     if settings.previous_model is not None:
-        previous = Embedder(settings.previous_model, device=settings.device, threads=1)
+        previous = Embedder(
+            settings.previous_model, device=settings.device, threads=1, gpu_memory=settings.gpu_model_memory
+        )
         if previous.contract.embedding_space == embedder.contract.embedding_space:
             raise StartError(
                 f"previous_model {settings.previous_model} makes vectors of the same embedding space as model "
                 f"{settings.model}, so galleries need not move: leave it out"
             )
     home = DataFolder(
-        settings.data_dir, default_spec=GallerySpec.for_model(embedder.contract), read_only=settings.read_only
-    )
+        settings.data_dir, default_spec=GallerySpec.for_model(embedder.contract), read_only=settings.read_only,
+        device=_index_device(settings),
+    )  # fmt: skip
+    for name, problem in home.problems().items():
+        _LOG.error("gallery %s answers 503, the others are served: %s", name, problem)
     models = LoadedModels(present=embedder, previous=previous)
     for gallery in galleries_of(home):
         try:
@@ -163,6 +171,15 @@ def _load(settings: Settings, keyring: Keyring) -> FastAPI:
     )  # fmt: skip
 
 
+def _index_device(settings: Settings) -> "IndexDevice | None":
+    """What galleries are searched on, beside the processors; it is made once and lives as long as they do."""
+    from index.searching.gpu_resources import GpuResources
+
+    if settings.index_device == "cpu":
+        return None
+    return GpuResources(cap=settings.gpu_index_memory or None, scratch=settings.gpu_scratch_memory)
+
+
 def _ready(settings: Settings, app: FastAPI, seconds: float) -> None:
     """Tell a person what to copy."""
     base = f"http://{_reachable(settings.host)}:{settings.port}"
@@ -171,7 +188,7 @@ def _ready(settings: Settings, app: FastAPI, seconds: float) -> None:
     contract = context.embedder.contract
     print(
         f"vehicle-search is ready after {seconds:.1f} s: model {contract.name} on {context.embedder.provider}, "
-        f"{_first_gallery(context.home)}{', only reading' if settings.read_only else ''}\n\n"
+        f"{_first_gallery(context.home)}{_searched_on(settings)}{', only reading' if settings.read_only else ''}\n\n"
         f"  search:    curl --data-binary @{picture} '{base}/v1/galleries/default/search?top_k=5'\n"
         f"  try it:    {base}/docs\n"
         f'  add yours: curl -F image=@YOUR_PICTURE.jpg -F \'metadata=[{{"camera_id": "c001"}}]\' '
@@ -180,10 +197,16 @@ def _ready(settings: Settings, app: FastAPI, seconds: float) -> None:
     )
 
 
+def _searched_on(settings: Settings) -> str:
+    return "" if settings.index_device == "cpu" else f", searched on {settings.index_device}"
+
+
 def _first_gallery(home: GalleryHome) -> str:
     """What there is to search."""
     try:
         return f"{home.get('default').count():,} images in gallery default"
+    except GalleryUnavailable:
+        return "gallery default is damaged (the log says more)"
     except GalleryNotFound:
         return f"galleries: {', '.join(home.names()) or 'none'}"
 

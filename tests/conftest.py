@@ -14,12 +14,15 @@ import torch
 from PIL import Image
 from torch import nn
 
+from index.data_folder import DataFolder
+from index.local_gallery import LocalGallery
 from model_export.exporting.onnx_export import check_crops, export_model
 from model_export.network.mvan import MVAN, MVANConfig, VNet
 from model_export.training.checkpoint import save_checkpoint
 from model_export.training.configuration import as_mapping
 from model_export.training.mnet_training import Restored, Source, Training
 from tests.http_client import AnswerCheck
+from tests.index_kinds import OnDevice, device_of
 from tests.server_process import serving
 
 TINY = MVANConfig(
@@ -159,3 +162,14 @@ def flushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(os, "fsync", noted)
     return names
+
+
+@pytest.fixture(autouse=True)
+def galleries_on_a_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Galleries of a test whose ``kind`` is ``OnDevice`` are searched there; the test need not know."""
+    kinds = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()
+    for kind in kinds:
+        if isinstance(kind, OnDevice):
+            device = device_of(kind)
+            for each in (DataFolder, LocalGallery):
+                monkeypatch.setitem(each.__init__.__kwdefaults__ or {}, "device", device)

@@ -12,16 +12,17 @@ import pytest
 
 from index.crops import content_name
 from index.data_folder import DataFolder
-from index.errors import DataFolderLocked, DataFolderUnusable, InvalidValue, StorageError, StorageFull
+from index.errors import DataFolderLocked, DataFolderUnusable, ImageNotFound, InvalidValue, StorageError, StorageFull
 from index.gallery import Filters, Metadata
 from index.local_gallery import LocalGallery
-from index.maintenance.backup import GalleryBackup, back_up, read_note
+from index.maintenance.backup import KEPT, GalleryBackup, back_up, read_note
 from index.maintenance.restoration import restore
 from index.maintenance.verification import examine
 from index.storage.folder_lock import FolderLock
 from tests.cut_off import cut_off
 from tests.small_disk import fill, small_disk
 from tests.test_local_gallery import SPEC, image
+from tests.test_verification import found
 
 
 @pytest.fixture
@@ -240,6 +241,63 @@ def test_damage_is_told_and_does_not_keep_the_rest_out(gallery: LocalGallery, da
         ("an image's row is not what was written", ("i5",)),
     }
     assert (first.images, first.crops, first.new_crops) == (30, 28, 28)
+
+
+def test_what_was_whole_in_the_earlier_backup_stays_whole(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
+    """Rows are put back, but not where they were written, replaced or erased since."""
+    gallery.change_metadata("i1", lambda known: replace(known, attributes={"lane": "left", "n": 2}))
+    back_up(data, tmp_path / "backup")
+    before = {f"i{n}": gallery.get(f"i{n}") for n in range(30)}
+    gallery.change_metadata("i4", lambda known: replace(known, vehicle_id="since"))
+    gallery.delete("i6")
+    gallery.add([image(7, turn=1), image(50)])
+    damage = f"""
+        UPDATE images SET camera_id = 'x' WHERE image_id IN ('i1', 'i4', 'i7', 'i50');
+        UPDATE images SET image_id = 'j9' WHERE image_id = 'i9';
+        UPDATE embeddings SET vector = zeroblob(32) WHERE row_id IN ({row_of(gallery, "i2")}, {row_of(gallery, "i4")});
+        DELETE FROM embeddings WHERE row_id = {row_of(gallery, "i3")};
+        DELETE FROM images WHERE image_id = 'i5';
+    """
+    with gallery._database.transaction() as connection:
+        connection.execute(damage).fetchall()
+    done, _ = back_up(data, tmp_path / "backup")
+    told = {finding.what: set(finding.subjects) for finding in done.findings}
+    assert told.pop(KEPT) == {"i1", "i2", "i3", "i4", "i5", "i9"}
+    assert told["an image's row is not what was written"] == {"i1", "i4", "i7", "i50", "j9"}
+    assert found(examine(tmp_path / "backup/galleries/default")) == {
+        "an image's row is not what was written": ("i4", "i7", "i50"),
+    }
+    restore(tmp_path / "backup", tmp_path / "new")
+    with contextlib.closing(DataFolder(tmp_path / "new")) as home:
+        restored = home.get("default")
+        for image_id in ("i1", "i2", "i3", "i5", "i9", "i10"):
+            assert restored.get(image_id) == before[image_id]
+            assert (restored.embedding(image_id) == image(int(image_id[1:])).embedding).all()
+        assert [each.image_id for each in restored.page(Filters(attributes={"lane": ("left",)}), limit=9).images] == [
+            "i1"
+        ]
+        with pytest.raises(ImageNotFound):
+            restored.get("i6")
+    again, _ = back_up(data, tmp_path / "backup")  # the earlier one is that which was put together
+    assert {KEPT} <= {finding.what for finding in again.findings}
+    assert len(found(examine(tmp_path / "backup/galleries/default"))) == 1
+
+
+def row_of(gallery: LocalGallery, image_id: str) -> int:
+    with gallery._database.snapshot() as connection:
+        row_id: int = connection.execute("SELECT row_id FROM images WHERE image_id = ?", (image_id,)).get
+    return row_id
+
+
+def test_another_gallery_of_that_name_gives_no_rows(home: DataFolder, data: Path, tmp_path: Path) -> None:
+    back_up(data, tmp_path / "backup")
+    home.drop("yard")
+    yard, _ = home.create("yard", replace(SPEC, keep_crops=False))
+    yard.add([image(n, turn=1) for n in range(3)])
+    with yard._database.transaction() as connection:
+        connection.execute("UPDATE images SET camera_id = 'x' WHERE image_id = 'i1'")
+    _, done = back_up(data, tmp_path / "backup")
+    assert [finding.what for finding in done.findings] == ["an image's row is not what was written"]
 
 
 def test_a_database_that_cannot_be_read_leaves_the_earlier_backup_whole(

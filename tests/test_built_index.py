@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 
 from index.gallery import BuiltKind, Vectors
 from index.searching.built_index import BuiltIndex
-from index.searching.index_kind import CLASSES
 from index.searching.vector_index import Candidates
 from tests.clustered_vectors import clustered
-from tests.index_kinds import BUILT, kind_name
+from tests.index_kinds import BUILT_ANYWHERE, index_class, kind_name, mirror
 
 D, ROWS = 32, 2500
 
-pytestmark = pytest.mark.parametrize("kind", BUILT, ids=kind_name)
+pytestmark = pytest.mark.parametrize("kind", BUILT_ANYWHERE, ids=kind_name)
 
 
 @lru_cache
@@ -35,9 +34,9 @@ def ids() -> NDArray[np.int64]:
     return 7 + np.cumsum(np.random.default_rng(1).integers(1, 5, ROWS)).astype(np.int64)
 
 
-@lru_cache
+@lru_cache  # what a device has is saved as what it has not
 def saved(kind: tuple[BuiltKind, Vectors]) -> tuple[bytes, float]:
-    built = CLASSES[kind[0]].made(D, kind[1], rows=ROWS, sample=stored()[::2])
+    built = index_class(kind).made(D, kind[1], rows=ROWS, sample=stored()[::2])
     for part in np.array_split(np.arange(ROWS), 4):
         built.add(ids()[part], stored()[part])
     file = io.BytesIO()
@@ -47,7 +46,9 @@ def saved(kind: tuple[BuiltKind, Vectors]) -> tuple[bytes, float]:
 
 def filled(kind: tuple[BuiltKind, Vectors]) -> BuiltIndex:
     data, error = saved(kind)
-    return CLASSES[kind[0]].restored(kind[1], rows=ROWS, error=error, read=io.BytesIO(data).read)
+    built = index_class(kind).restored(kind[1], rows=ROWS, error=error, read=io.BytesIO(data).read)
+    mirror(built, kind)
+    return built
 
 
 def exact(row_ids: NDArray[np.int64], query: NDArray[np.float32]) -> dict[int, float]:
@@ -123,6 +124,7 @@ def test_what_is_saved_is_restored(kind: tuple[BuiltKind, Vectors]) -> None:
     built.save(file.write)
     file.seek(0)
     again = type(built).restored(built.vectors, rows=ROWS, error=built.error, read=file.read)
+    mirror(again, kind)
     assert file.read() == b""
     assert (len(again), again.retired_share) == (len(built), built.retired_share)
     for n in range(2):
@@ -137,7 +139,7 @@ def test_what_is_saved_is_restored(kind: tuple[BuiltKind, Vectors]) -> None:
 def test_vectors_beyond_what_a_half_holds(kind: tuple[BuiltKind, Vectors]) -> None:
     """They cost certainty, never a wrong answer."""
     far = np.concatenate([stored()[:1100], 1e6 * stored()[:100]])
-    built = CLASSES[kind[0]].made(D, kind[1], rows=1200, sample=far[:1100])
+    built = index_class(kind).made(D, kind[1], rows=1200, sample=far[:1100])
     row_ids = np.arange(1, 1201, dtype=np.int64)
     built.add(row_ids, far)
     (found,) = built.scan(far[1150:1151], 1200)
@@ -164,7 +166,7 @@ def test_a_search_that_finds_nothing_near_claims_nothing(kind: tuple[BuiltKind, 
 
 def test_rows_beyond_the_sample_lose_little(kind: tuple[BuiltKind, Vectors]) -> None:
     """Searches among some rows are sure up to the largest loss, which must not be that of a few rows cut off."""
-    built = CLASSES[kind[0]].made(D, kind[1], rows=ROWS, sample=stored()[::4])
+    built = index_class(kind).made(D, kind[1], rows=ROWS, sample=stored()[::4])
     built.add(ids(), stored())
     lost = np.linalg.norm(built._index.reconstruct_n(0, ROWS) - stored(), axis=1)
     assert built.error <= 3 * np.median(lost)
@@ -172,7 +174,7 @@ def test_rows_beyond_the_sample_lose_little(kind: tuple[BuiltKind, Vectors]) -> 
 
 
 def test_rows_without_gaps_are_found_as_those_with(kind: tuple[BuiltKind, Vectors]) -> None:
-    built = CLASSES[kind[0]].made(D, kind[1], rows=ROWS, sample=stored())
+    built = index_class(kind).made(D, kind[1], rows=ROWS, sample=stored())
     built.add(np.arange(11, 11 + ROWS, dtype=np.int64), stored())
     among = np.array([3, 10, 11, 500, 2510, 2511, 10**6], dtype=np.int64)
     (found,) = built.search(queries(1), 10, among=among)
@@ -200,7 +202,7 @@ def test_a_copy_with_room_answers_alike_and_takes_more(kind: tuple[BuiltKind, Ve
 
 
 def test_an_index_that_is_made_has_some_room(kind: tuple[BuiltKind, Vectors]) -> None:
-    built = CLASSES[kind[0]].made(D, kind[1], rows=ROWS, sample=stored())
+    built = index_class(kind).made(D, kind[1], rows=ROWS, sample=stored())
     built.add(ids(), stored())
     assert built.room >= ROWS // 16
 

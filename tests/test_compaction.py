@@ -15,7 +15,7 @@ from index.errors import StorageError
 from index.gallery import Filters, GallerySpec, Kind, Metadata, NewImage, SearchOptions, Vectors
 from index.local_gallery import LocalGallery
 from index.storage.gallery_files import SNAPSHOT, set_aside
-from tests.index_kinds import build_early, kind_name
+from tests.index_kinds import MIRRORED, build_early, kind_name
 
 D = 64
 SPEC = GallerySpec(embedding_space="space", embedding_dim=D, viewpoints=("front", "rear"))
@@ -110,7 +110,7 @@ def test_what_was_erased_is_nowhere(home: DataFolder, data: Path, how: str) -> N
     assert (data / "galleries/default/gallery.sqlite-wal").stat().st_size == 0
 
 
-@pytest.mark.parametrize("kind", [("flat", "fp32"), ("ivf", "fp32"), ("hnsw", "fp32")], ids=kind_name)
+@pytest.mark.parametrize("kind", [("flat", "fp32"), ("ivf", "fp32"), ("hnsw", "fp32"), *MIRRORED[::2]], ids=kind_name)
 def test_the_snapshot_of_the_index_keeps_what_is_stored_and_nothing_else(
     data: Path, kind: tuple[Kind, Vectors], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

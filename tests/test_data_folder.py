@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,8 @@ from index.errors import (
     DataFolderLocked,
     DataFolderUnusable,
     GalleryNotFound,
+    GalleryUnavailable,
     ImageNotFound,
-    StorageError,
     StorageFull,
 )
 from index.gallery import Filters, GallerySpec, Metadata, NewImage, SearchOptions
@@ -147,11 +148,41 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         DataFolder(Path("/proc/sys/none"), default_spec=SPEC)  # refuses even root
 
 
-def test_a_damaged_gallery_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", ["default", "yard"])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_damaged_gallery_keeps_no_other_from_being_used(tmp_path: Path, damaged: str, read_only: bool) -> None:
+    home = DataFolder(tmp_path, default_spec=SPEC)
+    for name in ("default", "yard"):
+        home.create(name, SPEC)[0].add([IMAGE])
+    home.close()
+    file = tmp_path / f"galleries/{damaged}/gallery.sqlite"
+    file.write_bytes(b"damage" * 10_000)
+    with contextlib.closing(DataFolder(tmp_path, default_spec=SPEC, read_only=read_only)) as home:
+        (other,) = home.names()
+        assert {other, damaged} == {"default", "yard"}
+        assert home.get(other).count() == 1
+        assert list(home.problems()) == [damaged]
+        asked: list[Callable[[], object]] = [lambda: home.get(damaged), home.require_all]
+        if not read_only:
+            asked += [lambda: home.create(damaged, SPEC), lambda: home.drop(damaged)]
+        for ask in asked:
+            with pytest.raises(
+                GalleryUnavailable, match=rf"gallery {damaged} cannot be used, others can: .*{file}.*repair"
+            ):
+                ask()
+        with pytest.raises(GalleryNotFound):
+            home.get("none")
+    assert file.read_bytes() == b"damage" * 10_000
+
+
+@pytest.mark.parametrize("key", ["spec", "secret", "created_at", "space"])
+def test_a_gallery_that_has_forgotten_what_it_is_is_damaged(tmp_path: Path, key: str) -> None:
     DataFolder(tmp_path, default_spec=SPEC).close()
-    (tmp_path / "galleries/default/gallery.sqlite").write_bytes(b"damage" * 10_000)
-    with pytest.raises(StorageError, match=r"default/gallery\.sqlite"):
-        DataFolder(tmp_path, default_spec=SPEC)
+    file = tmp_path / "galleries/default/gallery.sqlite"
+    with contextlib.closing(apsw.Connection(str(file))) as connection:
+        connection.execute("UPDATE about SET value = 'x' || value WHERE key = ?", (key,))
+    with contextlib.closing(DataFolder(tmp_path, default_spec=SPEC)) as home:
+        assert "what the gallery was created with cannot be read" in home.problems()["default"]
 
 
 def test_a_full_disk_makes_no_half_gallery(tmp_path: Path) -> None:

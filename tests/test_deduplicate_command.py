@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import faiss
+import httpx
 import pytest
 
 from index.vehicle_index import main
@@ -53,16 +55,49 @@ def test_it_tells_before_it_acts(data: Path, tmp_path: Path, capsys: pytest.Capt
     assert main(["list", "--data-dir", str(data), "--json"]) == 0
     left = [json.loads(line)["image_id"] for line in capsys.readouterr().out.splitlines()]
     assert left == ["c.jpg", "d.jpg", "e.jpg", "f.jpg"]
-    assert main([*words]) == 0
+    assert "The kept picture stands first" in "".join(page.words)
+    assert main(["delete", "e.jpg", "--data-dir", str(data)]) == 0
+    assert main([*words, "--sheet", str(sheet)]) == 0
     assert "--apply" not in capsys.readouterr().out
+    nothing = Page(sheet.read_text())
+    assert nothing.loaded == []
+    assert "stands first" not in "".join(nothing.words)
 
 
-def test_a_running_service_is_named(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with serving(tmp_path / "data", tiny_model):
-        assert main(["deduplicate", "--data-dir", str(tmp_path / "data")]) == 2
-    out, err = capsys.readouterr()
-    assert (out, len(err.splitlines())) == ("", 1)
-    assert "is in use by process" in err
+def test_beside_a_running_service_it_tells_and_does_not_act(
+    data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    words = ["deduplicate", "--data-dir", str(data), "--max-distance", "1"]
+    assert main(words) == 0
+    alone = capsys.readouterr().out.splitlines()
+    images = "/v1/galleries/default/images"
+    with serving(data, tiny_model) as server:
+        sheet = tmp_path / "sheet.html"
+        assert main([*words, "--sheet", str(sheet)]) == 0
+        beside = capsys.readouterr().out.splitlines()
+        assert beside[1:-1] == alone[1:-1]
+        assert beside[-1].endswith(
+            f"Shown: {sheet}. Nothing was changed: another process has the data folder. DELETE {images}/{{image_id}} erases "
+            "(--json names all 2), or stop it and use --apply."
+        )
+        assert len(Page(sheet.read_text()).loaded) == 5
+        capsys.readouterr()
+        assert main([*words, "--apply"]) == 2
+        out, err = capsys.readouterr()
+        assert (out, len(err.splitlines())) == ("", 1)
+        assert "is in use by process" in err
+        assert f"DELETE {images}/{{image_id}} erases it" in err
+        assert main([*words, "--json"]) == 0
+        for other in json.loads(capsys.readouterr().out)["groups"][0]["others"]:
+            assert httpx.delete(f"{server}{images}/{other['image_id']}").status_code == 204
+        assert main([*words, "--gallery", "none"]) == 2
+        assert "there is no gallery 'none'" in capsys.readouterr().err
+        assert main(words) == 0
+        assert capsys.readouterr().out.splitlines()[-1].startswith("4 images: 1 there again as the same picture, 0 as")
+    assert list(temporary.iterdir()) == []
 
 
 def test_mistakes_are_one_line(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,3 +111,11 @@ def test_mistakes_are_one_line(data: Path, capsys: pytest.CaptureFixture[str]) -
         out, err = capsys.readouterr()
         assert (out, len(err.splitlines())) == ("", 1)
         assert message in err
+
+
+@pytest.mark.skipif(faiss.get_num_gpus() > 0, reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["deduplicate", "--data-dir", str(tmp_path), "--index-device", "cuda"]) == 2
+    assert "index_device is cuda, but " in capsys.readouterr().err
+    assert main(["deduplicate", "--data-dir", str(tmp_path), "--gpu-index-memory", "-1"]) == 2
+    assert "--gpu-index-memory must be 0 or more bytes, not -1" in capsys.readouterr().err

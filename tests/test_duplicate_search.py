@@ -14,9 +14,9 @@ from PIL import Image
 from index.duplicates.duplicate_search import DuplicateGroup, find_duplicates
 from index.duplicates.picture_likeness import SAME_MOMENT, SAME_PICTURE, likeness, thumbprint
 from index.errors import InvalidValue
-from index.gallery import Metadata, NewImage
+from index.gallery import Kind, Metadata, NewImage, Vectors
 from index.local_gallery import LocalGallery
-from tests.index_kinds import ALL, build_early, kind_name
+from tests.index_kinds import ALL_ANYWHERE, build_early, kind_name
 from tests.pictures import encoded, photograph
 from tests.test_local_gallery import SPEC
 
@@ -125,14 +125,14 @@ def test_no_chain_joins_what_differs(gallery: LocalGallery) -> None:
     assert ids(find_duplicates(gallery).groups) == {"a": {"b": "near"}}
 
 
-@pytest.mark.parametrize(("kind", "vectors"), ALL, ids=kind_name)
+@pytest.mark.parametrize("kind", ALL_ANYWHERE, ids=kind_name)
 def test_more_copies_than_neighbours_are_asked_for(
-    kind: str, vectors: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: tuple[Kind, Vectors], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build_early(monkeypatch)
     monkeypatch.setattr("index.duplicates.duplicate_search._NEAREST", 4)
     monkeypatch.setattr("index.duplicates.duplicate_search._WIDER", 2)
-    with closing(made(tmp_path, "many", kind=kind, vectors=vectors)) as gallery:
+    with closing(made(tmp_path, "many", kind=kind[0], vectors=kind[1])) as gallery:
         gallery.add([shown(f"i{n:02}", photograph(1), at(n / 100), quality=60 + n, minutes=n) for n in range(30)])
         gallery.add([shown(f"o{n}", photograph(50 + n), at(0, seed=5 + n)) for n in range(10)])
         gallery._upkeep.rest()

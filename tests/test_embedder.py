@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from index.contract import METADATA_KEY, fingerprint
-from index.embedder import Embedder
-from index.errors import ContractError, DeviceUnavailable, ModelError
+from index.embedder import Embedder, cuda_options
+from index.errors import ContractError, DeviceUnavailable, InvalidValue, ModelError
 from index.machine.cpu_quota import usable_cpus
 
 
@@ -183,6 +183,26 @@ def test_a_wanted_gpu_that_is_not_there_is_an_error(tiny_model: Path) -> None:
     with pytest.raises(DeviceUnavailable, match="cuda"):
         Embedder(tiny_model, device="cuda")
     assert Embedder(tiny_model, device="auto").provider == "CPUExecutionProvider"
+
+
+def test_the_memory_of_the_gpu_is_limited_by_onnx_runtime() -> None:
+    assert cuda_options(0) == {}
+    assert cuda_options(2_000_000_000) == {
+        "gpu_mem_limit": "2000000000", "arena_extend_strategy": "kSameAsRequested",
+    }  # fmt: skip
+    with pytest.raises(InvalidValue, match="gpu_model_memory must be 0 or more bytes, not -1"):
+        cuda_options(-1)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif("CUDAExecutionProvider" not in ort.get_available_providers(), reason="no ONNX Runtime with CUDA")
+def test_a_limit_reaches_the_session_and_too_small_a_one_is_told(tiny_model: Path) -> None:
+    embedder = Embedder(tiny_model, device="cuda", gpu_memory=10**9)
+    options = embedder._session.get_provider_options()["CUDAExecutionProvider"]
+    assert (options["gpu_mem_limit"], options["arena_extend_strategy"]) == ("1000000000", "kSameAsRequested")
+    small = Embedder(tiny_model, device="cuda", gpu_memory=64 * 2**20)
+    with pytest.raises(ModelError, match=r"failed on 20000 crops with gpu_model_memory 67 MB: "):
+        small.embed(crops(20_000, small))
 
 
 @pytest.mark.gpu

@@ -25,7 +25,9 @@ from service.engine import CHUNK, Engine, Seen
 from service.metrics import Metrics
 from service.problems import NotReady, QueueFull
 from service.settings import Settings
+from tests.host_device import AilingDevice
 from tests.http_client import parts, refused
+from tests.index_kinds import build_early
 from tests.pictures import jpeg
 
 
@@ -245,6 +247,36 @@ def test_workers_that_are_stuck_end_readiness(engine: Engine, monkeypatch: pytes
         await engine.check()
 
     run(work)
+
+
+def test_a_device_that_fails_is_told_of_and_searches_go_on(
+    embedder: Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_early(monkeypatch)
+    device = AilingDevice()
+    home = DataFolder(tmp_path / "data", default_spec=GallerySpec.for_model(embedder.contract), device=device)
+    gallery = home.get("default")
+    app = create_app(settings=Settings(), embedder=embedder, home=home, workers=1, imports=ImportFolder(home.path))
+
+    async def work() -> None:
+        async with calling(app) as client:
+            files = [("image", (f"{n}.jpg", jpeg(n))) for n in range(4)]
+            assert (await client.post("/v1/galleries/default/images", files=files)).json()["created"] == 4
+            gallery._upkeep.rest()
+            assert (await client.get("/v1/galleries/default")).json()["index"]["device"] == device.name
+            before = await client.post("/v1/galleries/default/search", content=jpeg(2))
+            assert (await client.get("/readyz")).json() == {"status": "ready", "damaged": {}, "problems": {}}
+            device.ails = "memory"
+            after = await client.post("/v1/galleries/default/search", content=jpeg(2))
+            assert after.json()["matches"] == before.json()["matches"]
+            problems = (await client.get("/readyz")).json()["problems"]
+            assert "the GPU failed in a search" in problems["default"]
+            described = (await client.get("/v1/galleries/default")).json()["index"]
+            assert (described["device"], described["problem"]) == ("cpu", problems["default"])
+            assert 'vehicle_search_index_problem{gallery="default"} 1.0' in (await client.get("/metrics")).text
+
+    run(work)
+    assert device.taken == 0
 
 
 def test_readiness_ends_with_the_service(app: FastAPI) -> None:

@@ -26,6 +26,13 @@ def test_out_of_a_running_service_and_into_another_folder(
         assert main(["import", out, "--data-dir", data]) == 2  # one process owns a data folder
         _, err = capsys.readouterr()
         assert "is in use by process" in err.splitlines()[-1]
+        some = f"{out}-some"
+        httpx.patch(f"{server}{images}/a2", json={"camera_id": "north", "attributes": {"lane": 3}}).raise_for_status()
+        words = ["--camera-id", "north", "--attribute", "lane=3"]
+        assert main(["export", some, "--data-dir", data, *words]) == 0
+        assert capsys.readouterr().out == f"default: 1 of 4 images, 1 crops, up to change 5: {some}\n"
+        assert main(["import", some, "--data-dir", f"{new}-some"]) == 0
+        assert capsys.readouterr().out == "1 created, 0 updated, 0 there already; gallery default has 1\n"
     assert main(["import", out, "--check"]) == 0
     assert capsys.readouterr().out == "default: 4 images, 4 crops: sound\n"
     assert main(["import", out, "--data-dir", new]) == 0
@@ -71,6 +78,8 @@ def test_mistakes_are_one_line(out: Path, tmp_path: Path, capsys: pytest.Capture
         (["export", str(out), *data], "is not an empty folder"),
         (["export", str(tmp_path / "x"), "--data-dir", str(tmp_path / "none")], "there is no data folder"),
         (["export", str(tmp_path / "x"), "--gallery", "none", *data], "there is no gallery 'none'"),
+        (["export", str(tmp_path / "x"), "--viewpoint", "top", *data], "--viewpoint 'top': gallery default knows"),
+        (["export", str(tmp_path / "x"), "--captured-after", "noon", *data], "--captured-after: "),
         (["import", str(tmp_path / "none"), *data], "is no export"),
         (["import", str(out), "--gallery", "A B", *data], "the name of a gallery must match"),
     ):
@@ -96,7 +105,8 @@ def test_without_pyarrow_it_says_how_to_install_it(tmp_path: Path) -> None:
         run = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
         assert run.returncode == 2
         assert run.stderr.splitlines() == [
-            f"vehicle-index: {words[0]} needs pyarrow, which is not installed: pip install 'vehicle-search[parquet]'"
+            f"vehicle-index: {words[0]} needs pyarrow, which is not installed: pip install 'vehicle-search[parquet]', "
+            "or build the image with --build-arg MORE=,parquet"
         ]
 
 

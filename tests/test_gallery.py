@@ -26,15 +26,13 @@ from index.gallery import (
     Gallery,
     GalleryHome,
     GallerySpec,
-    Kind,
     Match,
     Metadata,
     NewImage,
     SearchOptions,
     StoredImage,
-    Vectors,
 )
-from tests.index_kinds import build_early, kind_name
+from tests.index_kinds import MIRRORED, build_early, device_of, kind_name
 
 D = 16
 VIEWPOINTS = ("front", "rear", "side")
@@ -57,16 +55,18 @@ def clock() -> Clock:
     return Clock()
 
 
-KINDS: list[tuple[Kind, Vectors]] = [("flat", "fp32"), ("ivf", "fp32"), ("hnsw", "sq8")]
+KINDS = [*(pytest.param(kind) for kind in (("flat", "fp32"), ("ivf", "fp32"), ("hnsw", "sq8"))), *MIRRORED]
+HOMES = [pytest.param((DataFolder, *kind.values), marks=kind.marks) for kind in KINDS]
 
 
-@pytest.fixture(params=[(DataFolder, kind) for kind in KINDS], ids=lambda each: kind_name(each[1]))
+@pytest.fixture(params=HOMES, ids=lambda each: kind_name(each[1]))
 def home(
     request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[GalleryHome]:
     build_early(monkeypatch)
-    make, (kind, vectors) = request.param
-    opened: GalleryHome = make(tmp_path / "data", default_spec=replace(SPEC, kind=kind, vectors=vectors), clock=clock)
+    make, kind = request.param
+    spec = replace(SPEC, kind=kind[0], vectors=kind[1])
+    opened: GalleryHome = make(tmp_path / "data", default_spec=spec, clock=clock, device=device_of(kind))
     yield opened
     opened.close()
 
@@ -147,6 +147,13 @@ def test_an_image_is_given_back_as_it_was_written(gallery: Gallery, clock: Clock
     assert isinstance(stored.metadata.attributes["one"], int)
     np.testing.assert_array_equal(gallery.embedding("x"), new.embedding)
     assert gallery.crop("x") == (content_name(new.crop), new.crop)
+
+
+def test_some_images_are_found_at_once(gallery: Gallery) -> None:
+    gallery.add([image(name, vector(n), camera_id=f"c{n}") for n, name in enumerate("abc")])
+    gallery.delete("b")
+    assert gallery.find(["a", "b", "c", "none"]) == {"a": gallery.get("a"), "c": gallery.get("c")}
+    assert gallery.find([]) == {}
 
 
 def test_nothing_is_a_batch_too(gallery: Gallery) -> None:

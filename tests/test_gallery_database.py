@@ -1,5 +1,6 @@
 """The database file: views, transactions, full disks, layouts."""
 
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -10,10 +11,11 @@ import apsw
 import numpy as np
 import pytest
 
-from index.errors import DataFolderUnusable, GalleryNotFound, StorageError, StorageFull
+from index.errors import DataFolderUnusable, GalleryNotFound, LogDamaged, StorageError, StorageFull
 from index.gallery import GallerySpec
 from index.storage.gallery_database import (
     LAYOUT,
+    PAGE,
     Bound,
     GalleryDatabase,
     bound_of,
@@ -23,6 +25,7 @@ from index.storage.gallery_database import (
     open_read_only,
 )
 from index.storage.row_checksum import row_checksum
+from index.storage.write_ahead_log import log_of, log_problem
 from tests.layout_1 import write_layout_1
 from tests.small_disk import fill, small_disk
 
@@ -335,3 +338,43 @@ def test_a_migration_that_is_interrupted_is_begun_again(tmp_path: Path) -> None:
     connection.execute("CREATE INDEX images_camera ON images (camera_id)").fetchall()
     connection.close()
     GalleryDatabase(path).close()
+
+
+def test_a_log_that_hides_commits_is_neither_opened_nor_brought_in(tmp_path: Path) -> None:
+    path, copy = create(tmp_path), tmp_path / "killed" / "gallery.sqlite"
+    database = GalleryDatabase(path)
+    for _ in range(3):
+        with database.transaction() as connection:
+            note(connection)
+    copy.parent.mkdir()
+    for file in (path, log_of(path)):
+        shutil.copy(file, copy.parent)
+    database.close()
+    log = bytearray(log_of(copy).read_bytes())
+    log[32 + 24 + 100] ^= 1
+    log_of(copy).write_bytes(log)
+    before = {file.name: file.read_bytes() for file in copy.parent.iterdir()}
+    with pytest.raises(LogDamaged, match=r"gallery.sqlite-wal is damaged at frame 1 .* `vehicle-index repair`"):
+        GalleryDatabase(copy)
+    assert {file.name: file.read_bytes() for file in copy.parent.iterdir()} == before
+    with pytest.raises(LogDamaged):
+        open_read_only(copy)  # a backup of it would lack what is hidden
+    assert {file.name: file.read_bytes() for file in copy.parent.iterdir() if file.suffix != ".sqlite-shm"} == before
+
+
+def test_a_log_that_is_damaged_while_it_is_open_is_read_on(tmp_path: Path) -> None:
+    """Its owner sees all of it; and ending in order brings it in."""
+    path = create(tmp_path)
+    database = GalleryDatabase(path)
+    for _ in range(3):
+        with database.transaction() as connection:
+            note(connection)
+    with log_of(path).open("r+b") as log:
+        log.seek(32 + 16)
+        log.write(b"\0")
+    with closing(open_read_only(path)) as beside:
+        assert changes(beside) == 3
+    assert log_problem(path, page=PAGE) is not None
+    database.close()
+    with closing(GalleryDatabase(path)) as again, again.snapshot() as connection:
+        assert changes(connection) == 3

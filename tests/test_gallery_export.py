@@ -17,7 +17,7 @@ import pytest
 from index.errors import DataFolderLocked, DataFolderUnusable, InvalidValue, StorageFull
 from index.exchange.export_note import read_note
 from index.exchange.gallery_export import DAMAGED_ROW, GalleryExport, export_gallery
-from index.gallery import Metadata, StoredImage
+from index.gallery import Filters, Metadata, StoredImage
 from index.local_gallery import LocalGallery
 from index.maintenance.verification import CHANGED_CROP, MISSING_CROP
 from index.storage.folder_lock import FolderLock
@@ -87,6 +87,29 @@ def test_every_image_is_a_row_and_every_crop_a_file(folder: Path) -> None:
     assert (note.gallery, note.spec, note.images, note.crops) == ("yard", SPEC, 42, 41)
     assert {path.name for path in target.iterdir()} == {"images.parquet", "crops", "export.json"}
     assert not target.with_name("out.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (Filters(camera_id=("c 1",)), {"i7"}),
+        (Filters(exclude_camera_id=("c 1",), vehicle_id=("v7",)), set()),
+        (Filters(attributes={"whole": (1,), "lane": ("left", "right")}, viewpoint=("side",)), {"i7"}),
+        (Filters(captured_before=NOW), {"i7"}),
+        (Filters(captured_before=NOW - timedelta(days=1)), set()),
+    ],
+)
+def test_what_passes_filters_goes_with_its_crops_alone(folder: Path, filters: Filters, expected: set[str]) -> None:
+    told: list[int] = []
+    target, done = export(folder, filters=filters, progress=told.append)
+    assert set(pq.read_table(target / "images.parquet")["image_id"].to_pylist()) == expected
+    images = stored(folder)
+    files = {path.name for path in (target / "crops").rglob("*") if path.is_file()}
+    assert files == {images[image_id].crop_name for image_id in expected}
+    assert (done.note.images, done.note.crops, sum(told)) == (len(expected), len(expected), 2 * len(expected))
+    assert json.loads((target / "export.json").read_text())["filters"].keys() == {
+        name for name, value in vars(filters).items() if value
+    }
 
 
 def test_the_embedding_is_a_list_of_fixed_size_in_row_groups(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

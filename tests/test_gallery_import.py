@@ -270,7 +270,7 @@ def test_a_large_table_is_not_held_in_memory(tmp_path: Path) -> None:
         gallery="yard", spec=spec, images=rows, crops=0, last_change=1, exported_at=NOW,
         table=fingerprint(tmp_path / "images.parquet"),
     )  # fmt: skip
-    write_note(tmp_path, note)
+    write_note(tmp_path, note, Filters())
     del block
     before = pa.total_allocated_bytes()
     seen, most = 0, 0

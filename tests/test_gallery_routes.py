@@ -44,7 +44,7 @@ def test_a_gallery_of_each_kind_is_created_described_and_searched(
     client.post(f"{path}/images", files=parts(jpeg(0), jpeg(1)))
     described = client.get(path).json()
     assert described["index"] == {
-        "kind": "flat", "vectors": "fp32", "images": 2, "waiting": 0, "building": None, "problem": None,
+        "kind": "flat", "vectors": "fp32", "device": "cpu", "images": 2, "waiting": 0, "building": None, "problem": None,
     }  # fmt: skip
     assert len(client.post(f"{path}/search", content=jpeg(0)).json()["matches"]) == 2
     client.delete(path, params={"confirm": name})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from index.bulk import import_source
 from index.bulk.import_plan import Failure, ImportPlan, Place, PlannedPicture
 from index.bulk.import_source import plan_sources
 from index.bulk.picture_reader import read_planned
@@ -107,6 +108,45 @@ def test_a_tree_of_veri_776_is_known_by_its_names(tmp_path: Path) -> None:
     assert (image_id, "names it, and it is not there" in reason) == ("0003_c001_00000002_0", True)
     (alone,), _ = planned(tmp_path / "image_query")
     assert alone.images[0].metadata.vehicle_id == "0001"
+
+
+@pytest.mark.parametrize("top", ["", "VeRi/"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tree_of_veri_776_is_known_in_an_archive_too(tmp_path: Path, kind: str, top: str) -> None:
+    """Wherever its lists stand in the archive, and whatever other lists are in it."""
+    name = "0001_c001_00016450_0.jpg"
+    path = pack(
+        tmp_path / f"veri{kind}",
+        {
+            f"{top}name_train.txt": b"\xef\xbb\xbf0002_C003_00000001_1.jpg\r\n0003_c001_00000002_0.jpg\r\n",
+            f"{top}image_train/0002_C003_00000001_1.jpg": b"x", f"{top}image_test/{name}": b"x",
+            f"{top}image_query/{name}": b"x", f"{top}name_query.txt": f"{name}\n../x.jpg\n\n".encode(),
+            f"{top}deeper/name_train.txt": b"another\n",
+        },
+    )  # fmt: skip
+    pictures, failures = planned(path)
+    assert [(image.image_id, image.metadata) for picture in pictures for image in picture.images] == [
+        ("0002_C003_00000001_1", Metadata(vehicle_id="0002", camera_id="c003", attributes={"frame": 1})),
+        ("0001_c001_00016450_0", Metadata(vehicle_id="0001", camera_id="c001", attributes={"frame": 16450})),
+    ]
+    ((place, image_id, reason),) = [(each.place, each.image_id, each.reason) for each in failures]
+    assert place == Place(archive=str(path), path=f"{top}image_train/0003_c001_00000002_0.jpg")
+    assert (image_id, "names it, and it is not there" in reason) == ("0003_c001_00000002_0", True)
+
+
+def test_a_list_whose_pictures_were_left_out_asks_for_none(tmp_path: Path) -> None:
+    """Whoever packs the probes alone may leave every list in."""
+    files = {"image_query/0001_c001_00000001_0.jpg": b"x", "name_train.txt": b"0002_c001_00000001_0.jpg\n"}
+    assert reasons(planned(pack(tmp_path / "veri.zip", files))[1]) == []
+
+
+def test_a_list_of_veri_776_is_of_a_sane_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_source, "_LONGEST_LIST", 9)
+    files = {"VeRi/image_query/0001_c001_00000001_0.jpg": b"x", "VeRi/name_query.txt": b"0123456789"}
+    what = "VeRi/name_query.txt, a list of VeRi-776, cannot be read: it has 10 bytes; the limit is 9"
+    with pytest.raises(InvalidValue, match=what):
+        planned(pack(tmp_path / "veri.zip", files))
+    assert reasons(planned(pack(tmp_path / "veri.zip", files | {"manifest.csv": b"path\nx.jpg"}))[1]) != [what]
 
 
 # Manifests

@@ -17,7 +17,7 @@ from index.crops import content_name
 from index.errors import GalleryNotFound, StorageError, StorageFull
 from index.gallery import Filters, GallerySpec, Metadata, NewImage, SearchOptions
 from index.local_gallery import LocalGallery
-from tests.index_kinds import ALL, kind_name
+from tests.index_kinds import ALL_ANYWHERE, kind_name
 from tests.small_disk import fill, small_disk
 
 D = 8
@@ -53,7 +53,7 @@ def gallery(folder: Path) -> Iterator[LocalGallery]:
     opened.close()
 
 
-@pytest.fixture(params=ALL, ids=kind_name)
+@pytest.fixture(params=ALL_ANYWHERE, ids=kind_name)
 def lean(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalGallery]:
     """A gallery of each kind that keeps no crops, for many rows; its index is built once ``settled`` was called."""
     folder = tmp_path / "lean"

@@ -92,8 +92,13 @@ def test_it_waits_for_requests(
 ) -> None:
     monkeypatch.setattr("service.engine.SPARE_PATIENCE_SECONDS", 3600)
     migrator = Migrator(home, model, engine)
-    asyncio.run(beside_a_request(engine, migrator, home, lambda: state(home) == "running"))
-    assert model.lots == []
+
+    def seen() -> bool:
+        """While the request is still at work: from its end on the migration may look at pictures."""
+        assert model.lots == []
+        return state(home) == "running"
+
+    asyncio.run(beside_a_request(engine, migrator, home, seen))
     until(lambda: state(home) == "finished")
     assert sum(model.lots) == 40
     assert max(model.lots) <= 8

@@ -19,7 +19,7 @@ def test_the_model_says_what_it_is(client: httpx.Client, tiny_model: Path) -> No
 
 def test_alive_and_ready(client: httpx.Client) -> None:
     assert client.get("/livez").json() == {"status": "alive"}
-    assert client.get("/readyz").json() == {"status": "ready"}
+    assert client.get("/readyz").json() == {"status": "ready", "damaged": {}, "problems": {}}
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/v1/model"])
@@ -44,6 +44,7 @@ def test_figures_for_prometheus(client: httpx.Client, gallery: str) -> None:
         "process_resident_memory_bytes",
         "vehicle_search_model_info{",
         "vehicle_search_queue_requests 0.0",
+        f'vehicle_search_index_problem{{gallery="{gallery.rpartition("/")[2]}"}} 0.0',
         f'vehicle_search_gallery_images{{gallery="{gallery.rpartition("/")[2]}"}} 1.0',
     ):
         assert any(line.startswith(start) for line in lines), start

@@ -16,7 +16,7 @@ def family(kind: type[VehicleSearchError]) -> list[type[VehicleSearchError]]:
 
 def test_every_error_that_a_client_can_cause_has_a_status() -> None:
     ours = {
-        errors.DataFolderLocked, errors.DataFolderUnusable, errors.NotEnoughMemory, errors.StorageError,
+        errors.DataFolderLocked, errors.DataFolderUnusable, errors.IndexDeviceUnavailable, errors.NotEnoughMemory,
         VehicleSearchError,
     }  # fmt: skip
     groups = {errors.PictureError, errors.NotFound, errors.Conflict}
@@ -29,7 +29,7 @@ def test_every_error_that_a_client_can_cause_has_a_status() -> None:
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(errors.StorageFull("full"), 507), (errors.StorageError("broken"), 500), (errors.DataFolderLocked("held"), 500)],
+    [(errors.StorageFull("full"), 507), (errors.StorageError("broken"), 503)],
 )
 def test_the_disk(error: VehicleSearchError, status: int) -> None:
     assert status_of(error)[0] == status

@@ -2,23 +2,30 @@
 
 import random
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import apsw
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from index.crops import content_name
 from index.data_folder import DataFolder
-from index.errors import StorageError
-from index.gallery import Filters, Kind, SearchOptions, Vectors
+from index.errors import LogDamaged, StorageError
+from index.gallery import Filters, Kind, NewImage, SearchOptions, Vectors
 from index.local_gallery import LocalGallery
 from index.maintenance.repair import Measure, repair
 from index.maintenance.verification import examine
+from index.piecework import Piecework
 from index.storage.crop_store import CropStore
 from index.storage.gallery_database import PAGE
 from index.storage.gallery_files import SNAPSHOT, set_aside
+from tests import test_gallery_migration as moving
 from tests.cut_off import cut_off
 from tests.index_kinds import build_early, kind_name
 from tests.layout_1 import write_layout_1
@@ -395,3 +402,130 @@ def test_wherever_it_is_killed_the_next_one_saves_as_much(tmp_path: Path) -> Non
         }
         gallery.close()
         assert (set_aside(folder) / "gallery.sqlite").exists()
+
+
+def test_what_lies_behind_damage_in_the_log_is_saved_and_nothing_erased_is_back(folder: Path, tmp_path: Path) -> None:
+    """A service was killed, and a bit of its database's log flipped: SQLite alone would undo what follows."""
+    data, log = tmp_path / "data", tmp_path / "data/galleries/yard/gallery.sqlite-wal"
+    gallery = LocalGallery(folder)
+    gallery.add([image(n) for n in range(40, 60)])
+    gallery.delete("i8")
+    gallery.change_metadata("i9", lambda known: replace(known, vehicle_id="v9"))
+    gallery.add([image(99)])
+    stored = {each.image_id: each for each in gallery.page(Filters(), limit=1000).images}
+    shutil.copytree(folder, tmp_path / "killed", ignore=shutil.ignore_patterns("*-shm"))
+    gallery.close()
+    whole = (tmp_path / "killed/gallery.sqlite-wal").read_bytes()
+    frames = (len(whole) - 32) // (PAGE + 24)
+    refused, losses = 0, 0
+    for frame in range(frames):
+        shutil.rmtree(data, ignore_errors=True)
+        shutil.copytree(tmp_path / "killed", log.parent)
+        spoiled = bytearray(whole)
+        spoiled[32 + frame * (PAGE + 24) + 24 + PAGE - 700] ^= 1
+        log.write_bytes(spoiled)
+        before = contents(log.parent)
+        try:
+            LocalGallery(log.parent).close()
+            break  # of the last commit: it may be torn
+        except LogDamaged:
+            refused += 1
+        assert contents(log.parent) == before
+        assert "log" in found(examine(log.parent))["the database cannot be read"][0]
+        measures = repair(log.parent, act=True)
+        assert found(examine(log.parent)) == {}
+        with closing(LocalGallery(log.parent)) as mended:
+            saved = {each.image_id: each for each in mended.page(Filters(), limit=1000).images}
+        assert all(each == stored[image_id] for image_id, each in saved.items())
+        assert _told(measures, stored.keys() - saved.keys()), (frame, measures)
+        losses += len(stored) - len(saved)
+    assert refused > 10
+    assert losses < refused  # most bits lie where no row is
+
+
+MADE_AGAIN = "a vector that a migration wrote is damaged; the migration makes it again"
+
+
+@pytest.fixture
+def half_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[DataFolder, dict[str, NewImage]]:
+    """A gallery of 30 images, some of which have a vector of the next model, too; closed."""
+    monkeypatch.setattr("index.gallery_migration._WRITTEN_AT_ONCE", 4)
+    images = {each.image_id: each for each in (moving.image(n) for n in range(30))}
+    home = DataFolder(tmp_path / "data", default_spec=moving.SPEC)
+    gallery, stop, calls = home.get("default"), threading.Event(), count()
+    gallery.add(list(images.values()))
+    gallery.begin_migration(moving.NEW, "f")
+
+    def look(crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if next(calls) == 3:
+            stop.set()
+        return moving.look_as(moving.NEW)(crops)
+
+    with ThreadPoolExecutor(1) as pool:
+        spread = Piecework(pool.submit, at_once=1, turn=lambda: not stop.is_set())
+        assert gallery.migrate(moving.NEW, look, spread, stop).open
+    assert 8 <= moving.spaces(gallery)[moving.NEW.embedding_space] < 30
+    home.close()
+    return home, images
+
+
+def test_a_damaged_vector_of_a_space_that_is_not_searched_costs_nothing(
+    half_migrated: tuple[DataFolder, dict[str, NewImage]],
+) -> None:
+    home, images = half_migrated
+    folder = home.path / "galleries/default"
+    flip(folder, moving.seen(moving.NEW, images["i002"].crop).tobytes())
+    change(folder, "UPDATE embeddings SET vector = zeroblob(4) WHERE space_id = 2 AND row_id = 4")
+    examination = examine(folder)
+    assert found(examination) == {MADE_AGAIN: ("i002", "i003")}
+    assert (examination.bad_rows, examination.broken) == ({}, False)
+    before = contents(folder)
+    assert repair(folder, act=True) == []
+    assert contents(folder) == before
+    finish(home.path, images)
+
+
+def test_a_database_that_is_written_anew_keeps_vectors_of_a_space_that_is_not_searched(
+    half_migrated: tuple[DataFolder, dict[str, NewImage]],
+) -> None:
+    """The sound ones: images with a damaged one stay, and the migration goes on where it was."""
+    home, images = half_migrated
+    folder = home.path / "galleries/default"
+    flip(folder, moving.seen(moving.NEW, images["i002"].crop).tobytes())
+    flip(folder, images["i005"].embedding.tobytes())
+    with closing(apsw.Connection(str(folder / "gallery.sqlite"))) as connection:
+        had = {row for (row,) in connection.execute("SELECT row_id FROM embeddings WHERE space_id = 2")}
+    lost = [measure.subjects for measure in repair(folder, act=True) if measure.what == LOST]
+    assert lost == [("i005",)]
+    del images["i005"]
+    assert found(examine(folder)) == {}
+    with closing(apsw.Connection(str(folder / "gallery.sqlite"))) as connection:
+        has = {row for (row,) in connection.execute("SELECT row_id FROM embeddings WHERE space_id = 2")}
+    assert has == had - {3, 6}
+    finish(home.path, images)
+
+
+def test_a_record_of_migrations_that_cannot_be_read_costs_no_image(
+    half_migrated: tuple[DataFolder, dict[str, NewImage]],
+) -> None:
+    home, images = half_migrated
+    folder = home.path / "galleries/default"
+    flip(folder, images["i005"].embedding.tobytes())
+    change(folder, "UPDATE about SET value = substr(value, 9) WHERE key = 'migrations'")
+    repair(folder, act=True)
+    assert found(examine(folder)) == {}
+    with closing(DataFolder(home.path)) as again:
+        gallery = again.get("default")
+        assert (gallery.migrations(), gallery.count()) == ([], 29)
+        gallery.begin_migration(moving.NEW, "f")
+        assert moving.migrated(gallery) == "finished"
+
+
+def finish(data: Path, images: dict[str, NewImage]) -> None:
+    """The migration goes on after a restart, and every image is found by the next model."""
+    with closing(DataFolder(data)) as home:
+        gallery = home.get("default")
+        assert [each.open for each in gallery.migrations()] == [True]
+        assert moving.migrated(gallery) == "finished"
+        moving.check(gallery, images)
+    assert found(examine(data / "galleries/default")) == {}

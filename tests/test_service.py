@@ -6,14 +6,17 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.parameters import BOX, COMBINE, CONFIRM, ERASE, PAGE, SEARCH
-from tests.http_client import parts, refused
+from tests.archives import pack
+from tests.http_client import AnswerCheck, parts, refused
 from tests.pictures import encoded, jpeg, photograph, png
-from tests.server_process import serving
+from tests.server_process import serving, started
 from tests.small_disk import fill, small_disk
+from tests.test_import_routes import ended
 
 PICTURES = [jpeg(0), png(1), *(encoded(photograph(2), kind) for kind in ("WEBP", "BMP", "GIF", "MPO"))]
 NAMES = sorted({known.name for known in (BOX, COMBINE, CONFIRM, *SEARCH, *PAGE, *ERASE)} | {"attribute.lane", "x"})
@@ -101,6 +104,64 @@ def test_a_full_disk_ends_writes_alone_and_only_while_it_lasts(tiny_model: Path,
         assert [match["image_id"] for match in found] == ["a"]
         filler.unlink()
         assert httpx.put(f"{gallery}/images/b", content=png(2, (640, 480))).status_code == 201
+
+
+@pytest.mark.parametrize("damaged", ["default", "yard"])
+def test_a_damaged_gallery_answers_503_and_the_others_are_served(
+    tiny_model: Path, tmp_path: Path, damaged: str
+) -> None:
+    other = {"default": "yard", "yard": "default"}[damaged]
+    archive = pack(tmp_path / "many.zip", {f"{n}.jpg": jpeg(n) for n in range(200)})
+    with started(tmp_path / "data", tiny_model) as (server, process):
+        for name in ("default", "yard"):
+            httpx.put(f"{server}/v1/galleries/{name}").raise_for_status()
+            httpx.put(f"{server}/v1/galleries/{name}/images/a", content=jpeg(1)).raise_for_status()
+        assert httpx.get(f"{server}/readyz").json() == {"status": "ready", "damaged": {}, "problems": {}}
+        assert f'vehicle_search_gallery_damaged{{gallery="{damaged}"}} 0.0' in httpx.get(f"{server}/metrics").text
+        sent = httpx.post(f"{server}/v1/galleries/{damaged}/imports", files={"archive": archive.read_bytes()})
+        assert sent.status_code == 202
+        process.kill()
+    file = tmp_path / f"data/galleries/{damaged}/gallery.sqlite"
+    whole = {path: path.read_bytes() for path in file.parent.glob("gallery.sqlite*")}
+    file.write_bytes(b"damage" * 10_000)
+    with serving(tmp_path / "data", tiny_model, log=tmp_path / "log") as server:
+        check = AnswerCheck(server)
+        with httpx.Client(base_url=server, event_hooks={"response": [check]}, timeout=60) as http:
+            path, words = f"/v1/galleries/{damaged}", (f"gallery {damaged} cannot be used", "`vehicle-index repair`")
+            for answer in (
+                http.post(f"{path}/search", content=jpeg(1)), http.post(f"{path}/search/batch", files=parts(jpeg(1))),
+                http.get(f"{path}/images/a/similar"), http.post(f"{path}/images", files=parts(jpeg(1))),
+                http.put(f"{path}/images/a", content=jpeg(1)), http.get(f"{path}/images"),
+                http.delete(f"{path}/images", params={"all": "true"}), http.get(f"{path}/images/a"),
+                http.patch(f"{path}/images/a", json={}), http.delete(f"{path}/images/a"),
+                http.get(f"{path}/images/a/crop"), http.get(path), http.put(path),
+                http.delete(path, params={"confirm": damaged}), http.get(f"{path}/migrations"),
+                http.post(f"{path}/migrations"), http.get(f"{path}/migrations/x"), http.delete(f"{path}/migrations/x"),
+                http.post(f"{path}/imports", files={"archive": archive.read_bytes()}),
+            ):  # fmt: skip
+                assert refused(answer, 503, *words)["type"] == "urn:vehicle-search:problem:gallery-unavailable"
+            found = http.post(f"/v1/galleries/{other}/search", content=jpeg(1)).json()["matches"]
+            assert [match["image_id"] for match in found] == ["a"]
+            ready = http.get("/readyz")
+            assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+            assert str(file) in ready.json()["damaged"][damaged]
+            listed = {each["name"]: each for each in http.get("/v1/galleries").json()["galleries"]}
+            assert list(listed) == ["default", "yard"]
+            assert listed[damaged] == {"name": damaged, "problem": ready.json()["damaged"][damaged]}
+            assert (listed[other]["problem"], listed[other]["images"]) == (None, 1)
+            metrics = http.get("/metrics").text
+            assert f'vehicle_search_gallery_damaged{{gallery="{damaged}"}} 1.0' in metrics
+            assert f'vehicle_search_gallery_damaged{{gallery="{other}"}} 0.0' in metrics
+            job = http.get(sent.headers["Location"]).json()
+            assert job["state"] in ("queued", "running")  # it waits until its gallery is mended
+            assert str(file) in job["problem"]
+            later = http.post(f"/v1/galleries/{other}/imports", files={"archive": archive.read_bytes()})
+            assert ended(http, later.headers["Location"])["failed"] == 0  # and holds up no other
+    assert f"gallery {damaged} answers 503, the others are served" in (tmp_path / "log").read_text()
+    for sound, data in whole.items():
+        sound.write_bytes(data)
+    with serving(tmp_path / "data", tiny_model) as server, httpx.Client(base_url=server, timeout=60) as http:
+        assert ended(http, sent.headers["Location"])["problem"] is None
 
 
 def test_images_are_there_after_a_restart(tiny_model: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from index.errors import InvalidValue
+from index.searching.gpu_resources import SCRATCH
 from service.settings import PREFIX, Settings, read_settings
 
 
@@ -23,6 +24,7 @@ def test_defaults() -> None:
     settings = read()
     assert (settings.host, settings.port, settings.loopback) == ("127.0.0.1", 8000, True)
     assert settings.model == Path("models/default.onnx")
+    assert settings.gpu_scratch_memory == SCRATCH
 
 
 def test_an_option_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

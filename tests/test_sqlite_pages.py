@@ -1,7 +1,6 @@
 """Records read without SQLite, held against what SQLite says."""
 
 import random
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import apsw
 import pytest
 
 from index.storage.gallery_database import PAGE
-from index.storage.sqlite_pages import fold_log, records
+from index.storage.sqlite_pages import records
 
 INTEGERS = [0, 1, 2, -1, 127, -128, 2**15, -(2**23), 2**23, 2**31, 2**40, 2**47, -(2**63), 2**63 - 1]
 
@@ -48,36 +47,6 @@ def read(file: Path) -> set[tuple[Any, ...]]:
 def test_every_record_is_what_sqlite_says(connection: apsw.Connection, tmp_path: Path) -> None:
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     assert read(tmp_path / "some.sqlite") >= expected(connection)
-
-
-def test_the_log_is_folded_in_up_to_its_last_commit(connection: apsw.Connection, tmp_path: Path) -> None:
-    file, folded = tmp_path / "some.sqlite", tmp_path / "folded.sqlite"
-    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
-    connection.execute("UPDATE a SET n = 77 WHERE id > 900")  # the log begins anew; its older end is stale
-    before = expected(connection)
-    shutil.copy(file.with_name(file.name + "-wal"), tmp_path / "whole-wal")
-    fold_log(file, folded)
-    assert before <= read(folded)
-    assert {row[2] for row in read(folded) if len(row) == 5 and row[0] and row[0] > 900} == {77}
-
-    connection.execute("DELETE FROM a WHERE id > 900")
-    log = file.with_name(file.name + "-wal")
-    with log.open("r+b") as torn:  # as if the last commit's last frame had not been written
-        frames = (log.stat().st_size - 32) // (PAGE + 24)
-        begun = (tmp_path / "whole-wal").read_bytes()
-        last = max(
-            n for n in range(frames) if int.from_bytes(_frame(log, n)[4:8]) and _frame(log, n)[8:16] == begun[16:24]
-        )
-        torn.seek(32 + last * (PAGE + 24) + 4)
-        torn.write(bytes(4))
-    fold_log(file, folded)
-    assert before <= read(folded)
-    connection.close()
-
-
-def _frame(log: Path, number: int) -> bytes:
-    start = 32 + number * (PAGE + 24)
-    return log.read_bytes()[start : start + 24]
 
 
 def test_noise_is_no_error_and_hides_nothing_beside_it(connection: apsw.Connection, tmp_path: Path) -> None:

@@ -205,3 +205,26 @@ def test_help_teaches_by_example(command: str, capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit):
         main([command, "--help"])
     assert capsys.readouterr().out.count(f"\n  vehicle-index {command}") >= 2
+
+
+@pytest.mark.parametrize("page", [0, 4])  # one that opening reads, one that only compacting does
+def test_a_damaged_gallery_keeps_no_other_from_being_compacted(run: Run, data: Path, page: int) -> None:
+    home = DataFolder(data)
+    home.get("yard").delete("i2")
+    home.close()
+    with (data / "galleries/default/gallery.sqlite").open("r+b") as file:
+        file.seek(16384 * page)
+        file.write(b"noise" * 3000)
+    aside = data / "set-aside/default"
+    aside.mkdir(parents=True)
+    (aside / "gallery.sqlite").write_bytes(b"of an earlier repair")
+    code, out, err = run("compact")
+    assert code == 2
+    assert "yard: " in out
+    assert "default/gallery.sqlite" in err
+    left = b"".join(path.read_bytes() for path in (data / "galleries/yard").rglob("*") if path.is_file())
+    assert b"i1" in left
+    assert b"i2" not in left
+    assert (aside / "gallery.sqlite").exists()  # default is damaged, not dropped
+    assert run("list", "--gallery", "yard")[0] == 0
+    assert run("describe", "--gallery", "default")[0] == (2 if page == 0 else 0)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+import faiss
 import httpx
 import onnx
 import pytest
@@ -74,9 +75,18 @@ def test_a_port_in_use(tiny_model: Path, tmp_path: Path) -> None:
     assert "--port" in line
 
 
+@pytest.mark.skipif(faiss.get_num_gpus() > 0, reason="there is a GPU")
+def test_an_index_on_a_gpu_that_is_not_there(tiny_model: Path, tmp_path: Path) -> None:
+    line = refused(*options(tiny_model, tmp_path / "data"), "--index-device", "cuda")
+    assert line.startswith("vehicle-search: index_device is cuda, but ")
+    assert "use index_device cpu" in line
+
+
 @pytest.mark.parametrize(
     ("more", "word"),
     [
+        (("--index-device", "gpu"), "index_device"), (("--gpu-scratch-memory", "99999999999"), "gpu_scratch_memory"),
+        (("--gpu-index-memory", "-1"), "gpu_index_memory"), (("--gpu-model-memory", "-1"), "gpu_model_memory"),
         (("--prot", "9000"), "--prot"), (("--port", "x"), "port"), (("--device", "cuda"), "cuda"),
         (("--host", "0.0.0.0"), "keys create"), (("--host", "::"), "ALLOW_UNAUTHENTICATED_REMOTE"),
         (("--host", "example.org"), "proxy"), (("--host", ""), "proxy"), (("--host", "192.0.2.1", "--allow-unauthenticated-remote"), "192.0.2.1"),

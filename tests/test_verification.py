@@ -21,6 +21,7 @@ from index.storage.gallery_database import LAYOUT, PAGE
 from index.storage.gallery_files import SNAPSHOT
 from index.storage.image_rows import remove
 from index.storage.row_checksum import OF_EMBEDDING, teach
+from index.storage.write_ahead_log import log_of
 from tests.layout_1 import write_layout_1
 from tests.small_disk import fill, small_disk
 from tests.test_index_snapshot import ABOUT
@@ -271,3 +272,35 @@ def test_an_open_gallery_is_sound_after_every_kind_of_write(folder: Path) -> Non
         remove(connection, [])
     gallery.close()
     assert found(examine(folder)) == {}
+
+
+def test_damage_in_the_log_of_a_running_service_is_told_before_a_kill_makes_it_a_loss(folder: Path) -> None:
+    gallery = LocalGallery(folder)
+    gallery.add([image(50)])
+    gallery.add([image(51)])
+    with log_of(folder / "gallery.sqlite").open("r+b") as log:
+        log.seek(32 + 16)  # the first frame's checksum
+        log.write(b"\0\0")
+    assert found(examine(folder)) == {
+        "the log is damaged: end the service in order, a kill would lose what follows": (
+            f"gallery.sqlite-wal: at frame 1 of {(log_of(folder / 'gallery.sqlite').stat().st_size - 32) // (PAGE + 24)}",
+        )
+    }  # fmt: skip
+    gallery.close()
+    assert found(examine(folder)) == {}
+
+
+def test_a_verification_that_reads_many_crops_does_not_hold_the_log_up(folder: Path) -> None:
+    gallery = LocalGallery(folder)
+    steps = 0
+
+    def write(done: int) -> None:
+        nonlocal steps
+        steps += done
+        if steps > work_of(folder) - 20:  # the crops are being read
+            gallery.add([image(steps, turn=7)])
+            assert gallery._database.empty_log()
+
+    assert examine(folder, progress=write).findings == []
+    assert steps > work_of(folder) - 20
+    gallery.close()

@@ -192,6 +192,11 @@ class ImportPlan:
                 yield from ((Place(archive=archive, path=os.fsdecode(path)), problem) for _, path, problem in block)
                 last = block[-1][0]
 
+    def is_noted(self, place: Place) -> bool:
+        """Whether a picture is known to exist."""
+        with self._translated():
+            return self._picture(place) is not None
+
     def why_not(self, place: Place) -> str | None:
         """Why no image can be made of a place in an archive that was noted; None where one can."""
         with self._translated():

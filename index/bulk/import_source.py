@@ -15,7 +15,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, Final
 
 from index.bulk.import_plan import ImportPlan, Place
-from index.bulk.picture_archive import LIMITS, ArchiveLimits, entry_name, is_archive, open_archive
+from index.bulk.picture_archive import LIMITS, ArchiveEntry, ArchiveLimits, entry_name, is_archive, open_archive
 from index.bulk.picture_name import SUFFIXES, VERI_PARTS, NamedPicture, derived_id, is_picture, named_picture
 from index.crops import Box
 from index.errors import InvalidValue
@@ -26,6 +26,7 @@ from index.metadata import ImageDescription, check_metadata
 MANIFEST: Final = "manifest.csv"
 
 _TOLD_EVERY = 256  # rows
+_LONGEST_LIST = 16 << 20  # bytes of a list of VeRi-776 in an archive: 600,000 names; its own have 1.3 MB
 
 
 def plan_sources(
@@ -83,11 +84,14 @@ class _Planning:
             yield
         for place in self._missing(folder):
             found = True
-            reason = "a list of VeRi-776 names it, and it is not there"
-            self.plan.add_failure(place, reason, image_id=Path(place.path).stem)
+            self._lacks(place)
             yield
         if not found:
             raise InvalidValue(f"there is no picture ({', '.join(SUFFIXES)}) below {folder}")
+
+    def _lacks(self, place: Place) -> None:
+        reason = "a list of VeRi-776 names it, and it is not there"
+        self.plan.add_failure(place, reason, image_id=PurePath(place.path).stem)
 
     def _missing(self, folder: Path) -> Iterator[Place]:
         """Pictures that a list of VeRi-776 names and that are not there."""
@@ -96,9 +100,8 @@ class _Planning:
             if names.is_file() and pictures.is_dir():
                 self._require_inside(names)
                 with names.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-                    for line in lines:
-                        name = line.strip()
-                        if name and "/" not in name and "\0" not in name and not (pictures / name).is_file():
+                    for name in _listed(lines):
+                        if not (pictures / name).is_file():
                             yield Place(path=str(pictures / name))
 
     def _manifest_file(self, manifest: Path) -> Iterator[None]:
@@ -126,6 +129,7 @@ class _Planning:
         with open_archive(path, self.limits) as archive, tempfile.TemporaryFile() as kept:
             place_of_manifest: PurePosixPath | None = None
             another = False
+            lists = _VeriLists()
             for entry in archive:
                 name = PurePosixPath(entry.name)
                 if name.name.lower() == MANIFEST:
@@ -142,11 +146,13 @@ class _Planning:
                 elif not self.plan.note_picture(Place(archive=str(path), path=entry.name), entry.problem):
                     place = Place(archive=str(path), path=entry.name)
                     self.plan.add_failure(place, "the archive has two entries of this name; the first is taken")
+                else:
+                    lists.look_at(entry)
                 yield
             if another:
                 raise InvalidValue(f"the archive {path} holds several {MANIFEST} beside each other; leave one")
             if place_of_manifest is None:
-                yield from self._entries(path)
+                yield from self._entries(path, lists)
             else:
                 kept.seek(0)
                 yield from self._archive_manifest(path, place_of_manifest, kept)
@@ -160,14 +166,17 @@ class _Planning:
         with io.TextIOWrapper(kept, encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
             yield from self._manifest(lines, str(manifest), PurePath(), locate)
 
-    def _entries(self, path: Path) -> Iterator[None]:
-        """All pictures of an archive, for want of a manifest."""
+    def _entries(self, path: Path, lists: "_VeriLists") -> Iterator[None]:
+        """All pictures of an archive, for want of a manifest; and what lists of VeRi-776 name that is not there."""
         found = False
+        listed_folders, folders = lists.folders, set[str]()
         for place, problem in self.plan.noted(str(path)):
             name = PurePosixPath(place.path)
             if not is_picture(name):
                 continue
             found = True
+            if (folder := str(name.parent)) in listed_folders:
+                folders.add(folder)
             if problem is None:
                 self._image(place, named_picture(name))
             else:
@@ -175,6 +184,12 @@ class _Planning:
             yield
         if not found:
             raise InvalidValue(f"there is no picture ({', '.join(SUFFIXES)}) in the archive {path}")
+        for folder in sorted(folders):
+            for listed in lists.names(folder):
+                place = Place(archive=str(path), path=f"{folder}/{listed}")
+                if not self.plan.is_noted(place):
+                    self._lacks(place)
+                    yield
 
     def _manifest(
         self, lines: Iterable[str], name: str, folder: PurePath, locate: Callable[[PurePath], tuple[Place, str | None]]
@@ -229,6 +244,55 @@ class _Planning:
         other = clash.place.below(self.base)
         others = {column: cell for column, cell in (cells or {}).items() if column != "image_id"}
         self.plan.add_failure(place, f"its image_id {named.image_id} is that of {other} already", cells=others)
+
+
+class _VeriLists:
+    """The lists of VeRi-776 in an archive, of each part the one that lies least deep."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[PurePosixPath, bytes, str | None]] = {}  # by part: place, text, what is wrong
+
+    @property
+    def folders(self) -> set[str]:
+        """Where the pictures lie that they name."""
+        return {_pictures_of(part, place) for part, (place, *_) in self._kept.items()}
+
+    def look_at(self, entry: ArchiveEntry) -> None:
+        """Keep an entry that is such a list."""
+        place = PurePosixPath(entry.name)
+        part = place.name.removeprefix("name_").removesuffix(".txt")
+        if part not in VERI_PARTS or place.name != f"name_{part}.txt":
+            return
+        if part in self._kept and len(self._kept[part][0].parts) <= len(place.parts):
+            return
+        text, problem = b"", entry.problem
+        if problem is None:
+            text = entry.read()
+        if len(text) > _LONGEST_LIST:
+            text, problem = b"", f"it has {len(text):,} bytes; the limit is {_LONGEST_LIST:,}"
+        self._kept[part] = place, text, problem
+
+    def names(self, folder: str) -> Iterator[str]:
+        """The pictures that are to be in a folder; raises InvalidValue where its list cannot be read."""
+        for part, (place, text, problem) in self._kept.items():
+            if _pictures_of(part, place) == folder:
+                if problem is not None:
+                    raise InvalidValue(f"{place}, a list of VeRi-776, cannot be read: {problem}")
+                with io.TextIOWrapper(io.BytesIO(text), encoding="utf-8-sig", errors="surrogateescape") as lines:
+                    yield from _listed(lines)
+
+
+def _pictures_of(part: str, place: PurePosixPath) -> str:
+    """The folder of the pictures that a list at ``place`` names."""
+    return str(place.parent / f"image_{part}")
+
+
+def _listed(lines: Iterable[str]) -> Iterator[str]:
+    """The names of pictures in a list of VeRi-776."""
+    for line in lines:
+        name = line.strip()
+        if name and "/" not in name and "\0" not in name:
+            yield name
 
 
 def _described(

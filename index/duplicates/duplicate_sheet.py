@@ -28,9 +28,10 @@ def duplicate_sheet(gallery: LocalGallery, groups: Sequence[DuplicateGroup], sum
     """The page; of very many groups the first."""
     shown = groups[:_GROUPS]
     left_out = f" The first {len(shown):,} of {len(groups):,} groups." if len(shown) < len(groups) else ""
+    order = " The kept picture stands first, in a blue frame." if shown else ""
     return html_page(
         f"Duplicates in gallery {gallery.name}",
-        f"{summary}{left_out} The kept picture stands first, in a blue frame.",
+        f"{summary}{left_out}{order}",
         "\n".join(_group(gallery, group) for group in shown),
         width=1180, style=_STYLE,
     )  # fmt: skip
@@ -56,12 +57,13 @@ def _words(duplicate: Duplicate) -> str:
 def _figure(gallery: LocalGallery, image: StoredImage, size: tuple[int, int], kind: str, word: str) -> str:
     said = image.metadata
     time = None if said.captured_at is None else said.captured_at.isoformat(timespec="seconds").replace("+00:00", "Z")
-    known = " · ".join(each for each in (said.vehicle_id, said.camera_id, time) if each)
+    known = " · ".join(each for each in (said.vehicle_id, said.camera_id) if each)
+    lines = [f"{word}, {size[0]} × {size[1]}", *(each for each in (known, time) if each)]
     picture = open_crop(gallery, image.image_id)
     shown = "" if picture is None else f'<img alt="{escape(image.image_id)}" src="{_inline(picture)}">'
     return (
-        f'<figure class="{kind}"><div>{shown}</div><figcaption><b>{escape(image.image_id)}</b><br>{escape(word)}, '
-        f"{size[0]} × {size[1]}<br>{escape(known)}</figcaption></figure>"
+        f'<figure class="{kind}"><div>{shown}</div><figcaption><b>{escape(image.image_id)}</b><br>'
+        f"{'<br>'.join(map(escape, lines))}</figcaption></figure>"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from index.contract import fingerprint
 from index.errors import InvalidValue
-from index.gallery import KINDS, VECTORS, GallerySpec
+from index.gallery import KINDS, VECTORS, Filters, GallerySpec
 from index.metadata import check_gallery_name
 from index.whole_file import write_whole
 
@@ -32,12 +32,12 @@ class ExportNote:
     table: str
 
 
-def write_note(folder: Path, note: ExportNote) -> None:
-    """Raises OSError."""
+def write_note(folder: Path, note: ExportNote, filters: Filters) -> None:
+    """``filters``, told for whoever finds the folder, are those that the images passed. Raises OSError."""
     document = {
         "format": _FORMAT, "version": _VERSION, **asdict(note),
         "exported_at": note.exported_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
-        "table": {"file": TABLE, "sha256": note.table},
+        "table": {"file": TABLE, "sha256": note.table}, "filters": _told(filters),
     }  # fmt: skip
     write_whole(folder / NOTE, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
@@ -69,6 +69,11 @@ def require_table(folder: Path, note: ExportNote) -> Path:
     if fingerprint(file) != note.table:
         raise InvalidValue(f"{file} is not what was written: its SHA-256 is not the one in {NOTE}; export again")
     return file
+
+
+def _told(filters: Filters) -> dict[str, Any]:
+    said = {name: value for name, value in asdict(filters).items() if value}
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in said.items()}
 
 
 def _note(document: dict[str, Any]) -> ExportNote:

@@ -22,6 +22,7 @@ from index.contract import fingerprint
 from index.errors import InvalidValue, StorageError, StorageFull
 from index.exchange.export_note import NOTE, TABLE, ExportNote, write_note
 from index.exchange.image_table import record_batch, table_schema
+from index.gallery import Filters
 from index.maintenance.backup import copy_crops
 from index.maintenance.verification import Finding
 from index.storage import image_rows
@@ -49,8 +50,12 @@ class GalleryExport:
     findings: tuple[Finding, ...]
 
 
-def export_gallery(folder: Path, target: Path, *, now: datetime, progress: Progress = lambda _: None) -> GalleryExport:
-    """Write the gallery of a folder to ``target``, which must be new or empty. ``progress`` counts crops and images.
+def export_gallery(
+    folder: Path, target: Path, *, now: datetime, filters: Filters | None = None, progress: Progress = lambda _: None
+) -> GalleryExport:
+    """Write the gallery of a folder, or what passes ``filters``, to ``target``, which must be new or empty.
+
+    ``progress`` counts crops and images.
 
     What is damaged is told, and the rest exported. Raises InvalidValue, DataFolderLocked where another export goes to
     ``target``, StorageFull and StorageError; what was copied by then is of use to the next try.
@@ -61,7 +66,7 @@ def export_gallery(folder: Path, target: Path, *, now: datetime, progress: Progr
         part.mkdir(parents=True, exist_ok=True)
         _require_part(part)
         with closing(FolderLock(part)):
-            note, findings = _Exporting(folder, part, progress).run(now)
+            note, findings = _Exporting(folder, part, filters or Filters(), progress).run(now)
             (part / "lock").unlink()
             sync_folder(part)
             part.rename(target)  # over an empty folder, too
@@ -78,8 +83,9 @@ def export_gallery(folder: Path, target: Path, *, now: datetime, progress: Progr
 class _Exporting:
     """One export to a folder that we own."""
 
-    def __init__(self, folder: Path, part: Path, progress: Progress) -> None:
+    def __init__(self, folder: Path, part: Path, filters: Filters, progress: Progress) -> None:
         self._file, self._part, self._progress = folder / DATABASE, part, progress
+        self._filters = filters
         self._theirs, self._ours = CropStore(folder / CROPS), CropStore(part / CROPS)
         self._named = _Names()
         self._found: dict[str, list[str]] = {}
@@ -87,10 +93,10 @@ class _Exporting:
     def run(self, now: datetime) -> tuple[ExportNote, tuple[Finding, ...]]:
         (self._part / NOTE).unlink(missing_ok=True)
         self._ours.create()
-        with open_view(self._file, now=now, moving=True) as moving:
+        with open_view(self._file, now=now, filters=self._filters, moving=True) as moving:
             for names in moving.crop_names():
                 copy_crops(self._theirs, self._ours, names, progress=self._progress)
-            with open_view(self._file, now=now) as view:
+            with open_view(self._file, now=now, filters=self._filters) as view:
                 last_change = image_rows.last_change(view.connection)
                 images = self._write_table(view, moving)
         self._forget_unnamed()
@@ -98,7 +104,7 @@ class _Exporting:
             gallery=view.name, spec=view.spec, images=images, crops=len(self._named), last_change=last_change,
             exported_at=now, table=fingerprint(_flushed(self._part / TABLE)),
         )  # fmt: skip
-        write_note(self._part, note)
+        write_note(self._part, note, self._filters)
         found = self._found.items()
         return note, tuple(Finding(gallery=view.name, what=what, subjects=tuple(ids)) for what, ids in found)
 

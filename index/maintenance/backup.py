@@ -3,7 +3,8 @@
 A backup is laid out as a data folder: databases written anew from one view each, and crops under their content names.
 The crops that are there are copied first, so that few are left to copy at the moment when the view begins; what is
 erased within that moment is found out, and asks for a new view. The database is copied last, however long that takes.
-Another backup into the same folder copies only what is new and forgets what was erased.
+Another backup into the same folder copies only what is new and forgets what was erased. What is damaged by then stays
+in it as the earlier one had it.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ import apsw
 
 from index.data_folder import gallery_folders, write_layout
 from index.errors import DataFolderUnusable, InvalidValue, StorageError, StorageFull
+from index.maintenance.earlier_rows import put_back
 from index.maintenance.verification import CHANGED_CROP, MISSING_CROP, Finding, examine, rows_with
 from index.storage import image_rows
 from index.storage.crop_store import CropStore
@@ -30,6 +32,8 @@ from index.storage.gallery_files import BACKUP_NOTE, CROPS, DATABASE
 from index.whole_file import PART, sync_file, take_place, write_whole
 
 Progress = Callable[[int], object]
+
+KEPT: Final = "damaged in the data folder; the backup keeps it as the earlier one had it"
 
 _VIEWS: Final = 100  # begun at most, where pictures are replaced all the time; each takes milliseconds
 _AT_ONCE = 64  # crops; their flushes go to the disk together
@@ -147,6 +151,7 @@ def _back_up_gallery(source: Path, target: Path, progress: Progress) -> GalleryB
     ):  # fmt: skip
         copied, problems = _begin_view(view, now, theirs, ours, progress)
         part = _copy_database(view, scratch)
+        damage = _damage(target, part)
         take_place(part, target / DATABASE)
     with translated(target / DATABASE), closing(open_read_only(target / DATABASE)) as connection:
         named = set(_crops(connection))
@@ -157,7 +162,7 @@ def _back_up_gallery(source: Path, target: Path, progress: Progress) -> GalleryB
         findings = _findings(connection, source.name, problems)
     return GalleryBackup(
         name=source.name, images=images, last_change=last, crops=len(named) - len(problems), new_crops=copied,
-        forgotten_crops=forgotten, findings=(*examine(target, files=False).findings, *findings),
+        forgotten_crops=forgotten, findings=(*damage, *findings),
     )  # fmt: skip
 
 
@@ -214,6 +219,7 @@ def _copy_database(view: apsw.Connection, scratch: Path) -> Path:
         with closing(apsw.Connection(str(pages))) as copy:
             with copy.backup("main", view, "main") as work:
                 work.step()
+            view.execute("ROLLBACK")  # the log of the gallery may begin anew
             copy.execute("VACUUM INTO ?", (str(part),))
         with closing(apsw.Connection(str(part))) as copy:
             copy.execute("PRAGMA journal_mode = DELETE").fetchall()
@@ -221,6 +227,16 @@ def _copy_database(view: apsw.Connection, scratch: Path) -> Path:
         raise StorageFull(f"no space left for the backup in {scratch.parent}; free some space and repeat it") from error
     sync_file(part)
     return part
+
+
+def _damage(target: Path, part: Path) -> list[Finding]:
+    """What is damaged in a copy; where an earlier backup has it whole, it is put back in the copy."""
+    examination = examine(target, file=part, files=False)
+    findings, earlier = examination.findings, target / DATABASE
+    if examination.bad_rows and earlier.exists() and (kept := put_back(part, earlier)):
+        sync_file(part)
+        findings.append(Finding(gallery=target.name, what=KEPT, subjects=tuple(kept)))
+    return findings
 
 
 def _crops(connection: apsw.Connection) -> list[str]:

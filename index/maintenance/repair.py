@@ -19,11 +19,11 @@ from index.errors import StorageError
 from index.maintenance.salvage import salvage
 from index.maintenance.verification import Examination, examine
 from index.storage.crop_store import CropStore
-from index.storage.gallery_database import connect, translated
+from index.storage.gallery_database import PAGE, connect, translated
 from index.storage.gallery_files import CROPS, DATABASE, SCRATCH, SNAPSHOT, derived_files, set_aside
 from index.storage.image_rows import insert_attributes
 from index.storage.row_checksum import OF_IMAGE
-from index.storage.sqlite_pages import fold_log
+from index.storage.write_ahead_log import fold_log
 from index.whole_file import sync_file, sync_folder, take_place
 
 
@@ -108,10 +108,12 @@ def _salvaged(work: _Repair, scratch: Path, *, names: Mapping[int, str]) -> Path
     old, damaged, new = work.folder / DATABASE, scratch / DATABASE, scratch / "new.sqlite"
     if not old.is_file():
         raise StorageError(f"there is no {old}; `vehicle-index restore` brings back a backup")
-    fold_log(old, damaged)
+    whole = fold_log(old, damaged, page=PAGE)
     saved = salvage(damaged, new, of=old)
     work.note("written anew from what can be read, the old one set aside", f"database of {saved.images:,} images")
     work.note("lost", *(names.get(row_id, name) for row_id, name in saved.lost.items()), loss=True)
+    if not whole:
+        work.note("a page of the log is lost", "metadata that was changed last may be as it was before", loss=True)
     if not saved.complete:
         work.note("the record of what was written and erased is damaged", "more or less may be lost", loss=True)
     if not work.act:

@@ -17,10 +17,12 @@ from index.errors import StorageError
 from index.maintenance.verification import vector_problem
 from index.storage.gallery_database import create_file, translated
 from index.storage.image_rows import insert_attributes
+from index.storage.migration_records import MIGRATIONS, forget_erased
 from index.storage.row_checksum import row_checksum
 from index.storage.sqlite_pages import Record, records
 
 _ABOUT = {b"name", b"space", b"spec", b"created_at", b"secret"}
+_OTHERS = {MIGRATIONS.encode()}  # entries of the same table that need not be there
 _KINDS = {b"added", b"changed", b"removed", b"lost"}
 _SEQUENCES = {b"images", b"changes"}
 _PAIR, _CHANGE, _SPACE, _EMBEDDING, _IMAGE = 2, 3, 4, 6, 9  # columns, by which a record's table is known
@@ -53,7 +55,7 @@ class _Found:
         """Keep a record of one of our tables; what is none is garbage, or an entry of an index."""
         row_id, values = record.row_id, record.values
         if row_id is None:
-            if len(values) == _PAIR and values[0] in _ABOUT and isinstance(values[1], bytes):
+            if len(values) == _PAIR and values[0] in _ABOUT | _OTHERS and isinstance(values[1], bytes):
                 self.about[values[0].decode()] = values[1].decode(errors="replace")
         elif len(values) == _IMAGE and values[8] == row_checksum(*values[1:8]):
             self.images[row_id] = values[1:]
@@ -107,6 +109,7 @@ def salvage(damaged: Path, target: Path, *, of: Path) -> Salvage:
     kept = set(latest.values()) & found.embedded
     with translated(target), closing(create_file(target, found.about, _spaces(found))) as connection, connection:
         kept -= _write_rows(connection, damaged, found, kept)
+        _keep_migrations(connection)
         lost = (found.rows_of(b"added") | found.images.keys() | found.embedded) - gone - replaced - kept
         _write_changes(connection, found, kept, lost)
     return Salvage(
@@ -157,6 +160,14 @@ def _write_rows(connection: apsw.Connection, damaged: Path, found: _Found, kept:
     connection.execute("DELETE FROM images WHERE row_id IN (SELECT value FROM json_each(?))", (listed,))
     connection.execute("DELETE FROM crops WHERE name NOT IN (SELECT crop FROM images WHERE crop IS NOT NULL)")
     return useless
+
+
+def _keep_migrations(connection: apsw.Connection) -> None:
+    """What is known of migrations, where it can be read: one that has begun goes on. No name of a lost image stays."""
+    try:
+        forget_erased(connection)
+    except (ValueError, TypeError, KeyError):
+        connection.execute("DELETE FROM about WHERE key = ?", (MIGRATIONS,))
 
 
 def _write_image(connection: apsw.Connection, row_id: int, values: tuple[Any, ...]) -> None:

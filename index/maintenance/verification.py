@@ -1,7 +1,8 @@
 """Everything in a gallery's folder held against everything else; nothing is changed, and a service may run meanwhile.
 
-The database is read in one view. A service that runs may write and erase files while they are compared with it, so a
-file that is missing or not named is judged by what the database says then.
+The database is read in one view, and after it the files, which may take long, without any: a view holds up the log of
+a gallery that is written to. A service that runs may write and erase files meanwhile, so a file that is missing or not
+named is judged by what the database says then.
 """
 
 import hashlib
@@ -17,18 +18,20 @@ from typing import Any, Final
 import apsw
 import numpy as np
 
-from index.errors import DataFolderUnusable
+from index.errors import DataFolderUnusable, LogDamaged
 from index.searching.index_snapshot import snapshot_problem
 from index.storage.crop_store import CropStore
-from index.storage.gallery_database import LAYOUT, lacking, open_read_only, translated
+from index.storage.gallery_database import LAYOUT, PAGE, lacking, open_read_only, translated
 from index.storage.gallery_files import CROPS, DATABASE, SNAPSHOT
 from index.storage.row_checksum import OF_EMBEDDING, OF_IMAGE
+from index.storage.write_ahead_log import log_problem
 
 Progress = Callable[[int], object]
 
 MISSING_CROP: Final = "an image's crop is missing on the disk"
 CHANGED_CROP: Final = "an image's crop is not the picture that was written"
 
+_CROPS_AT_ONCE: Final = 1024
 _MESSAGES = 100  # of SQLite's about one file
 _TREE = re.compile(r"Tree (\d+) ")
 _SEARCHED: Final = "(SELECT CAST(value AS INTEGER) FROM about WHERE key = 'space')"
@@ -94,7 +97,7 @@ def crops_of(folder: Path) -> int:
     try:
         with closing(open_read_only(folder / DATABASE)) as connection:
             return _number(connection, "SELECT count(*) FROM crops")
-    except (apsw.Error, UnicodeDecodeError):
+    except (apsw.Error, UnicodeDecodeError, LogDamaged):
         return 0
 
 
@@ -116,11 +119,12 @@ def examine(
                 with _judging(examination, file):
                     check(connection, examination)
                 progress(1)
+            _check_log(file, examination)
             if files:
                 _check_snapshot(folder, examination)
                 progress(1)
-                with closing(open_read_only(file)) as now:
-                    _check_files(CropStore(folder / CROPS), connection, now, examination, progress)
+                connection.execute("ROLLBACK")  # from here on each statement sees what is there by then
+                _check_files(CropStore(folder / CROPS), connection, examination, progress)
     return examination
 
 
@@ -174,7 +178,7 @@ def _judging(examination: Examination, file: Path) -> Iterator[None]:
             return
         with translated(file):
             raise
-    except (apsw.Error, UnicodeDecodeError) as error:
+    except (apsw.Error, UnicodeDecodeError, LogDamaged) as error:
         _note_broken(examination, error)
 
 
@@ -331,6 +335,13 @@ _CHECKS: Final[Sequence[Callable[[apsw.Connection, Examination], None]]] = (
 )  # fmt: skip
 
 
+def _check_log(file: Path, examination: Examination) -> None:
+    """Who has had it open since before the damage, as a service may, sees all of it, and brings it in by ending."""
+    problem = log_problem(file, page=PAGE)
+    if problem is not None:
+        examination.note("the log is damaged: end the service in order, a kill would lose what follows", problem)
+
+
 def _check_snapshot(folder: Path, examination: Examination) -> None:
     """Its bytes alone: whether it is of this database is asked before it is used, and it can be made again."""
     problem = snapshot_problem(folder)
@@ -339,22 +350,35 @@ def _check_snapshot(folder: Path, examination: Examination) -> None:
         examination.note("the index's snapshot is not what was written", f"{SNAPSHOT}: {problem}")
 
 
-def _check_files(
-    store: CropStore, view: apsw.Connection, now: apsw.Connection, examination: Examination, progress: Progress
-) -> None:
-    for name, size in view.execute("SELECT name, bytes FROM crops"):
+def _check_files(store: CropStore, now: apsw.Connection, examination: Examination, progress: Progress) -> None:
+    for name, size in _listed(now):
         problem = _crop_problem(store, now, name, size)
         if problem:
             examination.lost_crops.add(name)
-            examination.note(problem, *_bearers(view, name))
+            examination.note(problem, *_bearers(now, name))
         progress(1)
     if not store.complete:
         examination.note("a folder is missing", "crops/incoming")
-    named = {name for (name,) in view.execute("SELECT name FROM crops UNION SELECT name FROM discarded")}
+    named = {name for (name,) in now.execute("SELECT name FROM crops UNION SELECT name FROM discarded")}
     for path in store.files():
         if path.name not in named and not _is_named(now, path.name) and path.exists():
             examination.orphans.append(path)
     examination.note("a file belongs to no image", *(path.name for path in examination.orphans))
+
+
+def _listed(now: apsw.Connection) -> Iterator[tuple[str, int]]:
+    """Names and sizes of all crops; between two lots nothing is read."""
+    last = ""
+    while block := _listed_after(now, last):
+        yield from block
+        last = block[-1][0]
+
+
+def _listed_after(now: apsw.Connection, name: str) -> list[tuple[str, int]]:
+    found: Iterable[Any] = now.execute(
+        "SELECT name, bytes FROM crops WHERE name > ? ORDER BY name LIMIT ?", (name, _CROPS_AT_ONCE)
+    )
+    return list(found)
 
 
 def _crop_problem(store: CropStore, now: apsw.Connection, name: str, size: int) -> str | None:

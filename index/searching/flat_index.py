@@ -1,11 +1,9 @@
 """The exact index: FAISS's flat L2, which takes every new row at once and lets go of old ones."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from index.searching.placed_index import Found, PlacedIndex, faiss
+from index.searching.placed_index import Bits, Found, PlacedIndex, faiss, selector
 
 _RETIRED_AT_LEAST = 256  # rows; taking one row out moves all behind it, 25 ms in 100,000 × 512, so it is done for many
 _RETIRED_SHARE = 64
@@ -37,15 +35,15 @@ class FlatIndex(PlacedIndex):
         found: NDArray[np.float32] = self._index.reconstruct_batch(self._places(row_ids))
         return found
 
-    def _look_near(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
-        return self._look_everywhere(queries, count, selector)
+    def _look_near(self, queries: NDArray[np.float32], count: int, bits: Bits) -> Found:
+        return self._look_everywhere(queries, count, bits)
 
     def _take_out(self) -> None:
         """Free the memory of retired rows."""
         alive = self._whether_alive()
         retired = np.packbits(~alive, bitorder="little")
         kept = self.row_ids()[alive]
-        self._index.remove_ids(faiss.IDSelectorBitmap(len(retired), faiss.swig_ptr(retired)))
+        self._index.remove_ids(selector(retired))
         self._row_ids, self._alive = kept, np.full(len(kept) // 8 + 1, 255, dtype=np.uint8)
         self._retired = 0
         self._copies.clear()

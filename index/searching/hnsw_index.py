@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from index.gallery import Vectors
 from index.searching.built_index import QUANTIZERS, BuiltIndex, make_room, widen
-from index.searching.placed_index import Found, faiss
+from index.searching.placed_index import Bits, Found, faiss, selector
 
 LINKS = 32  # M
 _BREADTH_BUILT, _BREADTH = 128, 128  # efConstruction, efSearch: recall@10 and rate in DECISIONS.md, 2026-11-26
@@ -49,9 +49,9 @@ class HnswIndex(BuiltIndex):
         make_room(graph.offsets, rows + 1)
         make_room(graph.levels, rows)
 
-    def _look_near(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
+    def _look_near(self, queries: NDArray[np.float32], count: int, bits: Bits) -> Found:
         parameters = faiss.SearchParametersHNSW()
-        parameters.sel = selector
+        parameters.sel = selector(bits)
         breadth = max(_BREADTH, min(_BREADTH_SHARE * count, _BREADTH_MOST))
         many = _BREADTH_OF_MANY if self._index.ntotal >= _MANY else 1.0
         breadth = max(int(breadth * many), count)

@@ -7,8 +7,10 @@ from index.gallery import BuiltKind, Kind, Vectors
 from index.searching.built_index import BuiltIndex
 from index.searching.hnsw_index import LINKS, HnswIndex
 from index.searching.ivf_index import IvfIndex, list_count
+from index.searching.mirrored_index import MirroredIndex
 from index.searching.quantized_index import QuantizedIndex
 
+# on the host; ``class_of`` knows which of them a device mirrors
 CLASSES: Final[dict[BuiltKind, type[BuiltIndex]]] = {"flat": QuantizedIndex, "ivf": IvfIndex, "hnsw": HnswIndex}
 
 _BUILT_FROM = 1000  # rows; fewer are looked at in less than a millisecond, and are too few to learn from
@@ -17,15 +19,30 @@ _BYTES: dict[Vectors, int] = {"fp32": 4, "fp16": 2, "sq8": 1}
 _SPARE = 1.1  # of the memory that is free
 
 
-def built_kind(kind: Kind, vectors: Vectors, rows: int, *, now: BuiltKind | None) -> BuiltKind | None:
+def is_mirrored(kind: Kind, vectors: Vectors) -> bool:
+    """Whether a device that searches for galleries takes such a one: every row is looked at, in a form that it has."""
+    return kind in ("flat", "auto") and vectors != "sq8"
+
+
+def class_of(kind: BuiltKind, *, mirrored: bool) -> type[BuiltIndex]:
+    """What is built; ``mirrored``: where a device takes it."""
+    return MirroredIndex if mirrored and kind == "flat" else CLASSES[kind]
+
+
+def built_kind(
+    kind: Kind, vectors: Vectors, rows: int, *, now: BuiltKind | None, mirrored: bool = False
+) -> BuiltKind | None:
     """The kind to build for so many rows where ``now`` is built; None: the plain flat index, which needs no building.
 
+    ``mirrored``: a device takes it, which looks at every row of any number sooner than a processor walks a graph.
     ``now`` holds on until the rows are half as many as it began with, so that a gallery at the edge is not built anew
     with every image.
     """
     stays = 2 if now is not None else 1
     if rows * stays < _BUILT_FROM:
         return None
+    if mirrored:
+        return "flat"
     if kind == "auto":
         kind = "hnsw" if rows * (2 if now == "hnsw" else 1) >= _HNSW_FROM else "flat"
     return None if kind == "flat" and vectors == "fp32" else kind

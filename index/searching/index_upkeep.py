@@ -11,18 +11,21 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import apsw
 import numpy as np
 
-from index.errors import VehicleSearchError
+from index.errors import IndexDeviceUnavailable, NotEnoughMemory, VehicleSearchError
 from index.gallery import BuiltKind, IndexState
+from index.searching.built_index import BuiltIndex
+from index.searching.flat_index import FlatIndex
 from index.searching.growing_index import GrowingIndex, next_lot
 from index.searching.index_building import Stopped, build_index
-from index.searching.index_kind import CLASSES, built_kind, estimate, require_memory
+from index.searching.index_device import IndexDevice
+from index.searching.index_kind import built_kind, class_of, estimate, is_mirrored, require_memory
 from index.searching.index_snapshot import (
     SnapshotAbout,
     SnapshotReader,
@@ -32,6 +35,7 @@ from index.searching.index_snapshot import (
     remove_snapshot,
     write_snapshot,
 )
+from index.searching.mirrored_index import MirroredIndex
 from index.storage import image_rows
 from index.storage.gallery_database import Bound, GalleryDatabase, blocks
 
@@ -52,8 +56,9 @@ class IndexUpkeep:
     """The index and who looks after it.
 
     ``writing`` is held by whoever writes; ``memory`` tells the bytes that are free, None where nobody knows. ``made``
-    is the index where it is there already; ``read_only``: a snapshot is read, never written. Raises NotEnoughMemory
-    where the machine cannot hold the index.
+    is the index where it is there already; ``read_only``: a snapshot is read, never written. ``device`` gets a copy of
+    what is built, where it takes this gallery's kind. Raises NotEnoughMemory where machine or device cannot hold the
+    index, IndexDeviceUnavailable where the device does not work.
     """
 
     index: GrowingIndex
@@ -68,9 +73,11 @@ class IndexUpkeep:
         memory: Callable[[], int | None],
         made: GrowingIndex | None = None,
         read_only: bool = False,
+        device: IndexDevice | None = None,
     ) -> None:
         self._folder, self._database, self._writing, self._memory = folder, database, writing, memory
         self._bound, self._spec, self._read_only = bound, bound.spec, read_only
+        self._device = device if is_mirrored(bound.spec.kind, bound.spec.vectors) else None
         self._guard = threading.Lock()  # of the thread and of stopping
         self._working = threading.Lock()  # held while a piece of work is done
         self._thread: threading.Thread | None = None
@@ -83,6 +90,11 @@ class IndexUpkeep:
         self._scattered = True  # whether what was loaded lies in small pages of memory
         if not read_only:
             discard_part(folder)
+        if device is not None and self._device is None:
+            _log.info(
+                "gallery %s is searched by the processors: %s takes the kinds flat and auto with vectors fp32 or fp16, "
+                "not %s with %s", database.name, device.name, bound.spec.kind, bound.spec.vectors,
+            )  # fmt: skip
         if made is None:
             self._load()
         else:
@@ -92,8 +104,11 @@ class IndexUpkeep:
         """What answers now, and what becomes of it."""
         with self.index.lock.read():
             built, rows, waiting = self.index.built, len(self.index), self.index.waiting
+        device = None
         if built is None:
             waiting = 0
+        elif isinstance(built, MirroredIndex) and built.mirrored:
+            device, waiting = self._device, min(waiting + built.waiting, rows)
         return IndexState(
             kind="flat" if built is None else built.kind,
             vectors="fp32" if built is None else built.vectors,
@@ -101,6 +116,7 @@ class IndexUpkeep:
             waiting=waiting,
             building=self._building,
             problem=self._problem,
+            device="cpu" if device is None else device.name,
         )
 
     def wrote(self, changes: int) -> None:
@@ -134,6 +150,12 @@ class IndexUpkeep:
             if keep and self._worth_writing(_WRITTEN_ON_CLOSING) and not (self._unclean and self._retired()):
                 _log.info("gallery %s: writing the index of %s rows to the disk", self._database.name, f"{rows:,}")
                 self._carefully(self._write)
+            self.leave_device()
+
+    def leave_device(self) -> None:
+        """Give a device's memory back; the processors answer whoever still searches."""
+        if isinstance(built := self.index.built, MirroredIndex):
+            built.unmirror()
 
     def drop_snapshot(self) -> None:
         """Remove the snapshot; the next one will hold no row that is retired by now. Raises OSError."""
@@ -174,7 +196,7 @@ class IndexUpkeep:
     def _load(self) -> None:
         with self._database.snapshot() as connection:
             rows = _count(connection)
-            wanted = built_kind(self._spec.kind, self._spec.vectors, rows, now=None)
+            wanted = self._wanted(rows, now=None)
             needed = estimate(
                 wanted or "flat", self._spec.vectors if wanted else "fp32", rows, self._spec.embedding_dim
             )
@@ -186,21 +208,34 @@ class IndexUpkeep:
                     "gallery %s: the snapshot of the index is not used, %s; the index is made from the database",
                     self._database.name, error,
                 )  # fmt: skip
-                self._load_rows(connection, GrowingIndex(self._spec.embedding_dim), above=0)
-                self._missed = rows
+                self._load_afresh(connection, rows)
+        self._mirror()
+
+    def _load_afresh(self, connection: apsw.Connection, rows: int) -> None:
+        growing, above = GrowingIndex(self._spec.embedding_dim), 0
+        if self._device is not None and (kind := self._wanted(rows, now=None)) is not None:  # it has nothing to learn
+            nothing = np.empty((0, self._spec.embedding_dim), dtype=np.float32)
+            built = class_of(kind, mirrored=True).made(
+                self._spec.embedding_dim, self._spec.vectors, rows=rows, sample=nothing
+            )
+            for row_ids, vectors in blocks(connection, self._bound):
+                built.add(row_ids, vectors)
+            above = image_rows.last_row(connection)
+            growing.start_with(built, above)
+        self._load_rows(connection, growing, above=above)
+        self._missed = rows
 
     def _load_snapshot(self, connection: apsw.Connection, rows: int) -> None:
         growing = GrowingIndex(self._spec.embedding_dim)
         with open_snapshot(self._folder) as opened:
             if opened is None:
-                self._load_rows(connection, growing, above=0)
-                self._missed = rows
+                self._load_afresh(connection, rows)
                 return
             about, reader = opened
             self._check(connection, about, rows)
             removed = image_rows.removed_since(connection, about.change)
             if about.built:
-                built = CLASSES[about.kind].restored(
+                built = class_of(about.kind, mirrored=self._device is not None).restored(
                     about.vectors, rows=about.rows, error=about.error, read=reader.read
                 )
                 growing.start_with(built, about.up_to)
@@ -223,7 +258,7 @@ class IndexUpkeep:
         spec, now = self._spec, about.kind if about.built else None
         if (about.space, about.dim) != (spec.embedding_space, spec.embedding_dim):
             raise SnapshotUnusable(f"it holds vectors of the space {about.space}, {about.dim} numbers each")
-        wanted = built_kind(spec.kind, spec.vectors, rows, now=now)
+        wanted = self._wanted(rows, now=now)
         if now != wanted or (wanted is not None and about.vectors != spec.vectors):
             raise SnapshotUnusable(f"it is of the kind {about.kind}, {about.vectors}")
         if about.change > image_rows.last_change(connection):
@@ -243,7 +278,7 @@ class IndexUpkeep:
             return self._use_huge_pages
         index, built = self.index, self.index.built
         now = None if built is None else built.kind
-        wanted = built_kind(self._spec.kind, self._spec.vectors, len(index), now=now)
+        wanted = self._wanted(len(index), now=now)
         if wanted != now:
             return partial(self._build, wanted)
         if built is not None and (
@@ -252,6 +287,8 @@ class IndexUpkeep:
             return partial(self._build, wanted)
         if built is not None and index.waiting >= _MOVED_FROM:
             return self._move
+        if self._device is not None and isinstance(built, MirroredIndex) and built.waiting:
+            return self._mirror
         # Plain rows are read from the database in 1.3 times the time, no reason to write them again and again.
         return self._write if built is not None and self._worth_writing(_WRITTEN_SHARE) else None
 
@@ -280,9 +317,21 @@ class IndexUpkeep:
         except Stopped:
             pass
         except (VehicleSearchError, OSError, MemoryError, RuntimeError) as error:  # FAISS's own are RuntimeErrors
-            self._problem = str(error) or "not enough memory"
-            self._resting_until = time.monotonic() + _REST
-            _log.warning("gallery %s: the index stays as it is: %s", self._database.name, self._problem)
+            self._give_up(str(error) or "not enough memory")
+
+    def _give_up(self, problem: str) -> None:
+        """Tell it, and do nothing for a while."""
+        self._problem, self._resting_until = problem, time.monotonic() + _REST
+        _log.warning("gallery %s: the index stays as it is: %s", self._database.name, problem)
+
+    def _wanted(self, rows: int, *, now: BuiltKind | None) -> BuiltKind | None:
+        """The kind to build for so many rows; see ``built_kind``."""
+        return built_kind(self._spec.kind, self._spec.vectors, rows, now=now, mirrored=self._device is not None)
+
+    def _mirror(self) -> None:
+        """Copy to the device what it does not have of the built index."""
+        if self._device is not None and isinstance(built := self.index.built, MirroredIndex):
+            built.mirror(self._device, f"the index of gallery {self._database.name}", self._give_up)
 
     def _build(self, kind: BuiltKind | None) -> None:
         """Build an index of ``kind`` (None: the plain flat one) from the database and let it answer."""
@@ -299,9 +348,12 @@ class IndexUpkeep:
                 with self._writing, self._database.snapshot() as connection:
                     up_to = image_rows.last_row(connection)
                     self.index.seal(up_to)
-                built = build_index(self._database, self._bound, kind, rows=rows, up_to=up_to, stopping=self._stopping)
+                built = build_index(
+                    self._database, self._bound, kind, rows=rows, up_to=up_to, stopping=self._stopping,
+                    mirrored=self._device is not None,
+                )  # fmt: skip
                 built.use_huge_pages()
-                self.index.replace(built, up_to)
+                self._replace(built, up_to)
         finally:
             self._building = None
         self._missed, self._unclean = len(self.index), False
@@ -309,6 +361,16 @@ class IndexUpkeep:
             "gallery %s: the index of kind %s answers now; it was built in %.1f s",
             self._database.name, name, time.monotonic() - began,
         )  # fmt: skip
+
+    def _replace(self, built: BuiltIndex | FlatIndex, up_to: int) -> None:
+        """Let ``built`` answer, from the device at once where that holds both; else its copy follows (``_due``)."""
+        old = self.index.built
+        if self._device is not None and isinstance(built, MirroredIndex):
+            with suppress(NotEnoughMemory, IndexDeviceUnavailable):
+                built.mirror(self._device, f"the index of gallery {self._database.name}", self._give_up)
+        self.index.replace(built, up_to)
+        if isinstance(old, MirroredIndex):
+            old.unmirror()
 
     def _move(self) -> None:
         """Take what waits into the built index, a few rows at a time; readers have their turn in between."""
@@ -342,7 +404,7 @@ class IndexUpkeep:
 
     def _worth_writing(self, share: int) -> bool:
         rows, built = len(self.index), self.index.built
-        wanted = built_kind(self._spec.kind, self._spec.vectors, rows, now=None if built is None else built.kind)
+        wanted = self._wanted(rows, now=None if built is None else built.kind)
         if self._read_only or (built is None) != (wanted is None) or (built is None and rows < _SNAPSHOT_FROM):
             return False
         return share == 0 or self._missed > max(rows // share, _SNAPSHOT_FROM // share)

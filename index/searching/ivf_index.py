@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from index.gallery import Vectors
 from index.searching.built_index import QUANTIZERS, BuiltIndex, widen
-from index.searching.placed_index import Found, faiss
+from index.searching.placed_index import Bits, Found, faiss, selector
 
 _PROBED = 3  # a search looks at this part of the lists, one in so many: recall@10 in DECISIONS.md, 2026-11-26
 _TRAINED_ON = 32  # rows a centroid
@@ -52,15 +52,15 @@ class IvfIndex(BuiltIndex):
     def reserve(self, rows: int) -> None:
         """Nothing is to be done."""
 
-    def _look_near(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
-        return self._probed(queries, count, selector, lists=-(-self._index.nlist // _PROBED))
+    def _look_near(self, queries: NDArray[np.float32], count: int, bits: Bits) -> Found:
+        return self._probed(queries, count, bits, lists=-(-self._index.nlist // _PROBED))
 
-    def _look_everywhere(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
-        return self._probed(queries, count, selector, lists=self._index.nlist)
+    def _look_everywhere(self, queries: NDArray[np.float32], count: int, bits: Bits) -> Found:
+        return self._probed(queries, count, bits, lists=self._index.nlist)
 
-    def _probed(self, queries: NDArray[np.float32], count: int, selector: Any, *, lists: int) -> Found:
+    def _probed(self, queries: NDArray[np.float32], count: int, bits: Bits, *, lists: int) -> Found:
         parameters = faiss.SearchParametersIVF()
-        parameters.sel = selector
+        parameters.sel = selector(bits)
         parameters.nprobe = lists
         found: Found = self._index.search(queries, count, params=parameters)
         return found

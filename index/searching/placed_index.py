@@ -21,10 +21,16 @@ from index.searching.vector_index import BATCH, NOTHING, Candidates, measured, s
 
 faiss: Any = _faiss  # the stubs that it ships lack much of it
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
+Bits = NDArray[np.uint8] | None  # one a place, little-endian: which rows may be found; None: all
 _LARGEST_HALF = 65_504  # of fp16; what is beyond counts as that, and ``error`` says what it costs
 _FEW, _FEW_OF_A_BATCH = 2, 16  # rows ``among`` are gathered where they are fewer than one in so many of all
 _COPIED = 16  # one byte in so many more than the vectors take may be copies of rows that are asked for again
 _GATHERED = 1024  # vectors at a time
+
+
+def selector(bits: Bits) -> Any:
+    """FAISS's view of ``bits``, which must outlive it."""
+    return None if bits is None else faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
 
 
 class PlacedIndex(ABC):
@@ -79,7 +85,7 @@ class PlacedIndex(ABC):
         places = self._places(among)
         if not len(places):
             return [NOTHING] * len(queries)
-        if len(places) * (_FEW if len(queries) < BATCH else _FEW_OF_A_BATCH) < int(self._index.ntotal):
+        if self._are_few(len(places), len(queries)):
             exact = np.ascontiguousarray(queries, dtype=np.float32)
             copy = self._copies.copy_of(
                 among, partial(self._copied, places), size=len(places) * self._row_size,
@@ -117,14 +123,18 @@ class PlacedIndex(ABC):
         """The FAISS index that holds the vectors by place."""
         return self._index
 
-    @abstractmethod
-    def _look_near(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
-        """FAISS's squared distances and places (Q, count) of rows that ``selector`` lets pass."""
+    def _are_few(self, rows: int, queries: int) -> bool:
+        """Whether so many rows are sooner gathered than left to FAISS's selector."""
+        return rows * (_FEW if queries < BATCH else _FEW_OF_A_BATCH) < int(self._index.ntotal)
 
-    def _look_everywhere(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
+    @abstractmethod
+    def _look_near(self, queries: NDArray[np.float32], count: int, bits: Bits) -> Found:
+        """FAISS's squared distances and places (Q, count) of rows that ``bits`` lets pass."""
+
+    def _look_everywhere(self, queries: NDArray[np.float32], count: int, bits: Bits) -> Found:
         """The same, having looked at every row."""
         parameters = faiss.SearchParameters()
-        parameters.sel = selector
+        parameters.sel = selector(bits)
         found: Found = self._storage.search(queries, count, params=parameters)
         return found
 
@@ -206,16 +216,15 @@ class PlacedIndex(ABC):
         return squares
 
     def _answers(
-        self, queries: NDArray[np.float32], count: int, *, total: int, everywhere: bool, bits: NDArray[np.uint8] | None
+        self, queries: NDArray[np.float32], count: int, *, total: int, everywhere: bool, bits: Bits
     ) -> list[Candidates]:
         if total == 0 or len(queries) == 0:
             return [NOTHING] * len(queries)
         asked = min(count, total)
-        selector = None if bits is None else faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
         # For this thread only. Few queries gain nothing from a second core, and waiting for a busy one costs 20 ms.
         faiss.omp_set_num_threads(self._cores if len(queries) >= BATCH else 1)
         look = self._look_everywhere if everywhere else self._look_near
-        squares, places = look(np.ascontiguousarray(queries, dtype=np.float32), asked, selector)  # (Q, asked) each
+        squares, places = look(np.ascontiguousarray(queries, dtype=np.float32), asked, bits)  # (Q, asked) each
         return [
             self._candidates(
                 query,
@@ -243,12 +252,16 @@ class PlacedIndex(ABC):
         """
         certain = np.inf if everything else 0.0
         if len(places) and not everything:
-            certain = max(surely_within(query, float(squares[-1])) - error, 0.0)
+            certain = max(self._surely_within(query, float(squares[-1])) - error, 0.0)
         if self.vectors == "fp32":
             vectors = self._index.reconstruct_batch(places)
             return measured(query, self.row_ids()[places], vectors, certain=certain)
         distances = np.sqrt(np.maximum(squares.astype(np.float64), 0))
         return Candidates(row_ids=self.row_ids()[places], distances=distances, certain=certain, exact=False)
+
+    def _surely_within(self, query: NDArray[np.float32], square: float) -> float:
+        """The distance up to which a search whose last squared distance is ``square`` overlooked nothing it saw."""
+        return surely_within(query, square)
 
     def _places(self, row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where rows are, those that it does not hold left out."""
@@ -264,7 +277,7 @@ class PlacedIndex(ABC):
     def _whether_alive(self) -> NDArray[np.bool_]:
         return np.unpackbits(self._alive, count=int(self._index.ntotal), bitorder="little").astype(bool)
 
-    def _bits(self) -> NDArray[np.uint8] | None:
+    def _bits(self) -> Bits:
         return self._alive if self._retired else None
 
     def _grow(self, rows: int) -> None:

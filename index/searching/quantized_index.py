@@ -1,13 +1,13 @@
 """Every row looked at, as the flat index does, in a half or a quarter of its memory."""
 
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.gallery import Vectors
 from index.searching.built_index import QUANTIZERS, BuiltIndex, widen
-from index.searching.placed_index import Found, faiss
+from index.searching.placed_index import Bits, Found, faiss
 
 
 class QuantizedIndex(BuiltIndex):
@@ -24,5 +24,5 @@ class QuantizedIndex(BuiltIndex):
         made.reserve(rows)
         return made
 
-    def _look_near(self, queries: NDArray[np.float32], count: int, selector: Any) -> Found:
-        return self._look_everywhere(queries, count, selector)
+    def _look_near(self, queries: NDArray[np.float32], count: int, bits: Bits) -> Found:
+        return self._look_everywhere(queries, count, bits)

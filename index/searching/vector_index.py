@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-_RELATIVE_ERROR = 2e-5  # of FAISS's squared float32 sums, D up to some thousands
+RELATIVE_ERROR = 2e-5  # of FAISS's squared float32 sums, D up to some thousands
 BATCH = 20  # queries from which FAISS's flat kinds compute ‖a‖² + ‖b‖² − 2ab: faster on several cores, but it cancels
 
 
@@ -85,8 +85,11 @@ def measured(
     return Candidates(row_ids=row_ids[order], distances=distances[order], certain=certain)
 
 
-def surely_within(query: NDArray[np.float32], square: float) -> float:
-    """The distance up to which FAISS's order can be trusted where the last squared distance it told is ``square``."""
+def surely_within(query: NDArray[np.float32], square: float, *, relative_error: float = RELATIVE_ERROR) -> float:
+    """The distance up to which FAISS's order can be trusted where the last squared distance it told is ``square``.
+
+    ``relative_error``: of its squares, as a share of the squared lengths of the two vectors.
+    """
     length = float(np.linalg.norm(query.astype(np.float64)))
-    error = _RELATIVE_ERROR * (length**2 + (length + max(square, 0.0) ** 0.5) ** 2)
+    error = relative_error * (length**2 + (length + max(square, 0.0) ** 0.5) ** 2)
     return float(max(square - error, 0.0) ** 0.5)

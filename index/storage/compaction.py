@@ -17,10 +17,12 @@ def compact(database: GalleryDatabase, crops: CropStore) -> None:
     """Leave nothing but rows and their crops, nor anything that was made from others or set aside by a repair.
 
     The caller is the one that may write, and lets nobody write the snapshot, which goes, too. Raises StorageFull
-    where there is no room for a second file, and StorageError.
+    where there is no room for a second file, and StorageError; of a damaged database nothing is removed, because a
+    repair may still need it.
     """
     folder = database.path.parent
-    with database.transaction() as connection:
+    database.require_sound()
+    with database.transaction(erasing=True) as connection:
         named = {name for (name,) in connection.execute("SELECT name FROM crops")}
         for path in crops.files():
             if path.name not in named:

@@ -65,8 +65,11 @@ class CropStore:
         for name in names:
             place = self._place(name)
             try:
-                place.parent.mkdir(exist_ok=True)
-                (self._incoming / name).rename(place)
+                try:
+                    (self._incoming / name).rename(place)
+                except FileNotFoundError:  # the first of its folder
+                    place.parent.mkdir(exist_ok=True)
+                    (self._incoming / name).rename(place)
             except OSError:
                 continue  # it is read from where it is, and moved on the next opening
 

@@ -28,6 +28,8 @@ from numpy.typing import NDArray
 from index.errors import DataFolderUnusable, GalleryNotFound, ReadOnly, StorageError, StorageFull
 from index.gallery import GallerySpec
 from index.storage.row_checksum import OF_EMBEDDING, OF_IMAGE, teach
+from index.storage.space_reserve import LOG, SpaceReserve
+from index.storage.write_ahead_log import log_of, require_whole_log
 
 LAYOUT: Final = 2
 PAGE: Final = 16_384  # bytes of a page of the file
@@ -36,6 +38,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _BLOCK = 8192  # rows a read of vectors
 _LONGEST_LOG = 64 << 20  # bytes of the write-ahead log
+_BROUGHT_IN = 1000  # pages of the log, after which SQLite brings it into the file; its own default
 _LOG_PATIENCE = 250  # milliseconds to wait for readers of a log that has grown; who writes waits as long
 _BUSY = 10_000  # milliseconds; only recovery after a crash holds others up
 _LAST_ROW = 2**63 - 1
@@ -122,32 +125,33 @@ class GalleryDatabase:
     """One file, a connection that writes and as many that read as there are readers at a time.
 
     ``name``, ``created_at`` and ``secret`` (the gallery's own, for signing) are read on opening. Raises
-    DataFolderUnusable for a file of a newer release, StorageError for one that cannot be read; every use raises
-    StorageFull, StorageError, and GalleryNotFound after ``close``.
+    DataFolderUnusable for a file of a newer release, LogDamaged where opening it would lose commits, StorageError for
+    one that cannot be read; every use raises StorageFull, StorageError, and GalleryNotFound after ``close``.
 
     ``read_only``: the file is not touched, nor a file beside it, and may lie where nothing can be written; nobody else
     may write to it. Raises DataFolderUnusable where it would have to be written first, ReadOnly for every write.
+    ``reserve``: while it is lent only what erases is written, and all else raises StorageFull.
     """
 
     name: str
     created_at: datetime
     secret: bytes
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self.path, self._read_only = path, read_only
+    def __init__(self, path: Path, *, read_only: bool = False, reserve: SpaceReserve | None = None) -> None:
+        self.path, self._read_only, self._reserve = path, read_only, reserve
         self._idle: list[apsw.Connection] = []
         self._guard = threading.Lock()
-        self._closed = False
+        self._closed, self._by_itself = False, True
         with translated(path):
             if read_only:
                 self._require_finished()
+            else:
+                require_whole_log(path, page=PAGE)  # once it is open, nothing of what is hidden can be saved
             self._writer = self._connected()
             try:
                 self._writer.execute(f"PRAGMA cache_size = -{_WRITTEN_AT_ONCE}")
                 self._migrate()
-                about: dict[str, str] = dict(self._writer.execute("SELECT key, value FROM about"))
-                self.name, self.secret = about["name"], bytes.fromhex(about["secret"])
-                self.created_at = moment(int(about["created_at"]))
+                self._read_about()
             except BaseException:
                 self._writer.close()
                 raise
@@ -167,9 +171,14 @@ class GalleryDatabase:
             create_file(path, about, spaces).close()
 
     @contextmanager
-    def transaction(self) -> Iterator[apsw.Connection]:
+    def transaction(self, *, erasing: bool = False) -> Iterator[apsw.Connection]:
         """The writing connection inside a transaction that is durable at the end; callers take turns."""
         self.require_writable()
+        if not erasing:
+            self.require_room()
+        if self._by_itself == self._lent:  # while the reserve is lent SQLite brings no log in: see empty_log
+            self._by_itself = not self._lent
+            self._writer.wal_autocheckpoint(_BROUGHT_IN if self._by_itself else 0)
         with translated(self.path):
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -179,7 +188,7 @@ class GalleryDatabase:
                 if self._writer.in_transaction:  # SQLite rolls some errors back by itself
                     self._writer.execute("ROLLBACK")
                 raise
-        if self._log_bytes() > _LONGEST_LOG:
+        if self._log_bytes() > (LOG if self._lent else _LONGEST_LOG):
             self.empty_log()
 
     @contextmanager
@@ -210,6 +219,8 @@ class GalleryDatabase:
         make it grow for ever, and what was erased stays in it. The caller is the one that may write.
         """
         self.require_writable()
+        if self._lent and not self._can_grow():
+            return False
         self._writer.set_busy_timeout(_LOG_PATIENCE)
         try:
             self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
@@ -218,6 +229,13 @@ class GalleryDatabase:
         finally:
             self._writer.set_busy_timeout(_BUSY)
         return True
+
+    def require_sound(self) -> None:
+        """Read every page; raises StorageError where SQLite finds one damaged."""
+        with translated(self.path), self.snapshot() as connection:
+            message: str = connection.execute("PRAGMA quick_check(1)").get
+            if message != "ok":
+                raise apsw.CorruptError(" ".join(message.split()))
 
     def rewrite(self) -> None:
         """Write the file anew with nothing in it but its rows. The caller is the one that may write."""
@@ -243,6 +261,11 @@ class GalleryDatabase:
                 "here; send it to the service that owns the data folder"
             )
 
+    def require_room(self) -> None:
+        """Raise StorageFull where what is left of the disk is kept for erasing."""
+        if self._reserve is not None:
+            self._reserve.require_room()
+
     def close(self) -> None:
         """Close what nobody uses, and the rest when it is given back. The caller is the one that may write."""
         with self._guard:
@@ -251,8 +274,30 @@ class GalleryDatabase:
         for connection in (*idle, self._writer):
             connection.close()
 
+    def _read_about(self) -> None:
+        try:
+            about: dict[str, str] = dict(self._writer.execute("SELECT key, value FROM about"))
+            self.name, self.secret = about["name"], bytes.fromhex(about["secret"])
+            self.created_at = moment(int(about["created_at"]))
+            bound_of(self._writer)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise StorageError(
+                f"{self.path} cannot be used: what the gallery was created with cannot be read; `vehicle-index verify` "
+                "tells what is damaged, `vehicle-index restore` brings back a backup"
+            ) from error
+
     def _log_bytes(self) -> int:
-        return _size(self.path.with_name(self.path.name + "-wal"))
+        return _size(log_of(self.path))
+
+    @property
+    def _lent(self) -> bool:
+        return self._reserve is not None and self._reserve.lent
+
+    def _can_grow(self) -> bool:
+        """Whether the file can become as long as its log says; to begin in vain would take the space from erasing."""
+        with translated(self.path):
+            pages: int = self._writer.execute("PRAGMA page_count").get
+        return pages * PAGE - _size(self.path) <= shutil.disk_usage(self.path.parent).free
 
     def _migrate(self) -> None:
         """Bring the file of an earlier release to this layout; an interruption leaves it as it was."""
@@ -352,6 +397,11 @@ def blocks(
     )
     while block := [row for _, row in zip(range(_BLOCK), cursor, strict=False)]:
         row_ids, vectors = zip(*block, strict=True)
+        if any(len(vector) != 4 * bound.spec.embedding_dim for vector in vectors):
+            raise StorageError(
+                f"a vector of gallery {bound.spec.embedding_space} has not {bound.spec.embedding_dim} numbers; "
+                "`vehicle-index verify` names it, `vehicle-index repair` saves the rest"
+            )
         joined = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(block), bound.spec.embedding_dim)
         yield np.array(row_ids, dtype=np.int64), joined.astype(np.float32, copy=False)
 
@@ -367,7 +417,10 @@ def lacking(connection: apsw.Connection) -> list[str]:
 
 
 def open_read_only(path: Path) -> apsw.Connection:
-    """A connection that changes nothing and needs no lock of the data folder; raises apsw's errors."""
+    """A connection that changes nothing and needs no lock of the data folder.
+
+    Raises apsw's errors, and LogDamaged where it would not see all commits.
+    """
     if _unchanging(path):  # SQLite would not read it without a place for the log's shared memory
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         connection = apsw.Connection(f"{path.absolute().as_uri()}?immutable=1", flags=flags)
@@ -375,6 +428,13 @@ def open_read_only(path: Path) -> apsw.Connection:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     connection.set_busy_timeout(_BUSY)
     teach(connection)
+    if _size(log_of(path)):
+        try:
+            connection.execute("PRAGMA schema_version").get  # noqa: B018  # the first read brings the log in
+            require_whole_log(path, page=PAGE, shared=True)
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 
@@ -424,7 +484,7 @@ def _unchanging(path: Path) -> bool:
         read_only = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
     except OSError:
         return False
-    return read_only and not _size(path.with_name(path.name + "-wal"))
+    return read_only and not _size(log_of(path))
 
 
 def _size(path: Path) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,17 +22,29 @@ _CROPS_AT_ONCE: Final = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryView:
-    """One view. ``passing``: the images that a search can return, those within their retention."""
+    """One view. ``passing``: the images that it is of, none of which is past its retention.
+
+    ``crops_passing`` is the same for a look at each of many rows.
+    """
 
     connection: apsw.Connection
     name: str
     spec: GallerySpec
     space_id: int
     passing: Condition
+    crops_passing: Condition
 
     def count(self) -> int:
-        """Images that a search can return."""
+        """How many images it is of."""
         return image_rows.count(self.connection, self.passing)
+
+    def count_crops(self) -> int:
+        """How many crops they have."""
+        number: int = self.connection.execute(
+            f"SELECT count(DISTINCT crop) FROM images WHERE {self.passing.sql}",  # noqa: S608
+            self.passing.bindings,
+        ).get
+        return number
 
     def rows(self, condition: Condition | None = None) -> Iterator[WholeRow]:
         """All of them, or those that pass, in the order of their row ids; one that is damaged says so."""
@@ -45,7 +58,7 @@ class GalleryView:
         return next(self.rows(Condition("image_id = ?", (image_id,))), None)
 
     def crop_names(self) -> Iterator[list[str]]:
-        """Names of all crops, some at a time; between two lots nothing is read."""
+        """Names of their crops, some at a time; between two lots nothing is read."""
         last = ""
         while block := self._names_after(last):
             yield block
@@ -53,14 +66,19 @@ class GalleryView:
 
     def _names_after(self, last: str) -> list[str]:
         found = self.connection.execute(
-            "SELECT name FROM crops WHERE name > ? ORDER BY name LIMIT ?", (last, _CROPS_AT_ONCE)
+            f"SELECT DISTINCT crop FROM images WHERE crop > ? AND {self.crops_passing.sql} ORDER BY crop LIMIT ?",  # noqa: S608
+            (last, *self.crops_passing.bindings, _CROPS_AT_ONCE),
         )
         return [name for (name,) in found]
 
 
 @contextmanager
-def open_view(file: Path, *, now: datetime, moving: bool = False) -> Iterator[GalleryView]:
+def open_view(
+    file: Path, *, now: datetime, filters: Filters | None = None, moving: bool = False
+) -> Iterator[GalleryView]:
     """A view of one moment; ``moving``: each statement sees what is there by then. ``now``, UTC, is for retention.
+
+    It is of the images that a search with these ``filters`` can return.
 
     A view that is held long makes the log of a gallery that is written to grow. Raises DataFolderUnusable for a file
     of another layout, StorageError for one that cannot be read.
@@ -73,9 +91,10 @@ def open_view(file: Path, *, now: datetime, moving: bool = False) -> Iterator[Ga
         name: str = connection.execute("SELECT value FROM about WHERE key = 'name'").get
         days = bound.spec.retention_days
         since = None if days is None else microseconds(now - timedelta(days=days))
+        chosen = partial(passing, filters or Filters(), space_id=bound.space_id, since=since)
         yield GalleryView(
-            connection=connection, name=name, spec=bound.spec, space_id=bound.space_id,
-            passing=passing(Filters(), space_id=bound.space_id, since=since),
+            connection=connection, name=name, spec=bound.spec, space_id=bound.space_id, passing=chosen(),
+            crops_passing=chosen(listing=lambda _: False),
         )  # fmt: skip
 
 

@@ -10,13 +10,13 @@ import apsw
 
 from index.gallery import Migration
 
-_KEY: Final = "migrations"
+MIGRATIONS: Final = "migrations"  # its key
 _KEPT: Final = 20  # of those that ended
 
 
 def read_migrations(connection: apsw.Connection) -> list[Migration]:
     """Every migration that is known, latest first."""
-    found = connection.execute("SELECT value FROM about WHERE key = ?", (_KEY,)).fetchone()
+    found = connection.execute("SELECT value FROM about WHERE key = ?", (MIGRATIONS,)).fetchone()
     return [] if found is None else [_migration(fields) for fields in json.loads(found[0])]
 
 
@@ -27,7 +27,7 @@ def write_migration(connection: apsw.Connection, migration: Migration) -> None:
         known = [migration if each.migration_id == migration.migration_id else each for each in known]
     else:
         known = [migration, *known][:_KEPT]
-    connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (_KEY, _text(known)))
+    connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (MIGRATIONS, _text(known)))
 
 
 def forget_erased(connection: apsw.Connection) -> None:

@@ -92,11 +92,12 @@ def write_vectors(connection: apsw.Connection, bound: Bound, vectors: Iterable[R
     return len(wanted)
 
 
-def damaged_vectors(connection: apsw.Connection, bound: Bound) -> list[int]:
-    """Rows whose vector of a space is not what was written, or not of its dimension."""
+def damaged_vectors(connection: apsw.Connection, bound: Bound, *, above: int = 0) -> list[int]:
+    """Rows with ids above ``above`` whose vector of a space is not what was written, or not of its dimension."""
     found = connection.execute(
-        f"SELECT row_id FROM embeddings WHERE space_id = ? AND (length(vector) <> ? OR checksum IS NOT {OF_EMBEDDING})",  # noqa: S608
-        (bound.space_id, 4 * bound.spec.embedding_dim),
+        "SELECT row_id FROM embeddings WHERE space_id = ? AND row_id > ?"  # noqa: S608
+        f" AND (length(vector) <> ? OR checksum IS NOT {OF_EMBEDDING})",
+        (bound.space_id, above, 4 * bound.spec.embedding_dim),
     )
     return [row_id for (row_id,) in found]
 

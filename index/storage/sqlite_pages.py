@@ -5,7 +5,6 @@ Whether a record is one that somebody wrote is for the caller to judge; text com
 """
 
 import mmap
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from index.storage.gallery_database import PAGE
 _TABLE_LEAF, _INDEX_LEAF = 13, 10  # kinds of page
 _FILE_HEADER = 100  # bytes, before the first page's own header
 _PAGE_HEADER = 8
-_LOG_HEADER, _FRAME_HEADER = 32, 24
 _INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}  # bytes by serial type
 _LARGEST = 64 << 20  # bytes of a record; more is damage
 
@@ -31,30 +29,6 @@ class Record:
 
 class _Damaged(Exception):
     """These bytes are no record."""
-
-
-def fold_log(file: Path, target: Path) -> None:
-    """Copy a file to ``target``, with every commit that its write-ahead log holds."""
-    shutil.copyfile(file, target)
-    log = file.with_name(file.name + "-wal")
-    frames = log.read_bytes() if log.exists() else b""
-    salt, committed, pages = frames[16:24], 0, 0
-    starts = range(_LOG_HEADER, len(frames) - _FRAME_HEADER - PAGE + 1, _FRAME_HEADER + PAGE)
-    for start in starts:
-        if frames[start + 8 : start + 16] != salt:
-            break  # of an earlier round of the log
-        size = int.from_bytes(frames[start + 4 : start + 8])
-        committed, pages = (start, size) if size else (committed, pages)  # the last frame of a commit tells the size
-    with target.open("r+b") as copy:
-        for start in starts:
-            number = int.from_bytes(frames[start : start + 4])
-            if start > committed:
-                break
-            if 0 < number <= pages:
-                copy.seek((number - 1) * PAGE)
-                copy.write(frames[start + _FRAME_HEADER : start + _FRAME_HEADER + PAGE])
-        if pages:
-            copy.truncate(pages * PAGE)
 
 
 def records(file: Path) -> Iterator[Record]:
