@@ -10,7 +10,7 @@ from starlette.requests import Request
 from index.access_key import AccessKey, key_id_of
 from service.keyring import Keyring
 from service.metrics import Metrics
-from service.problems import RateExceeded, Unauthenticated
+from service.problems import NotReady, RateExceeded, Unauthenticated
 from service.token_bucket import TokenBucket
 
 _SCHEME: Final = "bearer "
@@ -19,16 +19,20 @@ _HOW: Final = "send the header Authorization: Bearer TOKEN; `vehicle-search keys
 
 @dataclass(frozen=True)
 class Caller:
-    """``key`` is None where no key is asked for."""
+    """``key`` is None where none is asked for, and of a stranger at what is open to all."""
 
     key: AccessKey | None
+    stranger: bool = False
 
     def reaches(self, gallery: str | None) -> bool:
         """Whether what belongs to this gallery (None: to none) may be shown to it."""
-        return self.key is None or self.key.galleries is None or gallery in self.key.galleries
+        if self.key is None:
+            return not self.stranger
+        return self.key.galleries is None or gallery in self.key.galleries
 
 
 ANYBODY: Final = Caller(None)
+STRANGER: Final = Caller(None, stranger=True)
 
 
 def caller_of(request: Request) -> Caller:
@@ -60,6 +64,14 @@ class Callers:
             raise
         self._count(key)
         return Caller(key)
+
+    def recognised(self, authorizations: Iterable[str]) -> Caller:
+        """As :meth:`caller` at what is open to all: whoever sends no key that works is a stranger there."""
+        sent = list(authorizations)
+        try:
+            return Caller(self._key(sent)) if sent else STRANGER
+        except (Unauthenticated, NotReady):
+            return STRANGER
 
     def _key(self, authorizations: list[str]) -> AccessKey:
         self._keyring.require_fresh()

@@ -33,7 +33,9 @@ class CallerGuard:
             try:
                 if self._callers.keyless:
                     self._require_welcome(headers.getlist("host"), headers.getlist("origin"))
-                elif not is_open(scope["path"], self._open):
+                elif is_open(scope["path"], self._open):
+                    scope["caller"], scope["open"] = self._callers.recognised(headers.getlist("authorization")), True
+                else:
                     scope["caller"] = self._callers.caller(headers.getlist("authorization"))
             except VehicleSearchError as error:
                 await refusal(error)(scope, receive, send)

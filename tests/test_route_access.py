@@ -213,3 +213,23 @@ def test_a_refusal_comes_before_the_body_is_read(guarded: Guarded, client: httpx
     picture = bytes(200_000_000 // 10)
     refused(client.post("/v1/galleries/default/images", content=picture, headers=bearer("x")), 401)
     refused(client.post("/v1/galleries/default/images", content=picture, headers=bearer(guarded.tokens["read"])), 403)
+
+
+def test_a_probe_names_galleries_only_to_who_may_see_them(tiny_model: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serving(data, tiny_model) as server:
+        assert httpx.put(f"{server}/v1/galleries/yard").status_code == 201
+    (data / "galleries/yard/gallery.sqlite").write_bytes(b"damage" * 10_000)
+    tokens = {
+        name: kept_key(data, "read", galleries=galleries) for name, galleries in (("all", None), ("lane", ("lane",)))
+    }
+    limited = kept_key(data, "write", galleries=("yard",), rate=0.001)
+    with serving(data, tiny_model, "--metrics-open") as server:
+        for headers, seen in (
+            ({}, []), (bearer("x"), []), (bearer(tokens["lane"]), []), (bearer(tokens["all"]), ["yard"]), (bearer(limited), ["yard"]),
+            (bearer(limited), ["yard"]),
+        ):  # fmt: skip
+            ready = httpx.get(f"{server}/readyz", headers=headers)
+            assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+            assert list(ready.json()["damaged"]) == seen
+            assert httpx.get(f"{server}/metrics", headers=headers).status_code == 200
