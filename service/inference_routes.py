@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from index.embedder import Embedder
 from index.errors import EmbeddingNotFinite
 from service import descriptions as say
+from service.audit_trail import note
 from service.context import Context, context_of
 from service.documents import answer
 from service.inference_protocol import HEADER_LENGTH, Asked, Inference, read_inference, write_inference
@@ -25,7 +26,7 @@ ModelName = Annotated[str, Path(description="The contract's name of a loaded mod
 router = APIRouter(tags=["open inference protocol"])
 
 
-@router.get("/v2", summary="The server", responses=say.inference_responses(say.SERVER_ANSWER, 422))
+@router.get("/v2", summary="The server", responses=say.inference_responses(say.SERVER_ANSWER, 422, key=False))
 async def server(request: Request) -> Response:
     """Name, release, and the extensions of the protocol that are understood."""
     read_parameters(request, ())
@@ -34,14 +35,18 @@ async def server(request: Request) -> Response:
     )
 
 
-@router.get("/v2/health/live", summary="Is it alive?", responses=say.inference_responses(say.LIVE_ANSWER, 422))
+@router.get(
+    "/v2/health/live", summary="Is it alive?", responses=say.inference_responses(say.LIVE_ANSWER, 422, key=False)
+)
 async def live(request: Request) -> Response:
     """Whatever the model does."""
     read_parameters(request, ())
     return answer({"live": True})
 
 
-@router.get("/v2/health/ready", summary="Is it ready?", responses=say.inference_responses(say.READY_ANSWER, 422, 503))
+@router.get(
+    "/v2/health/ready", summary="Is it ready?", responses=say.inference_responses(say.READY_ANSWER, 422, 503, key=False)
+)
 async def ready(request: Request) -> Response:
     """The model answers and the service is not stopping, as ``/readyz``."""
     read_parameters(request, ())
@@ -99,6 +104,7 @@ async def infer(request: Request, model: ModelName) -> Response:
     async with context.engine.place():
         body = await read_body(request, max_bytes=settings.max_body_bytes, max_seconds=settings.body_seconds)
         inference = await run_in_threadpool(read_inference, body, request.headers.get(HEADER_LENGTH), asked)
+        note(request, count=len(inference.crops))
         parts, _ = await context.engine.in_chunks(
             inference.crops, lambda crops: _tensors(context, embedder, crops, inference)
         )

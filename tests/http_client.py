@@ -76,8 +76,9 @@ def refused(response: httpx.Response, status: int, *words: str) -> dict[str, Any
     """The problem of a refusal with this status, whose detail holds these words."""
     assert response.status_code == status, response.text
     document: dict[str, Any] = response.json()
+    told = document["error"] if response.request.url.path.startswith("/v2") else document["detail"]
     for word in words:
-        assert word in document["detail"], document
+        assert word in told, document
     return document
 
 

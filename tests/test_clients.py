@@ -4,6 +4,8 @@ import asyncio
 import inspect
 import io
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -23,12 +25,14 @@ from vehicle_search_client import (
     AsyncVehicleSearch,
     BatchSize,
     Conflict,
+    Forbidden,
     InvalidRequest,
     NewImage,
     NotFound,
     Patience,
     Problem,
     TimedOut,
+    Unauthorized,
     Unreachable,
     UnusableInput,
     VehicleSearch,
@@ -412,3 +416,29 @@ def test_every_route_that_clients_need_is_a_method(client: httpx.Client, answer_
             path = path.replace(value, part)
         asked.add((call.method, path))
     assert asked == served
+
+
+def test_a_key_opens_what_it_is_for(tiny_model: Path, tmp_path: Path) -> None:
+    def made(*scopes: str) -> str:
+        words = [word for scope in scopes for word in ("--scope", scope)]
+        command = [sys.executable, "-m", "service.vehicle_search", "keys", "create", "k", "--data-dir", str(tmp_path)]
+        return subprocess.run([*command, *words], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+    reader, admin = made("read"), made("admin")
+    with serving(tmp_path, tiny_model, "--audit") as address:
+        with VehicleSearch(address) as search, pytest.raises(Unauthorized, match="key"):
+            search.search(jpeg(0))
+        with VehicleSearch(address, api_key=reader) as search:
+            assert len(search.search(jpeg(0))) == 0
+            with pytest.raises(Forbidden, match="write"):
+                list(search.upload([jpeg(0)], progress=False))
+            with pytest.raises(Forbidden, match="admin"):
+                search.audit()
+        with VehicleSearch(address, api_key=admin) as search:
+            page = search.audit(action="search", limit=1)
+            assert [entry["action"] for entry in page.entries] == ["search"]
+            infer = f"{address}/v2/models/tiny/infer"
+        refused = httpx.post(infer, json={})
+        assert (refused.status_code, list(refused.json())) == (401, ["error"])
+        assert refused.headers["www-authenticate"].startswith("Bearer")
+        assert httpx.post(infer, json={}, headers={"Authorization": f"Bearer {reader}"}).status_code == 422

@@ -34,6 +34,7 @@ from vehicle_search_client.picture_input import NewImage, Picture
 from vehicle_search_client.replies import (
     AddedImage,
     AddedImages,
+    AuditPage,
     BatchReply,
     Crop,
     Embedding,
@@ -50,10 +51,10 @@ from vehicle_search_client.replies import (
 )
 
 __all__ = [
-    "DEFAULT_URL", "AddedImage", "AddedImages", "AsyncVehicleSearch", "BadRequest", "BatchReply", "BatchSize", "Busy",
-    "Conflict", "Crop", "DiskFull", "Embedding", "EmbeddingsReply", "Fault", "Forbidden", "GalleryReply", "ImagePage",
-    "ImportReply", "InvalidRequest", "Match", "MigrationReply", "ModelReply", "NewImage", "NotFound", "Patience",
-    "Picture", "Problem", "Refused", "SearchReply", "StoredImage", "TimedOut", "TooLarge", "Unauthorized",
-    "Unavailable", "UnexpectedAnswer", "Unreachable", "UnsupportedType", "UnusableInput", "VehicleSearch",
-    "VehicleSearchError", "to_pandas",
+    "DEFAULT_URL", "AddedImage", "AddedImages", "AsyncVehicleSearch", "AuditPage", "BadRequest", "BatchReply",
+    "BatchSize", "Busy", "Conflict", "Crop", "DiskFull", "Embedding", "EmbeddingsReply", "Fault", "Forbidden",
+    "GalleryReply", "ImagePage", "ImportReply", "InvalidRequest", "Match", "MigrationReply", "ModelReply", "NewImage",
+    "NotFound", "Patience", "Picture", "Problem", "Refused", "SearchReply", "StoredImage", "TimedOut", "TooLarge",
+    "Unauthorized", "Unavailable", "UnexpectedAnswer", "Unreachable", "UnsupportedType", "UnusableInput",
+    "VehicleSearch", "VehicleSearchError", "to_pandas",
 ]  # fmt: skip

@@ -30,6 +30,7 @@ from vehicle_search_client.picture_input import (
 from vehicle_search_client.replies import (
     AddedImage,
     AddedImages,
+    AuditPage,
     BatchReply,
     Crop,
     Embedding,
@@ -377,6 +378,20 @@ def ready() -> Call[bool]:
 def metrics() -> Call[str]:
     """Figures in Prometheus' exposition format."""
     return Call(method="GET", path="/metrics", read=lambda response: response.text)
+
+
+def audit(
+    *, since: datetime | str | None = None, until: datetime | str | None = None, key: str | None = None,
+    action: str | None = None, gallery: str | None = None, limit: int = 100, cursor: str | None = None,
+) -> Call[AuditPage]:  # fmt: skip
+    """Who searched, wrote or erased what, and when: entries of the audit log, latest first."""
+    wanted = {"since": since, "until": until, "key": key, "action": action, "gallery": gallery, "cursor": cursor}
+    query = [
+        (name, time_text(value, name=name) if isinstance(value, datetime) else value)
+        for name, value in wanted.items()
+        if value is not None
+    ]
+    return Call(method="GET", path="/v1/audit", query=[*query, ("limit", str(limit))], read=_read(AuditPage))
 
 
 def named(each: NewImage | Picture) -> NewImage:

@@ -90,6 +90,7 @@ class Routes:
     migrations = Route(calls.migrations)
     migration = Route(calls.migration)
     cancel_migration = Route(calls.cancel_migration)
+    audit = Route(calls.audit)
     model = Route(calls.model)
     alive = Route(calls.alive)
     ready = Route(calls.ready)

@@ -278,6 +278,14 @@ class MigrationReply:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditPage:
+    """Entries of the audit log as the service tells them; ``next`` is the cursor of what is older, None at the end."""
+
+    entries: Sequence[Mapping[str, Any]]
+    next: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelReply:
     """The loaded model: its contract, the fingerprint of the file, the execution provider that runs it."""
 
