@@ -50,6 +50,7 @@ class Embedder:
     contract: Contract
     fingerprint: str
     provider: str  # the execution provider that runs, as ONNX Runtime calls it
+    has_attention: bool  # whether the file has attention outputs
     threads: int
 
     def __init__(
@@ -65,7 +66,7 @@ class Embedder:
         self.provider = self._session.get_providers()[0]
         self._fetches = ["embedding", "viewpoint"] if self.contract.has_viewpoint else ["embedding"]
         outputs = _check_tensors(self._session, self.contract)
-        self._has_attention = outputs.issuperset(_ATTENTION)
+        self.has_attention = outputs.issuperset(_ATTENTION)
         try:
             self._run_once()
         except ModelError:
@@ -91,7 +92,7 @@ class Embedder:
 
     def attention(self, crops: NDArray[np.uint8]) -> AttentionMaps:
         """The attention maps of crops, uint8 (N, H, W, 3); ModelError where the model has none."""
-        if not self._has_attention:
+        if not self.has_attention:
             raise ModelError(f"the model {self.contract.name} has no attention outputs")
         if self._is_empty(crops):
             nothing = np.empty((0, 1, 1), dtype=np.float32)
@@ -128,7 +129,7 @@ class Embedder:
         """
         grey = np.full((1, *self.contract.input_size, 3), 128, dtype=np.uint8)
         self.embed(grey)
-        if self._has_attention:
+        if self.has_attention:
             self.attention(grey)
 
     def _require_shape(self, name: str, output: NDArray[np.float32], shape: tuple[int, ...]) -> None:

@@ -28,6 +28,11 @@ def read_filters(arguments: argparse.Namespace, spec: GallerySpec, gallery: str)
         if name not in spec.viewpoints:
             known = ", ".join(spec.viewpoints)
             raise InvalidValue(f"--viewpoint {name!a}: gallery {gallery} knows {known}")
+    return filters_said(arguments)
+
+
+def filters_said(arguments: argparse.Namespace) -> Filters:
+    """What the options say where the gallery itself is asked later whether it knows the viewpoints."""
     return Filters(
         camera_id=_labels(arguments, "camera_id"),
         exclude_camera_id=_labels(arguments, "exclude_camera_id"),

@@ -3,7 +3,6 @@
 import argparse
 import json
 import logging
-import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -26,7 +25,7 @@ from index.bulk.failure_file import ENCODING, ERRORS, failure_lines
 from index.bulk.import_plan import COUNTS, Failure, ImportPlan
 from index.bulk.import_source import plan_sources
 from index.bulk.ingestion import MAX_PIXELS, Ingestion, OwnWorkers
-from index.crops import Box, cut, model_crop, read_picture
+from index.crops import cut, model_crop, read_picture
 from index.data_folder import DEFAULT, DataFolder
 from index.embedder import Embedder
 from index.errors import GalleryConflict, GalleryNotFound, ImageNotFound, InvalidValue, PictureError, VehicleSearchError
@@ -43,6 +42,7 @@ from index.gallery_arguments import add_data_dir, add_device, add_gallery
 from index.local_gallery import LocalGallery
 from index.machine.mounts import network_warning
 from index.metadata import check_gallery_name, check_image_id
+from index.search_arguments import add_search_options, require_search_options
 from index.standard_output import printed
 from index.text_table import printable, table_lines
 
@@ -147,11 +147,7 @@ def _parser() -> argparse.ArgumentParser:
 
     search = commands.add_parser("search", parents=[shared, model, filters], help="rank a gallery for a picture")
     search.add_argument("picture", type=Path, metavar="PICTURE")
-    search.add_argument("--top-k", type=int, default=10, metavar="N", help="matches at most, 1 to 1000 (default: 10)")
-    search.add_argument("--box", type=_box, metavar="X,Y,WIDTH,HEIGHT", help="in pixels of the upright picture")
-    search.add_argument("--max-distance", type=float, metavar="DISTANCE", help="Euclidean, inclusive")
-    search.add_argument("--group-by", choices=("vehicle_id",), help="the best image of each vehicle")
-    search.add_argument("--json", action="store_true", help="print a JSON array")
+    add_search_options(search)
     search.set_defaults(run=_search)
 
     listing = commands.add_parser("list", parents=[shared, filters], help="list images, by image_id")
@@ -231,10 +227,7 @@ def _require_other_file(arguments: argparse.Namespace) -> None:
 
 
 def _search(arguments: argparse.Namespace) -> int:
-    if not 1 <= arguments.top_k <= 1000:
-        raise InvalidValue(f"--top-k must be from 1 to 1000, not {arguments.top_k}")
-    if arguments.max_distance is not None and not 0 <= arguments.max_distance < math.inf:
-        raise InvalidValue(f"--max-distance must be a finite number from 0, not {arguments.max_distance}")
+    require_search_options(arguments)
     try:
         picture = read_picture(arguments.picture.read_bytes(), max_pixels=MAX_PIXELS)
         picture = cut(picture, arguments.box) if arguments.box else picture
@@ -361,14 +354,6 @@ def _gallery(home: DataFolder, name: str) -> LocalGallery:
         raise GalleryNotFound(
             f"there is no gallery {name!a} in {home.path} (there: {known}); `add` makes one"
         ) from error
-
-
-def _box(text: str) -> Box:
-    sides = text.split(",")
-    if len(sides) != 4 or not all(side.isascii() and side.isdigit() and len(side) < 10 for side in sides):
-        raise argparse.ArgumentTypeError(f"{text!a} is not x,y,width,height in whole pixels")
-    x, y, width, height = map(int, sides)
-    return x, y, width, height
 
 
 def _document(image: StoredImage) -> dict[str, object]:

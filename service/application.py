@@ -4,23 +4,38 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.exceptions import HTTPException
 
 from index.bulk.import_job import ImportFolder
 from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import GalleryHome
-from service import gallery_routes, image_routes, import_routes, migration_routes, probe_routes, search_routes
+from service import (
+    audit_routes,
+    gallery_routes,
+    image_routes,
+    import_routes,
+    inference_routes,
+    migration_routes,
+    probe_routes,
+    search_routes,
+)
 from service.api_docs import add_docs
+from service.audit_log import AuditLog
+from service.audit_trail import AuditTrail, RequestIds, require_audit
+from service.caller import Callers
 from service.context import Context, ask_each, galleries_of
 from service.engine import Engine
 from service.importer import Importer
+from service.inference_errors import InferenceErrors
+from service.keyring import Keyring
 from service.loaded_models import LoadedModels
 from service.metrics import Metrics
 from service.middleware import CallerGuard, PlainPaths, RequestMetrics
 from service.migrator import Migrator
 from service.problems import BadPicture, on_bad_picture, on_bug, on_http_exception, on_known_error
+from service.route_access import open_paths, require_access
 from service.settings import Settings
 from service.sweeper import Sweeper
 
@@ -34,9 +49,12 @@ Errors are `application/problem+json`; the field `detail` says what to do.
 
 def create_app(
     *, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int, imports: ImportFolder,
-    previous: Embedder | None = None,
+    previous: Embedder | None = None, keyring: Keyring | None = None,
 ) -> FastAPI:  # fmt: skip
-    """The service around a loaded model, or two, and opened galleries; closes all when it stops."""
+    """The service around a loaded model, or two, and opened galleries; closes all when it stops.
+
+    Without a keyring nobody is asked for a key.
+    """
     metrics = Metrics()
     engine = Engine(embedder, metrics, workers=workers, queue_size=settings.queue_size, max_pixels=settings.max_pixels)
     contract = embedder.contract
@@ -63,6 +81,8 @@ def create_app(
     )
     models = LoadedModels(present=embedder, previous=previous)
     migrator = Migrator(home, embedder, engine)
+    keyring = keyring or Keyring(None)
+    audit = AuditLog(settings.audit_folder, metrics, days=settings.audit_days) if settings.audit else None
     root = settings.import_root
     importer = Importer(
         imports, home, engine, models, metrics, root=None if root is None else root.resolve(),
@@ -73,6 +93,10 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as at_the_end:
             at_the_end.callback(home.close)
+            if audit is not None:
+                at_the_end.callback(audit.close)
+            keyring.start()
+            at_the_end.callback(keyring.close)
             if not settings.read_only:
                 importer.start()
                 at_the_end.callback(importer.close)  # its work may wait for the engine, so that is closed before
@@ -87,6 +111,7 @@ def create_app(
     app = FastAPI(
         title="Vehicle search", version=version("vehicle-search"), description=_DESCRIPTION, lifespan=lifespan,
         docs_url=None, redoc_url=None, redirect_slashes=False,
+        dependencies=[Depends(require_access), Depends(require_audit)],
         exception_handlers={
             VehicleSearchError: on_known_error, BadPicture: on_bad_picture, HTTPException: on_http_exception,
             Exception: on_bug,
@@ -94,14 +119,25 @@ def create_app(
     )  # fmt: skip
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
-        importer=importer,
+        importer=importer, audit=audit,
     )  # fmt: skip
     app.state.stopping = False
-    for room in (search_routes, image_routes, import_routes, gallery_routes, migration_routes, probe_routes):
+    rooms = (
+        search_routes, image_routes, import_routes, gallery_routes, migration_routes, audit_routes, probe_routes,
+        inference_routes,
+    )  # fmt: skip
+    for room in rooms:
         app.include_router(room.router)
     add_docs(app)
+    if audit is not None:
+        app.add_middleware(AuditTrail, log=audit, required=settings.audit_required)
     app.add_middleware(PlainPaths)
     local = settings.loopback or settings.loopback_names_only
-    app.add_middleware(CallerGuard, loopback=local)  # keys, when there are some, take its place
-    app.add_middleware(RequestMetrics, metrics=metrics)  # outermost: what the guard refuses is counted too
+    app.add_middleware(
+        CallerGuard, callers=Callers(keyring, metrics), open_paths=open_paths(metrics=settings.metrics_open),
+        loopback=local,
+    )  # fmt: skip
+    app.add_middleware(RequestMetrics, metrics=metrics)  # further out: what the guard refuses is counted too
+    app.add_middleware(RequestIds)
+    app.add_middleware(InferenceErrors)  # outermost: whoever refuses, it is said as the protocol wants it
     return app

@@ -11,6 +11,7 @@ from index.embedder import Embedder
 from index.errors import GalleryNotFound, GalleryUnavailable, ReadOnly, StorageError
 from index.gallery import Gallery, GalleryHome
 from index.metadata import check_gallery_name, check_image_id
+from service.audit_log import AuditLog
 from service.engine import Engine
 from service.importer import Importer
 from service.loaded_models import LoadedModels
@@ -34,6 +35,7 @@ class Context:
     metrics: Metrics
     importer: Importer
     migrator: "Migrator"
+    audit: AuditLog | None = None  # where requests are audited
 
     @property
     def embedder(self) -> Embedder:

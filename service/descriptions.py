@@ -8,13 +8,23 @@ from fastapi import Path
 from index.bulk.import_job import STATES
 from index.gallery import BUILT_KINDS, KINDS, VECTORS, MigrationState
 from index.metadata import IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
+from service.inference_protocol import HEADER_LENGTH
 from service.parameters import ATTRIBUTE, Parameter
-from service.problems import MEDIA_TYPE, RESPONSES
+from service.problems import (
+    MEDIA_TYPE,
+    RESPONSES,
+    NotReady,
+    RateExceeded,
+    ScopeMissing,
+    Unauthenticated,
+    problem_of,
+)
 
 GalleryName = Annotated[str, Path(description="Name of the gallery.", examples=["default"])]
 ImportId = Annotated[str, Path(description="Id of the import job.")]
 ImageId = Annotated[str, Path(description="Id of the image.", examples=["v0015_03"])]
 
+_JSON = "application/json"
 _BINARY = {"type": "string", "format": "binary"}
 _PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/gif")
 _IMAGES = {"type": "array", "items": _BINARY, "description": "one part 'image' a picture"}
@@ -201,6 +211,56 @@ _IMPORT = _object(
 IMPORT_ANSWER = _IMPORT
 IMPORTS_ANSWER = _object(imports=_list(_IMPORT))
 
+AUDIT_ANSWER = _object(
+    entries=_list(
+        {
+            "type": "object",
+            "properties": {
+                "time": _TIME, "action": _TEXT, "key": {**_TEXT, "description": "id of the caller's key, or keyless"},
+                "address": _NULLABLE_TEXT, "gallery": _NULLABLE_TEXT, "image_id": _TEXT,
+                "filters": {"type": "object", "description": "the query string", "additionalProperties": _list(_TEXT)},
+                "pictures": {**_list(_TEXT), "description": "SHA-256 of each that was searched for"},
+                "matches": {**_COUNT, "description": "that were answered"},
+                "count": {**_COUNT, "description": "images that were stored or erased; entries that are missing"},
+                "images": {**_list(_TEXT), "description": "ids that were stored, the first 256"},
+                "status": _COUNT, "request_id": _TEXT,
+            },
+            "additionalProperties": True,
+        }
+    ),
+    next=_NULLABLE_TEXT,
+)  # fmt: skip
+
+_OCTETS = "application/octet-stream"
+_INFERENCE_ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+_TENSOR: dict[str, Any] = {"name": _TEXT, "datatype": _TEXT, "shape": _list(_COUNT)}
+_TENSOR_DATA = {
+    **_TENSOR, "data": {"type": "array", "description": "numbers in a row or nested; or binary_data_size"},
+    "parameters": _object(binary_data_size=_COUNT),
+}  # fmt: skip
+SERVER_ANSWER = _object(name=_TEXT, version=_TEXT, extensions=_list(_TEXT))
+LIVE_ANSWER = _object(live={"type": "boolean"})
+READY_ANSWER = _object(ready={"type": "boolean"})
+MODEL_READY_ANSWER = _object(name=_TEXT, ready={"type": "boolean"})
+TENSORS_ANSWER = _object(
+    name=_TEXT, platform=_TEXT, inputs=_list(_object(**_TENSOR)), outputs=_list(_object(**_TENSOR))
+)
+INFERENCE_ANSWER = _object(model_name=_TEXT, id=_TEXT, outputs=_list(_object(**_TENSOR_DATA)))
+INFERENCE = {
+    kind: {"schema": schema}
+    for kind, schema in (
+        (
+            _JSON,
+            _object(
+                id=_TEXT, inputs=_list(_object(**_TENSOR_DATA)),
+                outputs=_list(_object(name=_TEXT, parameters=_object(binary_data={"type": "boolean"}))),
+                parameters=_object(binary_data_output={"type": "boolean"}),
+            ),
+        ),
+        (_OCTETS, {**_BINARY, "description": f"that JSON, its length in the header {HEADER_LENGTH}, then the tensor"}),
+    )
+}  # fmt: skip
+
 _RAW = {kind: {"schema": _BINARY} for kind in _PICTURE_TYPES}
 _LABEL = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_LABEL}
 _DESCRIPTION = {
@@ -228,7 +288,6 @@ _DESCRIPTION = {
         },
     },
 }  # fmt: skip
-_JSON = "application/json"
 _METADATA_ONE = {
     "type": "string", "description": "JSON object", "contentMediaType": _JSON, "contentSchema": _DESCRIPTION,
 }  # fmt: skip
@@ -295,14 +354,60 @@ def request(
     return extra
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Responses that are problem documents."""
+def problems(*statuses: int, key: bool = True) -> dict[int | str, dict[str, Any]]:
+    """Responses that are problem documents; with those of a route that asks for a ``key``, where it does."""
+    everywhere = _WITH_KEY if key else (403,)
     return {
-        status: {"description": RESPONSES[status], "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
-        for status in sorted({403, *statuses, *([408] if 400 in statuses else [])})
+        status: _problem(status) for status in sorted({*everywhere, *statuses, *([408] if 400 in statuses else [])})
     }
+
+
+_WITH_KEY = (401, 403, 429, 503)
+_EXAMPLES = {
+    error["status"]: error
+    for error in (
+        problem_of(Unauthenticated("this service asks for a key: send the header Authorization: Bearer TOKEN")),
+        problem_of(ScopeMissing("key 3f0c6e1d2a3b (camera-7) has the scopes write; this route asks for read")),
+        problem_of(RateExceeded("key 3f0c6e1d2a3b (camera-7) may send 5 requests a second, 5 at once")),
+        problem_of(NotReady("the service is stopping")),
+    )
+}
+_HEADERS = {
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "Bearer, and what is wrong (RFC 6750)"}},
+    429: {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}},
+}
+
+
+def _problem(status: int) -> dict[str, Any]:
+    content: dict[str, Any] = {"schema": _PROBLEM}
+    if status in _EXAMPLES:
+        content["example"] = _EXAMPLES[status]
+    response = {"description": RESPONSES[status], "content": {MEDIA_TYPE: content}}
+    return response if status not in _HEADERS else {**response, "headers": _HEADERS[status]}
 
 
 def responses(schema: dict[str, Any], *statuses: int) -> dict[int | str, dict[str, Any]]:
     """The answer of a route and its problems."""
     return {200: {"description": "OK", "content": {"application/json": {"schema": schema}}}, **problems(*statuses)}
+
+
+def inference_responses(
+    schema: dict[str, Any], *statuses: int, binary: bool = False, key: bool = True
+) -> dict[int | str, dict[str, Any]]:
+    """The answer of a route of the inference protocol and its errors; ``binary``: tensors may follow the JSON."""
+    answer: dict[str, Any] = {"description": "OK", "content": {_JSON: {"schema": schema}}}
+    if binary:
+        answer["content"][_OCTETS] = {"schema": _BINARY}
+        answer["headers"] = {
+            HEADER_LENGTH: {"description": "bytes of JSON, where tensors follow", "schema": {"type": "integer"}}
+        }
+    errors = {
+        status: {**problem, "content": {_JSON: {"schema": _INFERENCE_ERROR, **_inference_example(status)}}}
+        for status, problem in problems(*statuses, key=key).items()
+    }
+    return {200: answer, **errors}
+
+
+def _inference_example(status: int | str) -> dict[str, Any]:
+    example = _EXAMPLES.get(status)
+    return {} if example is None else {"example": {"error": example["detail"]}}

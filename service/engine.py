@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,19 +172,25 @@ class Engine:
     ) -> tuple[list[Looked], float]:
         """Decode and embed pictures in order, a chunk a worker; a bad one is an error in its place.
 
-        A batch never holds more workers than there are, so that single searches get their turn between its chunks.
         Also returns the seconds that chunks waited for a worker, added up.
+        """
+        parts, waited = await self.in_chunks(pictures, lambda part: self.look_at(part, keep=keep, embedder=embedder))
+        return [seen for part in parts for seen in part], waited
+
+    async def in_chunks(self, batch: "Sequence[Any] | NDArray[Any]", work: Callable[[Any], T]) -> tuple[list[T], float]:
+        """What ``work`` makes of each chunk of a batch, in order, a chunk a worker; and the seconds that chunks waited.
+
+        A batch never holds more workers than there are, so that single searches get their turn between its chunks.
         """
         gate = asyncio.Semaphore(self.workers)
 
-        async def chunk(part: Sequence[tuple[bytes, Box | None]]) -> tuple[list[Looked], float]:
+        async def chunk(start: int) -> tuple[T, float]:
             async with gate:
-                return await self.run(lambda: self.look_at(part, keep=keep, embedder=embedder))
+                return await self.run(lambda: work(batch[start : start + size]))
 
-        size = max(1, min(CHUNK, -(-len(pictures) // self.workers)))
-        parts = [chunk(pictures[start : start + size]) for start in range(0, len(pictures), size)]
-        looked = await asyncio.gather(*parts)
-        return [seen for part, _ in looked for seen in part], sum(waited for _, waited in looked)
+        size = max(1, min(CHUNK, -(-len(batch) // self.workers)))
+        done = await asyncio.gather(*(chunk(start) for start in range(0, len(batch), size)))
+        return [made for made, _ in done], sum(waited for _, waited in done)
 
     def look_at(
         self, pictures: Sequence[tuple[bytes, Box | None]], *, keep: bool, embedder: Embedder | None = None

@@ -10,6 +10,7 @@ from index.errors import EmbeddingSpaceMismatch, GalleryConflict, GalleryNotFoun
 from index.gallery import KINDS, VECTORS, GallerySpec
 from index.metadata import check_gallery_name
 from service import descriptions as say
+from service.caller import caller_of
 from service.context import Context, ask_each, context_of, require_writable
 from service.descriptions import GalleryName
 from service.documents import answer, gallery_document, read_json
@@ -24,12 +25,14 @@ router = APIRouter(tags=["galleries"])
 
 @router.get("/v1/galleries", summary="List galleries", responses=say.responses(say.GALLERIES_ANSWER, 422))
 async def list_galleries(request: Request) -> Response:
-    """Every gallery, by name. Of one that is damaged there is only its ``name`` and the ``problem``."""
+    """Every gallery that the key is for, by name. Of a damaged one there is only its ``name`` and the ``problem``."""
     read_parameters(request, ())
+    caller = caller_of(request)
     known, problems = await run_in_threadpool(ask_each, context_of(request).home, lambda gallery: gallery.info())
     documents = [{"name": name, "problem": problem} for name, problem in problems.items()]
     documents += map(gallery_document, known.values())
-    return answer({"galleries": sorted(documents, key=lambda document: str(document["name"]))})
+    shown = [document for document in documents if caller.reaches(str(document["name"]))]
+    return answer({"galleries": sorted(shown, key=lambda document: str(document["name"]))})
 
 
 @router.put(

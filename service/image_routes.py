@@ -14,6 +14,7 @@ from index.errors import InvalidValue, VehicleSearchError
 from index.gallery import Filters, Gallery, Metadata, NewImage
 from index.metadata import ImageDescription, check_image_id, check_metadata, merge_metadata
 from service import descriptions as say
+from service.audit_trail import MOST_IDS, note
 from service.context import Context, context_of, image_id_of, require_writable
 from service.descriptions import GalleryName, ImageId
 from service.documents import (
@@ -59,6 +60,8 @@ async def add_images(request: Request, gallery: GalleryName) -> Response:
             target, lambda embedder: _ingest(context, embedder, target, upload.images, descriptions)
         )
     counts = {status: sum(one["status"] == status for one in outcome) for status in ("created", "updated", "failed")}
+    stored = [one["image_id"] for one in outcome if one["status"] != "failed"]
+    note(request, count=len(stored), images=stored[:MOST_IDS])
     return answer({**counts, "results": outcome})
 
 
@@ -145,6 +148,7 @@ async def delete_images(request: Request, gallery: GalleryName) -> Response:
     if everything and not filters.empty:
         raise InvalidValue("all=true goes without filters", pointer="/query/all")
     deleted = await run_in_threadpool(target.delete_where, Filters() if everything else filters)
+    note(request, count=deleted)
     return answer({"deleted": deleted})
 
 

@@ -17,6 +17,8 @@ from index.bulk.import_plan import COUNTS
 from index.bulk.picture_archive import is_archive
 from index.errors import InvalidValue
 from service import descriptions as say
+from service.audit_trail import note
+from service.caller import caller_of
 from service.context import Context, context_of, require_writable
 from service.descriptions import GalleryName, ImportId
 from service.documents import answer, read_json, time_text
@@ -66,14 +68,17 @@ async def post_import(request: Request, gallery: GalleryName) -> Response:
         await run_in_threadpool(context.importer.submit, receiving, job)
     finally:
         await run_in_threadpool(folder.refuse, receiving)  # where it was accepted, nothing is there any more
+    note(request, import_id=job.job_id, source=_source(job))
     return answer(_document(job), status=202, headers={"Location": f"/v1/imports/{job.job_id}"})
 
 
 @router.get("/v1/imports", summary="List imports", responses=say.responses(say.IMPORTS_ANSWER, 422))
 async def list_imports(request: Request) -> Response:
-    """Every job that was not removed, newest first."""
+    """Every job that was not removed, of the galleries that the key is for, newest first."""
     read_parameters(request, ())
-    return answer({"imports": [_document(job) for job in context_of(request).importer.jobs()]})
+    caller = caller_of(request)
+    jobs = [job for job in context_of(request).importer.jobs() if caller.reaches(job.gallery)]
+    return answer({"imports": [_document(job) for job in jobs]})
 
 
 @router.get(
@@ -82,7 +87,7 @@ async def list_imports(request: Request) -> Response:
 async def get_import(request: Request, import_id: ImportId) -> Response:
     """State, counts, and images a second. ``total`` is null until everything was looked at."""
     read_parameters(request, ())
-    return answer(_document(context_of(request).importer.get(import_id)))
+    return answer(_document(_job(request, import_id)))
 
 
 @router.get(
@@ -97,8 +102,8 @@ async def get_import(request: Request, import_id: ImportId) -> Response:
 async def get_failures(request: Request, import_id: ImportId) -> Response:
     """As a ``manifest.csv`` with a column that says why; beside the pictures, mended, it can be imported in turn."""
     read_parameters(request, ())
-    importer = context_of(request).importer
-    lines = await run_in_threadpool(importer.failures, importer.get(import_id))
+    job = _job(request, import_id)
+    lines = await run_in_threadpool(context_of(request).importer.failures, job)
     headers = {"Content-Disposition": 'attachment; filename="failures.csv"', "X-Content-Type-Options": "nosniff"}
     return StreamingResponse(_blocks(lines), media_type="text/csv; charset=utf-8; header=present", headers=headers)
 
@@ -116,10 +121,16 @@ async def delete_import(request: Request, import_id: ImportId) -> Response:
     """One that has not ended is cancelled and keeps what it has stored; one that has is removed from the list."""
     read_parameters(request, ())
     importer = context_of(request).importer
-    if importer.get(import_id).ended:
+    job = _job(request, import_id)
+    note(request, gallery=job.gallery)
+    if job.ended:
         await run_in_threadpool(importer.remove, import_id)
         return Response(status_code=204)
     return answer(_document(await run_in_threadpool(importer.cancel, import_id)))
+
+
+def _job(request: Request, import_id: str) -> ImportJob:
+    return context_of(request).importer.get(import_id, caller_of(request).reaches)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,12 +172,16 @@ def _path(context: Context, body: bytes) -> str:
 def _document(job: ImportJob) -> dict[str, Any]:
     return {
         "id": job.job_id, "gallery": job.gallery, "state": job.state,
-        "source": {"archive": job.name} if job.path is None else {"path": job.path},
+        "source": _source(job),
         "created_at": job.created_at, "started_at": job.started_at, "finished_at": job.finished_at,
         "total": job.total, "done": job.done, **{name: job.counts.get(name, 0) for name in COUNTS},
         "images_per_second": round(job.done / job.seconds, 1) if job.seconds > 0 else None,
         "failures": f"/v1/imports/{job.job_id}/failures", "problem": job.problem,
     }  # fmt: skip
+
+
+def _source(job: ImportJob) -> dict[str, str | None]:
+    return {"archive": job.name} if job.path is None else {"path": job.path}
 
 
 def _blocks(lines: Iterator[str]) -> Iterator[bytes]:

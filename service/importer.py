@@ -79,12 +79,13 @@ class Importer:
         with self._turn:
             return sorted(self._jobs.values(), key=lambda job: (job.created_at, job.job_id), reverse=True)
 
-    def get(self, job_id: str) -> ImportJob:
-        """A job as it is now; raises ImportNotFound."""
+    def get(self, job_id: str, reaches: Callable[[str], bool] = lambda _: True) -> ImportJob:
+        """A job as it is now; raises ImportNotFound, also for one whose gallery ``reaches`` is not true of."""
         with self._turn:
-            if job_id not in self._jobs:
-                raise ImportNotFound(f"there is no import {job_id[:60]!a}")
-            return self._jobs[job_id]
+            job = self._jobs.get(job_id)
+        if job is None or not reaches(job.gallery):
+            raise ImportNotFound(f"there is no import {job_id[:60]!a}")
+        return job
 
     def submit(self, receiving: Path, job: ImportJob) -> None:
         """Take a job on; it is durable on return."""

@@ -37,6 +37,23 @@ class Metrics:
             "vehicle_search_imported_images", "Images of import jobs by what became of them.", ["status"],
             registry=self.registry,
         )  # fmt: skip
+        self.key_requests = Counter(
+            "vehicle_search_key_requests",
+            "Requests by the id of their key: admitted, forbidden (then also admitted), limited.",
+            ["key", "outcome"],
+            registry=self.registry,
+        )
+        self.unauthenticated = Counter(
+            "vehicle_search_unauthenticated_requests",
+            "Requests without a key that works, where one is asked for.",
+            registry=self.registry,
+        )
+        self.audited = Counter(
+            "vehicle_search_audit_entries",
+            "Entries of the audit log: written; lost, so that only the service's log has them.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.queue = Gauge("vehicle_search_queue_requests", "Requests waiting or at work.", registry=self.registry)
         self.model = Info("vehicle_search_model", "The model that answers.", registry=self.registry)
         self._by_stage = {name: self._stages.labels(name) for name in ("queue", "decode", "embed", "search", "store")}

@@ -1,4 +1,4 @@
-"""Around every request: who may call a keyless service, which paths and methods exist, and what is counted."""
+"""Around every request: who may call, which paths and methods exist, and what is counted."""
 
 import asyncio
 import ipaddress
@@ -9,27 +9,36 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from index.errors import VehicleSearchError
+from service.caller import Callers
 from service.metrics import Metrics
-from service.problems import Forbidden, NotReady, plain_problem, problem_of, problem_response, shown_path
+from service.problems import Forbidden, NotReady, plain_problem, problem_of, problem_response, refusal, shown_path
+from service.route_access import is_open
 
 
 class CallerGuard:
-    """Refuses what a web page of another origin, or a name made to resolve to this machine, sends through a browser.
+    """Asks for a key where there are keys, on every path that is not open (``open_paths``).
 
-    Without keys a service on loopback answers only to names of this machine (DNS rebinding) and to pages that came from
-    it. One that was told to listen elsewhere cannot know its names: a page must come from the very host that it calls.
+    Where there are none it refuses what a web page of another origin, or a name made to resolve to this machine, sends
+    through a browser: on loopback the service answers only to names of this machine (DNS rebinding) and to pages that
+    came from it. One that was told to listen elsewhere cannot know its names: a page must come from the very host that
+    it calls. A page has no key unless somebody gave it one, so with keys neither is looked at.
     """
 
-    def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
-        self.app, self._loopback = app, loopback
+    def __init__(self, app: ASGIApp, *, callers: Callers, open_paths: frozenset[str], loopback: bool) -> None:
+        self.app, self._callers, self._open, self._loopback = app, callers, open_paths, loopback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             headers = Headers(scope=scope)
             try:
-                self._require_welcome(headers.getlist("host"), headers.getlist("origin"))
-            except Forbidden as error:
-                await problem_response(problem_of(error))(scope, receive, send)
+                if self._callers.keyless:
+                    self._require_welcome(headers.getlist("host"), headers.getlist("origin"))
+                elif is_open(scope["path"], self._open):
+                    scope["caller"], scope["open"] = self._callers.recognised(headers.getlist("authorization")), True
+                else:
+                    scope["caller"] = self._callers.caller(headers.getlist("authorization"))
+            except VehicleSearchError as error:
+                await refusal(error)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 

@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from index.errors import InvalidValue, MigrationNotFound
 from index.gallery import Gallery, Migration
 from service import descriptions as say
+from service.audit_trail import note
 from service.context import Context, context_of, require_writable
 from service.descriptions import GalleryName
 from service.documents import answer, read_json, time_text
@@ -52,6 +53,7 @@ async def begin_migration(request: Request, gallery: GalleryName) -> Response:
     if body and read_json(body, what="the body") != {}:
         raise InvalidValue("a migration takes no properties; send no body", pointer="")
     begun, _ = await run_in_threadpool(context.migrator.begin, target)
+    note(request, migration_id=begun.migration_id)
     path = f"{_PATH.format(gallery=target.name)}/{begun.migration_id}"
     return answer(_document(context, target, begun), status=202, headers={"Location": path})
 

@@ -265,6 +265,21 @@ ERASE = (
         read=_choice("true"),
     ),
 )  # fmt: skip
+AUDIT = (
+    Parameter(
+        name="limit", description="Entries on a page.", read=_integer(1, 1000),
+        schema={"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+    ),
+    Parameter(name="cursor", description="The field next of the page before.", schema={"type": "string"}, read=_cursor),
+    Parameter(name="since", description="Entries of this time or later.", schema=_INSTANT, read=_time),
+    Parameter(name="until", description="Entries before this time.", schema=_INSTANT, read=_time),
+    Parameter(
+        name="key", description="Entries of the key with this id; keyless: of callers without one.", schema=_TEXT,
+        read=_label("key"),
+    ),
+    Parameter(name="action", description="Entries of this action.", schema=_TEXT, read=_label("action")),
+    Parameter(name="gallery", description="Entries about this gallery.", schema=_TEXT, read=_label("gallery")),
+)  # fmt: skip
 CONFIRM = Parameter(
     name="confirm", description="The gallery's own name.", schema={"type": "string"}, read=lambda text: text
 )

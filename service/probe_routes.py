@@ -9,6 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from index.embedder import Embedder
 from index.gallery import GalleryHome
 from service import descriptions as say
+from service.caller import caller_of
 from service.context import context_of, galleries_of
 from service.documents import answer
 from service.parameters import read_parameters
@@ -29,7 +30,9 @@ async def model(request: Request) -> Response:
     return answer({**_model_document(models.present), "previous": previous})
 
 
-@router.get("/livez", summary="Is the process alive?", responses={200: {"description": "Yes"}, **say.problems(422)})
+@router.get(
+    "/livez", summary="Is the process alive?", responses={200: {"description": "Yes"}, **say.problems(422, key=False)}
+)
 async def livez(request: Request) -> Response:
     """Whatever the model does."""
     read_parameters(request, ())
@@ -37,26 +40,27 @@ async def livez(request: Request) -> Response:
 
 
 @router.get(
-    "/readyz", summary="Is the service ready?", responses={200: {"description": "Yes"}, **say.problems(422, 503)}
+    "/readyz",
+    summary="Is the service ready?",
+    responses={200: {"description": "Yes"}, **say.problems(422, 503, key=False)},
 )
 async def readyz(request: Request) -> Response:
     """The model is warmed up on the wanted provider, the galleries are loaded, and the service is not stopping.
 
     ``degraded``: some galleries are damaged and answer 503; ``damaged`` says why, the others are served.
     ``problems`` has what makes searches slower than they should be, never wrong, by gallery: why an index could not be
-    built, or why the GPU does not answer.
+    built, or why the GPU does not answer. Where keys are asked for both name only the galleries of the caller's key.
     """
     read_parameters(request, ())
-    if request.app.state.stopping:
-        raise NotReady("the service is stopping")
+    await require_ready(request)
     context = context_of(request)
-    await context.engine.check()
-    damaged = context.home.problems()
+    damaged, slower = context.home.problems(), await run_in_threadpool(_problems, context.home)
+    reaches = caller_of(request).reaches
     return answer(
         {
             "status": "degraded" if damaged else "ready",
-            "damaged": damaged,
-            "problems": await run_in_threadpool(_problems, context.home),
+            "damaged": {name: why for name, why in damaged.items() if reaches(name)},
+            "problems": {name: why for name, why in slower.items() if reaches(name)},
         }
     )
 
@@ -71,6 +75,13 @@ def metrics(request: Request) -> Response:
     """In base units: seconds, bytes, requests, images."""
     read_parameters(request, ())
     return Response(context_of(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def require_ready(request: Request) -> None:
+    """Raise NotReady where the service is stopping or the model does not answer."""
+    if request.app.state.stopping:
+        raise NotReady("the service is stopping")
+    await context_of(request).engine.check()
 
 
 def _problems(home: GalleryHome) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -24,10 +25,15 @@ _INPUT_AT_FAULT = (400, 408, 413, 415, 422)
 _LOG = logging.getLogger("service")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _SHOWN = 200  # characters of a path in a message
+_REALM = "vehicle-search"
 
 
 class QueueFull(VehicleSearchError):
     """As many requests wait as may."""
+
+
+class ModelNotFound(errors.NotFound):
+    """No loaded model of that name."""
 
 
 class ImportNotFound(errors.NotFound):
@@ -54,8 +60,32 @@ class UnsupportedBody(VehicleSearchError):
     """The body's content type is none that the route reads."""
 
 
+class Unauthenticated(VehicleSearchError):
+    """The request has no key, or one that does not work; ``invalid`` where it has one."""
+
+    def __init__(self, message: str, *, invalid: bool = False) -> None:
+        super().__init__(message)
+        self.invalid = invalid
+
+
+class RateExceeded(VehicleSearchError):
+    """The key sends more requests than it may; ``seconds`` until the next one."""
+
+    def __init__(self, message: str, *, seconds: float = RETRY_AFTER_SECONDS) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
 class Forbidden(VehicleSearchError):
     """The request comes from where none may come from."""
+
+
+class ScopeMissing(VehicleSearchError):
+    """The key is none for this route, or none for this gallery; ``scope`` is the one that it lacks."""
+
+    def __init__(self, message: str, *, scope: str | None = None) -> None:
+        super().__init__(message)
+        self.scope = scope
 
 
 class BadPicture(Exception):
@@ -69,12 +99,15 @@ class BadPicture(Exception):
 _STATUS: dict[type[VehicleSearchError], tuple[int, str]] = {
     errors.UndecodablePicture: (400, "Picture cannot be decoded"),
     MalformedRequest: (400, "Malformed request"),
+    Unauthenticated: (401, "No valid key"),
     Forbidden: (403, "Forbidden"),
+    ScopeMissing: (403, "Not with this key"),
     errors.ReadOnly: (403, "Read-only"),
     errors.GalleryNotFound: (404, "No such gallery"),
     errors.ImageNotFound: (404, "No such image"),
     errors.MigrationNotFound: (404, "No such migration"),
     ImportNotFound: (404, "No such import"),
+    ModelNotFound: (404, "No such model"),
     BodyTooSlow: (408, "Body too slow"),
     errors.EmbeddingSpaceMismatch: (409, "Embedding space mismatch"),
     errors.GalleryConflict: (409, "Gallery conflict"),
@@ -87,6 +120,7 @@ _STATUS: dict[type[VehicleSearchError], tuple[int, str]] = {
     errors.InvalidValue: (422, "Invalid value"),
     errors.EmbeddingNotFinite: (422, "Embedding not finite"),
     QueueFull: (429, "Too many requests"),
+    RateExceeded: (429, "Too many requests with this key"),
     NotReady: (503, "Not ready"),
     errors.GalleryUnavailable: (503, "Gallery damaged"),
     errors.ModelError: (503, "Model failed"),
@@ -96,15 +130,17 @@ _STATUS: dict[type[VehicleSearchError], tuple[int, str]] = {
 
 RESPONSES: dict[int, str] = {
     400: "A picture, a multipart body or JSON cannot be read",
-    403: "Host or Origin is not this machine's, or a write to a service that only reads",
-    404: "No such gallery, image, import or migration",
+    401: "No key, or one that does not work; the header WWW-Authenticate says so, too",
+    403: "The key lacks the scope or the gallery; without keys: Host or Origin is not this machine's; or a write to a "
+    "service that only reads",
+    404: "No such gallery, image, import, migration or model",
     408: "The body did not arrive within body_seconds",
     409: "Embedding space or gallery mismatch",
     413: "More bytes, pixels or parts than the limit, which the message names",
     415: "Not a picture type that is read",
     422: "An unknown or invalid parameter or metadata field",
-    429: "The queue is full; Retry-After says when to try again",
-    503: "Not ready, or the gallery is damaged",
+    429: "The queue is full, or the key sends more than it may; Retry-After says when to try again",
+    503: "Not ready, or the gallery is damaged, or the keys cannot be read",
     507: "The disk is full; reads go on",
 }
 
@@ -142,11 +178,16 @@ def pointer_of(error: VehicleSearchError, image: str, box: str) -> str:
     return box if isinstance(error, errors.BoxOutsidePicture) else image
 
 
+def refusal(error: VehicleSearchError) -> Response:
+    """An error as the whole answer, with the headers that go with it."""
+    return problem_response(problem_of(error), _headers_of(error))
+
+
 def problem_response(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
     """A problem document as the whole answer."""
     extra = dict(headers or {})
     if document["status"] == 429:
-        extra["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        extra.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
     body = json.dumps(document, ensure_ascii=True).encode()
     return Response(body, status_code=document["status"], headers=extra, media_type=MEDIA_TYPE)
 
@@ -156,7 +197,7 @@ async def on_known_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, VehicleSearchError)  # noqa: S101  # registered for that class
     if status_of(error)[0] >= 500:
         _LOG.error("%s: %s", type(error).__name__, error)
-    return problem_response(problem_of(error))
+    return refusal(error)
 
 
 async def on_bad_picture(_: Request, error: Exception) -> Response:
@@ -183,6 +224,17 @@ async def on_bug(request: Request, error: Exception) -> Response:
     """Handler of everything else: a bug of ours, logged whole and told without its insides."""
     _LOG.error("%s %s failed", request.method, shown_path(request.scope), exc_info=error)
     return problem_response(plain_problem(500, "the service failed; its log says more"))
+
+
+def _headers_of(error: VehicleSearchError) -> dict[str, str]:
+    if isinstance(error, RateExceeded):
+        return {"Retry-After": str(max(1, math.ceil(error.seconds)))}
+    if isinstance(error, Unauthenticated):  # RFC 6750, section 3
+        return {"WWW-Authenticate": f'Bearer realm="{_REALM}"' + (', error="invalid_token"' if error.invalid else "")}
+    if isinstance(error, ScopeMissing):
+        scope = "" if error.scope is None else f', scope="{error.scope}"'
+        return {"WWW-Authenticate": f'Bearer realm="{_REALM}", error="insufficient_scope"{scope}'}
+    return {}
 
 
 def shown_path(scope: Scope) -> str:

@@ -9,6 +9,7 @@ from index.embedder import Embedder
 from index.errors import InvalidValue
 from index.gallery import Gallery
 from service import descriptions as say
+from service.audit_trail import note, note_pictures
 from service.context import Context, context_of, image_id_of
 from service.descriptions import GalleryName, ImageId
 from service.documents import encode, encoded_answer, viewpoint_document
@@ -45,6 +46,7 @@ async def search(request: Request, gallery: GalleryName) -> Response:
     )
     async with context.engine.place():
         upload = await read_upload(request, limits)
+        await note_pictures(request, upload.images)
         several, box = len(upload.images) > 1, values.one("box")
         if several and values.one("combine") is None:
             raise InvalidValue(
@@ -59,6 +61,7 @@ async def search(request: Request, gallery: GalleryName) -> Response:
             return await context.engine.run(lambda: searcher.vehicle(upload.images, box))
 
         found, waited = await context.models.by_its_own(target, find)
+    note(request, matches=found.matches)
     return _timed(found, waited, since=upload.complete)
 
 
@@ -75,6 +78,7 @@ async def search_batch(request: Request, gallery: GalleryName) -> Response:
     target = _searched(context, gallery, values)
     async with context.engine.place():
         upload = await read_upload(request, Limits.of(context.settings, "max_queries"))
+        await note_pictures(request, upload.images)
 
         async def find(embedder: Embedder) -> tuple[Found, float]:
             searcher = _searcher(context, embedder, target, values)
@@ -84,6 +88,7 @@ async def search_batch(request: Request, gallery: GalleryName) -> Response:
             return found, waited + again
 
         found, waited = await context.models.by_its_own(target, find)
+    note(request, matches=found.matches)
     return _timed(found, waited, since=upload.complete)
 
 
@@ -107,6 +112,7 @@ async def similar(request: Request, gallery: GalleryName, image_id: ImageId) -> 
 
     async with context.engine.place():
         found, waited = await context.models.by_its_own(target, find)
+    note(request, matches=found.matches)
     return _timed(found, waited, since=began)
 
 
@@ -122,6 +128,7 @@ async def embeddings(request: Request) -> Response:
     read_parameters(request, ())
     async with context.engine.place():
         upload = await read_upload(request, Limits.of(context.settings, "max_queries"))
+        await note_pictures(request, upload.images)
         looked, _ = await context.engine.look_at_all([(data, None) for data in upload.images], keep=False)
         if len(looked) == 1 and not isinstance(looked[0], Seen):
             raise looked[0]

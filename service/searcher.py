@@ -24,9 +24,10 @@ from service.problems import BadPicture, pointer_of, problem_of
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """An answer, encoded but for its timing, and the seconds that its making took."""
+    """An answer, encoded but for its timing, how many matches are in it, and the seconds that its making took."""
 
     body: bytes
+    matches: int
     decode: float = 0.0
     embed: float = 0.0
     search: float = 0.0
@@ -62,8 +63,8 @@ class Searcher:
         if self.attention:
             document["attention"] = self._attention(seen[0].crop)
         return Found(
-            body=encode(document), decode=sum(one.decode for one in seen), embed=sum(one.embed for one in seen),
-            search=search,
+            body=encode(document), matches=len(matches), decode=sum(one.decode for one in seen),
+            embed=sum(one.embed for one in seen), search=search,
         )  # fmt: skip
 
     def stored(self, image_id: str) -> Found:
@@ -76,7 +77,7 @@ class Searcher:
             _, data = self.gallery.crop(image_id)
             picture = read_picture(data, max_pixels=self.context.settings.max_pixels)
             document["attention"] = self._attention(model_crop(picture, self.embedder.contract.resize))
-        return Found(body=encode(document), search=search)
+        return Found(body=encode(document), matches=len(matches), search=search)
 
     def each(self, looked: Sequence[Looked]) -> Found:
         """Search for a vehicle a picture; what was wrong with a picture stands in its place."""
@@ -96,7 +97,7 @@ class Searcher:
         # one result at a time: the encoder holds the interpreter, and other requests, up while it is at work
         body = encode(head)[:-1] + b',"results":[' + b",".join(map(encode, results)) + b"]}"
         return Found(
-            body=body, decode=sum(one.decode for one in seen),
+            body=body, matches=sum(map(len, found)), decode=sum(one.decode for one in seen),
             embed=sum(one.embed for one in seen), search=search,
         )  # fmt: skip
 

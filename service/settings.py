@@ -3,14 +3,15 @@
 import ipaddress
 import os
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
 from index.errors import InvalidValue
 
 PREFIX = "VEHICLE_SEARCH_"
+API_KEY = f"{PREFIX}API_KEY"  # what `vehicle-search query` sends; no setting of the service
 
 
 class Settings(BaseSettings):
@@ -83,22 +84,28 @@ class Settings(BaseSettings):
         default="info", description="least level that is logged"
     )
     access_log: bool = Field(default=False, description="log a line for every request")
+    audit: bool = Field(default=False, description="keep an audit log: who searched, wrote or erased what, and when")
+    audit_dir: Path | None = Field(
+        default=None, description="folder of the audit log; not set: audit in the data folder"
+    )
+    audit_days: int = Field(default=90, ge=0, le=36_500, description="days that its entries are kept; 0: for ever")
+    audit_required: bool = Field(
+        default=False, description="refuse what cannot be written to the audit log, as on a full disk"
+    )
+    metrics_open: bool = Field(default=False, description="answer GET /metrics without a key, too")
     allow_unauthenticated_remote: bool = Field(
-        default=False, description="listen on a non-loopback host although anybody who reaches it may read and erase"
+        default=False,
+        description="listen on a non-loopback host without keys, although anybody who reaches it may read and erase",
     )
     loopback_names_only: bool = Field(
         default=False,
         description="answer only to names of this machine, as on loopback: for a container published on loopback",
     )
 
-    @model_validator(mode="after")
-    def _guarded(self) -> Self:
-        if not self.loopback and not self.allow_unauthenticated_remote:
-            raise ValueError(
-                f"host {self.host} is reachable from other machines and nothing asks who calls; put a proxy that does "
-                f"in front and set {PREFIX}ALLOW_UNAUTHENTICATED_REMOTE=true, or listen on 127.0.0.1"
-            )
-        return self
+    @property
+    def audit_folder(self) -> Path:
+        """Where the audit log is, or would be."""
+        return self.audit_dir or self.data_dir / "audit"
 
     @property
     def loopback(self) -> bool:
@@ -113,7 +120,7 @@ class Settings(BaseSettings):
 
 def read_settings(options: list[str], *, prog: str) -> Settings:
     """Settings from options and the environment; raises InvalidValue naming the key and the value."""
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {API_KEY}
     for key in sorted(os.environ):
         if key.upper().startswith(PREFIX) and key.upper() not in known:
             raise InvalidValue(f"environment variable {key} is not a setting; see {prog} --help")

@@ -71,11 +71,16 @@ class Upload:
 
 async def read_document(request: Request, *, max_bytes: int, max_seconds: float) -> bytes:
     """A body that is one JSON document; RequestTooLarge, BodyTooSlow, or MalformedRequest where the client leaves."""
-    async with _deadline(max_seconds):
-        body = b"".join([chunk async for chunk in _chunks(request, max_bytes)])
+    body = await _whole(request, max_bytes, max_seconds)
     if len(body) > _MAX_DOCUMENT:
         raise RequestTooLarge(f"the body is larger than {_MAX_DOCUMENT:,} bytes, the fixed limit of a JSON document")
     return body
+
+
+async def read_body(request: Request, *, max_bytes: int, max_seconds: float) -> bytes:
+    """A body as it is; raises what ``read_document`` raises, and UnsupportedBody where it is compressed."""
+    _require_plain_encoding(request)
+    return await _whole(request, max_bytes, max_seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +160,11 @@ async def _read(request: Request, limits: Limits, *, metadata: bool) -> Upload:
     except FormParserError as error:
         raise MalformedRequest(f"the multipart body is damaged: {error}") from error
     return parts.upload()
+
+
+async def _whole(request: Request, max_bytes: int, max_seconds: float) -> bytes:
+    async with _deadline(max_seconds):
+        return b"".join([chunk async for chunk in _chunks(request, max_bytes)])
 
 
 def _require_plain_encoding(request: Request) -> None:

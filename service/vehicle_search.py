@@ -1,4 +1,4 @@
-"""The service's door: ``vehicle-search serve``."""
+"""The service's door: ``vehicle-search serve``, ``keys``, and ``query`` for whoever asks one."""
 
 import contextlib
 import errno
@@ -19,7 +19,11 @@ from index.errors import EmbeddingSpaceMismatch, GalleryNotFound, GalleryUnavail
 from index.gallery import GalleryHome
 from index.machine.cpu_quota import usable_cpus
 from index.machine.mounts import network_warning
+from index.storage.key_database import KeyDatabase
 from service.http_protocol import HttpProtocol
+from service.keyring import Keyring
+from service.keys_command import keys
+from service.query_command import query
 from service.settings import PREFIX, Settings, read_settings
 
 if TYPE_CHECKING:
@@ -27,12 +31,17 @@ if TYPE_CHECKING:
 
 _HELP = f"""\
 usage: vehicle-search serve [--OPTION VALUE ...]
+       vehicle-search keys create | list | revoke [...]
+       vehicle-search query PICTURE [...]
 
 Serve galleries over HTTP. Every option is also an environment variable: --queue-size is {PREFIX}QUEUE_SIZE.
+With the first key that is made every request needs one.
 
   vehicle-search serve                                     # 127.0.0.1:8000, galleries in data/, models/default.onnx
   vehicle-search serve --port 9000 --data-dir /srv/vehicles --device cuda
   vehicle-search serve --help                              # every option and its default
+  vehicle-search keys create yard-camera --scope write     # also while the service runs; keys --help says more
+  vehicle-search query car.jpg --html matches.html         # ask a running service; query --help says more
   vehicle-search --version
 """
 
@@ -49,10 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words == ["--version"]:
         print(f"vehicle-search {version('vehicle-search')}")
         return 0
-    if not words or words[0] != "serve":
+    if not words or words[0] not in ("serve", "keys", "query"):
         print(_HELP, end="", file=sys.stdout if words in (["--help"], ["-h"]) else sys.stderr)
         return 0 if words in (["--help"], ["-h"]) else 2
+    if words[0] == "query":
+        return query(words[1:])
     try:
+        if words[0] == "keys":
+            return keys(words[1:])
         return serve(read_settings(words[1:], prog="vehicle-search serve"))
     except VehicleSearchError as error:
         print(f"vehicle-search: {error}", file=sys.stderr)
@@ -66,9 +79,10 @@ def serve(settings: Settings) -> int:
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
     )
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells of every library that it tries
+    keyring = _keyring(settings)
     listener = _bind(settings)
     try:
-        app = _load(settings)
+        app = _load(settings, keyring)
         config = uvicorn.Config(
             app, http=HttpProtocol, ws="none", log_config=None, access_log=settings.access_log, server_header=False,
             timeout_graceful_shutdown=settings.grace_seconds, log_level="warning", lifespan="on",
@@ -78,6 +92,18 @@ def serve(settings: Settings) -> int:
     finally:
         listener.close()
     return 0
+
+
+def _keyring(settings: Settings) -> Keyring:
+    """The keys of the data folder; where there are none, whoever reaches the service may do everything."""
+    keyring = Keyring(KeyDatabase(settings.data_dir))
+    if keyring.keyless and not settings.loopback and not settings.allow_unauthenticated_remote:
+        raise StartError(
+            f"host {settings.host} is reachable from other machines and nothing asks who calls: make a key "
+            f"(`vehicle-search keys create NAME --scope read`), or put a proxy that asks in front and set {PREFIX}"
+            "ALLOW_UNAUTHENTICATED_REMOTE=true, or listen on 127.0.0.1"
+        )
+    return keyring
 
 
 def _bind(settings: Settings) -> socket.socket:
@@ -100,7 +126,7 @@ def _bind(settings: Settings) -> socket.socket:
     return listener
 
 
-def _load(settings: Settings) -> FastAPI:
+def _load(settings: Settings, keyring: Keyring) -> FastAPI:
     from index.bulk.import_job import ImportFolder
     from index.data_folder import DataFolder
     from index.embedder import Embedder
@@ -139,10 +165,15 @@ def _load(settings: Settings) -> FastAPI:
                 )  # fmt: skip
         except EmbeddingSpaceMismatch as error:
             _LOG.warning("%s", error)
+    if settings.audit and settings.read_only and settings.audit_dir is None:
+        raise StartError(
+            "a service that only reads writes nothing to its data folder: say audit_dir, or leave out audit"
+        )
     imports = ImportFolder(settings.data_dir, read_only=settings.read_only)
     return create_app(
-        settings=settings, embedder=embedder, home=home, workers=workers, imports=imports, previous=previous
-    )
+        settings=settings, embedder=embedder, home=home, workers=workers, imports=imports, previous=previous,
+        keyring=keyring,
+    )  # fmt: skip
 
 
 def _index_device(settings: Settings) -> "IndexDevice | None":

@@ -23,7 +23,10 @@ class AnswerCheck:
     def __call__(self, response: httpx.Response) -> None:
         response.read()
         kind = response.headers.get("content-type", "")
-        if response.status_code >= 400 and response.request.method != "HEAD":
+        refusal = response.status_code >= 400 and response.request.method != "HEAD"
+        if refusal and response.request.url.path.startswith("/v2"):
+            assert list(response.json()) == ["error"], (response, response.text)
+        elif refusal:
             assert kind == PROBLEM, (response, response.text)
             assert response.json()["status"] == response.status_code
             assert {"type", "title", "detail"} <= response.json().keys()
@@ -73,8 +76,9 @@ def refused(response: httpx.Response, status: int, *words: str) -> dict[str, Any
     """The problem of a refusal with this status, whose detail holds these words."""
     assert response.status_code == status, response.text
     document: dict[str, Any] = response.json()
+    told = document["error"] if response.request.url.path.startswith("/v2") else document["detail"]
     for word in words:
-        assert word in document["detail"], document
+        assert word in told, document
     return document
 
 

@@ -12,6 +12,7 @@ from model_export.training.configuration_keys import configuration_keys
 from model_export.training.mnet_training import Training
 from model_export.training.vnet_training import VNetTraining
 from model_export.vehicle_model import _parser
+from service.query_command import _parser as query_parser
 from service.settings import PREFIX, Settings
 
 README = Path("README.md").read_text(encoding="utf-8")
@@ -95,3 +96,12 @@ def test_configuration_keys_in_the_guide_exist() -> None:
     named = set(re.findall(r"\b((?:fit|model|augment|sources\.0)\.[a-z_]+)", guide))
     assert len(named) >= 4
     assert named <= known
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_options_of_a_query_exist(document: Path) -> None:
+    """Every ``vehicle-search query --option`` that a document shows is one that the door knows."""
+    known = set(query_parser()._option_string_actions)
+    for words in re.findall(r"vehicle-search query((?: [^\s`]+)*)", document.read_text(encoding="utf-8")):
+        for option in re.findall(r"(?<!\S)--[a-z-]+", words):
+            assert option in known, option

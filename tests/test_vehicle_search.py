@@ -88,7 +88,8 @@ def test_an_index_on_a_gpu_that_is_not_there(tiny_model: Path, tmp_path: Path) -
         (("--index-device", "gpu"), "index_device"), (("--gpu-scratch-memory", "99999999999"), "gpu_scratch_memory"),
         (("--gpu-index-memory", "-1"), "gpu_index_memory"), (("--gpu-model-memory", "-1"), "gpu_model_memory"),
         (("--prot", "9000"), "--prot"), (("--port", "x"), "port"), (("--device", "cuda"), "cuda"),
-        (("--host", "0.0.0.0"), "proxy"), (("--host", "192.0.2.1", "--allow-unauthenticated-remote"), "192.0.2.1"),
+        (("--host", "0.0.0.0"), "keys create"), (("--host", "::"), "ALLOW_UNAUTHENTICATED_REMOTE"),
+        (("--host", "example.org"), "proxy"), (("--host", ""), "proxy"), (("--host", "192.0.2.1", "--allow-unauthenticated-remote"), "192.0.2.1"),
         (("--host", "x" * 300, "--allow-unauthenticated-remote"), "listen"), (("surplus",), "surplus"),
     ],
 )  # fmt: skip

@@ -1,0 +1,84 @@
+"""Keys that programs send to the service, and what is kept of them: never the token, only its SHA-256.
+
+A token is 256 random bits, so nobody finds it by trying hashes; a slow password hash would add nothing but work for
+whoever wants to keep the service busy.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, get_args
+
+from index.errors import InvalidValue
+
+Scope = Literal["read", "write", "admin"]
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+PREFIX: Final = "vsk_"  # of every token, for those who look for secrets where none should be
+MAX_NAME: Final = 80  # characters
+
+_ID_BYTES, _SECRET_BYTES = 6, 32
+_TOKEN = re.compile(rf"{PREFIX}([0-9a-f]{{{2 * _ID_BYTES}}})_[0-9a-f]{{{2 * _SECRET_BYTES}}}", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessKey:
+    """One key. ``digest`` is the token's SHA-256, ``galleries`` None for all, ``rate`` requests a second, None for any.
+
+    ``burst`` is how many requests may come at once before ``rate`` holds them. Times are in UTC.
+    """
+
+    key_id: str
+    name: str
+    digest: bytes
+    scopes: frozenset[Scope]
+    galleries: frozenset[str] | None
+    rate: float | None
+    burst: int
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    def allows(self, scope: Scope) -> bool:
+        """Whether it has this scope; admin includes the others."""
+        return scope in self.scopes or "admin" in self.scopes
+
+    def reaches(self, gallery: str) -> bool:
+        """Whether it is for this gallery."""
+        return self.galleries is None or gallery in self.galleries
+
+    def ended(self, now: datetime) -> str | None:
+        """Why it does not work any more; None where it does."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and now >= self.expires_at else None
+
+    def fits(self, token: str) -> bool:
+        """Whether this is its token; takes as long whatever the token is."""
+        return hmac.compare_digest(self.digest, digest_of(token))
+
+
+def new_token() -> tuple[str, str]:
+    """A token that nobody has seen, and the id in it, which is no secret."""
+    key_id = secrets.token_hex(_ID_BYTES)
+    return f"{PREFIX}{key_id}_{secrets.token_hex(_SECRET_BYTES)}", key_id
+
+
+def key_id_of(token: str) -> str | None:
+    """The id in a token; None where it has not the form of one."""
+    found = _TOKEN.fullmatch(token)
+    return None if found is None else found[1]
+
+
+def digest_of(token: str) -> bytes:
+    """What is kept of a token."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def check_key_name(name: str) -> str:
+    """A name for people, 1–80 printable characters; raises InvalidValue."""
+    if 1 <= len(name) <= MAX_NAME and name.isprintable() and name.strip() == name:
+        return name
+    raise InvalidValue(f"the name of a key must be 1–{MAX_NAME} printable characters, not {name[:MAX_NAME]!a}")

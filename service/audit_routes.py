@@ -1,0 +1,47 @@
+"""The audit log, for those who may look into it."""
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from index.errors import InvalidValue
+from service import descriptions as say
+from service.audit_pages import AuditFilter, read_page
+from service.audit_trail import ACTIONS, note
+from service.caller import caller_of
+from service.context import context_of
+from service.documents import encode, encoded_answer
+from service.parameters import AUDIT, read_parameters
+
+router = APIRouter(tags=["audit"])
+
+
+@router.get(
+    "/v1/audit",
+    summary="Who did what?",
+    responses=say.responses(say.AUDIT_ANSWER, 422),
+    openapi_extra=say.request(None, AUDIT),
+)
+async def get_audit(request: Request) -> Response:
+    """Entries of the audit log, latest first, as far as they are kept; of the key's galleries, where it has some.
+
+    ``next`` is the cursor of what is older, null where nothing is. A page that has to look through much may be short.
+    Looking is an entry, too.
+    """
+    values = read_parameters(request, AUDIT)
+    action, caller = values.one("action"), caller_of(request)
+    if action is not None and action not in ACTIONS:
+        raise InvalidValue(
+            f"parameter action = {action[:60]!a}: one of {', '.join(ACTIONS)} is expected", pointer="/query/action"
+        )
+    note(request, gallery=values.one("gallery"))
+    wanted = AuditFilter(
+        since=values.one("since"), until=values.one("until"), key=values.one("key"), action=action,
+        gallery=values.one("gallery"), reaches=caller.reaches,
+    )  # fmt: skip
+    folder = context_of(request).settings.audit_folder
+
+    def reading() -> bytes:
+        page = read_page(folder, wanted, limit=values.one("limit", 100), cursor=values.one("cursor"))
+        return encode({"entries": page.entries, "next": page.cursor})
+
+    return encoded_answer(await run_in_threadpool(reading))

@@ -1,0 +1,112 @@
+"""Which route asks for which scope of a key: one table. A route that is not in it answers nobody who has a key."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import Request
+
+from index.access_key import AccessKey, Scope
+from service.caller import caller_of
+from service.context import context_of
+from service.problems import ScopeMissing
+
+
+@dataclass(frozen=True)
+class Access:
+    """``scope`` None: open to all. ``everywhere``: not for a key of some galleries only."""
+
+    scope: Scope | None
+    everywhere: bool = False
+
+
+OPEN = Access(None)
+READ = Access("read")
+WRITE = Access("write")
+ADMIN = Access("admin")
+
+_GALLERY = "/v1/galleries/{gallery}"
+ROUTES: Final[Mapping[str, Access]] = {
+    f"POST {_GALLERY}/search": READ,
+    f"POST {_GALLERY}/search/batch": READ,
+    f"GET {_GALLERY}/images/{{image_id}}/similar": READ,
+    "POST /v1/embeddings": READ,
+    f"GET {_GALLERY}/images": READ,
+    f"GET {_GALLERY}/images/{{image_id}}": READ,
+    f"GET {_GALLERY}/images/{{image_id}}/crop": READ,
+    "GET /v1/galleries": READ,
+    f"GET {_GALLERY}": READ,
+    "GET /v1/model": READ,
+    f"POST {_GALLERY}/images": WRITE,
+    f"PUT {_GALLERY}/images/{{image_id}}": WRITE,
+    f"PATCH {_GALLERY}/images/{{image_id}}": WRITE,
+    f"DELETE {_GALLERY}/images/{{image_id}}": WRITE,
+    f"DELETE {_GALLERY}/images": WRITE,
+    f"POST {_GALLERY}/imports": WRITE,
+    "GET /v1/imports": WRITE,  # whoever sent a job looks after it
+    "GET /v1/imports/{import_id}": WRITE,
+    "GET /v1/imports/{import_id}/failures": WRITE,
+    "DELETE /v1/imports/{import_id}": WRITE,
+    f"PUT {_GALLERY}": ADMIN,
+    f"DELETE {_GALLERY}": ADMIN,
+    f"POST {_GALLERY}/migrations": ADMIN,
+    f"GET {_GALLERY}/migrations": ADMIN,
+    f"GET {_GALLERY}/migrations/{{migration_id}}": ADMIN,
+    f"DELETE {_GALLERY}/migrations/{{migration_id}}": ADMIN,
+    "GET /v1/audit": ADMIN,  # a key of some galleries sees their entries
+    "GET /v2": OPEN,
+    "GET /v2/health/live": OPEN,
+    "GET /v2/health/ready": OPEN,
+    "GET /v2/models/{model}": READ,
+    "GET /v2/models/{model}/ready": READ,
+    "POST /v2/models/{model}/infer": READ,
+    "GET /livez": OPEN,
+    "GET /readyz": OPEN,
+    "GET /metrics": Access("read", everywhere=True),  # it names galleries; the setting metrics_open opens it
+    "GET /docs": OPEN,
+    "GET /openapi.json": OPEN,
+}
+_OPEN_FOLDERS: Final = ("/docs/assets/",)  # what the page /docs is made of
+
+
+def open_paths(*, metrics: bool) -> frozenset[str]:
+    """Paths that are answered without a key; ``metrics``: that of the figures, too."""
+    paths = {route.partition(" ")[2] for route, access in ROUTES.items() if access is OPEN}
+    return frozenset(paths | ({"/metrics"} if metrics else set()))
+
+
+def is_open(path: str, paths: frozenset[str]) -> bool:
+    """Whether a path is one of those, or a file of the page that is."""
+    return path in paths or path.startswith(_OPEN_FOLDERS)
+
+
+async def require_access(request: Request) -> None:
+    """What every route depends on: the caller's key is for it, and for the gallery in its path. Raises ScopeMissing.
+
+    What is open to all asks for nothing, whatever key comes with it.
+    """
+    key = caller_of(request).key
+    if key is None or request.scope.get("open"):
+        return
+    try:
+        _require(request, key)
+    except ScopeMissing:
+        context_of(request).metrics.key_requests.labels(key.key_id, "forbidden").inc()
+        raise
+
+
+def _require(request: Request, key: AccessKey) -> None:
+    access = ROUTES.get(f"{request.method} {request.scope['route'].path}")
+    if access is None:
+        raise ScopeMissing("no scope is stated for this route, so no key opens it")
+    if access.scope is not None and not key.allows(access.scope):
+        raise ScopeMissing(
+            f"key {key.key_id} ({key.name}) has the scopes {', '.join(sorted(key.scopes))}; this route asks for "
+            f"{access.scope}",
+            scope=access.scope,
+        )
+    if access.everywhere and key.galleries is not None:
+        raise ScopeMissing(f"key {key.key_id} ({key.name}) is for some galleries only; this route is about all")
+    gallery = request.path_params.get("gallery")
+    if gallery is not None and not key.reaches(gallery):
+        raise ScopeMissing(f"key {key.key_id} ({key.name}) is not for this gallery")

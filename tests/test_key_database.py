@@ -1,0 +1,134 @@
+"""Keys on the disk, beside a service that reads them."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import apsw
+import pytest
+
+from index.errors import DataFolderUnusable, StorageError, StorageFull
+from index.storage.key_database import FILE, KeyDatabase, KeyNotFound
+from tests.key_holder import a_key
+from tests.small_disk import fill, small_disk
+
+NOW = datetime(2026, 11, 26, 10, tzinfo=UTC)
+
+
+def test_keys_come_back_as_they_were(tmp_path: Path) -> None:
+    database = KeyDatabase(tmp_path)
+    assert (database.all(), database.stamp()) == ([], None)
+    assert not list(tmp_path.iterdir())
+    keys = [
+        a_key("read")[0],
+        a_key("write", "admin", galleries=("b", "a"), rate=0.5, burst=9, name="Tür ü", expires_at=NOW)[0],
+        a_key("read", galleries=(), revoked_at=NOW)[0],
+    ]
+    for key in keys:
+        database.add(key)
+    assert KeyDatabase(tmp_path).all() == sorted(keys, key=lambda key: (key.created_at, key.key_id))
+
+
+def test_no_token_is_on_the_disk_and_only_the_owner_reads_the_file(tmp_path: Path) -> None:
+    key, token = a_key("read")
+    KeyDatabase(tmp_path).add(key)
+    written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert key.key_id.encode() in written
+    assert token.rpartition("_")[2].encode() not in written
+    assert bytes.fromhex(token.rpartition("_")[2]) not in written
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_revoked_key_keeps_its_time(tmp_path: Path) -> None:
+    database = KeyDatabase(tmp_path)
+    with pytest.raises(KeyNotFound, match="none was ever made"):
+        database.revoke("0" * 12, NOW)
+    key, _ = a_key("read")
+    database.add(key)
+    assert database.revoke(key.key_id, NOW).revoked_at == NOW
+    assert database.revoke(key.key_id, NOW + timedelta(1)).revoked_at == NOW
+    with pytest.raises(KeyNotFound, match="'nope'"):
+        database.revoke("nope", NOW)
+
+
+def test_every_change_changes_the_stamp(tmp_path: Path) -> None:
+    database = KeyDatabase(tmp_path)
+    stamps = [database.stamp()]
+    for _ in range(20):
+        key, _ = a_key("read")
+        database.add(key)
+        stamps.append(database.stamp())
+        database.revoke(key.key_id, NOW)
+        stamps.append(database.stamp())
+        database.all()
+        assert database.stamp() == stamps[-1]
+    assert len(set(stamps)) == 41
+
+
+def test_two_commands_at_once_both_keep_their_keys(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from tests.key_holder import kept_key\n"
+        "for _ in range(20): kept_key(Path(sys.argv[1]), 'read')"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) for _ in range(2)]
+    assert [each.wait(60) for each in both] == [0, 0]
+    assert len(KeyDatabase(tmp_path).all()) == 40
+
+
+def test_what_a_killed_command_left_is_taken_back_by_the_reader(tmp_path: Path) -> None:
+    database = KeyDatabase(tmp_path)
+    key, _ = a_key("read")
+    database.add(key)
+    script = (
+        "import apsw, os, sys; c = apsw.Connection(sys.argv[1]); c.execute('PRAGMA cache_spill = 1; BEGIN; DELETE FROM keys');"
+        " c.cache_flush(); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(database.path)], check=True, timeout=60)
+    assert (tmp_path / f"{FILE}-journal").exists()
+    with pytest.raises(StorageError):  # who only reads may not take it back
+        database.all()
+    database.add(a_key("read")[0])
+    assert key in database.all()
+
+
+@pytest.mark.parametrize("content", [b"no database at all" * 99, None])
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes | None) -> None:
+    database = KeyDatabase(tmp_path)
+    database.add(a_key("read")[0])
+    database.path.write_bytes(content if content is not None else database.path.read_bytes()[:5000])
+    with pytest.raises(StorageError, match=r"keys\.sqlite is damaged.*make keys anew"):
+        database.all()
+
+
+def test_a_file_of_a_newer_release_is_named(tmp_path: Path) -> None:
+    database = KeyDatabase(tmp_path)
+    database.add(a_key("read")[0])
+    connection = apsw.Connection(str(database.path))
+    connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    with pytest.raises(DataFolderUnusable, match="layout 2, this release reads up to 1"):
+        database.all()
+    with pytest.raises(DataFolderUnusable, match="layout 2"):
+        database.add(a_key("read")[0])
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(DataFolderUnusable, match=r"none/keys\.sqlite cannot be made"):
+        KeyDatabase(tmp_path / "none").add(a_key("read")[0])
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    with small_disk(tmp_path, megabytes=1) as disk:
+        fill(disk)
+        with pytest.raises(StorageFull):
+            KeyDatabase(disk).add(a_key("read")[0])
+        assert KeyDatabase(disk).all() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_key_that_root_makes_is_its_services(tmp_path: Path) -> None:
+    os.chown(tmp_path, 1234, 1235)
+    KeyDatabase(tmp_path).add(a_key("read")[0])
+    assert ((tmp_path / FILE).stat().st_uid, (tmp_path / FILE).stat().st_gid) == (1234, 1235)
