@@ -56,8 +56,9 @@ class DataFolder:
         clock: Callable[[], datetime] = utc_now,
         read_only: bool = False,
         device: IndexDevice | None = None,
+        max_galleries: int | None = None,
     ) -> None:
-        self.path = path
+        self.path, self._most = path, max_galleries
         self._clock, self._read_only, self._device = clock, read_only, device
         self._folder = path / "galleries"
         self._guard = threading.Lock()
@@ -111,6 +112,10 @@ class DataFolder:
                         f"gallery {name} exists with other properties: {_difference(existing.spec, spec)}"
                     )
                 return existing, False
+            if self._most is not None and len(self._galleries) + len(self._problems) >= self._most:
+                raise GalleryConflict(
+                    f"there are {self._most:,} galleries, the limit set by max_galleries: drop one, or raise it"
+                )
             if self._reserve is not None:
                 self._reserve.require_room()
             making = self._folder / f".making-{uuid.uuid4().hex}"

@@ -26,6 +26,7 @@ from service.audit_log import AuditLog
 from service.audit_trail import AuditTrail, RequestIds, require_audit
 from service.caller import Callers
 from service.context import Context, ask_each, galleries_of
+from service.cross_origin import CrossOrigin, read_origins
 from service.engine import Engine
 from service.importer import Importer
 from service.inference_errors import InferenceErrors
@@ -86,7 +87,7 @@ def create_app(
     root = settings.import_root
     importer = Importer(
         imports, home, engine, models, metrics, root=None if root is None else root.resolve(),
-        max_pixels=settings.max_pixels,
+        max_pixels=settings.max_pixels, max_uploads=settings.max_uploads,
     )  # fmt: skip
 
     @asynccontextmanager
@@ -132,12 +133,15 @@ def create_app(
     if audit is not None:
         app.add_middleware(AuditTrail, log=audit, required=settings.audit_required)
     app.add_middleware(PlainPaths)
+    origins = read_origins(settings.cors_origins)
     local = settings.loopback or settings.loopback_names_only
     app.add_middleware(
         CallerGuard, callers=Callers(keyring, metrics), open_paths=open_paths(metrics=settings.metrics_open),
-        loopback=local,
+        loopback=local, origins=origins,
     )  # fmt: skip
     app.add_middleware(RequestMetrics, metrics=metrics)  # further out: what the guard refuses is counted too
+    if origins:
+        app.add_middleware(CrossOrigin, origins=origins)
     app.add_middleware(RequestIds)
     app.add_middleware(InferenceErrors)  # outermost: whoever refuses, it is said as the protocol wants it
     return app

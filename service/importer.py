@@ -23,7 +23,7 @@ from service.documents import time_text
 from service.engine import Engine
 from service.loaded_models import LoadedModels
 from service.metrics import Metrics
-from service.problems import ImportNotFound
+from service.problems import ImportNotFound, QueueFull
 
 EMBEDDED_AT_ONCE: Final = {"CPUExecutionProvider": 2}  # images; a search that finds all workers busy waits as long
 EMBEDDED_AT_ONCE_ELSEWHERE: Final = 16
@@ -58,11 +58,12 @@ class Importer:
 
     def __init__(
         self, folder: ImportFolder, home: GalleryHome, engine: Engine, models: LoadedModels, metrics: Metrics, *,
-        root: Path | None, max_pixels: int,
+        root: Path | None, max_pixels: int, max_uploads: int = 4,
     ) -> None:  # fmt: skip
         self.folder = folder
         self._home, self._engine, self._models, self._metrics = home, engine, models, metrics
         self.root, self._max_pixels = root, max_pixels
+        self._max_uploads, self._uploads = max_uploads, 0
         self._turn = threading.Condition()
         self._stop, self._cancel = threading.Event(), threading.Event()
         self._jobs = {job.job_id: self._resting(job) for job in folder.jobs()}
@@ -86,6 +87,17 @@ class Importer:
         if job is None or not reaches(job.gallery):
             raise ImportNotFound(f"there is no import {job_id[:60]!a}")
         return job
+
+    @contextmanager
+    def upload(self) -> Iterator[None]:
+        """A place for an archive that arrives; QueueFull at once where there is none. For the event loop's thread."""
+        if self._uploads >= self._max_uploads:
+            raise QueueFull(f"{self._uploads} archives are arriving, the limit set by max_uploads; try again later")
+        self._uploads += 1
+        try:
+            yield
+        finally:
+            self._uploads -= 1
 
     def submit(self, receiving: Path, job: ImportJob) -> None:
         """Take a job on; it is durable on return."""

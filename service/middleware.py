@@ -21,11 +21,15 @@ class CallerGuard:
     Where there are none it refuses what a web page of another origin, or a name made to resolve to this machine, sends
     through a browser: on loopback the service answers only to names of this machine (DNS rebinding) and to pages that
     came from it. One that was told to listen elsewhere cannot know its names: a page must come from the very host that
-    it calls. A page has no key unless somebody gave it one, so with keys neither is looked at.
+    it calls. ``origins`` may call all the same. A page has no key unless somebody gave it one, so with keys neither is
+    looked at.
     """
 
-    def __init__(self, app: ASGIApp, *, callers: Callers, open_paths: frozenset[str], loopback: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, *, callers: Callers, open_paths: frozenset[str], loopback: bool, origins: frozenset[str]
+    ) -> None:
         self.app, self._callers, self._open, self._loopback = app, callers, open_paths, loopback
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -48,6 +52,8 @@ class CallerGuard:
         if self._loopback and not _is_loopback(called):
             raise Forbidden(f"Host {host[:100]!a} is not this machine; without keys only this machine may call")
         for origin in origins:
+            if origin in self._origins:
+                continue
             caller = _hostname(origin)
             if self._loopback and not _is_loopback(caller):
                 raise Forbidden(f"Origin {origin[:100]!a} is not this machine; without keys only this machine may call")

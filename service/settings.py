@@ -3,12 +3,13 @@
 import ipaddress
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
 from index.errors import InvalidValue
+from service.cross_origin import read_origins
 
 PREFIX = "VEHICLE_SEARCH_"
 API_KEY = f"{PREFIX}API_KEY"  # what `vehicle-search query` sends; no setting of the service
@@ -92,6 +93,15 @@ class Settings(BaseSettings):
     audit_required: bool = Field(
         default=False, description="refuse what cannot be written to the audit log, as on a full disk"
     )
+    cors_origins: str | None = Field(
+        default=None, description="origins of web pages that may call, with commas: https://cars.example"
+    )
+    tls_certificate: Path | None = Field(
+        default=None, description="PEM file of the certificate and its chain, to serve HTTPS; renewed ones are followed"
+    )
+    tls_key: Path | None = Field(default=None, description="PEM file of its key, without a password")
+    max_galleries: int = Field(default=1000, ge=1, le=100_000, description="galleries that may be made")
+    max_uploads: int = Field(default=4, ge=1, le=1000, description="archives of import jobs that may arrive at once")
     metrics_open: bool = Field(default=False, description="answer GET /metrics without a key, too")
     allow_unauthenticated_remote: bool = Field(
         default=False,
@@ -101,6 +111,18 @@ class Settings(BaseSettings):
         default=False,
         description="answer only to names of this machine, as on loopback: for a container published on loopback",
     )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, text: str | None) -> str | None:
+        read_origins(text)
+        return text
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.tls_certificate is None) is not (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together: set both, or neither")
+        return self
 
     @property
     def audit_folder(self) -> Path:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _FORM = b"multipart/form-data"
 _PLAIN_ENCODINGS = (b"", b"binary", b"8bit", b"7bit")  # of a part, RFC 7578 section 4.7; the bytes are as they are
+_LIMIT = "the limit set by max_body_bytes"
 _MAX_DOCUMENT = 2**20  # bytes of a JSON body: a gallery's properties, a merge patch
 _WRITTEN_AT_ONCE = 1 << 20  # bytes of an archive
 _LONGEST_FILENAME = 255  # characters
@@ -71,10 +72,9 @@ class Upload:
 
 async def read_document(request: Request, *, max_bytes: int, max_seconds: float) -> bytes:
     """A body that is one JSON document; RequestTooLarge, BodyTooSlow, or MalformedRequest where the client leaves."""
-    body = await _whole(request, max_bytes, max_seconds)
-    if len(body) > _MAX_DOCUMENT:
-        raise RequestTooLarge(f"the body is larger than {_MAX_DOCUMENT:,} bytes, the fixed limit of a JSON document")
-    return body
+    if max_bytes > _MAX_DOCUMENT:
+        return await _whole(request, _MAX_DOCUMENT, max_seconds, limit="the fixed limit of a JSON document")
+    return await _whole(request, max_bytes, max_seconds)
 
 
 async def read_body(request: Request, *, max_bytes: int, max_seconds: float) -> bytes:
@@ -113,7 +113,7 @@ async def read_archive(request: Request, settings: Settings, file: Path) -> Arch
     parser = MultipartParser(_boundary(options), part.callbacks())
     size = 0
     with await run_in_threadpool(file.open, "wb") as opened:
-        chunks = _chunks(request, settings.max_import_bytes, "max_import_bytes")
+        chunks = _chunks(request, settings.max_import_bytes, "the limit set by max_import_bytes")
         while True:
             async with _deadline(settings.body_seconds):
                 chunk = await anext(chunks, None)
@@ -162,9 +162,9 @@ async def _read(request: Request, limits: Limits, *, metadata: bool) -> Upload:
     return parts.upload()
 
 
-async def _whole(request: Request, max_bytes: int, max_seconds: float) -> bytes:
+async def _whole(request: Request, max_bytes: int, max_seconds: float, *, limit: str = _LIMIT) -> bytes:
     async with _deadline(max_seconds):
-        return b"".join([chunk async for chunk in _chunks(request, max_bytes)])
+        return b"".join([chunk async for chunk in _chunks(request, max_bytes, limit)])
 
 
 def _require_plain_encoding(request: Request) -> None:
@@ -190,9 +190,9 @@ async def _deadline(seconds: float) -> AsyncIterator[None]:
         raise BodyTooSlow(f"the body did not arrive within {seconds:g} s, the limit set by body_seconds") from error
 
 
-async def _chunks(request: Request, max_bytes: int, setting: str = "max_body_bytes") -> AsyncIterator[bytes]:
+async def _chunks(request: Request, max_bytes: int, limit: str = _LIMIT) -> AsyncIterator[bytes]:
     """The body as it comes; RequestTooLarge as soon as it is known to be, MalformedRequest where the client leaves."""
-    too_large = RequestTooLarge(f"the body is larger than {max_bytes:,} bytes, the limit set by {setting}")
+    too_large = RequestTooLarge(f"the body is larger than {max_bytes:,} bytes, {limit}")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes:
         raise too_large

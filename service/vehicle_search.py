@@ -25,6 +25,7 @@ from service.keyring import Keyring
 from service.keys_command import keys
 from service.query_command import query
 from service.settings import PREFIX, Settings, read_settings
+from service.tls_files import CIPHERS, TlsFiles
 
 if TYPE_CHECKING:
     from index.searching.index_device import IndexDevice
@@ -79,18 +80,25 @@ def serve(settings: Settings) -> int:
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
     )
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells of every library that it tries
-    keyring = _keyring(settings)
+    keyring, tls = _keyring(settings), _tls(settings)
     listener = _bind(settings)
     try:
         app = _load(settings, keyring)
         config = uvicorn.Config(
             app, http=HttpProtocol, ws="none", log_config=None, access_log=settings.access_log, server_header=False,
             timeout_graceful_shutdown=settings.grace_seconds, log_level="warning", lifespan="on",
+            ssl_certfile=settings.tls_certificate, ssl_keyfile=settings.tls_key, ssl_ciphers=CIPHERS,
         )  # fmt: skip
+        if tls is not None:
+            config.load()
+            assert config.ssl is not None  # noqa: S101  # it has the certificate
+            tls.watch(config.ssl)
         server = _Server(config, app, lambda: _ready(settings, app, time.perf_counter() - began))
         server.run(sockets=[listener])
     finally:
         listener.close()
+        if tls is not None:
+            tls.close()
     return 0
 
 
@@ -104,6 +112,12 @@ def _keyring(settings: Settings) -> Keyring:
             "ALLOW_UNAUTHENTICATED_REMOTE=true, or listen on 127.0.0.1"
         )
     return keyring
+
+
+def _tls(settings: Settings) -> TlsFiles | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    return TlsFiles(settings.tls_certificate, settings.tls_key)
 
 
 def _bind(settings: Settings) -> socket.socket:
@@ -151,7 +165,7 @@ def _load(settings: Settings, keyring: Keyring) -> FastAPI:
             )
     home = DataFolder(
         settings.data_dir, default_spec=GallerySpec.for_model(embedder.contract), read_only=settings.read_only,
-        device=_index_device(settings),
+        device=_index_device(settings), max_galleries=settings.max_galleries,
     )  # fmt: skip
     for name, problem in home.problems().items():
         _LOG.error("gallery %s answers 503, the others are served: %s", name, problem)
@@ -187,7 +201,7 @@ def _index_device(settings: Settings) -> "IndexDevice | None":
 
 def _ready(settings: Settings, app: FastAPI, seconds: float) -> None:
     """Tell a person what to copy."""
-    base = f"http://{_reachable(settings.host)}:{settings.port}"
+    base = f"{'http' if settings.tls_certificate is None else 'https'}://{_reachable(settings.host)}:{settings.port}"
     picture = "examples/query.jpg" if Path("examples/query.jpg").is_file() else "YOUR_PICTURE.jpg"
     context = app.state.context
     contract = context.embedder.contract

@@ -1,5 +1,7 @@
 """``/docs`` and the OpenAPI file."""
 
+import base64
+import hashlib
 import re
 
 import httpx
@@ -76,3 +78,16 @@ def test_the_search_can_be_tried_with_a_file(client: httpx.Client) -> None:
     content = document["paths"]["/v1/galleries/{gallery}/search"]["post"]["requestBody"]["content"]
     assert next(iter(content)) == "multipart/form-data"
     assert {"image/jpeg", "image/png", "image/webp", "image/bmp", "image/gif"} < set(content)
+
+
+def test_the_page_may_run_its_own_scripts_and_nothing_else(client: httpx.Client) -> None:
+    page = client.get("/docs")
+    (inline,) = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    policy = dict(each.strip().split(" ", 1) for each in page.headers["content-security-policy"].split(";"))
+    own = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+    assert policy["script-src"] == f"'self' 'sha256-{own}'"
+    assert (policy["default-src"], policy["frame-ancestors"], policy["base-uri"]) == ("'none'", "'none'", "'none'")
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert page.headers["x-frame-options"] == "DENY"
+    assert page.headers["content-length"] == str(len(page.content))
+    assert not re.search(r"<[^>]+\son[a-z]+=", page.text)  # handlers in the markup would be refused

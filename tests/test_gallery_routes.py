@@ -1,12 +1,14 @@
 """Galleries over HTTP: create, describe, list, drop."""
 
 import uuid
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.http_client import parts, refused
 from tests.pictures import jpeg
+from tests.server_process import serving
 
 
 @pytest.fixture
@@ -130,3 +132,12 @@ def test_default_cannot_be_dropped(client: httpx.Client) -> None:
 @pytest.mark.parametrize("path", ["/v1/galleries/", "/v1", "/v1/galleries/default/", "/", "/v2/galleries", "//v1"])
 def test_no_slash_redirects(client: httpx.Client, path: str) -> None:
     refused(client.get(path), 404, "no route")
+
+
+def test_more_galleries_than_may_be_are_refused_by_the_setting(tiny_model: Path, tmp_path: Path) -> None:
+    with serving(tmp_path / "data", tiny_model, "--max-galleries", "2") as server:
+        assert httpx.put(f"{server}/v1/galleries/yard").status_code == 201
+        refused(httpx.put(f"{server}/v1/galleries/lane"), 409, "2 galleries", "max_galleries")
+        assert httpx.put(f"{server}/v1/galleries/yard").status_code == 200
+        assert httpx.delete(f"{server}/v1/galleries/yard?confirm=yard").status_code == 204
+        assert httpx.put(f"{server}/v1/galleries/lane").status_code == 201

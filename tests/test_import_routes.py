@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -328,3 +329,19 @@ def test_a_data_folder_that_a_job_waits_in_is_a_data_folder(tiny_model: Path, tm
     home = DataFolder(tmp_path / "data")
     assert home.names() == ["default"]
     home.close()
+
+
+def test_one_archive_more_than_may_arrive_at_once_is_told_so(tiny_model: Path, tmp_path: Path) -> None:
+    archive = pack(tmp_path / "a.zip", {"a.jpg": jpeg(0)}).read_bytes()
+    with serving(tmp_path / "data", tiny_model, "--max-uploads", "1") as server:
+        path = f"{server}/v1/galleries/default/imports"
+        where = httpx.URL(server)
+        with socket.create_connection((where.host, where.port or 0), timeout=60) as slow:
+            head = "POST /v1/galleries/default/imports HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n"
+            slow.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n".encode())
+            while (answer := httpx.post(path, files={"archive": archive})).status_code != 429:
+                assert answer.status_code == 202
+            refused(answer, 429, "1 archives", "max_uploads")
+            assert answer.headers["retry-after"] == "1"
+        while (answer := httpx.post(path, files={"archive": archive})).status_code != 202:
+            assert answer.status_code == 429

@@ -156,3 +156,12 @@ def test_a_body_that_does_not_come_frees_its_place(tiny_model: Path, tmp_path: P
         assert [status_of(answer) for answer in answers] == [408, 408]
         assert b"body_seconds" in answers[0]
         assert httpx.post(f"{address}/v1/embeddings", content=jpeg(0)).status_code == 200
+
+
+def test_a_json_body_is_not_read_beyond_its_limit(server: str, client: httpx.Client, gallery: str) -> None:
+    told = refused(client.put(f"{gallery}x", content=bytes((1 << 20) + 1)), 413, "1,048,576 bytes", "fixed limit")
+    assert told["type"] == "urn:vehicle-search:problem:request-too-large"
+    head = f"PATCH {gallery}/images/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    chunk = b"100000\r\n" + bytes(1 << 20) + b"\r\n"
+    answer = exchange(server, head, chunk, b"1\r\nx\r\n")
+    assert answer.startswith(b"HTTP/1.1 413")

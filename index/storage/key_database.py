@@ -17,7 +17,8 @@ import apsw
 
 from index.access_key import AccessKey
 from index.errors import DataFolderUnusable, NotFound, StorageError
-from index.storage.gallery_database import microseconds, moment, open_read_only, translated
+from index.storage.database_file import open_read_only, translated
+from index.storage.stored_time import microseconds, moment
 
 LAYOUT: Final = 1
 FILE: Final = "keys.sqlite"
