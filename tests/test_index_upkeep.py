@@ -418,17 +418,22 @@ def test_a_full_index_is_copied_before_rows_are_moved_into_it(folder: Path, kind
     gallery.close()
 
 
-def test_rows_wait_where_there_is_no_memory_for_a_copy(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("free", "moved"), [(100_000, False), (200_000, True)])
+def test_without_memory_for_a_copy_rows_are_moved_in_place_or_wait(
+    folder: Path, caplog: pytest.LogCaptureFixture, free: int, moved: bool
+) -> None:
     created(folder, "hnsw").close()
-    free = [10**9]
-    gallery = LocalGallery(folder, memory=lambda: free[0])
+    left = [10**9]
+    gallery = LocalGallery(folder, memory=lambda: left[0])
     gallery._upkeep.rest()
-    free[0] = 100_000
+    before, left[0] = gallery._upkeep.index.built, free
     gallery.add(images(ROWS, ROWS + 20))
     gallery._upkeep.rest()
-    assert "making room for more rows in the index of gallery yard needs about" in caplog.text
+    told = "making room for more rows in the index of gallery yard needs about"
+    assert (told in caplog.text) == (not moved)
     state = gallery.info().index
-    assert (state.rows, state.waiting) == (ROWS, 20)
+    assert (state.rows, state.waiting) == ((ROWS + 20, 0) if moved else (ROWS, 20))
+    assert gallery._upkeep.index.built is before
     check(gallery, list(range(ROWS + 20)))
     gallery.close()
 

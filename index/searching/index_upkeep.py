@@ -387,15 +387,23 @@ class IndexUpkeep:
                 self._stopping.wait(2 * took)
 
     def _make_room(self, rows: int) -> None:
-        """See to it that so many rows can be moved without FAISS copying all of them while searches wait."""
+        """See to it that so many rows can be moved without FAISS copying all of them while searches wait.
+
+        Where there is no memory for that, searches wait: a second for a million rows, once for each eighth more.
+        """
         built = self.index.built
         if built is None or built.room >= rows:
             return
         more, all_rows = max(rows, len(built) // _ROOM_SHARE), len(built.row_ids())
-        require_memory(
-            _COPIES * estimate(built.kind, built.vectors, all_rows + more, self._spec.embedding_dim), self._memory(),
-            f"making room for more rows in the index of gallery {self._database.name}",
-        )  # fmt: skip
+        needed = estimate(built.kind, built.vectors, all_rows + more, self._spec.embedding_dim)
+        what = f"making room for more rows in the index of gallery {self._database.name}"
+        try:
+            require_memory(_COPIES * needed, self._memory(), what)
+        except NotEnoughMemory:
+            require_memory(needed, self._memory(), what)
+            with self.index.lock.write():
+                built.reserve(all_rows + more)
+            return
         roomier = built.roomier(more)
         roomier.use_huge_pages()
         self.index.replace(roomier, self.index.built_up_to)
