@@ -60,6 +60,7 @@ from index.searching.index_upkeep import IndexUpkeep
 from index.served_space import ServedSpace
 from index.storage import image_rows
 from index.storage.compaction import compact
+from index.storage.crop_list import is_crop
 from index.storage.crop_store import CropStore
 from index.storage.gallery_database import Bound, GalleryDatabase, bound_of, searched_space
 from index.storage.gallery_files import CROPS, DATABASE
@@ -372,7 +373,7 @@ class LocalGallery:
                     new.update(zip(row_ids, [image.embedding for image in images[each]], strict=True))
                 expired_rows = self._expired(connection)
                 discarded += image_rows.remove(connection, expired_rows.tolist())
-                discarded = [name for name in discarded if not _is_crop(connection, name)]  # some may be in use again
+                discarded = [name for name in discarded if not is_crop(connection, name)]  # some may be in use again
                 with self._index.lock.write():
                     self._index.add(np.fromiter(new, dtype=np.int64), np.stack(list(new.values())))
                     indexed = True
@@ -442,7 +443,7 @@ class LocalGallery:
     def _discard_unnamed(self, names: Sequence[str]) -> None:
         """Remove the crops of a write that failed, unless it was interrupted after its commit."""
         with contextlib.suppress(StorageError), self._database.snapshot() as connection:  # else: on the next opening
-            self._crops.discard([name for name in names if not _is_crop(connection, name)])
+            self._crops.discard([name for name in names if not is_crop(connection, name)])
 
     def _forget_unlinked(self, connection: apsw.Connection) -> None:
         connection.executemany("DELETE FROM discarded WHERE name = ?", [(name,) for name in self._unlinked])
@@ -452,8 +453,9 @@ class LocalGallery:
         if not self._crops.complete:
             self._make_crop_folders()
         with self._database.snapshot() as connection:
-            self._crops.recover(lambda name: _is_crop(connection, name))
-            left = [name for (name,) in connection.execute("SELECT name FROM discarded")]
+            self._crops.recover(lambda name: is_crop(connection, name))
+            discarded = [name for (name,) in connection.execute("SELECT name FROM discarded")]
+            left = [name for name in discarded if not is_crop(connection, name)]
         self._unlinked = self._crops.discard(left)
 
     def _make_crop_folders(self) -> None:
@@ -567,7 +569,3 @@ def _runs(images: Sequence[NewImage]) -> Iterator[slice]:
 def _came(image: NewImage, now: int) -> int:
     """When an image was ingested first, in microseconds since 1970."""
     return now if image.ingested_at is None else microseconds(image.ingested_at)
-
-
-def _is_crop(connection: apsw.Connection, name: str) -> bool:
-    return connection.execute("SELECT 1 FROM crops WHERE name = ?", (name,)).fetchone() is not None

@@ -15,14 +15,14 @@ from index.data_folder import DataFolder
 from index.errors import DataFolderLocked, DataFolderUnusable, ImageNotFound, InvalidValue, StorageError, StorageFull
 from index.gallery import Filters, Metadata
 from index.local_gallery import LocalGallery
-from index.maintenance.backup import KEPT, GalleryBackup, back_up, read_note
+from index.maintenance.backup import KEPT, UNFORGOTTEN, GalleryBackup, back_up, read_note
 from index.maintenance.restoration import restore
-from index.maintenance.verification import examine
+from index.maintenance.verification import UNREADABLE_CROP, examine
 from index.storage.folder_lock import FolderLock
 from tests.cut_off import cut_off
 from tests.small_disk import fill, small_disk
 from tests.test_local_gallery import SPEC, image
-from tests.test_verification import found
+from tests.test_verification import found, spoil_listed
 
 
 @pytest.fixture
@@ -373,3 +373,29 @@ def test_a_note_that_is_none(tmp_path: Path, note: str | None) -> None:
 def test_the_note_is_json(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
     back_up(data, tmp_path / "backup")
     assert json.loads((tmp_path / "backup/backup.json").read_text())["taken_at"].endswith("Z")
+
+
+def test_no_crop_is_forgotten_while_the_lists_of_crops_disagree(
+    home: DataFolder, gallery: LocalGallery, data: Path, tmp_path: Path
+) -> None:
+    back_up(data, tmp_path / "backup")
+    gallery.delete("i9")
+    gallery.close()
+    spoil_listed(data / "galleries/default", (name := content_name(image(7).crop)))
+    done, _ = back_up(data, tmp_path / "backup")
+    told = {finding.what: finding.subjects for finding in done.findings}
+    assert told["an image's crop is not listed"] == (name,)
+    assert told[UNFORGOTTEN] == (content_name(image(9).crop),)
+    assert {name, content_name(image(9).crop)} <= crop_files(tmp_path / "backup")
+    back_up(data, tmp_path / "first")
+    assert name in crop_files(tmp_path / "first")
+
+
+def test_a_crop_that_cannot_be_read_keeps_nothing_else_out(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
+    name = content_name(image(8).crop)
+    path = data / "galleries/default/crops" / name[:2] / name
+    path.unlink()
+    path.mkdir()
+    done, _ = back_up(data, tmp_path / "backup")
+    assert [(finding.what, finding.subjects) for finding in done.findings] == [(UNREADABLE_CROP, ("i8",))]
+    assert (done.images, done.crops) == (30, 29)

@@ -4,7 +4,6 @@ Nothing is destroyed: what cannot stay (files of no image, pictures that changed
 folder of its own, where a person can look at it and `compact` erases it.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ import apsw
 
 from index.errors import StorageError
 from index.maintenance.salvage import salvage
-from index.maintenance.verification import Examination, examine
+from index.maintenance.verification import Examination, examine, sound_crop
 from index.storage.crop_store import CropStore
 from index.storage.database_file import PAGE, connect, translated
 from index.storage.gallery_files import CROPS, DATABASE, SCRATCH, SNAPSHOT, derived_files, set_aside
@@ -196,8 +195,8 @@ def _mend_attributes(work: _Repair, connection: apsw.Connection, row_ids: list[i
 def _mend_crops(work: _Repair, connection: apsw.Connection, crops: CropStore, names: list[str]) -> None:
     bereft: list[str] = []
     for name in names:
-        data = crops.read(name)
-        if data is not None and hashlib.sha256(data).hexdigest() == name.partition(".")[0]:
+        data, _ = sound_crop(crops, name)
+        if data is not None:
             connection.execute("UPDATE crops SET bytes = ? WHERE name = ?", (len(data), name))
             continue
         bereft += [

@@ -19,6 +19,7 @@ from index.errors import DataFolderUnusable, InvalidValue, StorageError
 from index.maintenance.backup import copy_crops, read_note
 from index.maintenance.verification import Finding, examine
 from index.storage import image_rows
+from index.storage.crop_list import crop_names
 from index.storage.crop_store import CropStore
 from index.storage.database_file import open_read_only, translated
 from index.storage.folder_lock import FolderLock
@@ -176,7 +177,7 @@ def _restore_gallery(source: Path, target: Path, live: Path | None, progress: Pr
     with closing(GalleryDatabase(target / DATABASE)) as database:
         erased, replaced = (None, None) if live is None else _erase_again(database, live / DATABASE)
         with database.snapshot() as connection:
-            names = [name for (name,) in connection.execute("SELECT name FROM crops")]
+            names = crop_names(connection)
             images, last = connection.execute(
                 "SELECT (SELECT count(*) FROM images), (SELECT coalesce(max(change), 0) FROM changes)"
             ).get

@@ -5,6 +5,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -61,9 +62,14 @@ class GalleryView:
         return next(self.rows(Condition("image_id = ?", (image_id,))), None)
 
     def crop_names(self) -> Iterator[list[str]]:
-        """Names of their crops, some at a time; between two lots nothing is read."""
+        """Names of their crops, some at a time; between two lots nothing is read.
+
+        They end early where the list of images by crop is damaged, so that they do not come in order.
+        """
         last = ""
         while block := self._names_after(last):
+            if any(name <= before for before, name in pairwise([last, *block])):
+                return  # paging on by a name that goes back would never end
             yield block
             last = block[-1]
 
