@@ -65,6 +65,7 @@ from index.storage.crop_store import CropStore
 from index.storage.gallery_database import Bound, GalleryDatabase, bound_of, searched_space
 from index.storage.gallery_files import CROPS, DATABASE
 from index.storage.page_cursor import read_cursor, write_cursor
+from index.storage.row_checksum import OF_IMAGE
 from index.storage.row_filter import Condition
 from index.storage.selected_rows import SelectedRows
 from index.storage.space_reserve import SpaceReserve
@@ -72,6 +73,7 @@ from index.storage.stored_time import microseconds
 
 _DAY = 86_400 * 1_000_000  # microseconds
 _ERASED_WHERE_FULL = 16  # rows in a write
+_EXPIRED = f"ingested_at < ? AND checksum IS {OF_IMAGE}"
 _SWEPT_A_WRITE = 1000  # expired rows that a write takes with it
 _LONGEST = np.finfo(np.float32).max / 4  # squared length; the squared distance of two such vectors is still a float32
 
@@ -125,9 +127,6 @@ class LocalGallery:
             mirrored=device is not None and is_mirrored(bound.spec.kind, bound.spec.vectors),
         )  # fmt: skip
         try:
-            if not read_only:
-                with contextlib.suppress(StorageFull):  # what is over is not returned anyway, and reads go on
-                    self.sweep()
             self._upkeep.wake()
         except BaseException:
             self.close(keep_snapshot=False)
@@ -278,6 +277,7 @@ class LocalGallery:
         that the gallery was moved away from go, too.
         """
         self._migration.forget_others()
+        self.sweep()
         with self._upkeep.without_snapshot(), self._writing:
             compact(self._database, self._crops)
         self._upkeep.renew_snapshot()
@@ -434,11 +434,11 @@ class LocalGallery:
         return len(row_ids)
 
     def _expired(self, connection: apsw.Connection) -> NDArray[np.int64]:
-        """Some rows whose time is over."""
+        """Some rows whose time is over, if their own checksums agree: a flipped bit of a time erases nothing."""
         since = self._since()
         if since is None:
             return np.empty(0, dtype=np.int64)
-        return image_rows.row_ids(connection, Condition("ingested_at < ?", (since,)), limit=_SWEPT_A_WRITE)
+        return image_rows.row_ids(connection, Condition(_EXPIRED, (since,)), limit=_SWEPT_A_WRITE)
 
     def _discard_unnamed(self, names: Sequence[str]) -> None:
         """Remove the crops of a write that failed, unless it was interrupted after its commit."""

@@ -213,7 +213,6 @@ def test_what_retention_swept_is_nowhere(tmp_path: Path) -> None:
     gallery = home.get("default")
     gallery.add([secret(n) for n in range(50)])
     now += timedelta(days=2)
-    gallery.sweep()
     gallery.compact()
     for n in range(50):
         assert traces(tmp_path, secret(n)) == []

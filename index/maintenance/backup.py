@@ -24,6 +24,7 @@ from index.errors import DataFolderUnusable, InvalidValue, StorageError, Storage
 from index.maintenance.earlier_rows import put_back
 from index.maintenance.verification import Finding, examine, rows_with, sound_crop
 from index.storage import image_rows
+from index.storage.about_rows import require_about
 from index.storage.crop_list import crop_names, loose_crops, unlisted_crops
 from index.storage.crop_store import CropStore
 from index.storage.database_file import open_read_only, translated
@@ -150,6 +151,8 @@ def _back_up_gallery(source: Path, target: Path, progress: Progress) -> GalleryB
         translated(file), _scratch(target) as scratch,
         closing(open_read_only(file)) as now, closing(open_read_only(file)) as view,
     ):  # fmt: skip
+        if (target / DATABASE).exists():
+            require_about(now, file)  # the earlier backup stays
         copied, problems = _begin_view(view, now, theirs, ours, progress)
         part = _copy_database(view, scratch)
         damage = _damage(target, part)

@@ -111,6 +111,8 @@ def _salvaged(work: _Repair, scratch: Path, *, names: Mapping[int, str]) -> Path
     saved = salvage(damaged, new, of=old)
     work.note("written anew from what can be read, the old one set aside", f"database of {saved.images:,} images")
     work.note("lost", *(names.get(row_id, name) for row_id, name in saved.lost.items()), loss=True)
+    if saved.about_turned_back:
+        work.note("a flipped bit turned back, of what the gallery was created with", "table about")
     if not whole:
         work.note("a page of the log is lost", "metadata that was changed last may be as it was before", loss=True)
     if not saved.complete:

@@ -19,6 +19,7 @@ from index.errors import DataFolderUnusable, InvalidValue, StorageError
 from index.maintenance.backup import copy_crops, read_note
 from index.maintenance.verification import Finding, examine
 from index.storage import image_rows
+from index.storage.about_rows import require_about
 from index.storage.crop_list import crop_names
 from index.storage.crop_store import CropStore
 from index.storage.database_file import open_read_only, translated
@@ -164,6 +165,7 @@ def _left_out(source: Path, live: Path | None) -> GalleryRestoration | None:
 def _identity(file: Path) -> tuple[str, int]:
     """A gallery's secret, which no other one has, and its last change."""
     with translated(file), closing(open_read_only(file)) as connection:
+        require_about(connection, file)
         found: tuple[str, int] = connection.execute(
             "SELECT (SELECT value FROM about WHERE key = 'secret'), (SELECT coalesce(max(change), 0) FROM changes)"
         ).get

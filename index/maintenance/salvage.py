@@ -15,14 +15,15 @@ import apsw
 
 from index.errors import StorageError
 from index.maintenance.verification import vector_problem
+from index.storage.about_rows import CHECKSUM, MIGRATIONS, agrees, turned_back
 from index.storage.database_file import create_file, translated
 from index.storage.image_rows import insert_attributes
-from index.storage.migration_records import MIGRATIONS, forget_erased
+from index.storage.migration_records import forget_erased
 from index.storage.row_checksum import row_checksum
 from index.storage.sqlite_pages import Record, records
 
 _ABOUT = {b"name", b"space", b"spec", b"created_at", b"secret"}
-_OTHERS = {MIGRATIONS.encode()}  # entries of the same table that need not be there
+_OTHERS = {MIGRATIONS.encode(), CHECKSUM.encode()}  # entries of the same table that need not be there
 _KINDS = {b"added", b"changed", b"removed", b"lost"}
 _SEQUENCES = {b"images", b"changes"}
 _PAIR, _CHANGE, _SPACE, _EMBEDDING, _IMAGE = 2, 3, 4, 6, 9  # columns, by which a record's table is known
@@ -33,18 +34,20 @@ class Salvage:
     """What was saved and what was not: ``lost`` image ids by row, or the rows' numbers where those cannot be read.
 
     ``complete``: everything that was ever written or erased could be read, so that ``lost`` is all.
+    ``about_turned_back``: a flipped bit of what the gallery was created with is as it was.
     """
 
     images: int
     lost: dict[int, str]
     complete: bool
+    about_turned_back: bool
 
 
 @dataclass
 class _Found:
     """What lies in the file, but for the vectors, which are many."""
 
-    about: dict[str, str] = field(default_factory=dict)
+    about_rows: dict[bytes, bytes] = field(default_factory=dict)
     spaces: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     images: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     embedded_in: dict[int, set[int]] = field(default_factory=dict)  # by space, rows that have a vector
@@ -56,7 +59,7 @@ class _Found:
         row_id, values = record.row_id, record.values
         if row_id is None:
             if len(values) == _PAIR and values[0] in _ABOUT | _OTHERS and isinstance(values[1], bytes):
-                self.about[values[0].decode()] = values[1].decode(errors="replace")
+                self.about_rows[values[0]] = values[1]
         elif len(values) == _IMAGE and values[8] == row_checksum(*values[1:8]):
             self.images[row_id] = values[1:]
         elif len(values) == _EMBEDDING and values[5] == row_checksum(*values[:5]):
@@ -67,6 +70,12 @@ class _Found:
             self.spaces[row_id] = values[1:]
         elif len(values) == _PAIR and values[0] in _SEQUENCES and isinstance(values[1], int):
             self.sequences[values[0]] = values[1]
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What the gallery was created with, and its migrations."""
+        rows = ((key.decode(), value.decode(errors="replace")) for key, value in self.about_rows.items())
+        return {key: value for key, value in rows if key != CHECKSUM}
 
     @property
     def embedded(self) -> set[int]:
@@ -102,6 +111,7 @@ def salvage(damaged: Path, target: Path, *, of: Path) -> Salvage:
     found = _Found()
     for record in records(damaged):
         found.take(record)
+    turned = not agrees(found.about_rows)
     _require_about(found, of)
     gone = found.rows_of(b"removed") | found.rows_of(b"lost")
     latest = {found.images[row_id][0]: row_id for row_id in sorted(found.images.keys() - gone)}  # by image_id
@@ -113,7 +123,10 @@ def salvage(damaged: Path, target: Path, *, of: Path) -> Salvage:
         lost = (found.rows_of(b"added") | found.images.keys() | found.embedded) - gone - replaced - kept
         _write_changes(connection, found, kept, lost)
     return Salvage(
-        images=len(kept), lost={row_id: found.called(row_id) for row_id in sorted(lost)}, complete=found.whole_sequence
+        images=len(kept),
+        lost={row_id: found.called(row_id) for row_id in sorted(lost)},
+        complete=found.whole_sequence,
+        about_turned_back=turned,
     )
 
 
@@ -124,8 +137,11 @@ def _layout(file: Path) -> int:
 
 
 def _require_about(found: _Found, of: Path) -> None:
-    missing = sorted(name.decode() for name in _ABOUT if name.decode() not in found.about)
-    if missing or int(found.about["space"]) not in found.spaces:
+    missing = sorted(name.decode() for name in _ABOUT - found.about_rows.keys())
+    if not missing and not agrees(found.about_rows):
+        found.about_rows = turned_back(found.about_rows) or {}
+        missing = [] if found.about_rows else ["more than one bit of it is not what was written"]
+    if missing or not any(found.about["space"] == str(space_id) for space_id in found.spaces):
         raise StorageError(
             f"{of} cannot be salvaged: what its gallery was created with cannot be read "
             f"({', '.join(missing) or 'embedding space'}); `vehicle-index restore` brings back a backup"

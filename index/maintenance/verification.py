@@ -20,6 +20,7 @@ import numpy as np
 
 from index.errors import DataFolderUnusable, LogDamaged, StorageError
 from index.searching.index_snapshot import snapshot_problem
+from index.storage.about_rows import about_agrees
 from index.storage.crop_list import crop_names, is_crop, loose_crops, unlisted_crops
 from index.storage.crop_store import CropStore
 from index.storage.database_file import PAGE, open_read_only, translated
@@ -241,6 +242,9 @@ def _with_names(connection: apsw.Connection, line: str) -> str:
 
 
 def _check_about(connection: apsw.Connection, examination: Examination) -> None:
+    if not about_agrees(connection):
+        examination.broken = True
+        examination.note("what the gallery was created with is not what was written", "table about")
     about = dict(connection.execute("SELECT key, value FROM about"))
     try:
         spec = json.loads(about["spec"])

@@ -14,6 +14,7 @@ import apsw
 from index.errors import DataFolderUnusable
 from index.gallery import Filters, GallerySpec
 from index.storage import image_rows
+from index.storage.about_rows import require_about
 from index.storage.database_file import open_read_only, translated
 from index.storage.gallery_database import bound_of
 from index.storage.gallery_schema import LAYOUT
@@ -96,7 +97,8 @@ def open_view(
         _require_layout(connection, file)
         if not moving:
             connection.execute("BEGIN")
-        bound = bound_of(connection)  # the first read pins the state, BEGIN does not
+        require_about(connection, file)  # the first read pins the state, BEGIN does not
+        bound = bound_of(connection)
         name: str = connection.execute("SELECT value FROM about WHERE key = 'name'").get
         days = bound.spec.retention_days
         since = None if days is None else microseconds(now - timedelta(days=days))
