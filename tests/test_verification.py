@@ -15,7 +15,15 @@ import pytest
 from index.errors import DataFolderUnusable, StorageFull
 from index.gallery import Filters, Metadata
 from index.local_gallery import LocalGallery
-from index.maintenance.verification import OUT_OF_ORDER, UNREADABLE_CROP, Examination, examine, work_of
+from index.maintenance.verification import (
+    IN_DOUBT,
+    OUT_OF_ORDER,
+    SAID_ERASED,
+    UNREADABLE_CROP,
+    Examination,
+    examine,
+    work_of,
+)
 from index.searching.index_snapshot import write_snapshot
 from index.storage.crop_store import CropStore
 from index.storage.database_file import PAGE
@@ -100,7 +108,7 @@ def test_a_sound_gallery_has_nothing_to_tell_and_stays_as_it_is(folder: Path) ->
         ),
         ("DELETE FROM embeddings WHERE row_id = 4", "an image has no vector", ("i3",)),
         ("DELETE FROM images WHERE row_id = 4", "a vector has no image", ("row 4",)),
-        ("DELETE FROM images WHERE row_id = 4", "an image is gone that was not erased", ("row 4",)),
+        ("DELETE FROM images WHERE row_id = 4", IN_DOUBT, ("row 4",)),
         ("DELETE FROM attributes WHERE row_id = 4", "an image's attributes for filters are not those that it has", ("i3",)),
         (
             "INSERT INTO attributes VALUES (999, 'a', 1)", "an image's attributes for filters are not those that it has",
@@ -109,7 +117,7 @@ def test_a_sound_gallery_has_nothing_to_tell_and_stays_as_it_is(folder: Path) ->
         ("INSERT INTO crops VALUES ('ab.jpg', 1)", "a crop is listed that no image has", ("ab.jpg",)),
         ("DELETE FROM changes WHERE change = 5", "the change sequence has gaps", ("1 between 1 and 69",)),
         ("UPDATE changes SET kind = 'addee' WHERE change = 5", "a change is of no known kind", ("change 5",)),
-        ("INSERT INTO changes (row_id, kind) VALUES (4, 'removed')", "an image is there that was erased", ("i3",)),
+        ("INSERT INTO changes (row_id, kind) VALUES (4, 'removed')", SAID_ERASED, ("i3",)),
         ("UPDATE changes SET kind = 'changed' WHERE change = 4", "an image is not in the change sequence", ("i3",)),
         ("DELETE FROM about WHERE key = 'spec'", "what the gallery was created with cannot be read", ("table about",)),
         ("UPDATE about SET value = 'port' WHERE key = 'name'", "the folder is not named as its gallery", ("port",)),

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import apsw
 
@@ -24,6 +25,8 @@ from index.storage.image_rows import insert_attributes
 from index.storage.row_checksum import OF_IMAGE
 from index.storage.write_ahead_log import fold_log
 from index.whole_file import sync_file, sync_folder, take_place
+
+DOUBTFUL: Final = "gone, and no entry says whether it was erased or lost: it counts as erased"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +114,7 @@ def _salvaged(work: _Repair, scratch: Path, *, names: Mapping[int, str]) -> Path
     saved = salvage(damaged, new, of=old)
     work.note("written anew from what can be read, the old one set aside", f"database of {saved.images:,} images")
     work.note("lost", *(names.get(row_id, name) for row_id, name in saved.lost.items()), loss=True)
+    work.note(DOUBTFUL, *(f"row {row_id}" for row_id in saved.doubtful), loss=True)
     if saved.about_turned_back:
         work.note("a flipped bit turned back, of what the gallery was created with", "table about")
     if not whole:

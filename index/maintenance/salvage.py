@@ -16,10 +16,10 @@ import apsw
 from index.errors import StorageError
 from index.maintenance.verification import vector_problem
 from index.storage.about_rows import CHECKSUM, MIGRATIONS, agrees, turned_back
-from index.storage.database_file import create_file, translated
+from index.storage.database_file import create_file, open_immutable, translated
 from index.storage.image_rows import insert_attributes
 from index.storage.migration_records import forget_erased
-from index.storage.row_checksum import row_checksum
+from index.storage.row_checksum import OF_IMAGE, row_checksum
 from index.storage.sqlite_pages import Record, records
 
 _ABOUT = {b"name", b"space", b"spec", b"created_at", b"secret"}
@@ -35,12 +35,14 @@ class Salvage:
 
     ``complete``: everything that was ever written or erased could be read, so that ``lost`` is all.
     ``about_turned_back``: a flipped bit of what the gallery was created with is as it was.
+    ``doubtful`` rows are gone with no word of what became of them; they count as erased from now on.
     """
 
     images: int
     lost: dict[int, str]
     complete: bool
     about_turned_back: bool
+    doubtful: tuple[int, ...]
 
 
 @dataclass
@@ -113,7 +115,8 @@ def salvage(damaged: Path, target: Path, *, of: Path) -> Salvage:
         found.take(record)
     turned = not agrees(found.about_rows)
     _require_about(found, of)
-    gone = found.rows_of(b"removed") | found.rows_of(b"lost")
+    doubtful = _settle(damaged, found)
+    gone = found.rows_of(b"removed") | found.rows_of(b"lost") | doubtful
     latest = {found.images[row_id][0]: row_id for row_id in sorted(found.images.keys() - gone)}  # by image_id
     replaced = found.images.keys() - set(latest.values())
     kept = set(latest.values()) & found.embedded
@@ -121,13 +124,42 @@ def salvage(damaged: Path, target: Path, *, of: Path) -> Salvage:
         kept -= _write_rows(connection, damaged, found, kept)
         _keep_migrations(connection)
         lost = (found.rows_of(b"added") | found.images.keys() | found.embedded) - gone - replaced - kept
-        _write_changes(connection, found, kept, lost)
+        _write_changes(connection, found, kept, lost, erased=doubtful)
     return Salvage(
         images=len(kept),
         lost={row_id: found.called(row_id) for row_id in sorted(lost)},
         complete=found.whole_sequence,
         about_turned_back=turned,
+        doubtful=tuple(sorted(doubtful)),
     )
+
+
+def _settle(damaged: Path, found: _Found) -> set[int]:
+    """Hold the changes against the images, where their table is sound; rows of which nobody can tell whether they live.
+
+    No row outlives its erasure, so that an entry is damaged that says so of one that is there: it is dropped. A row
+    that is not there may be the one that it was meant for, and stays erased, whatever an old page has of it.
+    """
+    rows = _rows_by_sqlite(damaged)
+    if rows is None:
+        return set()
+    wrong = [change for change, (row_id, kind) in found.changes.items() if kind == b"removed" and rows.get(row_id)]
+    for change in wrong:
+        del found.changes[change]
+    known = found.rows_of(b"added") | found.images.keys() | found.embedded
+    return known - rows.keys() - found.rows_of(b"removed") - found.rows_of(b"lost")
+
+
+def _rows_by_sqlite(damaged: Path) -> dict[int, bool] | None:
+    """Rows of images, and whether their checksums agree; None where the table's pages are damaged."""
+    try:
+        with closing(open_immutable(damaged)) as connection:
+            if connection.execute("PRAGMA quick_check('images')").get != "ok":
+                return None
+            agreeing = f"SELECT row_id, checksum IS {OF_IMAGE} FROM images NOT INDEXED"  # noqa: S608
+            return {row_id: bool(agrees) for row_id, agrees in connection.execute(agreeing)}
+    except apsw.Error:
+        return None
 
 
 def _layout(file: Path) -> int:
@@ -198,7 +230,9 @@ def _write_image(connection: apsw.Connection, row_id: int, values: tuple[Any, ..
     insert_attributes(connection, row_id, json.loads(attributes))
 
 
-def _write_changes(connection: apsw.Connection, found: _Found, kept: set[int], lost: set[int]) -> None:
+def _write_changes(
+    connection: apsw.Connection, found: _Found, kept: set[int], lost: set[int], *, erased: set[int]
+) -> None:
     """The sequence as it was, with no gap, and what became of the rows; no number that was given is given again."""
     last = found.last(b"changes", found.changes)
     insert = "INSERT INTO changes VALUES (?, ?, CAST(? AS TEXT))"
@@ -208,6 +242,7 @@ def _write_changes(connection: apsw.Connection, found: _Found, kept: set[int], l
     new = [
         *((row_id, b"added") for row_id in sorted(kept - found.rows_of(b"added"))),
         *((row_id, b"lost") for row_id in sorted(lost)),
+        *((row_id, b"removed") for row_id in sorted(erased)),
     ]
     connection.executemany(insert, ((last + n, *change) for n, change in enumerate(new, start=1)))
     last_row = found.last(b"images", [*found.images, *found.embedded, *found.rows_of(b"added")])

@@ -34,6 +34,8 @@ Progress = Callable[[int], object]
 MISSING_CROP: Final = "an image's crop is missing on the disk"
 CHANGED_CROP: Final = "an image's crop is not the picture that was written"
 UNREADABLE_CROP: Final = "an image's crop cannot be read from the disk"
+SAID_ERASED: Final = "an image is there, and the change sequence says that it was erased"
+IN_DOUBT: Final = "an image is gone, and no entry says whether it was erased or lost"
 OUT_OF_ORDER: Final = "the list of crops is not in order, and the crops after this one were not looked at"
 
 _CROPS_AT_ONCE: Final = 1024
@@ -336,11 +338,12 @@ def _check_changes(connection: apsw.Connection, examination: Examination) -> Non
     removed = _ids(
         connection, "SELECT row_id FROM images WHERE row_id IN (SELECT row_id FROM changes WHERE kind = 'removed')"
     )
-    _note_rows(connection, examination, "an image is there that was erased", removed)
+    examination.broken |= bool(removed)  # the entry is damaged, not the image: no row outlives its erasure
+    examination.note(SAID_ERASED, *_names(connection, removed).values())
     if first == 1:
         without = sorted(stored - to_come - set(removed))
         examination.note("an image is not in the change sequence", *_names(connection, without).values())
-    _note_rows(connection, examination, "an image is gone that was not erased", sorted(to_come - stored))
+    _note_rows(connection, examination, IN_DOUBT, sorted(to_come - stored))
 
 
 _CHECKS: Final[Sequence[Callable[[apsw.Connection, Examination], None]]] = (
