@@ -34,6 +34,7 @@ from index.searching.growing_index import GrowingIndex
 from index.searching.index_building import Stopped, build_index
 from index.searching.index_kind import built_kind, estimate, require_memory
 from index.storage import image_rows, space_vectors
+from index.storage.about_rows import write_about
 from index.storage.crop_store import CropStore
 from index.storage.gallery_database import Bound, GalleryDatabase, blocks, bound_of
 from index.storage.migration_records import forget_erased, open_migration, read_migrations, write_migration
@@ -296,7 +297,7 @@ class GalleryMigration:
                 switched = replace(self._counted(connection, migration), state="switched")
 
             def note(connection: apsw.Connection) -> None:
-                connection.execute("UPDATE about SET value = ? WHERE key = 'space'", (str(bound.space_id),))
+                write_about(connection, {"space": str(bound.space_id)})
                 write_migration(connection, switched)
 
             self._gallery.serve(bound, beside.growing, note)

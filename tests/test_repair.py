@@ -30,7 +30,7 @@ from tests.cut_off import cut_off
 from tests.index_kinds import build_early, kind_name
 from tests.layout_1 import write_layout_1
 from tests.test_local_gallery import SPEC, image
-from tests.test_verification import change, flip, folder, found
+from tests.test_verification import change, crop_list, flip, folder, found, spoil_listed
 
 __all__ = ["folder"]
 
@@ -529,3 +529,18 @@ def finish(data: Path, images: dict[str, NewImage]) -> None:
         assert moving.migrated(gallery) == "finished"
         moving.check(gallery, images)
     assert found(examine(data / "galleries/default")) == {}
+
+
+def test_a_crop_whose_name_was_damaged_in_the_list_stays(folder: Path) -> None:
+    spoil_listed(folder, (name := crop_list(folder)[7]))
+    assert not any(measure.loss for measure in repair(folder, act=True))
+    assert found(examine(folder)) == {}
+    assert (folder / "crops" / name[:2] / name).exists()
+
+
+def test_a_crop_that_cannot_be_read_costs_no_more(folder: Path) -> None:
+    path = folder / "crops" / (name := content_name(image(8).crop))[:2] / name
+    path.unlink()
+    path.mkdir()
+    assert mended(folder)["kept, but without its crop"] == ("i8",)
+    assert found(examine(folder)) == {}

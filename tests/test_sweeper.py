@@ -106,6 +106,13 @@ def test_galleries_come_and_go_under_it(home: DataFolder) -> None:
     assert not sweeper._thread.is_alive()
 
 
+def test_it_sweeps_at_its_start(home: DataFolder, clock: Clock) -> None:
+    clock.now += timedelta(days=2)
+    sweeper = Sweeper(home, seconds=86_400)
+    until(lambda: rows(home, "short") == 0)
+    sweeper.close()
+
+
 def test_it_stops_at_once_however_long_it_would_wait(home: DataFolder) -> None:
     sweeper = Sweeper(home, seconds=86_400)
     sweeper.close()

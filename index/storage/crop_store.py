@@ -87,14 +87,14 @@ class CropStore:
 
     def find(self, name: str) -> Path | None:
         """Where a crop's file is."""
-        return next((path for path in (self._place(name), self._incoming / name) if path.exists()), None)
+        return next((path for path in (self._place(name), self._incoming / name) if os.path.lexists(path)), None)
 
     def size(self, name: str) -> int | None:
         """Bytes of a crop's file, None where there is none."""
         path = self.find(name)
         try:
             return None if path is None else path.stat().st_size
-        except FileNotFoundError:
+        except OSError:
             return None
 
     def read(self, name: str) -> bytes | None:
@@ -109,12 +109,12 @@ class CropStore:
         return None
 
     def files(self) -> Iterator[Path]:
-        """Every file that is in its place, whoever named it."""
+        """Every file that is in its place, whoever named it. Raises StorageError for a folder that cannot be read."""
         if not self._folder.is_dir():
             return
-        for folder in sorted(self._folder.iterdir()):
+        for folder in _inside(self._folder):
             if folder.is_dir() and folder != self._incoming:
-                yield from sorted(folder.iterdir())
+                yield from _inside(folder)
             elif folder != self._incoming:
                 yield folder
 
@@ -150,3 +150,10 @@ class CropStore:
 
     def _place(self, name: str) -> Path:
         return self._folder / name[:2] / name
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise StorageError(f"the folder {folder} cannot be read: {error.strerror}") from error

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import apsw
 
 from index.errors import StorageError, StorageFull
+from index.storage.about_rows import write_about
 from index.storage.gallery_schema import LAYOUT, SCHEMA
 from index.storage.row_checksum import teach
 from index.storage.write_ahead_log import log_of, require_whole_log
@@ -37,7 +38,7 @@ def create_file(path: Path, about: Mapping[str, str], spaces: Iterable[tuple[int
         with connection:
             connection.execute(SCHEMA)
             connection.executemany("INSERT INTO spaces VALUES (?, ?, ?, ?)", spaces)
-            connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+            write_about(connection, about)
             connection.execute(f"PRAGMA user_version = {LAYOUT}")
     except BaseException:
         connection.close()
