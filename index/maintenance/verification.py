@@ -98,7 +98,7 @@ def crops_of(folder: Path) -> int:
     try:
         with closing(open_read_only(folder / DATABASE)) as connection:
             return _number(connection, "SELECT count(*) FROM crops")
-    except (apsw.Error, UnicodeDecodeError, LogDamaged):
+    except (apsw.Error, OSError, UnicodeDecodeError, LogDamaged):
         return 0
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import apsw
 import numpy as np
 
-from index.errors import IndexDeviceUnavailable, NotEnoughMemory, VehicleSearchError
+from index.errors import GALLERY_TROUBLE, IndexDeviceUnavailable, NotEnoughMemory, trouble_of
 from index.gallery import BuiltKind, IndexState
 from index.searching.built_index import BuiltIndex
 from index.searching.flat_index import FlatIndex
@@ -318,8 +318,8 @@ class IndexUpkeep:
             self._problem = None
         except Stopped:
             pass
-        except (VehicleSearchError, OSError, MemoryError, RuntimeError) as error:  # FAISS's own are RuntimeErrors
-            self._give_up(str(error) or "not enough memory")
+        except GALLERY_TROUBLE as error:
+            self._give_up(trouble_of(error))
 
     def _give_up(self, problem: str) -> None:
         """Tell it, and do nothing for a while."""
