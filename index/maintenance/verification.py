@@ -19,6 +19,8 @@ import apsw
 import numpy as np
 
 from index.errors import DataFolderUnusable, LogDamaged
+from index.machine.free_memory import free_memory
+from index.searching.index_kind import unreadable
 from index.searching.index_snapshot import snapshot_problem
 from index.storage.crop_store import CropStore
 from index.storage.database_file import PAGE, open_read_only, translated
@@ -344,8 +346,8 @@ def _check_log(file: Path, examination: Examination) -> None:
 
 
 def _check_snapshot(folder: Path, examination: Examination) -> None:
-    """Its bytes alone: whether it is of this database is asked before it is used, and it can be made again."""
-    problem = snapshot_problem(folder)
+    """Its bytes, and whether FAISS can read them; whether it is of this database is asked before it is used."""
+    problem = snapshot_problem(folder) or unreadable(folder, free=free_memory())
     if problem is not None:
         examination.bad_snapshot = True
         examination.note("the index's snapshot is not what was written", f"{SNAPSHOT}: {problem}")

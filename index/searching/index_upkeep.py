@@ -25,7 +25,7 @@ from index.searching.flat_index import FlatIndex
 from index.searching.growing_index import GrowingIndex, next_lot
 from index.searching.index_building import Stopped, build_index
 from index.searching.index_device import IndexDevice
-from index.searching.index_kind import built_kind, class_of, estimate, is_mirrored, require_memory
+from index.searching.index_kind import built_kind, class_of, estimate, is_mirrored, require_memory, restored
 from index.searching.index_snapshot import (
     SnapshotAbout,
     SnapshotReader,
@@ -235,9 +235,7 @@ class IndexUpkeep:
             self._check(connection, about, rows)
             removed = image_rows.removed_since(connection, about.change)
             if about.built:
-                built = class_of(about.kind, mirrored=self._device is not None).restored(
-                    about.vectors, rows=about.rows, error=about.error, read=reader.read
-                )
+                built = restored(about, reader, mirrored=self._device is not None)
                 growing.start_with(built, about.up_to)
                 built.retire(removed)
             else:
