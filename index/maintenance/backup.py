@@ -7,7 +7,6 @@ Another backup into the same folder copies only what is new and forgets what was
 in it as the earlier one had it.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,7 +24,7 @@ from index.errors import DataFolderUnusable, InvalidValue, StorageError, Storage
 from index.maintenance.earlier_rows import put_back
 from index.maintenance.verification import CHANGED_CROP, MISSING_CROP, Finding, examine, rows_with
 from index.storage import image_rows
-from index.storage.crop_store import CropStore
+from index.storage.crop_store import CropStore, is_as_written
 from index.storage.database_file import open_read_only, translated
 from index.storage.folder_lock import FolderLock
 from index.storage.gallery_files import BACKUP_NOTE, CROPS, DATABASE
@@ -116,7 +115,7 @@ def copy_crops(
             if here is not None and there in (None, here):
                 continue
             data = source.read(name)
-            if data is not None and hashlib.sha256(data).hexdigest() == name.partition(".")[0]:
+            if data is not None and is_as_written(name, data):
                 crops[name] = data
             elif here is None:
                 problems[name] = MISSING_CROP if data is None else CHANGED_CROP

@@ -4,7 +4,6 @@ Nothing is destroyed: what cannot stay (files of no image, pictures that changed
 folder of its own, where a person can look at it and `compact` erases it.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ import apsw
 from index.errors import StorageError
 from index.maintenance.salvage import salvage
 from index.maintenance.verification import Examination, examine
-from index.storage.crop_store import CropStore
+from index.storage.crop_store import CropStore, is_as_written
 from index.storage.database_file import PAGE, connect, translated
 from index.storage.gallery_files import CROPS, DATABASE, SCRATCH, SNAPSHOT, derived_files, set_aside
 from index.storage.image_rows import insert_attributes
@@ -197,7 +196,7 @@ def _mend_crops(work: _Repair, connection: apsw.Connection, crops: CropStore, na
     bereft: list[str] = []
     for name in names:
         data = crops.read(name)
-        if data is not None and hashlib.sha256(data).hexdigest() == name.partition(".")[0]:
+        if data is not None and is_as_written(name, data):
             connection.execute("UPDATE crops SET bytes = ? WHERE name = ?", (len(data), name))
             continue
         bereft += [

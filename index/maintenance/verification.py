@@ -5,7 +5,6 @@ a gallery that is written to. A service that runs may write and erase files mean
 named is judged by what the database says then.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +21,7 @@ from index.errors import DataFolderUnusable, LogDamaged
 from index.machine.free_memory import free_memory
 from index.searching.index_kind import unreadable
 from index.searching.index_snapshot import snapshot_problem
-from index.storage.crop_store import CropStore
+from index.storage.crop_store import CropStore, is_as_written
 from index.storage.database_file import PAGE, open_read_only, translated
 from index.storage.gallery_files import CROPS, DATABASE, SNAPSHOT
 from index.storage.gallery_schema import LAYOUT, lacking
@@ -392,7 +391,7 @@ def _crop_problem(store: CropStore, now: apsw.Connection, name: str, size: int) 
             return MISSING_CROP
     if data is None:
         return None  # erased meanwhile
-    if hashlib.sha256(data).hexdigest() != name.partition(".")[0]:
+    if not is_as_written(name, data):
         return CHANGED_CROP
     return None if len(data) == size else "a crop's size is not the one that is listed"
 
