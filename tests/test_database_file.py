@@ -14,13 +14,13 @@ def test_a_file_that_another_process_holds_says_what_to_do(tmp_path: Path) -> No
     file = tmp_path / "gallery.sqlite"
     with closing(apsw.Connection(str(file))) as holder, closing(apsw.Connection(str(file))) as other:
         holder.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(StorageError, match=f"{file} cannot be used: .*locked; another process holds it: end that"):
-            with translated(file):
-                other.execute("BEGIN IMMEDIATE")
+        told = f"{file} cannot be used: .*locked; another process holds it: end that"
+        with pytest.raises(StorageError, match=told), translated(file):
+            other.execute("BEGIN IMMEDIATE")
 
 
 def test_a_file_that_cannot_be_opened_says_what_to_do(tmp_path: Path) -> None:
     file = tmp_path / "none/gallery.sqlite"
-    with pytest.raises(StorageError, match=f"{file} cannot be used: unable to open .*; bring it back or mend the rig"):
-        with translated(file):
-            apsw.Connection(str(file))
+    told = f"{file} cannot be used: unable to open .*; bring it back or mend the rights"
+    with pytest.raises(StorageError, match=told), translated(file):
+        apsw.Connection(str(file))

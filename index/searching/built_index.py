@@ -42,8 +42,8 @@ class BuiltIndex(PlacedIndex):
         alive = np.frombuffer(read(rows // 8 + 1), dtype=np.uint8)
         try:
             restored = cls(faiss.read_index(faiss.PyCallbackIOReader(read, _CHUNK)), vectors)
-        except FAILURES as error:
-            raise SnapshotUnusable(f"FAISS {faiss.__version__} cannot read it: {one_line(error)}") from error
+        except FAILURES as failure:
+            raise SnapshotUnusable(f"FAISS {faiss.__version__} cannot read it: {one_line(failure)}") from failure
         restored.error, restored._row_ids, restored._alive = error, row_ids.astype(np.int64), alive.copy()
         restored._retired = int((~restored._whether_alive()).sum())
         return restored
