@@ -58,13 +58,14 @@ class Examination:
 
     ``broken``: SQLite cannot read all of the file. ``bad_rows`` cannot be kept, by row id with their image ids (or what
     they are called where that cannot be read); ``lost_crops`` are named and are not there as they were written;
-    ``orphans`` are files that nobody names; ``bad_snapshot``: the index's is not what was written; of
-    ``unlike_attributes`` the copy for filters is not what is given back; ``loose_crops`` are listed though no row names
-    them.
+    ``misnamed``: the folder has another name than its gallery; ``orphans`` are files that nobody names;
+    ``bad_snapshot``: the index's is not what was written; of ``unlike_attributes`` the copy for filters is not what is
+    given back; ``loose_crops`` are listed though no row names them.
     """
 
     gallery: str
     broken: bool = False
+    misnamed: bool = False
     bad_rows: dict[int, str] = field(default_factory=dict)
     lost_crops: set[str] = field(default_factory=set)
     orphans: list[Path] = field(default_factory=list)
@@ -238,6 +239,7 @@ def _check_about(connection: apsw.Connection, examination: Examination) -> None:
         examination.broken = True
         examination.note("what the gallery was created with cannot be read", "table about")
     elif about["name"] != examination.gallery:
+        examination.misnamed = True
         examination.note("the folder is not named as its gallery", str(about["name"]))
 
 
