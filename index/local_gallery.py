@@ -61,7 +61,7 @@ from index.served_space import ServedSpace
 from index.storage import image_rows
 from index.storage.compaction import compact
 from index.storage.crop_list import is_crop
-from index.storage.crop_store import CropStore
+from index.storage.crop_store import CropStore, is_as_written
 from index.storage.gallery_database import Bound, GalleryDatabase, bound_of, searched_space
 from index.storage.gallery_files import CROPS, DATABASE
 from index.storage.page_cursor import read_cursor, write_cursor
@@ -228,10 +228,15 @@ class LocalGallery:
             if name is None:
                 raise ImageNotFound(f"gallery {self.name} keeps no crop of {image_id}")
             data = self._crops.read(name)
-            if data is not None:
+            if data is not None and is_as_written(name, data):
                 return name, data
             if name == missed:
-                raise StorageError(f"the crop {name} of {image_id} in gallery {self.name} is missing on the disk")
+                problem = "is missing on the disk" if data is None else "is not the picture that was written"
+                raise StorageError(
+                    f"the crop {name} of {image_id} in gallery {self.name} {problem}: bring it back, or send the "
+                    "picture again; `vehicle-index verify` tells what else is lost, `vehicle-index repair` keeps the "
+                    "images without their crops"
+                )
             missed = name  # the image was replaced or erased just now: look again
 
     def page(self, filters: Filters, *, limit: int, cursor: str | None = None) -> Page:

@@ -3,7 +3,7 @@
 import logging
 import threading
 
-from index.errors import GalleryNotFound, VehicleSearchError
+from index.errors import GALLERY_TROUBLE, GalleryNotFound, trouble_of
 from index.gallery import GalleryHome
 from service.context import galleries_of
 
@@ -37,8 +37,8 @@ class Sweeper:
                 swept = gallery.sweep()
             except GalleryNotFound:
                 continue  # dropped meanwhile
-            except VehicleSearchError as error:  # the next round tries again
-                _LOG.warning("gallery %s cannot be swept: %s", gallery.name, error)
+            except GALLERY_TROUBLE as error:  # the next round tries again
+                _LOG.warning("gallery %s cannot be swept: %s", gallery.name, trouble_of(error))
                 continue
             if swept:
                 _LOG.info("gallery %s: %d expired images erased", gallery.name, swept)

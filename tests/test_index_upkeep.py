@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from index.errors import NotEnoughMemory
 from index.gallery import Filters, GallerySpec, Kind, Metadata, NewImage, SearchOptions, Vectors
 from index.local_gallery import LocalGallery
+from index.maintenance.verification import examine
+from index.searching.index_snapshot import open_snapshot, write_snapshot
 from index.storage.gallery_database import Bound, GalleryDatabase, blocks
 from index.storage.gallery_files import SNAPSHOT
 from tests.clustered_vectors import clustered
@@ -211,6 +213,23 @@ def test_a_damaged_snapshot_is_told_and_not_believed(
 ) -> None:
     created(folder, *kind).close()
     harm(folder / SNAPSHOT)
+    opened_without_snapshot(folder, caplog, reason)
+
+
+@pytest.mark.parametrize("name", [b"IHNf", b"IxF2"])  # of the graph, and of the vectors in it
+def test_a_snapshot_that_another_release_of_faiss_wrote_is_told_and_not_believed(
+    folder: Path, name: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All checksums are right, but the index in it is of a type that FAISS does not know here."""
+    created(folder, "hnsw").close()
+    with open_snapshot(folder) as opened:
+        assert opened is not None
+        about, reader = opened
+        data = b"".join(iter(reader.block, b""))
+    assert data.count(name) == 1
+    write_snapshot(folder, about, lambda write: write(data.replace(name, name[:3] + b"z")))
+    reason = f"FAISS {faiss.__version__} cannot read it"
+    assert any(reason in finding.subjects[0] for finding in examine(folder).findings)
     opened_without_snapshot(folder, caplog, reason)
 
 

@@ -157,8 +157,20 @@ def test_a_crop_that_somebody_removed_is_a_storage_error(folder: Path, gallery: 
     gallery.add([image(1)])
     for path in (folder / "crops").rglob("*.jpg"):
         path.unlink()
-    with pytest.raises(StorageError, match="missing on the disk"):
+    with pytest.raises(StorageError, match=r"missing on the disk: .*verify.*repair"):
         gallery.crop("i1")
+
+
+@pytest.mark.parametrize("cut", [0, 1, 10])
+def test_a_crop_that_was_altered_is_not_given_out(folder: Path, gallery: LocalGallery, cut: int) -> None:
+    gallery.add([image(1)])
+    name, data = gallery.crop("i1")
+    (path,) = (folder / "crops").rglob(name)
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]) if not cut else data[:-cut])
+    with pytest.raises(StorageError, match=r"is not the picture that was written: .*verify.*repair"):
+        gallery.crop("i1")
+    gallery.add([image(1)])
+    assert gallery.crop("i1") == (name, data)
 
 
 def test_an_empty_folder_that_a_copy_lacks_is_made(folder: Path, gallery: LocalGallery) -> None:

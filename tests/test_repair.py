@@ -239,6 +239,19 @@ def test_crops_that_are_not_what_they_were_leave_their_images_searchable(folder:
     gallery.close()
 
 
+def test_a_folder_that_was_copied_gets_its_own_name(folder: Path) -> None:
+    change(folder, "UPDATE about SET value = 'port' WHERE key = 'name'")
+    for act in (False, True):
+        assert mended(folder, act=act) == {"the gallery is named as its folder": ("yard",)}
+    assert found(examine(folder)) == {}
+    gallery = LocalGallery(folder)
+    assert gallery.name == "yard"
+    gallery.close()
+    odd = folder.rename(folder.with_name("No Name"))
+    with pytest.raises(StorageError, match="rename the folder"):
+        repair(odd, act=True)
+
+
 def test_small_things_are_put_right(folder: Path) -> None:
     change(folder, "DELETE FROM attributes WHERE row_id = 4")
     change(folder, "INSERT INTO crops VALUES ('ab.jpg', 1)")

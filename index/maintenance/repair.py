@@ -15,9 +15,10 @@ from typing import Final
 
 import apsw
 
-from index.errors import StorageError
+from index.errors import InvalidValue, StorageError
 from index.maintenance.salvage import salvage
 from index.maintenance.verification import Examination, examine, sound_crop
+from index.metadata import check_gallery_name
 from index.storage.crop_store import CropStore
 from index.storage.database_file import PAGE, connect, translated
 from index.storage.gallery_files import CROPS, DATABASE, SCRATCH, SNAPSHOT, derived_files, set_aside
@@ -161,6 +162,8 @@ def _mend(work: _Repair, file: Path, examination: Examination) -> None:
         if work.act:
             crops.create()
     with translated(file), closing(connect(file)) as connection, _transaction(connection, keep=work.act):
+        if examination.misnamed:
+            _rename(work, connection)
         _mend_attributes(work, connection, sorted(examination.unlike_attributes))
         _mend_crops(work, connection, crops, sorted(examination.lost_crops))
         _drop_loose(work, connection, crops, sorted(examination.loose_crops))
@@ -185,6 +188,17 @@ def _transaction(connection: apsw.Connection, *, keep: bool) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _rename(work: _Repair, connection: apsw.Connection) -> None:
+    """Name a gallery as its folder, which is the name that requests have."""
+    name = work.folder.name
+    try:
+        check_gallery_name(name)
+    except InvalidValue as error:
+        raise StorageError(f"{work.folder} cannot have its folder's name: {error}; rename the folder") from error
+    connection.execute("UPDATE about SET value = ? WHERE key = 'name'", (name,))
+    work.note("the gallery is named as its folder", name)
 
 
 def _mend_attributes(work: _Repair, connection: apsw.Connection, row_ids: list[int]) -> None:

@@ -5,7 +5,6 @@ a gallery that is written to. A service that runs may write and erase files mean
 named is judged by what the database says then.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +18,8 @@ import apsw
 import numpy as np
 
 from index.errors import DataFolderUnusable, LogDamaged, StorageError
+from index.machine.free_memory import free_memory
+from index.searching.index_kind import unreadable
 from index.searching.index_snapshot import snapshot_problem
 from index.storage.about_rows import about_agrees
 from index.storage.crop_list import crop_names, is_crop, loose_crops, unlisted_crops
@@ -63,13 +64,14 @@ class Examination:
 
     ``broken``: SQLite cannot read all of the file. ``bad_rows`` cannot be kept, by row id with their image ids (or what
     they are called where that cannot be read); ``lost_crops`` are named and are not there as they were written;
-    ``orphans`` are files that nobody names; ``bad_snapshot``: the index's is not what was written; of
-    ``unlike_attributes`` the copy for filters is not what is given back; ``loose_crops`` are listed though no row names
-    them.
+    ``misnamed``: the folder has another name than its gallery; ``orphans`` are files that nobody names;
+    ``bad_snapshot``: the index's is not what was written; of ``unlike_attributes`` the copy for filters is not what is
+    given back; ``loose_crops`` are listed though no row names them.
     """
 
     gallery: str
     broken: bool = False
+    misnamed: bool = False
     bad_rows: dict[int, str] = field(default_factory=dict)
     lost_crops: set[str] = field(default_factory=set)
     orphans: list[Path] = field(default_factory=list)
@@ -104,7 +106,7 @@ def crops_of(folder: Path) -> int:
     try:
         with closing(open_read_only(folder / DATABASE)) as connection:
             return _number(connection, "SELECT count(*) FROM crops")
-    except (apsw.Error, UnicodeDecodeError, LogDamaged):
+    except (apsw.Error, OSError, UnicodeDecodeError, LogDamaged):
         return 0
 
 
@@ -169,7 +171,7 @@ def sound_crop(store: CropStore, name: str) -> tuple[bytes | None, str | None]:
         return None, UNREADABLE_CROP
     if data is None:
         return None, MISSING_CROP
-    if hashlib.sha256(data).hexdigest() != name.partition(".")[0]:
+    if not is_as_written(name, data):
         return None, CHANGED_CROP
     return data, None
 
@@ -259,6 +261,7 @@ def _check_about(connection: apsw.Connection, examination: Examination) -> None:
         examination.broken = True
         examination.note("what the gallery was created with cannot be read", "table about")
     elif about["name"] != examination.gallery:
+        examination.misnamed = True
         examination.note("the folder is not named as its gallery", str(about["name"]))
 
 
@@ -360,8 +363,8 @@ def _check_log(file: Path, examination: Examination) -> None:
 
 
 def _check_snapshot(folder: Path, examination: Examination) -> None:
-    """Its bytes alone: whether it is of this database is asked before it is used, and it can be made again."""
-    problem = snapshot_problem(folder)
+    """Its bytes, and whether FAISS can read them; whether it is of this database is asked before it is used."""
+    problem = snapshot_problem(folder) or unreadable(folder, free=free_memory())
     if problem is not None:
         examination.bad_snapshot = True
         examination.note("the index's snapshot is not what was written", f"{SNAPSHOT}: {problem}")

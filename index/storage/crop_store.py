@@ -6,6 +6,7 @@ else has to be searched then, however many crops there are.
 """
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -57,7 +58,10 @@ class CropStore:
                 raise StorageFull(
                     f"no space left for crops in {self._folder}; nothing was written; free some space and send it again"
                 ) from error
-            raise StorageError(f"crops cannot be written to {self._folder}: {error.strerror}") from error
+            raise StorageError(
+                f"crops cannot be written to {self._incoming}: {error.strerror}; bring the folder back, or mend its "
+                "rights; `vehicle-index verify` tells what is lost"
+            ) from error
         return new
 
     def settle(self, names: Iterable[str]) -> None:
@@ -105,7 +109,10 @@ class CropStore:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise StorageError(f"the crop {path} cannot be read: {error.strerror}") from error
+                raise StorageError(
+                    f"the crop {path} cannot be read: {error.strerror}; mend its rights or its disk; `vehicle-index "
+                    "verify` tells what else is lost"
+                ) from error
         return None
 
     def files(self) -> Iterator[Path]:
@@ -157,3 +164,8 @@ def _inside(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
     except OSError as error:
         raise StorageError(f"the folder {folder} cannot be read: {error.strerror}") from error
+
+
+def is_as_written(name: str, data: bytes) -> bool:
+    """Whether a crop's bytes are those that its name says: their SHA-256 in hex, before the extension."""
+    return hashlib.sha256(data).hexdigest() == name.partition(".")[0]

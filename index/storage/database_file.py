@@ -118,7 +118,18 @@ def translated(path: Path) -> Iterator[None]:
     except apsw.Error as error:
         if isinstance(error, apsw.IOError | apsw.CantOpenError) and _no_space(path.parent):
             raise _full(path) from error  # SQLite says "full" of the file itself, not of its log's shared memory
-        raise StorageError(f"{path} cannot be used: {error}") from error
+        raise StorageError(f"{path} cannot be used: {error}{_way_out(error)}") from error
+
+
+def _way_out(error: apsw.Error) -> str:
+    """What to do about an error that tells of no damage."""
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        return "; another process holds it: end that (`fuser` names it) and try again"
+    if isinstance(error, apsw.CantOpenError | apsw.PermissionsError | apsw.ReadOnlyError):
+        return "; bring it back or mend the rights of the file and its folder, then start again"
+    if isinstance(error, apsw.IOError):
+        return "; look at its disk (`dmesg`), then `vehicle-index verify` tells what is damaged"
+    return ""
 
 
 def _no_space(folder: Path) -> bool:
