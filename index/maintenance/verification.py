@@ -23,7 +23,7 @@ from index.searching.index_kind import unreadable
 from index.searching.index_snapshot import snapshot_problem
 from index.storage.about_rows import about_agrees
 from index.storage.crop_list import crop_names, is_crop, loose_crops, unlisted_crops
-from index.storage.crop_store import CropStore
+from index.storage.crop_store import CropStore, is_as_written
 from index.storage.database_file import PAGE, open_read_only, translated
 from index.storage.gallery_files import CROPS, DATABASE, SNAPSHOT
 from index.storage.gallery_schema import LAYOUT, lacking
