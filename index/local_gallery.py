@@ -285,6 +285,8 @@ class LocalGallery:
     def search(self, queries: NDArray[np.float32], options: SearchOptions) -> list[list[Match]]:
         if options.top_k < 1:
             raise InvalidValue(f"top_k must be at least 1, not {options.top_k}")
+        if options.group_by is not None and len(queries) > 1:  # they may take long, and writers wait for a search
+            return [matches for query in queries for matches in self.search(query[None], options)]
         with self._searching() as (connection, served):
             self._require_space(options.embedding_space)
             self._check_vectors(list(queries), lambda _: "the query")

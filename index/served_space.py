@@ -5,7 +5,7 @@ candidates are asked for.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import apsw
 import numpy as np
@@ -79,6 +79,9 @@ class ServedSpace:
         self, connection: apsw.Connection, queries: NDArray[np.float32], options: SearchOptions, *, since: int | None
     ) -> list[list[Match]]:
         """Matches of queries (n, D), each in order, in a view of the database whose rows are all in the index."""
+        if options.group_by is not None:
+            grouped = [self._grouped(connection, query, options, since=since) for query in queries]
+            return [self._matches(connection, hits, embeddings=options.embeddings) for hits in grouped]
         condition = self.passing(options.filters, since=since, listing=lambda _: False)
         among = self._selected(connection, options.filters)
         answers: dict[int, list[_Hit]] = {}
@@ -99,6 +102,36 @@ class ServedSpace:
         return [
             self._matches(connection, answers[number], embeddings=options.embeddings) for number in range(len(queries))
         ]
+
+    def _grouped(
+        self, connection: apsw.Connection, query: NDArray[np.float32], options: SearchOptions, *, since: int | None
+    ) -> list[_Hit]:
+        """The best image of each vehicle.
+
+        Where these do not show soon, vehicles that were found are left out of the next look: one of very many images
+        would else hide all others until every row had been looked at, and joined.
+        """
+        condition = self.passing(options.filters, since=since, listing=lambda _: False)
+        among = self._selected(connection, options.filters)
+        hits: list[_Hit] = []
+        others = Condition("TRUE")
+        count, looks = options.top_k + _EXTRA, 0
+        while True:
+            everywhere = looks >= _PATIENCE and among is None
+            (near,) = (
+                self.index.scan(query[None], count)
+                if everywhere
+                else self.index.search(query[None], count, among=among)
+            )
+            candidates, rows = self._joined(connection, query, near, condition & others)
+            more, complete = _rank(candidates, rows, replace(options, top_k=options.top_k - len(hits)))
+            if complete:
+                return [*hits, *more]
+            count, looks = count * (_WIDER if looks < _PATIENCE or not more else 2), looks + 1
+            if more and (everywhere or among is not None):  # nothing nearer was overlooked: these are right
+                hits += more
+                others &= image_rows.beside([(hit.row_id, rows[hit.row_id].vehicle_id) for hit in more])
+                among = image_rows.row_ids(connection, self.passing(options.filters, since=since) & others)
 
     def _selected(self, connection: apsw.Connection, filters: Filters) -> NDArray[np.int64] | None:
         """The rows that pass a filter, where they are few; None where a search among all rows finds them sooner."""

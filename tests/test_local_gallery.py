@@ -415,6 +415,34 @@ def test_groups_are_filled_up_and_those_who_left_make_room(lean: LocalGallery) -
     assert nothing == []
 
 
+@pytest.mark.parametrize("filtered", [False, True])
+@pytest.mark.parametrize("top_k", [1, 5, 12, 100])
+def test_few_vehicles_of_many_images_are_all_found(lean: LocalGallery, top_k: int, filtered: bool) -> None:
+    """Against sorting all: fewer groups than are asked for, and some images without a vehicle."""
+    rng = np.random.default_rng(5)
+    centres = rng.normal(size=(10, D)).astype(np.float32)
+    vectors = (np.repeat(centres, 300, axis=0) + rng.normal(scale=0.05, size=(3000, D))).astype(np.float32)
+    vehicle_of = [None if n % 1000 == 0 else f"v{n // 300}" for n in range(3000)]
+    lean.add([
+        replace(
+            image(n), image_id=f"i{n:04}", embedding=each,
+            metadata=Metadata(vehicle_id=vehicle_of[n], camera_id=f"c{n % 3}"),
+        )
+        for n, each in enumerate(vectors)
+    ])  # fmt: skip
+    settled(lean)
+    filters = Filters(camera_id=("c1", "c2")) if filtered else Filters()
+    for query in (vectors[10], rng.normal(size=D).astype(np.float32)):
+        distances = np.linalg.norm(vectors.astype(float) - query.astype(float), axis=1).round(4)
+        expected, seen = [], set()
+        for distance, n in sorted(zip(distances.tolist(), range(3000), strict=True)):
+            if (not filtered or n % 3) and (vehicle_of[n] is None or vehicle_of[n] not in seen):
+                seen.add(vehicle_of[n])
+                expected.append((f"i{n:04}", distance))
+        ((*matches,),) = lean.search(query[None], SearchOptions(top_k=top_k, group_by="vehicle_id", filters=filters))
+        assert [(match.image.image_id, match.distance) for match in matches] == expected[:top_k]
+
+
 # Crashes
 
 WRITER = """

@@ -267,6 +267,21 @@ def listed(row_ids: NDArray[np.int64]) -> Condition:
     return Condition("row_id IN (SELECT value FROM json_each(?))", (json.dumps(row_ids.tolist()),))
 
 
+def beside(known: Iterable[tuple[int, str | None]]) -> Condition:
+    """That a row is none of some, and of none of their vehicles: row ids and, where a row has one, its vehicle_id."""
+    vehicles, alone = set[str](), list[int]()
+    for row_id, vehicle_id in known:
+        if vehicle_id is None:
+            alone.append(row_id)
+        else:
+            vehicles.add(vehicle_id)
+    return Condition(
+        "(vehicle_id IS NULL OR vehicle_id NOT IN (SELECT value FROM json_each(?)))"
+        " AND row_id NOT IN (SELECT value FROM json_each(?))",
+        (json.dumps(sorted(vehicles)), json.dumps(alone)),
+    )
+
+
 def count(connection: apsw.Connection, condition: Condition) -> int:
     """How many rows pass."""
     number: int = connection.execute(
