@@ -389,6 +389,7 @@ def test_no_crop_is_forgotten_while_the_lists_of_crops_disagree(
     done, _ = back_up(data, tmp_path / "backup")
     told = {finding.what: finding.subjects for finding in done.findings}
     assert told["an image's crop is not listed"] == (name,)
+    assert all(told.values())
     assert told[UNFORGOTTEN] == (content_name(image(9).crop),)
     assert {name, content_name(image(9).crop)} <= crop_files(tmp_path / "backup")
     back_up(data, tmp_path / "first")

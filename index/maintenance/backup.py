@@ -273,7 +273,9 @@ def _findings(connection: apsw.Connection, gallery: str, problems: dict[str, str
         images = connection.execute(
             "SELECT image_id FROM images WHERE crop IN (SELECT value FROM json_each(?)) ORDER BY image_id", (names,)
         )
-        found.append(Finding(gallery=gallery, what=what, subjects=tuple(image_id for (image_id,) in images)))
+        subjects = tuple(image_id for (image_id,) in images)
+        if subjects:  # else it is listed alone, which is told
+            found.append(Finding(gallery=gallery, what=what, subjects=subjects))
     return found
 
 
