@@ -15,6 +15,7 @@ from service import gallery_routes, image_routes, import_routes, migration_route
 from service.api_docs import add_docs
 from service.context import Context, ask_each, galleries_of
 from service.engine import Engine
+from service.gallery_failures import GalleryFailures
 from service.importer import Importer
 from service.loaded_models import LoadedModels
 from service.metrics import Metrics
@@ -49,7 +50,13 @@ def create_app(
         }
     )
 
-    metrics.watch_galleries(lambda: ask_each(home, lambda gallery: gallery.count()))
+    failures = GalleryFailures(home)
+
+    def sizes() -> tuple[dict[str, int], dict[str, str]]:
+        counts, problems = ask_each(home, lambda gallery: gallery.count())
+        return counts, failures.told() | problems
+
+    metrics.watch_galleries(sizes)
     metrics.watch_index_problems(
         lambda: [(gallery.name, int(gallery.index_state().problem is not None)) for gallery in galleries_of(home)]
     )
@@ -94,7 +101,7 @@ def create_app(
     )  # fmt: skip
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
-        importer=importer,
+        importer=importer, failures=failures,
     )  # fmt: skip
     app.state.stopping = False
     for room in (search_routes, image_routes, import_routes, gallery_routes, migration_routes, probe_routes):

@@ -42,7 +42,8 @@ async def livez(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """The model is warmed up on the wanted provider, the galleries are loaded, and the service is not stopping.
 
-    ``degraded``: some galleries are damaged and answer 503; ``damaged`` says why, the others are served.
+    ``degraded``: some galleries are damaged and answer 503, or their files failed a request in the last ten minutes;
+    ``damaged`` says why, the others are served.
     ``problems`` has what makes searches slower than they should be, never wrong, by gallery: why an index could not be
     built, or why the GPU does not answer.
     """
@@ -51,7 +52,7 @@ async def readyz(request: Request) -> Response:
         raise NotReady("the service is stopping")
     context = context_of(request)
     await context.engine.check()
-    damaged = context.home.problems()
+    damaged = context.failures.told() | dict(context.home.problems())
     return answer(
         {
             "status": "degraded" if damaged else "ready",
