@@ -240,12 +240,13 @@ def test_crops_that_are_not_what_they_were_leave_their_images_searchable(folder:
 
 
 def test_a_folder_that_was_copied_gets_its_own_name(folder: Path) -> None:
-    change(folder, "UPDATE about SET value = 'port' WHERE key = 'name'")
+    copy = Path(shutil.copytree(folder, folder.with_name("port")))
     for act in (False, True):
-        assert mended(folder, act=act) == {"the gallery is named as its folder": ("yard",)}
-    assert found(examine(folder)) == {}
-    gallery = LocalGallery(folder)
-    assert gallery.name == "yard"
+        (measure,) = repair(copy, act=act)
+        assert (measure.what, measure.subjects) == ("the gallery is named as its folder", ("port",))
+    assert found(examine(copy)) == {}
+    gallery = LocalGallery(copy)
+    assert gallery.name == "port"
     gallery.close()
     odd = folder.rename(folder.with_name("No Name"))
     with pytest.raises(StorageError, match="rename the folder"):

@@ -19,6 +19,7 @@ from index.errors import InvalidValue, StorageError
 from index.maintenance.salvage import salvage
 from index.maintenance.verification import Examination, examine, sound_crop
 from index.metadata import check_gallery_name
+from index.storage.about_rows import write_about
 from index.storage.crop_store import CropStore
 from index.storage.database_file import PAGE, connect, translated
 from index.storage.gallery_files import CROPS, DATABASE, SCRATCH, SNAPSHOT, derived_files, set_aside
@@ -197,7 +198,7 @@ def _rename(work: _Repair, connection: apsw.Connection) -> None:
         check_gallery_name(name)
     except InvalidValue as error:
         raise StorageError(f"{work.folder} cannot have its folder's name: {error}; rename the folder") from error
-    connection.execute("UPDATE about SET value = ? WHERE key = 'name'", (name,))
+    write_about(connection, {"name": name})
     work.note("the gallery is named as its folder", name)
 
 
