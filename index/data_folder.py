@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Final
 
 from index.errors import (
+    GALLERY_TROUBLE,
     DataFolderUnusable,
     GalleryConflict,
     GalleryNotFound,
     GalleryUnavailable,
+    IndexDeviceUnavailable,
     ReadOnly,
     StorageError,
     StorageFull,
+    trouble_of,
 )
 from index.gallery import GallerySpec
 from index.local_gallery import LocalGallery, utc_now
@@ -208,10 +211,10 @@ class DataFolder:
         """Open one; what is wrong with it alone is kept for who asks for it."""
         try:
             self._galleries[folder.name] = self._gallery_with_room(folder)
-        except (DataFolderUnusable, StorageFull):  # the wrong release, a full disk: that is no damage
-            raise
-        except StorageError as error:
-            self._problems[folder.name] = str(error)
+        except (DataFolderUnusable, StorageFull, IndexDeviceUnavailable, ReadOnly):
+            raise  # the wrong release, a full disk, what was asked for: that is no damage
+        except GALLERY_TROUBLE as error:
+            self._problems[folder.name] = trouble_of(error)
 
     def _gallery_with_room(self, folder: Path) -> LocalGallery:
         """A gallery; on a full disk it is opened in the space that is kept for erasing, so that something can be."""
@@ -229,9 +232,13 @@ class DataFolder:
             ) from error
 
     def _gallery(self, folder: Path) -> LocalGallery:
-        return LocalGallery(
-            folder, clock=self._clock, read_only=self._read_only, reserve=self._reserve, device=self._device
-        )
+        try:
+            return LocalGallery(
+                folder, clock=self._clock, read_only=self._read_only, reserve=self._reserve, device=self._device
+            )
+        except OSError as error:
+            what = f"{error.filename or folder} cannot be used; mend its rights or what lies there, then start again"
+            raise _storage_error(what, error) from error
 
     def _opened(self, name: str) -> LocalGallery:
         """A gallery that was just made; where it cannot be opened, its folder goes, so that it can be made again."""

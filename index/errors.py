@@ -26,7 +26,11 @@ VehicleSearchError
     ├── LogDamaged               damage in a database's log hides commits from SQLite
     ├── StorageFull              no space left; nothing was written
     └── NotEnoughMemory          an index would need more than the machine has left
+
+What one gallery's folder, disk or index can raise is ``GALLERY_TROUBLE``: it keeps no other gallery from being used.
 """
+
+from typing import Final
 
 
 class VehicleSearchError(Exception):
@@ -147,3 +151,12 @@ class NotEnoughMemory(StorageError):
 
 class StorageFull(StorageError):
     """No space is left on the device; nothing of the failed write remains."""
+
+
+GALLERY_TROUBLE: Final = (VehicleSearchError, OSError, MemoryError, RuntimeError)
+"""A gallery's own trouble: ours, its files', the memory's, and FAISS's, whose errors are RuntimeErrors."""
+
+
+def trouble_of(error: BaseException) -> str:
+    """What to tell of a gallery's trouble, in one line."""
+    return " ".join(str(error).split()) or ("not enough memory" if isinstance(error, MemoryError) else repr(error))

@@ -8,7 +8,6 @@ long, so that nobody keeps it from ending by writing faster than it looks. Every
 the database, so whoever is killed goes on where he was.
 """
 
-import hashlib
 import logging
 import math
 import threading
@@ -34,7 +33,8 @@ from index.searching.growing_index import GrowingIndex
 from index.searching.index_building import Stopped, build_index
 from index.searching.index_kind import built_kind, estimate, require_memory
 from index.storage import image_rows, space_vectors
-from index.storage.crop_store import CropStore
+from index.storage.about_rows import write_about
+from index.storage.crop_store import CropStore, is_as_written
 from index.storage.gallery_database import Bound, GalleryDatabase, blocks, bound_of
 from index.storage.migration_records import forget_erased, open_migration, read_migrations, write_migration
 from index.storage.space_vectors import LackingRow, RowVector
@@ -296,7 +296,7 @@ class GalleryMigration:
                 switched = replace(self._counted(connection, migration), state="switched")
 
             def note(connection: apsw.Connection) -> None:
-                connection.execute("UPDATE about SET value = ? WHERE key = 'space'", (str(bound.space_id),))
+                write_about(connection, {"space": str(bound.space_id)})
                 write_migration(connection, switched)
 
             self._gallery.serve(bound, beside.growing, note)
@@ -402,7 +402,7 @@ class _Job:
         data = None if row.crop is None else self._crops.read(row.crop)
         if row.crop is None or data is None:
             raise PictureError("its crop is missing")
-        if hashlib.sha256(data).hexdigest() != row.crop.partition(".")[0]:
+        if not is_as_written(row.crop, data):
             raise PictureError("its crop is not the picture that was written")
         return data
 

@@ -60,10 +60,12 @@ from index.searching.index_upkeep import IndexUpkeep
 from index.served_space import ServedSpace
 from index.storage import image_rows
 from index.storage.compaction import compact
-from index.storage.crop_store import CropStore
+from index.storage.crop_list import is_crop
+from index.storage.crop_store import CropStore, is_as_written
 from index.storage.gallery_database import Bound, GalleryDatabase, bound_of, searched_space
 from index.storage.gallery_files import CROPS, DATABASE
 from index.storage.page_cursor import read_cursor, write_cursor
+from index.storage.row_checksum import OF_IMAGE
 from index.storage.row_filter import Condition
 from index.storage.selected_rows import SelectedRows
 from index.storage.space_reserve import SpaceReserve
@@ -71,6 +73,7 @@ from index.storage.stored_time import microseconds
 
 _DAY = 86_400 * 1_000_000  # microseconds
 _ERASED_WHERE_FULL = 16  # rows in a write
+_EXPIRED = f"ingested_at < ? AND checksum IS {OF_IMAGE}"
 _SWEPT_A_WRITE = 1000  # expired rows that a write takes with it
 _LONGEST = np.finfo(np.float32).max / 4  # squared length; the squared distance of two such vectors is still a float32
 
@@ -124,9 +127,6 @@ class LocalGallery:
             mirrored=device is not None and is_mirrored(bound.spec.kind, bound.spec.vectors),
         )  # fmt: skip
         try:
-            if not read_only:
-                with contextlib.suppress(StorageFull):  # what is over is not returned anyway, and reads go on
-                    self.sweep()
             self._upkeep.wake()
         except BaseException:
             self.close(keep_snapshot=False)
@@ -228,10 +228,15 @@ class LocalGallery:
             if name is None:
                 raise ImageNotFound(f"gallery {self.name} keeps no crop of {image_id}")
             data = self._crops.read(name)
-            if data is not None:
+            if data is not None and is_as_written(name, data):
                 return name, data
             if name == missed:
-                raise StorageError(f"the crop {name} of {image_id} in gallery {self.name} is missing on the disk")
+                problem = "is missing on the disk" if data is None else "is not the picture that was written"
+                raise StorageError(
+                    f"the crop {name} of {image_id} in gallery {self.name} {problem}: bring it back, or send the "
+                    "picture again; `vehicle-index verify` tells what else is lost, `vehicle-index repair` keeps the "
+                    "images without their crops"
+                )
             missed = name  # the image was replaced or erased just now: look again
 
     def page(self, filters: Filters, *, limit: int, cursor: str | None = None) -> Page:
@@ -277,6 +282,7 @@ class LocalGallery:
         that the gallery was moved away from go, too.
         """
         self._migration.forget_others()
+        self.sweep()
         with self._upkeep.without_snapshot(), self._writing:
             compact(self._database, self._crops)
         self._upkeep.renew_snapshot()
@@ -374,7 +380,7 @@ class LocalGallery:
                     new.update(zip(row_ids, [image.embedding for image in images[each]], strict=True))
                 expired_rows = self._expired(connection)
                 discarded += image_rows.remove(connection, expired_rows.tolist())
-                discarded = [name for name in discarded if not _is_crop(connection, name)]  # some may be in use again
+                discarded = [name for name in discarded if not is_crop(connection, name)]  # some may be in use again
                 with self._index.lock.write():
                     self._index.add(np.fromiter(new, dtype=np.int64), np.stack(list(new.values())))
                     indexed = True
@@ -435,16 +441,16 @@ class LocalGallery:
         return len(row_ids)
 
     def _expired(self, connection: apsw.Connection) -> NDArray[np.int64]:
-        """Some rows whose time is over."""
+        """Some rows whose time is over, if their own checksums agree: a flipped bit of a time erases nothing."""
         since = self._since()
         if since is None:
             return np.empty(0, dtype=np.int64)
-        return image_rows.row_ids(connection, Condition("ingested_at < ?", (since,)), limit=_SWEPT_A_WRITE)
+        return image_rows.row_ids(connection, Condition(_EXPIRED, (since,)), limit=_SWEPT_A_WRITE)
 
     def _discard_unnamed(self, names: Sequence[str]) -> None:
         """Remove the crops of a write that failed, unless it was interrupted after its commit."""
         with contextlib.suppress(StorageError), self._database.snapshot() as connection:  # else: on the next opening
-            self._crops.discard([name for name in names if not _is_crop(connection, name)])
+            self._crops.discard([name for name in names if not is_crop(connection, name)])
 
     def _forget_unlinked(self, connection: apsw.Connection) -> None:
         connection.executemany("DELETE FROM discarded WHERE name = ?", [(name,) for name in self._unlinked])
@@ -454,8 +460,9 @@ class LocalGallery:
         if not self._crops.complete:
             self._make_crop_folders()
         with self._database.snapshot() as connection:
-            self._crops.recover(lambda name: _is_crop(connection, name))
-            left = [name for (name,) in connection.execute("SELECT name FROM discarded")]
+            self._crops.recover(lambda name: is_crop(connection, name))
+            discarded = [name for (name,) in connection.execute("SELECT name FROM discarded")]
+            left = [name for name in discarded if not is_crop(connection, name)]
         self._unlinked = self._crops.discard(left)
 
     def _make_crop_folders(self) -> None:
@@ -569,7 +576,3 @@ def _runs(images: Sequence[NewImage]) -> Iterator[slice]:
 def _came(image: NewImage, now: int) -> int:
     """When an image was ingested first, in microseconds since 1970."""
     return now if image.ingested_at is None else microseconds(image.ingested_at)
-
-
-def _is_crop(connection: apsw.Connection, name: str) -> bool:
-    return connection.execute("SELECT 1 FROM crops WHERE name = ?", (name,)).fetchone() is not None

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from index.data_folder import DataFolder, gallery_folders, require_layout
-from index.errors import DataFolderUnusable, StorageError
+from index.errors import GALLERY_TROUBLE, DataFolderUnusable, trouble_of
 from index.gallery_arguments import add_data_dir, add_galleries
 from index.maintenance.repair import Measure, repair
-from index.maintenance.verification import Examination, Finding, examine, work_of
+from index.maintenance.verification import Examination, Finding, Progress, examine, work_of
 from index.storage.folder_lock import FolderLock
 from index.storage.gallery_files import BACKUP_NOTE, set_aside
 from index.text_table import printable, table_lines
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _SHOWN = 3  # subjects of a line
+_UNSEEN = "it cannot be looked at"
 
 _VERIFY = """\
 Hold everything against everything else: the pages of the databases, checksums of rows and vectors, attributes, crops
@@ -102,11 +103,12 @@ def _verify(arguments: argparse.Namespace) -> int:
     examined: list[Examination] = []
     with tqdm(total=sum(map(work_of, folders)), desc="verify", unit=" checks") as bar:
         for folder in folders:
-            examined.append(examine(folder, progress=bar.update))
+            examined.append(_examined(folder, bar.update))
     findings = [finding for each in examined for finding in each.findings]
+    status = 2 if any(finding.what == _UNSEEN for finding in findings) else int(bool(findings))
     if arguments.json:
         print(json.dumps(_document(arguments.data_dir, examined), indent=2, ensure_ascii=False))
-        return int(bool(findings))
+        return status
     print_findings(findings)
     for each in examined:
         verdict = f"{len(each.findings)} kinds of findings" if each.findings else "sound"
@@ -115,7 +117,19 @@ def _verify(arguments: argparse.Namespace) -> int:
         print("a backup to a new folder is whole where the data folder is")
     elif findings:
         print("`vehicle-index repair` tells what can be mended and what is lost")
-    return int(bool(findings))
+    return status
+
+
+def _examined(folder: Path, progress: Progress) -> Examination:
+    """What is found in a gallery's folder; that it cannot be looked at keeps no other from being examined."""
+    try:
+        return examine(folder, progress=progress)
+    except DataFolderUnusable:
+        raise
+    except GALLERY_TROUBLE as error:
+        examination = Examination(gallery=folder.name)
+        examination.note(_UNSEEN, trouble_of(error))
+        return examination
 
 
 def _document(data: Path, examined: Iterable[Examination]) -> dict[str, object]:
@@ -145,7 +159,7 @@ def _repair(arguments: argparse.Namespace) -> int:
         for folder in tqdm(folders, desc="repair", unit=" galleries"):
             try:
                 measures += repair(folder, act=arguments.yes)
-            except StorageError as error:
+            except GALLERY_TROUBLE as error:
                 _tell(error)
                 beyond = True
     rows = [
@@ -175,7 +189,7 @@ def _compact(arguments: argparse.Namespace) -> int:
             before = gallery.info().disk_bytes
             try:
                 gallery.compact()
-            except StorageError as error:
+            except GALLERY_TROUBLE as error:
                 _tell(error)
                 failed = True
                 continue
@@ -186,6 +200,6 @@ def _compact(arguments: argparse.Namespace) -> int:
     return 2 if failed else 0
 
 
-def _tell(error: StorageError) -> None:
+def _tell(error: BaseException) -> None:
     """What keeps one gallery from being worked on, and no other."""
-    tqdm.write(f"vehicle-index: {printable(str(error))}", file=sys.stderr)
+    tqdm.write(f"vehicle-index: {printable(trouble_of(error))}", file=sys.stderr)

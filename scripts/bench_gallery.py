@@ -41,6 +41,7 @@ from index.local_gallery import LocalGallery
 from index.searching.gpu_resources import GpuResources
 from index.searching.index_device import IndexDevice
 from index.searching.index_snapshot import remove_snapshot
+from index.storage.about_rows import write_about
 from index.storage.gallery_files import SNAPSHOT
 from index.storage.selected_rows import SelectedRows
 from tests.clustered_vectors import PICTURES, clustered
@@ -143,9 +144,8 @@ def become(folder: Path, kind: str, vectors: str) -> None:
     """Make a closed gallery one of another kind, which no user can: the same rows need not be written again."""
     connection = apsw.Connection(str(folder / "gallery.sqlite"))
     spec = json.loads(connection.execute("SELECT value FROM about WHERE key = 'spec'").get)
-    connection.execute(
-        "UPDATE about SET value = ? WHERE key = 'spec'", (json.dumps({**spec, "kind": kind, "vectors": vectors}),)
-    )
+    with connection:
+        write_about(connection, {"spec": json.dumps({**spec, "kind": kind, "vectors": vectors})})
     connection.close()
     remove_snapshot(folder)
 

@@ -28,6 +28,7 @@ from service.caller import Callers
 from service.context import Context, ask_each, galleries_of
 from service.cross_origin import CrossOrigin, read_origins
 from service.engine import Engine
+from service.gallery_failures import GalleryFailures
 from service.importer import Importer
 from service.inference_errors import InferenceErrors
 from service.keyring import Keyring
@@ -68,7 +69,13 @@ def create_app(
         }
     )
 
-    metrics.watch_galleries(lambda: ask_each(home, lambda gallery: gallery.count()))
+    failures = GalleryFailures(home)
+
+    def sizes() -> tuple[dict[str, int], dict[str, str]]:
+        counts, problems = ask_each(home, lambda gallery: gallery.count())
+        return counts, failures.told() | problems
+
+    metrics.watch_galleries(sizes)
     metrics.watch_index_problems(
         lambda: [(gallery.name, int(gallery.index_state().problem is not None)) for gallery in galleries_of(home)]
     )
@@ -120,7 +127,7 @@ def create_app(
     )  # fmt: skip
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
-        importer=importer, audit=audit,
+        importer=importer, audit=audit, failures=failures,
     )  # fmt: skip
     app.state.stopping = False
     rooms = (

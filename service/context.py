@@ -13,6 +13,7 @@ from index.gallery import Gallery, GalleryHome
 from index.metadata import check_gallery_name, check_image_id
 from service.audit_log import AuditLog
 from service.engine import Engine
+from service.gallery_failures import GalleryFailures
 from service.importer import Importer
 from service.loaded_models import LoadedModels
 from service.metrics import Metrics
@@ -32,6 +33,7 @@ class Context:
     models: LoadedModels
     engine: Engine
     home: GalleryHome
+    failures: GalleryFailures
     metrics: Metrics
     importer: Importer
     migrator: "Migrator"

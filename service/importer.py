@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
@@ -17,7 +18,14 @@ from index.bulk.import_plan import COUNTS, ImportPlan, read_columns, read_failur
 from index.bulk.import_source import plan_sources
 from index.bulk.ingestion import Ingestion
 from index.embedder import Embedder
-from index.errors import InvalidValue, StorageFull, VehicleSearchError
+from index.errors import (
+    GALLERY_TROUBLE,
+    InvalidValue,
+    StorageError,
+    StorageFull,
+    VehicleSearchError,
+    trouble_of,
+)
 from index.gallery import Gallery, GalleryHome
 from service.documents import time_text
 from service.engine import Engine
@@ -27,7 +35,7 @@ from service.problems import ImportNotFound, QueueFull
 
 EMBEDDED_AT_ONCE: Final = {"CPUExecutionProvider": 2}  # images; a search that finds all workers busy waits as long
 EMBEDDED_AT_ONCE_ELSEWHERE: Final = 16
-RETRIED_EVERY: Final = 30.0  # seconds; where the disk is full
+RETRIED_EVERY: Final = 30.0  # seconds; where the disk is full, or a gallery damaged
 CANCELLED_WITHIN: Final = 10.0  # seconds; what is being embedded and written is done first
 
 _LOG = logging.getLogger("service.importer")
@@ -68,6 +76,7 @@ class Importer:
         self._stop, self._cancel = threading.Event(), threading.Event()
         self._jobs = {job.job_id: self._resting(job) for job in folder.jobs()}
         self._at_work: str | None = None
+        self._tried_again: dict[str, float] = {}  # jobs that wait for their gallery: the time.monotonic() of that
         metrics.watch_imports(self._by_state)
         self._thread = threading.Thread(target=self._work, name="importer", daemon=True)
 
@@ -145,20 +154,24 @@ class Importer:
         self._thread.join()
 
     def _work(self) -> None:
-        while True:
-            with self._turn:
-                self._turn.wait_for(lambda: self._stop.is_set() or self._next() is not None)
-                job = self._next()
-                if self._stop.is_set() or job is None:
-                    return
-                self._at_work = job.job_id
-                self._cancel.clear()
+        while (job := self._taken()) is not None:
             try:
                 self._carry_out(job)
             finally:
                 with self._turn:
                     self._at_work = None
                     self._turn.notify_all()
+
+    def _taken(self) -> ImportJob | None:
+        """The next job, waited for, which is at work from now on; None where the service stops."""
+        with self._turn:
+            while not self._stop.is_set():
+                if (job := self._next()) is not None:
+                    self._at_work = job.job_id
+                    self._cancel.clear()
+                    return job
+                self._turn.wait(timeout=RETRIED_EVERY if self._tried_again else None)
+        return None
 
     def _resting(self, job: ImportJob) -> ImportJob:
         """A job as it is now; one into a damaged gallery waits for a start on which that is mended."""
@@ -167,7 +180,12 @@ class Importer:
 
     def _next(self) -> ImportJob | None:
         damaged = self._home.problems()
-        waiting = [job for job in self._jobs.values() if not job.ended and job.gallery not in damaged]
+        now = time.monotonic()
+        self._tried_again = {job_id: at for job_id, at in self._tried_again.items() if at > now}
+        waiting = [
+            job for job in self._jobs.values()
+            if not job.ended and job.gallery not in damaged and job.job_id not in self._tried_again
+        ]  # fmt: skip
         return min(waiting, key=lambda job: (job.created_at, job.job_id), default=None)
 
     def _carry_out(self, job: ImportJob) -> None:
@@ -186,14 +204,27 @@ class Importer:
         except _Interrupted:
             if self._cancel.is_set():
                 self._end(self.get(job.job_id), "cancelled")
-        except (VehicleSearchError, CancelledError) as error:
-            if self._stop.is_set():
-                return  # the engine was closed under it
+        except Exception as error:
+            if not self._stop.is_set():  # else the engine was closed under it
+                self._give_up(self.get(job.job_id), error)
+
+    def _give_up(self, job: ImportJob, error: Exception) -> None:
+        """Put a job off that its gallery, its disk or the memory fails, so that others go on; end it otherwise."""
+        if self._cancel.is_set():
+            self._end(job, "cancelled")
+        elif isinstance(error, VehicleSearchError | CancelledError) and not isinstance(error, StorageError):
             _LOG.warning("import %s into gallery %s failed: %s", job.job_id, job.gallery, error)
-            self._end(self.get(job.job_id), "failed", self._plain(str(error), job))
-        except Exception:
-            _LOG.exception("import %s into gallery %s failed", job.job_id, job.gallery)
-            self._end(self.get(job.job_id), "failed", "the service failed; its log says more")
+            self._end(job, "failed", self._plain(str(error), job))
+        elif isinstance(error, GALLERY_TROUBLE):
+            insides = None if isinstance(error, VehicleSearchError) else error
+            _LOG.warning("import %s into gallery %s waits: %s", job.job_id, job.gallery, error, exc_info=insides)
+            problem = f"{self._plain(trouble_of(error), job)}; tried again every {RETRIED_EVERY:.0f} s"
+            with self._turn:
+                self._tried_again[job.job_id] = time.monotonic() + RETRIED_EVERY
+                self._jobs[job.job_id] = replace(job, state="queued", problem=problem)
+        else:
+            _LOG.error("import %s into gallery %s failed", job.job_id, job.gallery, exc_info=error)
+            self._end(job, "failed", "the service failed; its log says more")
 
     def _import(self, job: ImportJob) -> None:
         gallery = self._home.get(job.gallery)

@@ -112,15 +112,15 @@ class _GallerySizes(Collector):
             "vehicle_search_gallery_images", "Images that a search can return.", labels=["gallery"]
         )
         damaged = GaugeMetricFamily(
-            "vehicle_search_gallery_damaged", "1 for a gallery that is damaged and answers 503, else 0.",
+            "vehicle_search_gallery_damaged",
+            "1 for a gallery that is damaged, or whose files failed a request within ten minutes, else 0.",
             labels=["gallery"],
         )  # fmt: skip
         sizes, problems = self._sizes()
         for name, number in sizes.items():
             images.add_metric([name], number)
-            damaged.add_metric([name], 0)
-        for name in problems:
-            damaged.add_metric([name], 1)
+        for name in sorted({*sizes, *problems}):
+            damaged.add_metric([name], int(name in problems))
         return [images, damaged]
 
     def describe(self) -> Iterable[Metric]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.embedder import Embedder
-from index.errors import GalleryNotFound, NotMigratable, VehicleSearchError
+from index.errors import GALLERY_TROUBLE, GalleryNotFound, NotMigratable, trouble_of
 from index.gallery import Gallery, GalleryHome, Migration
 from index.piecework import Piecework
 from service.context import galleries_of
@@ -68,9 +68,9 @@ class Migrator:
                     self._carry_on(gallery)
                 except GalleryNotFound:
                     self._problems.pop(gallery.name, None)  # dropped meanwhile
-                except (VehicleSearchError, OSError) as error:
-                    self._problems[gallery.name] = str(error)
-                    _LOG.warning("the migration of gallery %s rests for %.0f s: %s", gallery.name, _REST, error)
+                except GALLERY_TROUBLE as error:
+                    self._problems[gallery.name] = problem = trouble_of(error)
+                    _LOG.warning("the migration of gallery %s rests for %.0f s: %s", gallery.name, _REST, problem)
             self._wanted.wait(_REST)
 
     def _carry_on(self, gallery: Gallery) -> None:

@@ -47,14 +47,16 @@ async def livez(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """The model is warmed up on the wanted provider, the galleries are loaded, and the service is not stopping.
 
-    ``degraded``: some galleries are damaged and answer 503; ``damaged`` says why, the others are served.
+    ``degraded``: some galleries are damaged and answer 503, or their files failed a request in the last ten minutes;
+    ``damaged`` says why, the others are served.
     ``problems`` has what makes searches slower than they should be, never wrong, by gallery: why an index could not be
     built, or why the GPU does not answer. Where keys are asked for both name only the galleries of the caller's key.
     """
     read_parameters(request, ())
     await require_ready(request)
     context = context_of(request)
-    damaged, slower = context.home.problems(), await run_in_threadpool(_problems, context.home)
+    damaged = context.failures.told() | dict(context.home.problems())
+    slower = await run_in_threadpool(_problems, context.home)
     reaches = caller_of(request).reaches
     return answer(
         {

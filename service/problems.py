@@ -192,11 +192,13 @@ def problem_response(document: Mapping[str, Any], headers: Mapping[str, str] | N
     return Response(body, status_code=document["status"], headers=extra, media_type=MEDIA_TYPE)
 
 
-async def on_known_error(_: Request, error: Exception) -> Response:
+async def on_known_error(request: Request, error: Exception) -> Response:
     """Handler of the error tree."""
     assert isinstance(error, VehicleSearchError)  # noqa: S101  # registered for that class
     if status_of(error)[0] >= 500:
         _LOG.error("%s: %s", type(error).__name__, error)
+    if (gallery := request.path_params.get("gallery")) is not None:
+        request.app.state.context.failures.note(gallery, error)
     return refusal(error)
 
 

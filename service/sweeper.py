@@ -3,7 +3,7 @@
 import logging
 import threading
 
-from index.errors import GalleryNotFound, VehicleSearchError
+from index.errors import GALLERY_TROUBLE, GalleryNotFound, trouble_of
 from index.gallery import GalleryHome
 from service.context import galleries_of
 
@@ -11,7 +11,7 @@ _LOG = logging.getLogger("service.sweeper")
 
 
 class Sweeper:
-    """Sweeps every gallery every so many seconds, in a thread of its own, from construction to ``close``."""
+    """Sweeps every gallery, at once and every so many seconds, in a thread of its own, until ``close``."""
 
     def __init__(self, home: GalleryHome, *, seconds: float) -> None:
         self._home, self._seconds = home, seconds
@@ -25,16 +25,20 @@ class Sweeper:
         self._thread.join()
 
     def _work(self) -> None:
+        self._sweep()
         while not self._stop.wait(self._seconds):
-            for gallery in galleries_of(self._home):
-                if self._stop.is_set():
-                    return
-                try:
-                    swept = gallery.sweep()
-                except GalleryNotFound:
-                    continue  # dropped meanwhile
-                except VehicleSearchError as error:  # the next round tries again
-                    _LOG.warning("gallery %s cannot be swept: %s", gallery.name, error)
-                    continue
-                if swept:
-                    _LOG.info("gallery %s: %d expired images erased", gallery.name, swept)
+            self._sweep()
+
+    def _sweep(self) -> None:
+        for gallery in galleries_of(self._home):
+            if self._stop.is_set():
+                return
+            try:
+                swept = gallery.sweep()
+            except GalleryNotFound:
+                continue  # dropped meanwhile
+            except GALLERY_TROUBLE as error:  # the next round tries again
+                _LOG.warning("gallery %s cannot be swept: %s", gallery.name, trouble_of(error))
+                continue
+            if swept:
+                _LOG.info("gallery %s: %d expired images erased", gallery.name, swept)

@@ -205,13 +205,15 @@ def _ready(settings: Settings, app: FastAPI, seconds: float) -> None:
     picture = "examples/query.jpg" if Path("examples/query.jpg").is_file() else "YOUR_PICTURE.jpg"
     context = app.state.context
     contract = context.embedder.contract
+    add = (
+        f'  add yours: curl -F image=@YOUR_PICTURE.jpg -F \'metadata=[{{"camera_id": "c001"}}]\' '
+        f"{base}/v1/galleries/default/images\n"
+    )
     print(
         f"vehicle-search is ready after {seconds:.1f} s: model {contract.name} on {context.embedder.provider}, "
         f"{_first_gallery(context.home)}{_searched_on(settings)}{', only reading' if settings.read_only else ''}\n\n"
         f"  search:    curl --data-binary @{picture} '{base}/v1/galleries/default/search?top_k=5'\n"
-        f"  try it:    {base}/docs\n"
-        f'  add yours: curl -F image=@YOUR_PICTURE.jpg -F \'metadata=[{{"camera_id": "c001"}}]\' '
-        f"{base}/v1/galleries/default/images\n",
+        f"  try it:    {base}/docs\n{'' if settings.read_only else add}",
         flush=True,
     )
 

@@ -15,14 +15,14 @@ from index.data_folder import DataFolder
 from index.errors import DataFolderLocked, DataFolderUnusable, ImageNotFound, InvalidValue, StorageError, StorageFull
 from index.gallery import Filters, Metadata
 from index.local_gallery import LocalGallery
-from index.maintenance.backup import KEPT, GalleryBackup, back_up, read_note
+from index.maintenance.backup import KEPT, UNFORGOTTEN, GalleryBackup, back_up, read_note
 from index.maintenance.restoration import restore
-from index.maintenance.verification import examine
+from index.maintenance.verification import IN_DOUBT, UNREADABLE_CROP, examine
 from index.storage.folder_lock import FolderLock
 from tests.cut_off import cut_off
 from tests.small_disk import fill, small_disk
 from tests.test_local_gallery import SPEC, image
-from tests.test_verification import found
+from tests.test_verification import found, spoil_listed
 
 
 @pytest.fixture
@@ -262,25 +262,29 @@ def test_what_was_whole_in_the_earlier_backup_stays_whole(gallery: LocalGallery,
         connection.execute(damage).fetchall()
     done, _ = back_up(data, tmp_path / "backup")
     told = {finding.what: set(finding.subjects) for finding in done.findings}
-    assert told.pop(KEPT) == {"i1", "i2", "i3", "i4", "i5", "i9"}
+    assert told.pop(KEPT) == {"i1", "i2", "i3", "i4", "i9"}
     assert told["an image's row is not what was written"] == {"i1", "i4", "i7", "i50", "j9"}
     assert found(examine(tmp_path / "backup/galleries/default")) == {
         "an image's row is not what was written": ("i4", "i7", "i50"),
+        "a crop is listed that no image has": (content_name(image(5).crop),),
+        "a file belongs to no image": (content_name(image(6).crop),),  # kept while the lists of crops disagree
+        IN_DOUBT: ("row 6",),
     }
     restore(tmp_path / "backup", tmp_path / "new")
     with contextlib.closing(DataFolder(tmp_path / "new")) as home:
         restored = home.get("default")
-        for image_id in ("i1", "i2", "i3", "i5", "i9", "i10"):
+        for image_id in ("i1", "i2", "i3", "i9", "i10"):
             assert restored.get(image_id) == before[image_id]
             assert (restored.embedding(image_id) == image(int(image_id[1:])).embedding).all()
         assert [each.image_id for each in restored.page(Filters(attributes={"lane": ("left",)}), limit=9).images] == [
             "i1"
         ]
-        with pytest.raises(ImageNotFound):
-            restored.get("i6")
+        for image_id in ("i5", "i6"):  # nobody can tell of the first whether it was erased
+            with pytest.raises(ImageNotFound):
+                restored.get(image_id)
     again, _ = back_up(data, tmp_path / "backup")  # the earlier one is that which was put together
     assert {KEPT} <= {finding.what for finding in again.findings}
-    assert len(found(examine(tmp_path / "backup/galleries/default"))) == 1
+    assert len(found(examine(tmp_path / "backup/galleries/default"))) == 4
 
 
 def row_of(gallery: LocalGallery, image_id: str) -> int:
@@ -373,3 +377,30 @@ def test_a_note_that_is_none(tmp_path: Path, note: str | None) -> None:
 def test_the_note_is_json(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
     back_up(data, tmp_path / "backup")
     assert json.loads((tmp_path / "backup/backup.json").read_text())["taken_at"].endswith("Z")
+
+
+def test_no_crop_is_forgotten_while_the_lists_of_crops_disagree(
+    home: DataFolder, gallery: LocalGallery, data: Path, tmp_path: Path
+) -> None:
+    back_up(data, tmp_path / "backup")
+    gallery.delete("i9")
+    gallery.close()
+    spoil_listed(data / "galleries/default", (name := content_name(image(7).crop)))
+    done, _ = back_up(data, tmp_path / "backup")
+    told = {finding.what: finding.subjects for finding in done.findings}
+    assert told["an image's crop is not listed"] == (name,)
+    assert all(told.values())
+    assert told[UNFORGOTTEN] == (content_name(image(9).crop),)
+    assert {name, content_name(image(9).crop)} <= crop_files(tmp_path / "backup")
+    back_up(data, tmp_path / "first")
+    assert name in crop_files(tmp_path / "first")
+
+
+def test_a_crop_that_cannot_be_read_keeps_nothing_else_out(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
+    name = content_name(image(8).crop)
+    path = data / "galleries/default/crops" / name[:2] / name
+    path.unlink()
+    path.mkdir()
+    done, _ = back_up(data, tmp_path / "backup")
+    assert [(finding.what, finding.subjects) for finding in done.findings] == [(UNREADABLE_CROP, ("i8",))]
+    assert (done.images, done.crops) == (30, 29)

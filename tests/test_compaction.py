@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from index.gallery import Filters, GallerySpec, Kind, Metadata, NewImage, Search
 from index.local_gallery import LocalGallery
 from index.storage.gallery_files import SNAPSHOT, set_aside
 from tests.index_kinds import MIRRORED, build_early, kind_name
+from tests.test_verification import spoil_listed
 
 D = 64
 SPEC = GallerySpec(embedding_space="space", embedding_dim=D, viewpoints=("front", "rear"))
@@ -211,7 +213,6 @@ def test_what_retention_swept_is_nowhere(tmp_path: Path) -> None:
     gallery = home.get("default")
     gallery.add([secret(n) for n in range(50)])
     now += timedelta(days=2)
-    gallery.sweep()
     gallery.compact()
     for n in range(50):
         assert traces(tmp_path, secret(n)) == []
@@ -307,3 +308,14 @@ def small(n: int) -> NewImage:
     metadata = Metadata(vehicle_id=vehicle_id, camera_id=camera_id, attributes={f"attr{n * 31 % 97}": value})
     vector = np.full(8, n, dtype=np.float32)
     return NewImage(image_id=image_id, metadata=metadata, crop=b"", embedding=vector, viewpoint=None)
+
+
+def test_no_crop_is_removed_that_an_image_names_though_the_list_does_not(home: DataFolder, data: Path) -> None:
+    gallery, folder = home.get("default"), data / "galleries/default"
+    gallery.add([secret(n) for n in range(20)])
+    gallery.close()
+    spoil_listed(folder, (name := content_name(secret(7).crop)))
+    with closing(LocalGallery(folder)) as gallery:
+        with pytest.raises(StorageError, match=r"`vehicle-index verify` tells what is damaged"):
+            gallery.compact()
+        assert gallery.crop(secret(7).image_id) == (name, secret(7).crop)

@@ -175,6 +175,37 @@ def test_a_damaged_gallery_keeps_no_other_from_being_used(tmp_path: Path, damage
     assert file.read_bytes() == b"damage" * 10_000
 
 
+def _no_link(crops: Path) -> None:
+    shutil.rmtree(crops)
+    crops.symlink_to("/none/of/a/disk")
+
+
+def _file_for_folder(crops: Path) -> None:
+    (crops / "incoming").rmdir()
+    (crops / "incoming").touch()
+
+
+def _circle(crops: Path) -> None:
+    shutil.rmtree(crops)
+    crops.symlink_to(crops)
+
+
+@pytest.mark.parametrize("harm", [_no_link, _file_for_folder, _circle])
+@pytest.mark.parametrize("filled", [False, True])
+def test_what_lies_in_a_gallerys_place_keeps_no_other_from_being_used(
+    tmp_path: Path, harm: Callable[[Path], None], filled: bool
+) -> None:
+    home = DataFolder(tmp_path, default_spec=SPEC)
+    home.create("yard", SPEC)[0].add([IMAGE] if filled else [])
+    home.close()
+    harm(tmp_path / "galleries/yard/crops")
+    with contextlib.closing(DataFolder(tmp_path, default_spec=SPEC)) as home:
+        assert home.names() == ["default"]
+        assert str(tmp_path / "galleries/yard/crops") in home.problems()["yard"]
+        assert "start again" in home.problems()["yard"] or "bring it back" in home.problems()["yard"]
+        assert "\n" not in home.problems()["yard"]
+
+
 @pytest.mark.parametrize("key", ["spec", "secret", "created_at", "space"])
 def test_a_gallery_that_has_forgotten_what_it_is_is_damaged(tmp_path: Path, key: str) -> None:
     DataFolder(tmp_path, default_spec=SPEC).close()

@@ -44,3 +44,19 @@ def test_it_can_be_read_as_it_was_written(tmp_path: Path) -> None:
     assert "column box: 'x' is not" in still.reason
     assert still.cells == {"speed": "7", "box": "x"}
     again.close()
+
+
+def test_a_name_that_leads_out_of_an_archive_stays_one_that_is_refused(tmp_path: Path) -> None:
+    path = pack(tmp_path / "x.zip", {"../evil.jpg": b"1", "a.jpg": b"1"})
+    plan = ImportPlan()
+    list(plan_sources(plan, [path]))
+    for folder, named in ((tmp_path, "x.zip/../evil.jpg"), (path, "../evil.jpg")):
+        _, line = failure_lines(plan.failures(), plan.columns(), folder)
+        assert line.startswith(f"{named},")
+    plan.close()
+    again = ImportPlan()
+    list(
+        plan_sources(again, [pack(tmp_path / "again.zip", {"manifest.csv": b"path\n../evil.jpg\n", "evil.jpg": b"1"})])
+    )
+    assert [each for archive in again.archives() for each in again.pictures(archive)] == []
+    again.close()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from index.errors import DataFolderLocked
-from index.storage.folder_lock import FolderLock
+from index.errors import DataFolderLocked, DataFolderUnusable
+from index.storage.folder_lock import FolderLock, SharedLock
 
 HOLD = """
 import sys
@@ -39,3 +39,10 @@ def test_the_same_process_cannot_own_it_twice(tmp_path: Path) -> None:
         FolderLock(tmp_path)
     lock.close()
     FolderLock(tmp_path).close()
+
+
+@pytest.mark.parametrize("kind", [FolderLock, SharedLock])
+def test_what_lies_in_its_place_is_named(tmp_path: Path, kind: type[FolderLock] | type[SharedLock]) -> None:
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(DataFolderUnusable, match=f"{tmp_path}/lock is no file: remove what lies there"):
+        kind(tmp_path)

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,8 +21,9 @@ from index.exchange.export_note import read_note
 from index.exchange.gallery_export import DAMAGED_ROW, GalleryExport, export_gallery
 from index.gallery import Filters, Metadata, StoredImage
 from index.local_gallery import LocalGallery
-from index.maintenance.verification import CHANGED_CROP, MISSING_CROP
+from index.maintenance.verification import CHANGED_CROP, MISSING_CROP, UNREADABLE_CROP
 from index.storage.folder_lock import FolderLock
+from index.storage.gallery_view import open_view
 from tests.layout_1 import write_layout_1
 from tests.small_disk import fill, small_disk
 from tests.test_local_gallery import SPEC, image, vector
@@ -195,6 +198,41 @@ def test_damage_is_told_and_the_rest_exported(folder: Path) -> None:
     rows = {row["image_id"]: row for row in pq.read_table(target / "images.parquet").to_pylist()}
     assert "i3" not in rows
     assert [image_id for image_id, row in rows.items() if row["crop"] is None] == ["i1", "i2", "twin"]
+
+
+def test_a_crop_that_cannot_be_read_is_left_out_and_told(folder: Path) -> None:
+    path = next((folder / "crops").rglob("*.jpg"))
+    path.unlink()
+    path.mkdir()
+    _, done = export(folder)
+    assert [found.what for found in done.findings] == [UNREADABLE_CROP]
+    assert done.note.images == 42
+
+
+def test_names_of_crops_that_do_not_come_in_order_do_not_come_for_ever(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bit of a name flipped in the list of images by crop, so that paging by names goes back."""
+    monkeypatch.setattr("index.storage.gallery_view._CROPS_AT_ONCE", 8)
+    with open_view(folder / "gallery.sqlite", now=NOW) as view:
+        last = next(view.crop_names())[-1]
+    spoil(folder, last)
+    _, done = export(folder)
+    assert (done.note.images, done.findings) == (42, ())
+
+
+def spoil(folder: Path, name: str) -> None:
+    """Turn the first digit of a crop's name into a sign before all digits, where images are listed by crop."""
+    file = folder / "gallery.sqlite"
+    whole = file.read_bytes()
+    for found in re.finditer(name.encode(), whole):
+        data = bytearray(whole)
+        data[found.start()] ^= 0x10
+        file.write_bytes(data)
+        with closing(apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+            if (name,) not in connection.execute("SELECT crop FROM images INDEXED BY images_crop").fetchall():
+                return
+    raise AssertionError(name)
 
 
 def test_killed_it_leaves_no_export_and_is_taken_up(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Import jobs beside what else becomes of a gallery, and in a service that only reads."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -96,6 +96,48 @@ def test_a_job_goes_on_with_the_model_that_its_gallery_moves_to(
         _, stored = gallery.crop(image.image_id)
         crop = model_crop(read_picture(stored, max_pixels=10**6), new.contract.resize)
         np.testing.assert_allclose(gallery.embedding(image.image_id), new.embed(crop[None]).embedding[0], atol=1e-5)
+    importer.stop()
+    engine.close()
+    importer.close()
+
+
+def _memory() -> bool:
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("fail", "told"), [(lambda: True, "gallery.sqlite cannot be used"), (_memory, "not enough memory")]
+)
+def test_a_job_into_a_gallery_that_fails_waits_and_the_others_go_on(
+    home: DataFolder, old: Overtaken, pictures: Path, monkeypatch: pytest.MonkeyPatch, fail: Callable[[], bool],
+    told: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("service.importer.RETRIED_EVERY", 0.05)
+    yard = home.create("yard", home.get("default").spec)[0]
+    yard._database._writer.set_commit_hook(fail)
+    engine = Engine(old, Metrics(), workers=1, queue_size=4, max_pixels=10**6)
+    folder = ImportFolder(home.path)
+    importer = Importer(
+        folder, home, engine, LoadedModels(present=old), Metrics(), root=pictures.parent, max_pixels=10**6
+    )
+    for name, gallery in (("a", "yard"), ("b", "default")):
+        job = ImportJob(
+            job_id=name, gallery=gallery, path="pictures", name=None, state="queued",
+            created_at="2026-05-04T10:11:12Z",
+        )  # fmt: skip
+        importer.submit(folder.receive(), job)
+    importer.start()
+    until(lambda: importer.get("b").state == "done")
+
+    def waits() -> bool:
+        job = importer.get("a")
+        assert not job.ended
+        return job.state == "queued" and told in str(job.problem) and "tried again every" in str(job.problem)
+
+    until(waits)
+    yard._database._writer.set_commit_hook(None)
+    until(lambda: importer.get("a").state == "done")
+    assert (yard.count(), importer.get("a").problem) == (12, None)
     importer.stop()
     engine.close()
     importer.close()

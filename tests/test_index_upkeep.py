@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from index.errors import NotEnoughMemory
 from index.gallery import Filters, GallerySpec, Kind, Metadata, NewImage, SearchOptions, Vectors
 from index.local_gallery import LocalGallery
+from index.maintenance.verification import examine
+from index.searching.index_snapshot import open_snapshot, write_snapshot
 from index.storage.gallery_database import Bound, GalleryDatabase, blocks
 from index.storage.gallery_files import SNAPSHOT
 from tests.clustered_vectors import clustered
@@ -211,6 +213,23 @@ def test_a_damaged_snapshot_is_told_and_not_believed(
 ) -> None:
     created(folder, *kind).close()
     harm(folder / SNAPSHOT)
+    opened_without_snapshot(folder, caplog, reason)
+
+
+@pytest.mark.parametrize("name", [b"IHNf", b"IxF2"])  # of the graph, and of the vectors in it
+def test_a_snapshot_that_another_release_of_faiss_wrote_is_told_and_not_believed(
+    folder: Path, name: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All checksums are right, but the index in it is of a type that FAISS does not know here."""
+    created(folder, "hnsw").close()
+    with open_snapshot(folder) as opened:
+        assert opened is not None
+        about, reader = opened
+        data = b"".join(iter(reader.block, b""))
+    assert data.count(name) == 1
+    write_snapshot(folder, about, lambda write: write(data.replace(name, name[:3] + b"z")))
+    reason = f"FAISS {faiss.__version__} cannot read it"
+    assert any(reason in finding.subjects[0] for finding in examine(folder).findings)
     opened_without_snapshot(folder, caplog, reason)
 
 
@@ -418,17 +437,22 @@ def test_a_full_index_is_copied_before_rows_are_moved_into_it(folder: Path, kind
     gallery.close()
 
 
-def test_rows_wait_where_there_is_no_memory_for_a_copy(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("free", "moved"), [(100_000, False), (200_000, True)])
+def test_without_memory_for_a_copy_rows_are_moved_in_place_or_wait(
+    folder: Path, caplog: pytest.LogCaptureFixture, free: int, moved: bool
+) -> None:
     created(folder, "hnsw").close()
-    free = [10**9]
-    gallery = LocalGallery(folder, memory=lambda: free[0])
+    left = [10**9]
+    gallery = LocalGallery(folder, memory=lambda: left[0])
     gallery._upkeep.rest()
-    free[0] = 100_000
+    before, left[0] = gallery._upkeep.index.built, free
     gallery.add(images(ROWS, ROWS + 20))
     gallery._upkeep.rest()
-    assert "making room for more rows in the index of gallery yard needs about" in caplog.text
+    told = "making room for more rows in the index of gallery yard needs about"
+    assert (told in caplog.text) == (not moved)
     state = gallery.info().index
-    assert (state.rows, state.waiting) == (ROWS, 20)
+    assert (state.rows, state.waiting) == ((ROWS + 20, 0) if moved else (ROWS, 20))
+    assert gallery._upkeep.index.built is before
     check(gallery, list(range(ROWS + 20)))
     gallery.close()
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from index.crops import content_name
 from index.errors import GalleryNotFound, StorageError, StorageFull
 from index.gallery import Filters, GallerySpec, Metadata, NewImage, SearchOptions
 from index.local_gallery import LocalGallery
+from index.maintenance.verification import examine
 from tests.index_kinds import ALL_ANYWHERE, kind_name
 from tests.small_disk import fill, small_disk
 
@@ -155,8 +157,20 @@ def test_a_crop_that_somebody_removed_is_a_storage_error(folder: Path, gallery: 
     gallery.add([image(1)])
     for path in (folder / "crops").rglob("*.jpg"):
         path.unlink()
-    with pytest.raises(StorageError, match="missing on the disk"):
+    with pytest.raises(StorageError, match=r"missing on the disk: .*verify.*repair"):
         gallery.crop("i1")
+
+
+@pytest.mark.parametrize("cut", [0, 1, 10])
+def test_a_crop_that_was_altered_is_not_given_out(folder: Path, gallery: LocalGallery, cut: int) -> None:
+    gallery.add([image(1)])
+    name, data = gallery.crop("i1")
+    (path,) = (folder / "crops").rglob(name)
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]) if not cut else data[:-cut])
+    with pytest.raises(StorageError, match=r"is not the picture that was written: .*verify.*repair"):
+        gallery.crop("i1")
+    gallery.add([image(1)])
+    assert gallery.crop("i1") == (name, data)
 
 
 def test_an_empty_folder_that_a_copy_lacks_is_made(folder: Path, gallery: LocalGallery) -> None:
@@ -183,7 +197,7 @@ def test_a_closed_gallery_says_so(gallery: LocalGallery) -> None:
             ask()
 
 
-def test_expired_rows_are_swept_on_opening_and_by_writes(tmp_path: Path) -> None:
+def test_expired_rows_are_erased_by_sweeps_and_writes_and_not_by_opening(tmp_path: Path) -> None:
     folder = tmp_path / "short"
     folder.mkdir()
     LocalGallery.create(folder, "short", replace(SPEC, retention_days=1))
@@ -204,9 +218,27 @@ def test_expired_rows_are_swept_on_opening_and_by_writes(tmp_path: Path) -> None
     gallery.close()
     now += timedelta(days=2)
     gallery = LocalGallery(folder, clock=lambda: now)
+    assert (gallery.count(), rows(gallery)) == (0, 1)
+    assert gallery.sweep() == 1
     assert rows(gallery) == 0
     assert crop_files(folder) == set()
     gallery.close()
+
+
+def test_a_row_whose_time_is_damaged_is_left_by_the_sweep(tmp_path: Path) -> None:
+    folder = tmp_path / "short"
+    folder.mkdir()
+    LocalGallery.create(folder, "short", replace(SPEC, retention_days=1))
+    with closing(LocalGallery(folder)) as gallery:
+        gallery.add([image(n) for n in range(3)])
+        with gallery._database.transaction() as connection:
+            connection.execute("UPDATE images SET ingested_at = ingested_at / 2 WHERE image_id = 'i1'")
+        assert gallery.sweep() == 0
+        gallery.add([image(4)])
+        assert gallery.count() == 3  # it is not returned
+        assert crop_files(folder) == {content_name(image(n).crop) for n in (0, 1, 2, 4)}
+    told = {finding.what: finding.subjects for finding in examine(folder).findings}
+    assert told == {"an image's row is not what was written": ("i1",)}
 
 
 def test_rows_that_expired_while_it_was_closed_shorten_no_answer(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class Watched(Embedder):
     def __init__(self, model: Path) -> None:
         super().__init__(model, device="cpu", threads=1)
         self.lots: list[int] = []
-        self.failing = False
+        self.failing: Exception | None = None
         self.go_on = threading.Event()
         self.go_on.set()
         self.watching = True
@@ -34,8 +34,8 @@ class Watched(Embedder):
     def embed(self, crops: NDArray[np.uint8]) -> Embedded:
         if getattr(self, "watching", False):
             self.go_on.wait(60)
-            if self.failing:
-                raise ModelError("the device is gone")
+            if self.failing is not None:
+                raise self.failing
             self.lots.append(len(crops))
         return super().embed(crops)
 
@@ -150,17 +150,25 @@ def test_closing_ends_it_and_the_next_one_goes_on(home: DataFolder, engine: Engi
     again.close()
 
 
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (ModelError("the device is gone"), "the device is gone"),
+        (MemoryError(), "not enough memory"),
+        (RuntimeError("Error in faiss"), "Error in faiss"),
+    ],
+)
 def test_a_fault_is_told_and_tried_again(
-    home: DataFolder, engine: Engine, model: Watched, monkeypatch: pytest.MonkeyPatch
+    home: DataFolder, engine: Engine, model: Watched, monkeypatch: pytest.MonkeyPatch, fault: Exception, told: str
 ) -> None:
     monkeypatch.setattr("service.migrator._REST", 0.05)
-    model.failing = True
+    model.failing = fault
     migrator = Migrator(home, model, engine)
     migrator.begin(home.get("default"))
     migrator.start()
     (known,) = home.get("default").migrations()
-    until(lambda: migrator.problem("default", known) == "the device is gone")
-    model.failing = False
+    until(lambda: migrator.problem("default", known) == told)
+    model.failing = None
     until(lambda: state(home) == "finished")
     (known,) = home.get("default").migrations()
     assert migrator.problem("default", known) is None

@@ -30,7 +30,7 @@ from tests.cut_off import cut_off
 from tests.index_kinds import build_early, kind_name
 from tests.layout_1 import write_layout_1
 from tests.test_local_gallery import SPEC, image
-from tests.test_verification import change, flip, folder, found
+from tests.test_verification import change, crop_list, flip, folder, found, spoil_listed
 
 __all__ = ["folder"]
 
@@ -237,6 +237,20 @@ def test_crops_that_are_not_what_they_were_leave_their_images_searchable(folder:
     ((match,),) = gallery.search(image(1).embedding[None], SearchOptions(top_k=1))
     assert (match.image.image_id, match.distance) == ("i1", 0)
     gallery.close()
+
+
+def test_a_folder_that_was_copied_gets_its_own_name(folder: Path) -> None:
+    copy = Path(shutil.copytree(folder, folder.with_name("port")))
+    for act in (False, True):
+        (measure,) = repair(copy, act=act)
+        assert (measure.what, measure.subjects) == ("the gallery is named as its folder", ("port",))
+    assert found(examine(copy)) == {}
+    gallery = LocalGallery(copy)
+    assert gallery.name == "port"
+    gallery.close()
+    odd = folder.rename(folder.with_name("No Name"))
+    with pytest.raises(StorageError, match="rename the folder"):
+        repair(odd, act=True)
 
 
 def test_small_things_are_put_right(folder: Path) -> None:
@@ -529,3 +543,18 @@ def finish(data: Path, images: dict[str, NewImage]) -> None:
         assert moving.migrated(gallery) == "finished"
         moving.check(gallery, images)
     assert found(examine(data / "galleries/default")) == {}
+
+
+def test_a_crop_whose_name_was_damaged_in_the_list_stays(folder: Path) -> None:
+    spoil_listed(folder, (name := crop_list(folder)[7]))
+    assert not any(measure.loss for measure in repair(folder, act=True))
+    assert found(examine(folder)) == {}
+    assert (folder / "crops" / name[:2] / name).exists()
+
+
+def test_a_crop_that_cannot_be_read_costs_no_more(folder: Path) -> None:
+    path = folder / "crops" / (name := content_name(image(8).crop))[:2] / name
+    path.unlink()
+    path.mkdir()
+    assert mended(folder)["kept, but without its crop"] == ("i8",)
+    assert found(examine(folder)) == {}

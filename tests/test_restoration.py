@@ -2,20 +2,23 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from index.crops import content_name
 from index.data_folder import DataFolder
 from index.errors import DataFolderLocked, DataFolderUnusable, InvalidValue, StorageError, StorageFull
 from index.gallery import Filters, SearchOptions
+from index.local_gallery import LocalGallery
 from index.maintenance.backup import back_up
-from index.maintenance.repair import repair
-from index.maintenance.restoration import GalleryRestoration, restore
-from index.maintenance.verification import examine
+from index.maintenance.repair import DOUBTFUL, repair
+from index.maintenance.restoration import LEFT_IN_DOUBT, GalleryRestoration, restore
+from index.maintenance.verification import IN_DOUBT, SAID_ERASED, examine
 from index.storage.folder_lock import FolderLock
 from index.storage.gallery_files import SNAPSHOT
 from tests.cut_off import cut_off
@@ -311,3 +314,40 @@ def test_no_backup_changes_what_is_being_restored(home: DataFolder, backup: Path
         restore(backup, tmp_path / "new")
     lock.close()
     by_name(restore(backup, tmp_path / "new"))
+
+
+def spoil_erasure(folder: Path, image_id: str, other: str) -> None:
+    """Let the entry of an erasure name another row, as one flipped bit may do."""
+    with closing(apsw.Connection(str(folder / "gallery.sqlite"))) as connection:
+        row_of = "SELECT row_id FROM images WHERE image_id = ?"
+        erased = "(SELECT max(change) FROM changes WHERE kind = 'removed')"
+        connection.execute(f"UPDATE changes SET row_id = ({row_of}) WHERE change = {erased}", (other,))
+        assert connection.execute(row_of, (image_id,)).fetchone() is None
+
+
+@pytest.mark.parametrize("repaired", [False, True])
+def test_damage_in_the_record_of_an_erasure_raises_nobody(
+    home: DataFolder, backup: Path, data: Path, tmp_path: Path, repaired: bool
+) -> None:
+    folder = data / "galleries/default"
+    home.get("default").delete("i1")
+    home.get("default").close()
+    spoil_erasure(folder, "i1", "i5")
+    told = {finding.what: finding.subjects for finding in examine(folder).findings}
+    assert told == {SAID_ERASED: ("i5",), IN_DOUBT: ("row 2",)}
+    if repaired:
+        measures = {measure.what: measure.subjects for measure in repair(folder, act=True)}
+        assert measures[DOUBTFUL] == ("row 2",)
+        assert "the record of what was written and erased is damaged" in measures
+        assert examine(folder).findings == []
+        with closing(LocalGallery(folder)) as gallery:
+            assert gallery.count() == 19
+            assert gallery.get("i5").crop_name == content_name(image(5).crop)
+    default, _ = restore(backup, tmp_path / "new", since=data)
+    assert (default.images, default.erased) == (19, 1)
+    assert [finding.what for finding in default.findings] == ([] if repaired else [LEFT_IN_DOUBT])
+    again, _ = back_up(data, backup)
+    assert again.images == 19
+    assert {finding.what for finding in again.findings} == (set() if repaired else {SAID_ERASED, IN_DOUBT})
+    with closing(LocalGallery(tmp_path / "new/galleries/default")) as gallery:
+        assert gallery.find(["i1", "i5"]).keys() == {"i5"}

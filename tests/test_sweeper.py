@@ -96,6 +96,22 @@ def test_a_gallery_that_cannot_be_swept_is_logged_and_the_others_are(
     sweeper.close()
 
 
+def test_memory_that_runs_out_ends_no_sweeping(
+    home: DataFolder, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> bool:
+        raise MemoryError
+
+    home.get("short")._database._writer.set_commit_hook(fail)
+    clock.now += timedelta(days=2)
+    sweeper = Sweeper(home, seconds=0.01)
+    until(lambda: len(caplog.messages) > 1)
+    assert caplog.messages[0] == "gallery short cannot be swept: not enough memory"
+    home.get("short")._database._writer.set_commit_hook(None)
+    until(lambda: rows(home, "short") == 0)
+    sweeper.close()
+
+
 def test_galleries_come_and_go_under_it(home: DataFolder) -> None:
     sweeper = Sweeper(home, seconds=0.001)
     for _ in range(30):
@@ -104,6 +120,13 @@ def test_galleries_come_and_go_under_it(home: DataFolder) -> None:
     assert sweeper._thread.is_alive()
     sweeper.close()
     assert not sweeper._thread.is_alive()
+
+
+def test_it_sweeps_at_its_start(home: DataFolder, clock: Clock) -> None:
+    clock.now += timedelta(days=2)
+    sweeper = Sweeper(home, seconds=86_400)
+    until(lambda: rows(home, "short") == 0)
+    sweeper.close()
 
 
 def test_it_stops_at_once_however_long_it_would_wait(home: DataFolder) -> None:

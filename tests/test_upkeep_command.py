@@ -105,6 +105,25 @@ def test_what_cannot_be_looked_at_is_one_line_and_2(run: Run, data: Path, comman
     assert (code, len(err.splitlines())) == (2, 1)
 
 
+def test_a_gallery_that_cannot_be_looked_at_keeps_no_other_from_being_examined(run: Run, data: Path) -> None:
+    incoming = data / "galleries/default/crops/incoming"
+    incoming.rmdir()
+    incoming.parent.rename(data / "elsewhere")
+    incoming.parent.symlink_to(incoming.parent)  # a circle, at which the system gives up
+    code, out, _ = run("verify")
+    assert code == 2
+    assert "it cannot be looked at" in out
+    assert str(incoming.parent) in out
+    assert "yard: 3 images, 3 crops: sound" in out
+    code, out, _ = run("verify", "--json")
+    assert code == 2
+    assert [each["sound"] for each in json.loads(out)["galleries"]] == [False, True]
+    code, out, err = run("repair")
+    assert code == 2
+    assert str(incoming.parent) in err
+    assert "Traceback" not in err
+
+
 def test_repair_tells_first_and_then_acts(run: Run, data: Path) -> None:
     flip(data, 7)
     crop_file(data, 8).write_bytes(b"\xff\xd8\xff another picture")

@@ -80,8 +80,14 @@ class Place:
         """As a manifest in ``folder`` names it: relative where it lies below that, which may be an archive itself."""
         if not self.path:
             return ""
-        whole, base = os.path.abspath(str(self)), os.path.abspath(folder)  # noqa: PTH100  # links stay as they are
+        whole, base = _absolute(self.archive or self.path), _absolute(folder)
+        if self.archive:
+            whole += f"/{self.path}"  # as the archive has it: one that leads out of it must not become another's
         return whole.removeprefix(f"{base}/") if whole.startswith(f"{base}/") else whole
+
+
+def _absolute(path: str | Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100  # links stay as they are
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@ An image that is there already as the export has it is left as it is, so an impo
 running it again. What would overwrite something else is found before the first write.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from index.exchange.image_table import TableRow, crop_path, table_rows, table_sc
 from index.gallery import GallerySpec, NewImage, StoredImage
 from index.local_gallery import LocalGallery
 from index.maintenance.verification import CHANGED_CROP, MISSING_CROP, Finding
+from index.storage.crop_store import is_as_written
 
 Progress = Callable[[int], object]
 
@@ -72,7 +72,7 @@ class ExportFolder:
             return b"", MISSING_CROP
         except OSError as error:
             raise StorageError(f"the crop {self.folder / crop_path(name)} cannot be read: {error.strerror}") from error
-        if hashlib.sha256(data).hexdigest() != name.partition(".")[0]:
+        if not is_as_written(name, data):
             return b"", CHANGED_CROP
         return data, None
 

@@ -7,7 +7,6 @@ Another backup into the same folder copies only what is new and forgets what was
 in it as the earlier one had it.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,8 +22,10 @@ import apsw
 from index.data_folder import gallery_folders, write_layout
 from index.errors import DataFolderUnusable, InvalidValue, StorageError, StorageFull
 from index.maintenance.earlier_rows import put_back
-from index.maintenance.verification import CHANGED_CROP, MISSING_CROP, Finding, examine, rows_with
+from index.maintenance.verification import Finding, examine, rows_with, sound_crop
 from index.storage import image_rows
+from index.storage.about_rows import require_about
+from index.storage.crop_list import crop_names, loose_crops, unlisted_crops
 from index.storage.crop_store import CropStore
 from index.storage.database_file import open_read_only, translated
 from index.storage.folder_lock import FolderLock
@@ -34,6 +35,7 @@ from index.whole_file import PART, sync_file, take_place, write_whole
 Progress = Callable[[int], object]
 
 KEPT: Final = "damaged in the data folder; the backup keeps it as the earlier one had it"
+UNFORGOTTEN: Final = "kept in the backup though no image has it: the lists of crops disagree"
 
 _VIEWS: Final = 100  # begun at most, where pictures are replaced all the time; each takes milliseconds
 _AT_ONCE = 64  # crops; their flushes go to the disk together
@@ -115,11 +117,11 @@ def copy_crops(
             here, there = target.size(name), source.size(name)
             if here is not None and there in (None, here):
                 continue
-            data = source.read(name)
-            if data is not None and hashlib.sha256(data).hexdigest() == name.partition(".")[0]:
+            data, problem = sound_crop(source, name)
+            if data is not None:
                 crops[name] = data
-            elif here is None:
-                problems[name] = MISSING_CROP if data is None else CHANGED_CROP
+            elif problem is not None and here is None:
+                problems[name] = problem
         target.settle(target.write(crops))
         copied += len(crops)
         progress(len(block))
@@ -149,17 +151,22 @@ def _back_up_gallery(source: Path, target: Path, progress: Progress) -> GalleryB
         translated(file), _scratch(target) as scratch,
         closing(open_read_only(file)) as now, closing(open_read_only(file)) as view,
     ):  # fmt: skip
+        if (target / DATABASE).exists():
+            require_about(now, file)  # the earlier backup stays
         copied, problems = _begin_view(view, now, theirs, ours, progress)
         part = _copy_database(view, scratch)
         damage = _damage(target, part)
         take_place(part, target / DATABASE)
     with translated(target / DATABASE), closing(open_read_only(target / DATABASE)) as connection:
-        named = set(_crops(connection))
-        forgotten = _forget(ours, named)
+        named = crop_names(connection)
+        agreeing = not (unlisted_crops(connection) or loose_crops(connection))
+        forgotten, kept = _forget(ours, named, agreeing=agreeing)
         images, last = connection.execute(
             "SELECT (SELECT count(*) FROM images), (SELECT coalesce(max(change), 0) FROM changes)"
         ).get
         findings = _findings(connection, source.name, problems)
+        if kept:
+            findings.append(Finding(gallery=source.name, what=UNFORGOTTEN, subjects=kept))
     return GalleryBackup(
         name=source.name, images=images, last_change=last, crops=len(named) - len(problems), new_crops=copied,
         forgotten_crops=forgotten, findings=(*damage, *findings),
@@ -185,7 +192,7 @@ def _begin_view(
     ``now`` is another connection, which tells what became of a crop after the view began.
     """
     last = image_rows.last_row(now)
-    copied, problems = copy_crops(theirs, ours, _crops(now), progress=progress)
+    copied, problems = copy_crops(theirs, ours, crop_names(now), progress=progress)
     for _ in range(_VIEWS):
         if view.in_transaction:
             view.execute("ROLLBACK")
@@ -239,23 +246,24 @@ def _damage(target: Path, part: Path) -> list[Finding]:
     return findings
 
 
-def _crops(connection: apsw.Connection) -> list[str]:
-    return [name for (name,) in connection.execute("SELECT name FROM crops")]
-
-
 def _loose(connection: apsw.Connection) -> set[str]:
     """Crops that are listed though no row has them."""
     found = connection.execute("SELECT name FROM crops WHERE NOT EXISTS (SELECT 1 FROM images WHERE crop = name)")
     return {name for (name,) in found}
 
 
-def _forget(crops: CropStore, named: set[str]) -> int:
-    """Remove crops that no row of the backup has any more, and what a backup that was killed left; how many."""
-    crops.recover(lambda name: name in named)
+def _forget(crops: CropStore, named: set[str], *, agreeing: bool) -> tuple[int, tuple[str, ...]]:
+    """Remove crops that no row of the backup has any more, and what a backup that was killed left.
+
+    How many, and those that were kept because the database's lists of crops are not ``agreeing``.
+    """
     unnamed = [path for path in crops.files() if path.name not in named]
+    if not agreeing:
+        return 0, tuple(path.name for path in unnamed)
+    crops.recover(lambda name: name in named)
     for path in unnamed:
         path.unlink()
-    return len(unnamed)
+    return len(unnamed), ()
 
 
 def _findings(connection: apsw.Connection, gallery: str, problems: dict[str, str]) -> list[Finding]:
@@ -265,7 +273,9 @@ def _findings(connection: apsw.Connection, gallery: str, problems: dict[str, str
         images = connection.execute(
             "SELECT image_id FROM images WHERE crop IN (SELECT value FROM json_each(?)) ORDER BY image_id", (names,)
         )
-        found.append(Finding(gallery=gallery, what=what, subjects=tuple(image_id for (image_id,) in images)))
+        subjects = tuple(image_id for (image_id,) in images)
+        if subjects:  # else it is listed alone, which is told
+            found.append(Finding(gallery=gallery, what=what, subjects=subjects))
     return found
 
 

@@ -1,7 +1,8 @@
 """Rows that are damaged in a database and whole in an earlier copy of it, put back.
 
 A row's number is never given twice and its vectors never change, so that what an earlier copy has of it is what was
-written, unless the change sequence names the row after that copy was taken.
+written, unless the change sequence names the row after that copy was taken. A row that is gone stays gone, whatever the
+change sequence says: it may have been erased, and the entry that said so be damaged.
 """
 
 import json
@@ -12,7 +13,6 @@ from typing import Any, Final
 
 import apsw
 
-from index.maintenance.verification import rows_to_come
 from index.storage.database_file import open_immutable
 from index.storage.image_rows import insert_attributes
 from index.storage.row_checksum import OF_EMBEDDING, OF_IMAGE, teach
@@ -38,7 +38,7 @@ _OWN_ROW: Final = "NOT EXISTS (SELECT 1 FROM images WHERE image_id = ? AND row_i
 
 
 def put_back(damaged: Path, earlier: Path) -> list[str]:
-    """Write rows of an earlier copy of a database over those that are damaged or missing; their image ids.
+    """Write rows of an earlier copy of a database over those that are damaged; their image ids.
 
     Nobody else has either file open, and neither has a log. Raises apsw's errors.
     """
@@ -62,11 +62,10 @@ def put_back(damaged: Path, earlier: Path) -> list[str]:
 
 def _put_back_images(connection: apsw.Connection, source: apsw.Connection, last: int) -> set[int]:
     """Rows of images as they were, where they were not written since the change ``last``."""
-    stored = _ids(connection, "SELECT row_id FROM images")
     bad = _ids(connection, f"SELECT row_id FROM images WHERE checksum IS NOT {OF_IMAGE}")  # noqa: S608
     since = {row_id for (row_id,) in connection.execute("SELECT row_id FROM changes WHERE change > ?", (last,))}
     done: set[int] = set()
-    for block in _blocks((bad | (rows_to_come(connection) - stored)) - since):
+    for block in _blocks(bad - since):
         rows: list[tuple[Any, ...]] = source.execute(_IMAGE, (block,)).fetchall()
         for row in rows:
             row_id, image_id, crop, attributes = row[0], row[1], row[6], row[7]

@@ -4,7 +4,6 @@ Nothing is destroyed: what cannot stay (files of no image, pictures that changed
 folder of its own, where a person can look at it and `compact` erases it.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -12,12 +11,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import apsw
 
-from index.errors import StorageError
+from index.errors import InvalidValue, StorageError
 from index.maintenance.salvage import salvage
-from index.maintenance.verification import Examination, examine
+from index.maintenance.verification import Examination, examine, sound_crop
+from index.metadata import check_gallery_name
+from index.storage.about_rows import write_about
 from index.storage.crop_store import CropStore
 from index.storage.database_file import PAGE, connect, translated
 from index.storage.gallery_files import CROPS, DATABASE, SCRATCH, SNAPSHOT, derived_files, set_aside
@@ -25,6 +27,8 @@ from index.storage.image_rows import insert_attributes
 from index.storage.row_checksum import OF_IMAGE
 from index.storage.write_ahead_log import fold_log
 from index.whole_file import sync_file, sync_folder, take_place
+
+DOUBTFUL: Final = "gone, and no entry says whether it was erased or lost: it counts as erased"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +116,9 @@ def _salvaged(work: _Repair, scratch: Path, *, names: Mapping[int, str]) -> Path
     saved = salvage(damaged, new, of=old)
     work.note("written anew from what can be read, the old one set aside", f"database of {saved.images:,} images")
     work.note("lost", *(names.get(row_id, name) for row_id, name in saved.lost.items()), loss=True)
+    work.note(DOUBTFUL, *(f"row {row_id}" for row_id in saved.doubtful), loss=True)
+    if saved.about_turned_back:
+        work.note("a flipped bit turned back, of what the gallery was created with", "table about")
     if not whole:
         work.note("a page of the log is lost", "metadata that was changed last may be as it was before", loss=True)
     if not saved.complete:
@@ -156,6 +163,8 @@ def _mend(work: _Repair, file: Path, examination: Examination) -> None:
         if work.act:
             crops.create()
     with translated(file), closing(connect(file)) as connection, _transaction(connection, keep=work.act):
+        if examination.misnamed:
+            _rename(work, connection)
         _mend_attributes(work, connection, sorted(examination.unlike_attributes))
         _mend_crops(work, connection, crops, sorted(examination.lost_crops))
         _drop_loose(work, connection, crops, sorted(examination.loose_crops))
@@ -182,6 +191,17 @@ def _transaction(connection: apsw.Connection, *, keep: bool) -> Iterator[None]:
         raise
 
 
+def _rename(work: _Repair, connection: apsw.Connection) -> None:
+    """Name a gallery as its folder, which is the name that requests have."""
+    name = work.folder.name
+    try:
+        check_gallery_name(name)
+    except InvalidValue as error:
+        raise StorageError(f"{work.folder} cannot have its folder's name: {error}; rename the folder") from error
+    write_about(connection, {"name": name})
+    work.note("the gallery is named as its folder", name)
+
+
 def _mend_attributes(work: _Repair, connection: apsw.Connection, row_ids: list[int]) -> None:
     names = []
     for row_id in row_ids:
@@ -196,8 +216,8 @@ def _mend_attributes(work: _Repair, connection: apsw.Connection, row_ids: list[i
 def _mend_crops(work: _Repair, connection: apsw.Connection, crops: CropStore, names: list[str]) -> None:
     bereft: list[str] = []
     for name in names:
-        data = crops.read(name)
-        if data is not None and hashlib.sha256(data).hexdigest() == name.partition(".")[0]:
+        data, _ = sound_crop(crops, name)
+        if data is not None:
             connection.execute("UPDATE crops SET bytes = ? WHERE name = ?", (len(data), name))
             continue
         bereft += [

@@ -7,18 +7,22 @@ has them.
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import apsw
+
 from index.data_folder import DEFAULT, gallery_folders, write_layout
 from index.errors import DataFolderUnusable, InvalidValue, StorageError
 from index.maintenance.backup import copy_crops, read_note
 from index.maintenance.verification import Finding, examine
 from index.storage import image_rows
+from index.storage.about_rows import require_about
+from index.storage.crop_list import crop_names
 from index.storage.crop_store import CropStore
 from index.storage.database_file import open_read_only, translated
 from index.storage.folder_lock import FolderLock
@@ -28,6 +32,7 @@ from index.whole_file import PART, sync_file, sync_folder, write_whole
 
 Progress = Callable[[int], object]
 
+LEFT_IN_DOUBT: Final = "left out: gone in the data folder, and no entry says whether it was erased or lost"
 RESTORED_NOTE: Final = "restored.json"
 
 _BESIDE = (RESTORED_NOTE, RESTORED_NOTE + PART, "layout", "layout" + PART)  # written before the galleries
@@ -163,6 +168,7 @@ def _left_out(source: Path, live: Path | None) -> GalleryRestoration | None:
 def _identity(file: Path) -> tuple[str, int]:
     """A gallery's secret, which no other one has, and its last change."""
     with translated(file), closing(open_read_only(file)) as connection:
+        require_about(connection, file)
         found: tuple[str, int] = connection.execute(
             "SELECT (SELECT value FROM about WHERE key = 'secret'), (SELECT coalesce(max(change), 0) FROM changes)"
         ).get
@@ -174,9 +180,9 @@ def _restore_gallery(source: Path, target: Path, live: Path | None, progress: Pr
     crops.create()
     shutil.copyfile(source / DATABASE, target / DATABASE)
     with closing(GalleryDatabase(target / DATABASE)) as database:
-        erased, replaced = (None, None) if live is None else _erase_again(database, live / DATABASE)
+        erased, replaced, doubtful = (None, None, ()) if live is None else _erase_again(database, live / DATABASE)
         with database.snapshot() as connection:
-            names = [name for (name,) in connection.execute("SELECT name FROM crops")]
+            names = crop_names(connection)
             images, last = connection.execute(
                 "SELECT (SELECT count(*) FROM images), (SELECT coalesce(max(change), 0) FROM changes)"
             ).get
@@ -185,17 +191,27 @@ def _restore_gallery(source: Path, target: Path, live: Path | None, progress: Pr
     sync_folder(target)
     return GalleryRestoration(
         name=source.name, images=images, last_change=last, erased=erased, replaced=replaced,
-        findings=tuple(examine(target).findings),
+        findings=(*_left_in_doubt(source.name, doubtful), *examine(target).findings),
     )  # fmt: skip
 
 
-def _erase_again(database: GalleryDatabase, live: Path) -> tuple[int, int]:
-    """Erase what was erased after the backup; how many images, and how many others were replaced."""
+def _left_in_doubt(gallery: str, row_ids: Sequence[int]) -> list[Finding]:
+    """By their numbers: ids of what was erased stand nowhere."""
+    subjects = tuple(f"row {row_id}" for row_id in row_ids)
+    return [Finding(gallery=gallery, what=LEFT_IN_DOUBT, subjects=subjects)] if subjects else []
+
+
+def _erase_again(database: GalleryDatabase, live: Path) -> tuple[int, int, tuple[int, ...]]:
+    """Erase what was erased after the backup, or may have been.
+
+    How many images, how many others were replaced, and rows of which nobody can tell.
+    """
     with translated(live), closing(open_read_only(live)) as connection, database.transaction() as ours:
         connection.execute("BEGIN")
         last: int = ours.execute("SELECT coalesce(max(change), 0) FROM changes").get
-        gone = connection.execute("SELECT row_id FROM changes WHERE kind = 'removed' AND change > ?", (last,))
-        listed = json.dumps([row_id for (row_id,) in gone])
+        gone = set(image_rows.removed_since(connection, last).tolist())
+        doubtful = _doubtful(ours, connection) - gone
+        listed = json.dumps(sorted(gone | doubtful))
         rows: list[tuple[int, str]] = ours.execute(
             "SELECT row_id, image_id FROM images WHERE row_id IN (SELECT value FROM json_each(?))", (listed,)
         ).fetchall()  # type: ignore[assignment]
@@ -205,7 +221,17 @@ def _erase_again(database: GalleryDatabase, live: Path) -> tuple[int, int]:
         ours.execute("DELETE FROM discarded")  # their files were not copied
     if erased:
         database.rewrite()
-    return len(erased), len(rows) - len(erased)
+    return len(erased), len(rows) - len(erased), tuple(sorted(doubtful.intersection(erased)))
+
+
+def _doubtful(ours: apsw.Connection, live: apsw.Connection) -> set[int]:
+    """Rows of the backup that are not in the data folder, where no entry says what became of them.
+
+    An entry of their erasure may be damaged: nothing is put back that may have been erased.
+    """
+    had = {row_id for (row_id,) in ours.execute("SELECT row_id FROM images")}
+    known = live.execute("SELECT row_id FROM images UNION SELECT row_id FROM changes WHERE kind IN ('removed', 'lost')")
+    return {row_id for row_id in had if row_id <= image_rows.last_row(live)} - {row_id for (row_id,) in known}
 
 
 def _write_note(data: Path, backup: Path, taken_at: str, since: Path | None, done: list[GalleryRestoration]) -> None:

@@ -15,14 +15,15 @@ import apsw
 
 from index.errors import StorageError
 from index.maintenance.verification import vector_problem
-from index.storage.database_file import create_file, translated
+from index.storage.about_rows import CHECKSUM, MIGRATIONS, agrees, turned_back
+from index.storage.database_file import create_file, open_immutable, translated
 from index.storage.image_rows import insert_attributes
-from index.storage.migration_records import MIGRATIONS, forget_erased
-from index.storage.row_checksum import row_checksum
+from index.storage.migration_records import forget_erased
+from index.storage.row_checksum import OF_IMAGE, row_checksum
 from index.storage.sqlite_pages import Record, records
 
 _ABOUT = {b"name", b"space", b"spec", b"created_at", b"secret"}
-_OTHERS = {MIGRATIONS.encode()}  # entries of the same table that need not be there
+_OTHERS = {MIGRATIONS.encode(), CHECKSUM.encode()}  # entries of the same table that need not be there
 _KINDS = {b"added", b"changed", b"removed", b"lost"}
 _SEQUENCES = {b"images", b"changes"}
 _PAIR, _CHANGE, _SPACE, _EMBEDDING, _IMAGE = 2, 3, 4, 6, 9  # columns, by which a record's table is known
@@ -33,18 +34,22 @@ class Salvage:
     """What was saved and what was not: ``lost`` image ids by row, or the rows' numbers where those cannot be read.
 
     ``complete``: everything that was ever written or erased could be read, so that ``lost`` is all.
+    ``about_turned_back``: a flipped bit of what the gallery was created with is as it was.
+    ``doubtful`` rows are gone with no word of what became of them; they count as erased from now on.
     """
 
     images: int
     lost: dict[int, str]
     complete: bool
+    about_turned_back: bool
+    doubtful: tuple[int, ...]
 
 
 @dataclass
 class _Found:
     """What lies in the file, but for the vectors, which are many."""
 
-    about: dict[str, str] = field(default_factory=dict)
+    about_rows: dict[bytes, bytes] = field(default_factory=dict)
     spaces: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     images: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     embedded_in: dict[int, set[int]] = field(default_factory=dict)  # by space, rows that have a vector
@@ -56,7 +61,7 @@ class _Found:
         row_id, values = record.row_id, record.values
         if row_id is None:
             if len(values) == _PAIR and values[0] in _ABOUT | _OTHERS and isinstance(values[1], bytes):
-                self.about[values[0].decode()] = values[1].decode(errors="replace")
+                self.about_rows[values[0]] = values[1]
         elif len(values) == _IMAGE and values[8] == row_checksum(*values[1:8]):
             self.images[row_id] = values[1:]
         elif len(values) == _EMBEDDING and values[5] == row_checksum(*values[:5]):
@@ -67,6 +72,12 @@ class _Found:
             self.spaces[row_id] = values[1:]
         elif len(values) == _PAIR and values[0] in _SEQUENCES and isinstance(values[1], int):
             self.sequences[values[0]] = values[1]
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What the gallery was created with, and its migrations."""
+        rows = ((key.decode(), value.decode(errors="replace")) for key, value in self.about_rows.items())
+        return {key: value for key, value in rows if key != CHECKSUM}
 
     @property
     def embedded(self) -> set[int]:
@@ -102,8 +113,10 @@ def salvage(damaged: Path, target: Path, *, of: Path) -> Salvage:
     found = _Found()
     for record in records(damaged):
         found.take(record)
+    turned = not agrees(found.about_rows)
     _require_about(found, of)
-    gone = found.rows_of(b"removed") | found.rows_of(b"lost")
+    doubtful = _settle(damaged, found)
+    gone = found.rows_of(b"removed") | found.rows_of(b"lost") | doubtful
     latest = {found.images[row_id][0]: row_id for row_id in sorted(found.images.keys() - gone)}  # by image_id
     replaced = found.images.keys() - set(latest.values())
     kept = set(latest.values()) & found.embedded
@@ -111,10 +124,42 @@ def salvage(damaged: Path, target: Path, *, of: Path) -> Salvage:
         kept -= _write_rows(connection, damaged, found, kept)
         _keep_migrations(connection)
         lost = (found.rows_of(b"added") | found.images.keys() | found.embedded) - gone - replaced - kept
-        _write_changes(connection, found, kept, lost)
+        _write_changes(connection, found, kept, lost, erased=doubtful)
     return Salvage(
-        images=len(kept), lost={row_id: found.called(row_id) for row_id in sorted(lost)}, complete=found.whole_sequence
+        images=len(kept),
+        lost={row_id: found.called(row_id) for row_id in sorted(lost)},
+        complete=found.whole_sequence,
+        about_turned_back=turned,
+        doubtful=tuple(sorted(doubtful)),
     )
+
+
+def _settle(damaged: Path, found: _Found) -> set[int]:
+    """Hold the changes against the images, where their table is sound; rows of which nobody can tell whether they live.
+
+    No row outlives its erasure, so that an entry is damaged that says so of one that is there: it is dropped. A row
+    that is not there may be the one that it was meant for, and stays erased, whatever an old page has of it.
+    """
+    rows = _rows_by_sqlite(damaged)
+    if rows is None:
+        return set()
+    wrong = [change for change, (row_id, kind) in found.changes.items() if kind == b"removed" and rows.get(row_id)]
+    for change in wrong:
+        del found.changes[change]
+    known = found.rows_of(b"added") | found.images.keys() | found.embedded
+    return known - rows.keys() - found.rows_of(b"removed") - found.rows_of(b"lost")
+
+
+def _rows_by_sqlite(damaged: Path) -> dict[int, bool] | None:
+    """Rows of images, and whether their checksums agree; None where the table's pages are damaged."""
+    try:
+        with closing(open_immutable(damaged)) as connection:
+            if connection.execute("PRAGMA quick_check('images')").get != "ok":
+                return None
+            agreeing = f"SELECT row_id, checksum IS {OF_IMAGE} FROM images NOT INDEXED"  # noqa: S608
+            return {row_id: bool(agrees) for row_id, agrees in connection.execute(agreeing)}
+    except apsw.Error:
+        return None
 
 
 def _layout(file: Path) -> int:
@@ -124,8 +169,11 @@ def _layout(file: Path) -> int:
 
 
 def _require_about(found: _Found, of: Path) -> None:
-    missing = sorted(name.decode() for name in _ABOUT if name.decode() not in found.about)
-    if missing or int(found.about["space"]) not in found.spaces:
+    missing = sorted(name.decode() for name in _ABOUT - found.about_rows.keys())
+    if not missing and not agrees(found.about_rows):
+        found.about_rows = turned_back(found.about_rows) or {}
+        missing = [] if found.about_rows else ["more than one bit of it is not what was written"]
+    if missing or not any(found.about["space"] == str(space_id) for space_id in found.spaces):
         raise StorageError(
             f"{of} cannot be salvaged: what its gallery was created with cannot be read "
             f"({', '.join(missing) or 'embedding space'}); `vehicle-index restore` brings back a backup"
@@ -182,7 +230,9 @@ def _write_image(connection: apsw.Connection, row_id: int, values: tuple[Any, ..
     insert_attributes(connection, row_id, json.loads(attributes))
 
 
-def _write_changes(connection: apsw.Connection, found: _Found, kept: set[int], lost: set[int]) -> None:
+def _write_changes(
+    connection: apsw.Connection, found: _Found, kept: set[int], lost: set[int], *, erased: set[int]
+) -> None:
     """The sequence as it was, with no gap, and what became of the rows; no number that was given is given again."""
     last = found.last(b"changes", found.changes)
     insert = "INSERT INTO changes VALUES (?, ?, CAST(? AS TEXT))"
@@ -192,6 +242,7 @@ def _write_changes(connection: apsw.Connection, found: _Found, kept: set[int], l
     new = [
         *((row_id, b"added") for row_id in sorted(kept - found.rows_of(b"added"))),
         *((row_id, b"lost") for row_id in sorted(lost)),
+        *((row_id, b"removed") for row_id in sorted(erased)),
     ]
     connection.executemany(insert, ((last + n, *change) for n, change in enumerate(new, start=1)))
     last_row = found.last(b"images", [*found.images, *found.embedded, *found.rows_of(b"added")])

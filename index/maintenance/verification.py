@@ -5,7 +5,6 @@ a gallery that is written to. A service that runs may write and erase files mean
 named is judged by what the database says then.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,9 +17,13 @@ from typing import Any, Final
 import apsw
 import numpy as np
 
-from index.errors import DataFolderUnusable, LogDamaged
+from index.errors import DataFolderUnusable, LogDamaged, StorageError
+from index.machine.free_memory import free_memory
+from index.searching.index_kind import unreadable
 from index.searching.index_snapshot import snapshot_problem
-from index.storage.crop_store import CropStore
+from index.storage.about_rows import about_agrees
+from index.storage.crop_list import crop_names, is_crop, loose_crops, unlisted_crops
+from index.storage.crop_store import CropStore, is_as_written
 from index.storage.database_file import PAGE, open_read_only, translated
 from index.storage.gallery_files import CROPS, DATABASE, SNAPSHOT
 from index.storage.gallery_schema import LAYOUT, lacking
@@ -31,6 +34,10 @@ Progress = Callable[[int], object]
 
 MISSING_CROP: Final = "an image's crop is missing on the disk"
 CHANGED_CROP: Final = "an image's crop is not the picture that was written"
+UNREADABLE_CROP: Final = "an image's crop cannot be read from the disk"
+SAID_ERASED: Final = "an image is there, and the change sequence says that it was erased"
+IN_DOUBT: Final = "an image is gone, and no entry says whether it was erased or lost"
+OUT_OF_ORDER: Final = "the list of crops is not in order, and the crops after this one were not looked at"
 
 _CROPS_AT_ONCE: Final = 1024
 _MESSAGES = 100  # of SQLite's about one file
@@ -57,13 +64,14 @@ class Examination:
 
     ``broken``: SQLite cannot read all of the file. ``bad_rows`` cannot be kept, by row id with their image ids (or what
     they are called where that cannot be read); ``lost_crops`` are named and are not there as they were written;
-    ``orphans`` are files that nobody names; ``bad_snapshot``: the index's is not what was written; of
-    ``unlike_attributes`` the copy for filters is not what is given back; ``loose_crops`` are listed though no row names
-    them.
+    ``misnamed``: the folder has another name than its gallery; ``orphans`` are files that nobody names;
+    ``bad_snapshot``: the index's is not what was written; of ``unlike_attributes`` the copy for filters is not what is
+    given back; ``loose_crops`` are listed though no row names them.
     """
 
     gallery: str
     broken: bool = False
+    misnamed: bool = False
     bad_rows: dict[int, str] = field(default_factory=dict)
     lost_crops: set[str] = field(default_factory=set)
     orphans: list[Path] = field(default_factory=list)
@@ -98,7 +106,7 @@ def crops_of(folder: Path) -> int:
     try:
         with closing(open_read_only(folder / DATABASE)) as connection:
             return _number(connection, "SELECT count(*) FROM crops")
-    except (apsw.Error, UnicodeDecodeError, LogDamaged):
+    except (apsw.Error, OSError, UnicodeDecodeError, LogDamaged):
         return 0
 
 
@@ -153,6 +161,19 @@ def rows_with(connection: apsw.Connection, crops: Iterable[str]) -> dict[str, se
     for name, row_id in found:
         rows[name].add(row_id)
     return rows
+
+
+def sound_crop(store: CropStore, name: str) -> tuple[bytes | None, str | None]:
+    """A crop as it was written, or what is wrong with it."""
+    try:
+        data = store.read(name)
+    except StorageError:
+        return None, UNREADABLE_CROP
+    if data is None:
+        return None, MISSING_CROP
+    if not is_as_written(name, data):
+        return None, CHANGED_CROP
+    return data, None
 
 
 def vector_problem(vector: bytes, probabilities: bytes | None, *, dim: int, viewpoints: int) -> str | None:
@@ -225,6 +246,9 @@ def _with_names(connection: apsw.Connection, line: str) -> str:
 
 
 def _check_about(connection: apsw.Connection, examination: Examination) -> None:
+    if not about_agrees(connection):
+        examination.broken = True
+        examination.note("what the gallery was created with is not what was written", "table about")
     about = dict(connection.execute("SELECT key, value FROM about"))
     try:
         spec = json.loads(about["spec"])
@@ -237,6 +261,7 @@ def _check_about(connection: apsw.Connection, examination: Examination) -> None:
         examination.broken = True
         examination.note("what the gallery was created with cannot be read", "table about")
     elif about["name"] != examination.gallery:
+        examination.misnamed = True
         examination.note("the folder is not named as its gallery", str(about["name"]))
 
 
@@ -295,19 +320,12 @@ def _check_attributes(connection: apsw.Connection, examination: Examination) -> 
 
 def _check_crop_list(connection: apsw.Connection, examination: Examination) -> None:
     examination.crops = _number(connection, "SELECT count(*) FROM crops")
-    loose = [
-        name for (name,) in connection.execute(
-            "SELECT name FROM crops WHERE name NOT IN (SELECT crop FROM images WHERE crop IS NOT NULL)"
-        )
-    ]  # fmt: skip
-    unlisted = [
-        name for (name,) in connection.execute(
-            "SELECT DISTINCT crop FROM images WHERE crop IS NOT NULL AND crop NOT IN (SELECT name FROM crops)"
-        )
-    ]  # fmt: skip
-    examination.loose_crops.update(loose)
-    examination.broken |= bool(unlisted)
-    examination.note("a crop is listed that no image has", *loose)
+    loose, unlisted = loose_crops(connection), unlisted_crops(connection)
+    named = [name for name in loose if name is not None]
+    examination.loose_crops.update(named)
+    examination.broken |= bool(unlisted) or len(named) < len(loose)
+    examination.note("a crop is listed that no image has", *named)
+    examination.note("a crop is listed without a name", *(["table crops"] * (len(loose) - len(named))))
     examination.note("an image's crop is not listed", *unlisted)
 
 
@@ -323,11 +341,12 @@ def _check_changes(connection: apsw.Connection, examination: Examination) -> Non
     removed = _ids(
         connection, "SELECT row_id FROM images WHERE row_id IN (SELECT row_id FROM changes WHERE kind = 'removed')"
     )
-    _note_rows(connection, examination, "an image is there that was erased", removed)
+    examination.broken |= bool(removed)  # the entry is damaged, not the image: no row outlives its erasure
+    examination.note(SAID_ERASED, *_names(connection, removed).values())
     if first == 1:
         without = sorted(stored - to_come - set(removed))
         examination.note("an image is not in the change sequence", *_names(connection, without).values())
-    _note_rows(connection, examination, "an image is gone that was not erased", sorted(to_come - stored))
+    _note_rows(connection, examination, IN_DOUBT, sorted(to_come - stored))
 
 
 _CHECKS: Final[Sequence[Callable[[apsw.Connection, Examination], None]]] = (
@@ -344,15 +363,15 @@ def _check_log(file: Path, examination: Examination) -> None:
 
 
 def _check_snapshot(folder: Path, examination: Examination) -> None:
-    """Its bytes alone: whether it is of this database is asked before it is used, and it can be made again."""
-    problem = snapshot_problem(folder)
+    """Its bytes, and whether FAISS can read them; whether it is of this database is asked before it is used."""
+    problem = snapshot_problem(folder) or unreadable(folder, free=free_memory())
     if problem is not None:
         examination.bad_snapshot = True
         examination.note("the index's snapshot is not what was written", f"{SNAPSHOT}: {problem}")
 
 
 def _check_files(store: CropStore, now: apsw.Connection, examination: Examination, progress: Progress) -> None:
-    for name, size in _listed(now):
+    for name, size in _listed(now, examination):
         problem = _crop_problem(store, now, name, size)
         if problem:
             examination.lost_crops.add(name)
@@ -360,22 +379,30 @@ def _check_files(store: CropStore, now: apsw.Connection, examination: Examinatio
         progress(1)
     if not store.complete:
         examination.note("a folder is missing", "crops/incoming")
-    named = {name for (name,) in now.execute("SELECT name FROM crops UNION SELECT name FROM discarded")}
-    for path in store.files():
-        if path.name not in named and not _is_named(now, path.name) and path.exists():
-            examination.orphans.append(path)
+    named = crop_names(now) | {name for (name,) in now.execute("SELECT name FROM discarded")}
+    try:
+        for path in store.files():
+            if path.name not in named and not _is_named(now, path.name) and path.exists():
+                examination.orphans.append(path)
+    except StorageError as error:
+        examination.note("a folder of crops cannot be read", str(error))
     examination.note("a file belongs to no image", *(path.name for path in examination.orphans))
 
 
-def _listed(now: apsw.Connection) -> Iterator[tuple[str, int]]:
-    """Names and sizes of all crops; between two lots nothing is read."""
+def _listed(now: apsw.Connection, examination: Examination) -> Iterator[tuple[str, int]]:
+    """Names and sizes of all crops, as far as they are in order; between two lots nothing is read."""
     last = ""
     while block := _listed_after(now, last):
-        yield from block
-        last = block[-1][0]
+        for name, size in block:
+            if name is None or name <= last:  # paging on by a name that goes back would never end
+                examination.broken = True
+                examination.note(OUT_OF_ORDER, f"{name} after {last}" if last else str(name))
+                return
+            yield name, size
+            last = name
 
 
-def _listed_after(now: apsw.Connection, name: str) -> list[tuple[str, int]]:
+def _listed_after(now: apsw.Connection, name: str) -> list[tuple[str | None, int]]:
     found: Iterable[Any] = now.execute(
         "SELECT name, bytes FROM crops WHERE name > ? ORDER BY name LIMIT ?", (name, _CROPS_AT_ONCE)
     )
@@ -383,21 +410,20 @@ def _listed_after(now: apsw.Connection, name: str) -> list[tuple[str, int]]:
 
 
 def _crop_problem(store: CropStore, now: apsw.Connection, name: str, size: int) -> str | None:
-    data, rows = store.read(name), rows_with(now, [name])[name]
-    while data is None and rows:
-        data, before, rows = store.read(name), rows, rows_with(now, [name])[name]
-        if data is None and rows & before:  # one row had it all the time
-            return MISSING_CROP
-    if data is None:
-        return None  # erased meanwhile
-    if hashlib.sha256(data).hexdigest() != name.partition(".")[0]:
-        return CHANGED_CROP
-    return None if len(data) == size else "a crop's size is not the one that is listed"
+    rows: set[int] = set()
+    while True:
+        (data, problem), before, rows = sound_crop(store, name), rows, rows_with(now, [name])[name]
+        if data is not None:
+            return None if len(data) == size else "a crop's size is not the one that is listed"
+        if problem != MISSING_CROP or rows & before:  # one row had it all the time
+            return problem
+        if not rows:
+            return None  # erased meanwhile
 
 
 def _is_named(now: apsw.Connection, name: str) -> bool:
-    listed = "SELECT 1 FROM crops WHERE name = :name UNION ALL SELECT 1 FROM discarded WHERE name = :name"
-    return now.execute(listed, {"name": name}).fetchone() is not None
+    discarded = now.execute("SELECT 1 FROM discarded WHERE name = ?", (name,)).fetchone() is not None
+    return discarded or is_crop(now, name)
 
 
 def _bearers(connection: apsw.Connection, crop: str) -> list[str]:

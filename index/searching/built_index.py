@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.gallery import BuiltKind, Vectors
+from index.searching.index_device import FAILURES, one_line
+from index.searching.index_snapshot import SnapshotUnusable
 from index.searching.placed_index import SPARE, PlacedIndex, faiss, make_room
 
 QUANTIZERS: dict[Vectors, Any] = {"fp16": faiss.ScalarQuantizer.QT_fp16, "sq8": faiss.ScalarQuantizer.QT_8bit}
@@ -32,10 +34,16 @@ class BuiltIndex(PlacedIndex):
 
     @classmethod
     def restored(cls, vectors: Vectors, *, rows: int, error: float, read: Callable[[int], bytes]) -> Self:
-        """What ``save`` wrote; ``read(n)`` gives its next n bytes and answers for every one of them."""
+        """What ``save`` wrote; ``read(n)`` gives its next n bytes and answers for every one of them.
+
+        Raises SnapshotUnusable where another release of FAISS wrote what this one does not know.
+        """
         row_ids = np.frombuffer(read(8 * rows), dtype="<i8")
         alive = np.frombuffer(read(rows // 8 + 1), dtype=np.uint8)
-        restored = cls(faiss.read_index(faiss.PyCallbackIOReader(read, _CHUNK)), vectors)
+        try:
+            restored = cls(faiss.read_index(faiss.PyCallbackIOReader(read, _CHUNK)), vectors)
+        except FAILURES as failure:
+            raise SnapshotUnusable(f"FAISS {faiss.__version__} cannot read it: {one_line(failure)}") from failure
         restored.error, restored._row_ids, restored._alive = error, row_ids.astype(np.int64), alive.copy()
         restored._retired = int((~restored._whether_alive()).sum())
         return restored

@@ -1,11 +1,14 @@
 """Which kind of index answers for how many rows, how it is made, and what it takes."""
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from index.errors import NotEnoughMemory
 from index.gallery import BuiltKind, Kind, Vectors
 from index.searching.built_index import BuiltIndex
 from index.searching.hnsw_index import LINKS, HnswIndex
+from index.searching.index_snapshot import SnapshotAbout, SnapshotReader, SnapshotUnusable, open_snapshot
 from index.searching.ivf_index import IvfIndex, list_count
 from index.searching.mirrored_index import MirroredIndex
 from index.searching.quantized_index import QuantizedIndex
@@ -27,6 +30,30 @@ def is_mirrored(kind: Kind, vectors: Vectors) -> bool:
 def class_of(kind: BuiltKind, *, mirrored: bool) -> type[BuiltIndex]:
     """What is built; ``mirrored``: where a device takes it."""
     return MirroredIndex if mirrored and kind == "flat" else CLASSES[kind]
+
+
+def restored(about: SnapshotAbout, reader: SnapshotReader, *, mirrored: bool) -> BuiltIndex:
+    """The built index of a snapshot; raises SnapshotUnusable."""
+    return class_of(about.kind, mirrored=mirrored).restored(
+        about.vectors, rows=about.rows, error=about.error, read=reader.read
+    )
+
+
+def unreadable(folder: Path, *, free: int | None) -> str | None:
+    """Why the built index in a snapshot cannot be used though its bytes may be whole; None also where memory is short.
+
+    ``free``: bytes, None: nobody knows. Raises OSError.
+    """
+    with suppress(NotEnoughMemory), open_snapshot(folder) as opened:
+        if opened is None or not opened[0].built:
+            return None
+        about, reader = opened
+        require_memory(estimate(about.kind, about.vectors, about.rows, about.dim), free, "reading the snapshot")
+        try:
+            restored(about, reader, mirrored=True)
+        except SnapshotUnusable as error:
+            return str(error)
+    return None
 
 
 def built_kind(

@@ -18,14 +18,14 @@ from pathlib import Path
 import apsw
 import numpy as np
 
-from index.errors import IndexDeviceUnavailable, NotEnoughMemory, VehicleSearchError
+from index.errors import GALLERY_TROUBLE, IndexDeviceUnavailable, NotEnoughMemory, trouble_of
 from index.gallery import BuiltKind, IndexState
 from index.searching.built_index import BuiltIndex
 from index.searching.flat_index import FlatIndex
 from index.searching.growing_index import GrowingIndex, next_lot
 from index.searching.index_building import Stopped, build_index
 from index.searching.index_device import IndexDevice
-from index.searching.index_kind import built_kind, class_of, estimate, is_mirrored, require_memory
+from index.searching.index_kind import built_kind, class_of, estimate, is_mirrored, require_memory, restored
 from index.searching.index_snapshot import (
     SnapshotAbout,
     SnapshotReader,
@@ -235,9 +235,7 @@ class IndexUpkeep:
             self._check(connection, about, rows)
             removed = image_rows.removed_since(connection, about.change)
             if about.built:
-                built = class_of(about.kind, mirrored=self._device is not None).restored(
-                    about.vectors, rows=about.rows, error=about.error, read=reader.read
-                )
+                built = restored(about, reader, mirrored=self._device is not None)
                 growing.start_with(built, about.up_to)
                 built.retire(removed)
             else:
@@ -318,8 +316,8 @@ class IndexUpkeep:
             self._problem = None
         except Stopped:
             pass
-        except (VehicleSearchError, OSError, MemoryError, RuntimeError) as error:  # FAISS's own are RuntimeErrors
-            self._give_up(str(error) or "not enough memory")
+        except GALLERY_TROUBLE as error:
+            self._give_up(trouble_of(error))
 
     def _give_up(self, problem: str) -> None:
         """Tell it, and do nothing for a while."""
@@ -387,15 +385,23 @@ class IndexUpkeep:
                 self._stopping.wait(2 * took)
 
     def _make_room(self, rows: int) -> None:
-        """See to it that so many rows can be moved without FAISS copying all of them while searches wait."""
+        """See to it that so many rows can be moved without FAISS copying all of them while searches wait.
+
+        Where there is no memory for that, searches wait: a second for a million rows, once for each eighth more.
+        """
         built = self.index.built
         if built is None or built.room >= rows:
             return
         more, all_rows = max(rows, len(built) // _ROOM_SHARE), len(built.row_ids())
-        require_memory(
-            _COPIES * estimate(built.kind, built.vectors, all_rows + more, self._spec.embedding_dim), self._memory(),
-            f"making room for more rows in the index of gallery {self._database.name}",
-        )  # fmt: skip
+        needed = estimate(built.kind, built.vectors, all_rows + more, self._spec.embedding_dim)
+        what = f"making room for more rows in the index of gallery {self._database.name}"
+        try:
+            require_memory(_COPIES * needed, self._memory(), what)
+        except NotEnoughMemory:
+            require_memory(needed, self._memory(), what)
+            with self.index.lock.write():
+                built.reserve(all_rows + more)
+            return
         roomier = built.roomier(more)
         roomier.use_huge_pages()
         self.index.replace(roomier, self.index.built_up_to)

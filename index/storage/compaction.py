@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from index.errors import StorageError
+from index.storage.crop_list import crop_names, require_agreeing
 from index.storage.crop_store import CropStore
 from index.storage.gallery_database import GalleryDatabase
 from index.storage.gallery_files import SCRATCH, derived_files, set_aside
@@ -23,7 +24,8 @@ def compact(database: GalleryDatabase, crops: CropStore) -> None:
     folder = database.path.parent
     database.require_sound()
     with database.transaction(erasing=True) as connection:
-        named = {name for (name,) in connection.execute("SELECT name FROM crops")}
+        require_agreeing(connection, database.path)
+        named = crop_names(connection)
         for path in crops.files():
             if path.name not in named:
                 _remove(path)

@@ -6,6 +6,7 @@ else has to be searched then, however many crops there are.
 """
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -57,7 +58,10 @@ class CropStore:
                 raise StorageFull(
                     f"no space left for crops in {self._folder}; nothing was written; free some space and send it again"
                 ) from error
-            raise StorageError(f"crops cannot be written to {self._folder}: {error.strerror}") from error
+            raise StorageError(
+                f"crops cannot be written to {self._incoming}: {error.strerror}; bring the folder back, or mend its "
+                "rights; `vehicle-index verify` tells what is lost"
+            ) from error
         return new
 
     def settle(self, names: Iterable[str]) -> None:
@@ -87,14 +91,14 @@ class CropStore:
 
     def find(self, name: str) -> Path | None:
         """Where a crop's file is."""
-        return next((path for path in (self._place(name), self._incoming / name) if path.exists()), None)
+        return next((path for path in (self._place(name), self._incoming / name) if os.path.lexists(path)), None)
 
     def size(self, name: str) -> int | None:
         """Bytes of a crop's file, None where there is none."""
         path = self.find(name)
         try:
             return None if path is None else path.stat().st_size
-        except FileNotFoundError:
+        except OSError:
             return None
 
     def read(self, name: str) -> bytes | None:
@@ -105,16 +109,19 @@ class CropStore:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise StorageError(f"the crop {path} cannot be read: {error.strerror}") from error
+                raise StorageError(
+                    f"the crop {path} cannot be read: {error.strerror}; mend its rights or its disk; `vehicle-index "
+                    "verify` tells what else is lost"
+                ) from error
         return None
 
     def files(self) -> Iterator[Path]:
-        """Every file that is in its place, whoever named it."""
+        """Every file that is in its place, whoever named it. Raises StorageError for a folder that cannot be read."""
         if not self._folder.is_dir():
             return
-        for folder in sorted(self._folder.iterdir()):
+        for folder in _inside(self._folder):
             if folder.is_dir() and folder != self._incoming:
-                yield from sorted(folder.iterdir())
+                yield from _inside(folder)
             elif folder != self._incoming:
                 yield folder
 
@@ -150,3 +157,15 @@ class CropStore:
 
     def _place(self, name: str) -> Path:
         return self._folder / name[:2] / name
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise StorageError(f"the folder {folder} cannot be read: {error.strerror}") from error
+
+
+def is_as_written(name: str, data: bytes) -> bool:
+    """Whether a crop's bytes are those that its name says: their SHA-256 in hex, before the extension."""
+    return hashlib.sha256(data).hexdigest() == name.partition(".")[0]

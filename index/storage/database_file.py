@@ -11,6 +11,7 @@ from urllib.parse import quote
 import apsw
 
 from index.errors import StorageError, StorageFull
+from index.storage.about_rows import write_about
 from index.storage.gallery_schema import LAYOUT, SCHEMA
 from index.storage.row_checksum import teach
 from index.storage.write_ahead_log import log_of, require_whole_log
@@ -37,7 +38,7 @@ def create_file(path: Path, about: Mapping[str, str], spaces: Iterable[tuple[int
         with connection:
             connection.execute(SCHEMA)
             connection.executemany("INSERT INTO spaces VALUES (?, ?, ?, ?)", spaces)
-            connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+            write_about(connection, about)
             connection.execute(f"PRAGMA user_version = {LAYOUT}")
     except BaseException:
         connection.close()
@@ -117,7 +118,18 @@ def translated(path: Path) -> Iterator[None]:
     except apsw.Error as error:
         if isinstance(error, apsw.IOError | apsw.CantOpenError) and _no_space(path.parent):
             raise _full(path) from error  # SQLite says "full" of the file itself, not of its log's shared memory
-        raise StorageError(f"{path} cannot be used: {error}") from error
+        raise StorageError(f"{path} cannot be used: {error}{_way_out(error)}") from error
+
+
+def _way_out(error: apsw.Error) -> str:
+    """What to do about an error that tells of no damage."""
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        return "; another process holds it: end that (`fuser` names it) and try again"
+    if isinstance(error, apsw.CantOpenError | apsw.PermissionsError | apsw.ReadOnlyError):
+        return "; bring it back or mend the rights of the file and its folder, then start again"
+    if isinstance(error, apsw.IOError):
+        return "; look at its disk (`dmesg`), then `vehicle-index verify` tells what is damaged"
+    return ""
 
 
 def _no_space(folder: Path) -> bool:

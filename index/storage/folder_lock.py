@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from index.errors import DataFolderLocked
+from index.errors import DataFolderLocked, DataFolderUnusable
 
 _SHOWN = 200  # characters of the holder's command
 _WIDTH = 4 * _SHOWN + 40  # bytes, whatever the command
@@ -14,10 +14,12 @@ _WIDTH = 4 * _SHOWN + 40  # bytes, whatever the command
 class FolderLock:
     """Held from construction to ``close``, or to the end of the process however it ends.
 
-    Raises DataFolderLocked, naming the holder, and OSError where the file cannot be made.
+    Raises DataFolderLocked, naming the holder, DataFolderUnusable where something else lies in the file's place, and
+    OSError where the file cannot be made.
     """
 
     def __init__(self, folder: Path) -> None:
+        _require_file(folder / "lock")
         self._handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         if (holder := _holder_unless_taken(self._handle, fcntl.LOCK_EX)) is not None:
             raise DataFolderLocked(
@@ -43,10 +45,11 @@ class SharedLock:
     """That nobody owns the folder, held as FolderLock is; where there is no lock file there is none to be held.
 
     Nothing is written, so it works where nothing can be, and whoever is kept away by it is not told by whom. Raises
-    DataFolderLocked, and OSError where the lock file cannot be opened.
+    DataFolderLocked, DataFolderUnusable, and OSError where the lock file cannot be opened.
     """
 
     def __init__(self, folder: Path) -> None:
+        _require_file(folder / "lock")
         self._handle: int | None = None
         try:
             self._handle = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
@@ -66,6 +69,11 @@ class SharedLock:
         """Let others in."""
         if self._handle is not None:
             os.close(self._handle)
+
+
+def _require_file(lock: Path) -> None:
+    if lock.exists() and not lock.is_file():
+        raise DataFolderUnusable(f"{lock} is no file: remove what lies there, the lock file is made anew")
 
 
 def _holder_unless_taken(handle: int, kind: int) -> str | None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from index.errors import DataFolderUnusable, GalleryNotFound, ReadOnly, StorageError
 from index.gallery import GallerySpec
+from index.storage.about_rows import ensure_checksum, require_about
 from index.storage.database_file import (
     BUSY,
     LONGEST_LOG,
@@ -206,10 +207,14 @@ class GalleryDatabase:
             self.name, self.secret = about["name"], bytes.fromhex(about["secret"])
             self.created_at = moment(int(about["created_at"]))
             bound_of(self._writer)
+            require_about(self._writer, self.path)
+            if not self._read_only:
+                ensure_checksum(self._writer)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise StorageError(
                 f"{self.path} cannot be used: what the gallery was created with cannot be read; `vehicle-index verify` "
-                "tells what is damaged, `vehicle-index restore` brings back a backup"
+                "tells what is damaged, `vehicle-index repair` turns back one flipped bit, `vehicle-index restore` "
+                "brings back a backup"
             ) from error
 
     def _log_bytes(self) -> int:

@@ -5,6 +5,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ import apsw
 from index.errors import DataFolderUnusable
 from index.gallery import Filters, GallerySpec
 from index.storage import image_rows
+from index.storage.about_rows import require_about
 from index.storage.database_file import open_read_only, translated
 from index.storage.gallery_database import bound_of
 from index.storage.gallery_schema import LAYOUT
@@ -61,9 +63,14 @@ class GalleryView:
         return next(self.rows(Condition("image_id = ?", (image_id,))), None)
 
     def crop_names(self) -> Iterator[list[str]]:
-        """Names of their crops, some at a time; between two lots nothing is read."""
+        """Names of their crops, some at a time; between two lots nothing is read.
+
+        They end early where the list of images by crop is damaged, so that they do not come in order.
+        """
         last = ""
         while block := self._names_after(last):
+            if any(name <= before for before, name in pairwise([last, *block])):
+                return  # paging on by a name that goes back would never end
             yield block
             last = block[-1]
 
@@ -90,7 +97,8 @@ def open_view(
         _require_layout(connection, file)
         if not moving:
             connection.execute("BEGIN")
-        bound = bound_of(connection)  # the first read pins the state, BEGIN does not
+        require_about(connection, file)  # the first read pins the state, BEGIN does not
+        bound = bound_of(connection)
         name: str = connection.execute("SELECT value FROM about WHERE key = 'name'").get
         days = bound.spec.retention_days
         since = None if days is None else microseconds(now - timedelta(days=days))

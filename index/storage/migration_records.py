@@ -9,8 +9,8 @@ from typing import Any, Final
 import apsw
 
 from index.gallery import Migration
+from index.storage.about_rows import MIGRATIONS
 
-MIGRATIONS: Final = "migrations"  # its key
 _KEPT: Final = 20  # of those that ended
 
 
