@@ -106,22 +106,37 @@ def test_what_cannot_be_looked_at_is_one_line_and_2(run: Run, data: Path, comman
 
 
 def test_a_gallery_that_cannot_be_looked_at_keeps_no_other_from_being_examined(run: Run, data: Path) -> None:
-    incoming = data / "galleries/default/crops/incoming"
-    incoming.rmdir()
-    incoming.parent.rename(data / "elsewhere")
-    incoming.parent.symlink_to(incoming.parent)  # a circle, at which the system gives up
+    file = data / "galleries/default/gallery.sqlite-wal"
+    file.unlink(missing_ok=True)
+    file.symlink_to(file)  # a circle, at which the system gives up
     code, out, _ = run("verify")
     assert code == 2
     assert "it cannot be looked at" in out
-    assert str(incoming.parent) in out
+    assert str(file) in out
     assert "yard: 3 images, 3 crops: sound" in out
     code, out, _ = run("verify", "--json")
     assert code == 2
     assert [each["sound"] for each in json.loads(out)["galleries"]] == [False, True]
     code, out, err = run("repair")
     assert code == 2
-    assert str(incoming.parent) in err
+    assert str(file) in err
     assert "Traceback" not in err
+
+
+def test_crops_that_cannot_be_looked_at_are_told_and_nothing_is_done_about_them(run: Run, data: Path) -> None:
+    crops = data / "galleries/default/crops"
+    (crops / "incoming").rmdir()
+    crops.rename(data / "elsewhere")
+    crops.symlink_to(crops)
+    code, out, _ = run("verify")
+    assert code == 1
+    assert "an image's crop cannot be read from the disk" in out
+    assert "yard: 3 images, 3 crops: sound" in out
+    assert run("repair")[0] == 1  # tells that it would keep the images without them
+    crops.unlink()
+    (data / "elsewhere").rename(crops)
+    assert run("repair", "--yes")[0] == 0
+    assert run("verify")[0] == 0
 
 
 def test_repair_tells_first_and_then_acts(run: Run, data: Path) -> None:
