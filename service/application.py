@@ -25,7 +25,7 @@ from service.api_docs import add_docs
 from service.audit_log import AuditLog
 from service.audit_trail import AuditTrail, RequestIds, require_audit
 from service.caller import Callers
-from service.context import Context, ask_each, galleries_of
+from service.context import Context, ask_each, index_problems
 from service.cross_origin import CrossOrigin, read_origins
 from service.engine import Engine
 from service.gallery_failures import GalleryFailures
@@ -77,7 +77,7 @@ def create_app(
 
     metrics.watch_galleries(sizes)
     metrics.watch_index_problems(
-        lambda: [(gallery.name, int(gallery.index_state().problem is not None)) for gallery in galleries_of(home)]
+        lambda: [(name, int(problem is not None)) for name, problem in index_problems(home).items()]
     )
     metrics.watch_migrations(
         lambda: [

@@ -93,6 +93,11 @@ def ask_each(home: GalleryHome, ask: Callable[[Gallery], T]) -> tuple[dict[str, 
     return answers, problems
 
 
+def index_problems(home: GalleryHome) -> dict[str, str | None]:
+    """What makes the index of every gallery slower than it should be; None where nothing does."""
+    return {gallery.name: gallery.index_state().problem for gallery in galleries_of(home)}
+
+
 def image_id_of(value: str) -> str:
     """An image id from a path; raises InvalidValue."""
     return check_image_id(value, pointer="/path/image_id")

@@ -7,10 +7,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from index.embedder import Embedder
-from index.gallery import GalleryHome
 from service import descriptions as say
 from service.caller import caller_of
-from service.context import context_of, galleries_of
+from service.context import context_of, index_problems
 from service.documents import answer
 from service.parameters import read_parameters
 from service.problems import NotReady
@@ -56,13 +55,13 @@ async def readyz(request: Request) -> Response:
     await require_ready(request)
     context = context_of(request)
     damaged = context.failures.told() | dict(context.home.problems())
-    slower = await run_in_threadpool(_problems, context.home)
+    slower = await run_in_threadpool(index_problems, context.home)
     reaches = caller_of(request).reaches
     return answer(
         {
             "status": "degraded" if damaged else "ready",
             "damaged": {name: why for name, why in damaged.items() if reaches(name)},
-            "problems": {name: why for name, why in slower.items() if reaches(name)},
+            "problems": {name: why for name, why in slower.items() if why is not None and reaches(name)},
         }
     )
 
@@ -84,11 +83,6 @@ async def require_ready(request: Request) -> None:
     if request.app.state.stopping:
         raise NotReady("the service is stopping")
     await context_of(request).engine.check()
-
-
-def _problems(home: GalleryHome) -> dict[str, str]:
-    states = [(gallery.name, gallery.index_state()) for gallery in galleries_of(home)]
-    return {name: state.problem for name, state in states if state.problem is not None}
 
 
 def _model_document(embedder: Embedder) -> dict[str, Any]:

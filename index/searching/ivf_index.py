@@ -12,7 +12,6 @@ from index.searching.built_index import QUANTIZERS, BuiltIndex, widen
 from index.searching.placed_index import Bits, Found, faiss, selector
 
 _PROBED = 3  # a search looks at this part of the lists, one in so many: recall@10 in DECISIONS.md, 2026-11-26
-_TRAINED_ON = 32  # rows a centroid
 
 
 def list_count(rows: int) -> int:

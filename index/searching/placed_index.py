@@ -139,10 +139,8 @@ class PlacedIndex(ABC):
         found: Found = self._storage.search(queries, count, params=parameters)
         return found
 
-    def _gathered(
-        self, query: NDArray[np.float32], places: NDArray[np.int64], count: int, copy: Any = None
-    ) -> Candidates:
-        """The nearest of the rows at some places, having looked at these alone, or at a copy of them."""
+    def _gathered(self, query: NDArray[np.float32], places: NDArray[np.int64], count: int, copy: Any) -> Candidates:
+        """The nearest of the rows at some places, having looked at these alone, or at a ``copy`` where there is one."""
         everything = len(places) <= count
         if copy is not None:
             (squares,), (near,) = copy.search(query[None], min(count, len(places)))

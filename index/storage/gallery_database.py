@@ -31,6 +31,7 @@ from index.storage.database_file import (
 from index.storage.gallery_schema import LAYOUT, STEPS
 from index.storage.space_reserve import LOG, SpaceReserve
 from index.storage.stored_time import microseconds, moment
+from index.storage.vector_block import stacked
 from index.storage.write_ahead_log import log_of, require_whole_log
 
 _BLOCK = 8192  # rows a read of vectors
@@ -313,10 +314,4 @@ def blocks(
     )
     while block := [row for _, row in zip(range(_BLOCK), cursor, strict=False)]:
         row_ids, vectors = zip(*block, strict=True)
-        if any(len(vector) != 4 * bound.spec.embedding_dim for vector in vectors):
-            raise StorageError(
-                f"a vector of gallery {bound.spec.embedding_space} has not {bound.spec.embedding_dim} numbers; "
-                "`vehicle-index verify` names it, `vehicle-index repair` saves the rest"
-            )
-        joined = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(block), bound.spec.embedding_dim)
-        yield np.array(row_ids, dtype=np.int64), joined.astype(np.float32, copy=False)
+        yield np.array(row_ids, dtype=np.int64), stacked(vectors, bound.spec.embedding_dim)

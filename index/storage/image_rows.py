@@ -16,6 +16,7 @@ from index.gallery import Attribute, Metadata, NewImage, StoredImage
 from index.storage.row_checksum import OF_EMBEDDING, OF_IMAGE, row_checksum
 from index.storage.row_filter import Condition, SqlValue
 from index.storage.stored_time import microseconds, moment
+from index.storage.vector_block import stacked
 
 _COLUMNS = "row_id, image_id, vehicle_id, camera_id, captured_at, ingested_at, crop, attributes, probabilities"
 _AMONG = (  # CROSS JOIN: SQLite would rather go through all images of a camera than through these
@@ -208,7 +209,7 @@ def rows_and_vectors(
         (json.dumps(among.tolist()), space_id, *condition.bindings),
     ).fetchall()
     rows = {row_id: Row(image_id, vehicle_id) for row_id, image_id, vehicle_id, _ in found}
-    return rows, _stacked([vector for *_, vector in found], dim)
+    return rows, stacked([vector for *_, vector in found], dim)
 
 
 def vectors(
@@ -220,7 +221,7 @@ def vectors(
         f"SELECT row_id, vector FROM embeddings WHERE space_id = ? AND {condition.sql}",  # noqa: S608
         (space_id, *condition.bindings),
     ).fetchall()
-    return np.array([row_id for row_id, _ in found], dtype=np.int64), _stacked([vector for _, vector in found], dim)
+    return np.array([row_id for row_id, _ in found], dtype=np.int64), stacked([vector for _, vector in found], dim)
 
 
 def last_change(connection: apsw.Connection) -> int:
@@ -289,10 +290,6 @@ def count(connection: apsw.Connection, condition: Condition) -> int:
         condition.bindings,
     ).get
     return number
-
-
-def _stacked(vectors: Sequence[Any], dim: int) -> NDArray[np.float32]:
-    return np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(vectors), dim).astype(np.float32, copy=False)
 
 
 def _columns(metadata: Metadata) -> tuple[str | None, str | None, int | None, str]:
