@@ -21,7 +21,7 @@ from index.errors import BoxOutsidePicture, ModelError, PictureTooLarge, Unsuppo
 from index.gallery import GallerySpec
 from service.application import create_app
 from service.context import Context
-from service.engine import CHUNK, Engine, Seen
+from service.engine import Engine, Seen
 from service.metrics import Metrics
 from service.problems import NotReady, QueueFull
 from service.settings import Settings
@@ -69,7 +69,7 @@ def run(work: Callable[[], Awaitable[Any]]) -> Any:
 
 
 def test_a_picture_is_seen_alone_as_in_a_batch(engine: Engine) -> None:
-    pictures = [(jpeg(number), None) for number in range(2 * CHUNK + 3)]
+    pictures = [(jpeg(number), None) for number in range(19)]
     together, waited = run(lambda: engine.look_at_all(pictures, keep=True))
     assert waited >= 0
     for (data, _), seen in zip(pictures, together, strict=True):
@@ -217,7 +217,7 @@ def test_a_model_that_begins_to_fail_ends_readiness_until_it_answers(
         def __init__(self) -> None:
             self.__dict__.update(vars(whole))
 
-        def embed(self, crops: NDArray[np.uint8]) -> Embedded:
+        def embed(self, crops: NDArray[np.uint8], *, alone: bool = False) -> Embedded:
             raise ModelError("the device is gone")
 
     engine.embedder = Failing()
@@ -236,7 +236,7 @@ def test_workers_that_are_stuck_end_readiness(engine: Engine, monkeypatch: pytes
     go_on = threading.Event()
 
     async def work() -> None:
-        stuck = [asyncio.create_task(engine.run(lambda: go_on.wait(60))) for _ in range(engine.workers)]
+        stuck = [asyncio.create_task(engine.run(lambda: go_on.wait(60))) for _ in range(engine.threads)]
         await asyncio.sleep(0)  # both are with the workers
         for _ in range(2):
             with pytest.raises(NotReady, match="not answered"):
