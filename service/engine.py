@@ -77,7 +77,7 @@ class Engine:
         self, embedder: Embedder, metrics: Metrics, *, workers: int, queue_size: int, max_pixels: int, batch: int = 0,
         stuck_seconds: float = STUCK_SECONDS,
     ) -> None:  # fmt: skip
-        """``workers``: pictures worked on at a time, a core each. ``batch``: crops in one call of the model; 0: fits."""
+        """``workers``: pictures worked on at a time, a core each; ``batch``: crops in one call, 0: by the device."""
         self.embedder, self.workers = embedder, workers  # the model that answers where no other is named
         self._metrics = metrics
         self._max_pixels = max_pixels

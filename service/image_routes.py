@@ -42,7 +42,7 @@ router = APIRouter(tags=["images"])
     "/v1/galleries/{gallery}/images",
     summary="Add a batch of images",
     responses=say.responses(say.INGEST_ANSWER, 400, 404, 409, 413, 415, 422, 429, 503, 507),
-    openapi_extra=say.request(say.PARTS_AND_METADATA, ()),
+    openapi_extra=say.request(say.PARTS_AND_METADATA, (), timed=True),
     dependencies=[Depends(require_writable)],
 )
 async def add_images(request: Request, gallery: GalleryName) -> Response:
@@ -73,7 +73,7 @@ async def add_images(request: Request, gallery: GalleryName) -> Response:
         **say.responses(say.IMAGE_ANSWER, 400, 404, 409, 413, 415, 422, 429, 503, 507),
         201: {"description": "Created"},
     },
-    openapi_extra=say.request(say.PICTURE_OR_PART_AND_METADATA, ()),
+    openapi_extra=say.request(say.PICTURE_OR_PART_AND_METADATA, (), timed=True),
     dependencies=[Depends(require_writable)],
 )
 async def put_image(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:

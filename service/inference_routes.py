@@ -18,6 +18,8 @@ from service.inference_protocol import HEADER_LENGTH, Asked, Inference, read_inf
 from service.parameters import read_parameters
 from service.probe_routes import require_ready
 from service.problems import ModelNotFound
+from service.request_turn import turn_of
+from service.uploads import Limits
 
 ModelName = Annotated[str, Path(description="The contract's name of a loaded model.", examples=["default-mvan"])]
 
@@ -83,7 +85,7 @@ async def model_ready(request: Request, model: ModelName) -> Response:
 @router.post(
     "/v2/models/{model}/infer", summary="Infer",
     responses=say.inference_responses(say.INFERENCE_ANSWER, 400, 404, 413, 415, 422, 429, 503, binary=True),
-    openapi_extra=say.request(say.INFERENCE, ()),
+    openapi_extra=say.request(say.INFERENCE, (), timed=True),
 )  # fmt: skip
 async def infer(request: Request, model: ModelName) -> Response:
     """One input ``crops``, UINT8 (N, H, W, 3): upright RGB crops that are resized as the contract says.

@@ -13,11 +13,9 @@ from starlette.requests import Request
 
 from index.errors import InvalidValue
 from service.context import Context, context_of
+from service.parameters import LONGEST_TIMEOUT_MS, TIMEOUT_HEADER
 from service.problems import ClientLeft, DeadlinePassed
 from service.uploads import Limits, Upload, read_body, read_upload
-
-HEADER = "X-Request-Timeout-Ms"
-LONGEST_MS = 86_400_000
 
 
 class RequestTurn:
@@ -100,13 +98,13 @@ async def turn_of(request: Request) -> AsyncIterator[RequestTurn]:
 
 def _seconds_of(request: Request, most: float) -> tuple[float, str]:
     """The seconds that a request has, and who says so."""
-    text = request.headers.get(HEADER)
+    text = request.headers.get(TIMEOUT_HEADER)
     if text is None:
         return most, "request_seconds"
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= LONGEST_MS):
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= LONGEST_TIMEOUT_MS):
         raise InvalidValue(
-            f"the header {HEADER} is {text[:40]!a}; it takes whole milliseconds from 1 to {LONGEST_MS:,}",
-            pointer=f"/header/{HEADER}",
+            f"the header {TIMEOUT_HEADER} is {text[:40]!a}; it takes whole milliseconds, 1 to {LONGEST_TIMEOUT_MS:,}",
+            pointer=f"/header/{TIMEOUT_HEADER}",
         )
     asked = int(text) / 1000
-    return (asked, f"the header {HEADER}") if asked < most else (most, "request_seconds")
+    return (asked, f"the header {TIMEOUT_HEADER}") if asked < most else (most, "request_seconds")

@@ -30,7 +30,7 @@ router = APIRouter(tags=["search"])
     "/v1/galleries/{gallery}/search",
     summary="Where else was this vehicle seen?",
     responses=say.responses(say.SEARCH_ANSWER, 400, 404, 409, 413, 415, 422, 429, 503),
-    openapi_extra=say.request(say.PICTURE_OR_PARTS, (BOX, COMBINE, *SEARCH), attributes=True),
+    openapi_extra=say.request(say.PICTURE_OR_PARTS, (BOX, COMBINE, *SEARCH), attributes=True, timed=True),
 )
 async def search(request: Request, gallery: GalleryName) -> Response:
     """Send a picture as the raw body (``--data-binary @car.jpg``) or as the part ``image``; get ranked matches.
@@ -71,7 +71,7 @@ async def search(request: Request, gallery: GalleryName) -> Response:
     "/v1/galleries/{gallery}/search/batch",
     summary="Search for several vehicles",
     responses=say.responses(say.BATCH_ANSWER, 400, 404, 409, 413, 415, 422, 429, 503),
-    openapi_extra=say.request(say.PARTS, SEARCH, attributes=True),
+    openapi_extra=say.request(say.PARTS, SEARCH, attributes=True, timed=True),
 )
 async def search_batch(request: Request, gallery: GalleryName) -> Response:
     """One vehicle a part ``image``; the results come in the order of the parts, a bad picture's as a problem."""
@@ -98,7 +98,7 @@ async def search_batch(request: Request, gallery: GalleryName) -> Response:
     "/v1/galleries/{gallery}/images/{image_id}/similar",
     summary="Search with a stored image",
     responses=say.responses(say.SEARCH_ANSWER, 404, 409, 422, 429, 503),
-    openapi_extra=say.request(None, SEARCH, attributes=True),
+    openapi_extra=say.request(None, SEARCH, attributes=True, timed=True),
 )
 async def similar(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
     """The same search with a stored image as the query; the image itself is left out."""
@@ -123,7 +123,7 @@ async def similar(request: Request, gallery: GalleryName, image_id: ImageId) -> 
     "/v1/embeddings",
     summary="Embed pictures",
     responses=say.responses(say.EMBEDDINGS_ANSWER, 400, 413, 415, 422, 429, 503),
-    openapi_extra=say.request(say.PICTURE_OR_PARTS, ()),
+    openapi_extra=say.request(say.PICTURE_OR_PARTS, (), timed=True),
 )
 async def embeddings(request: Request) -> Response:
     """The vectors that a gallery would store, and the viewpoint; a bad one of several is a problem in its place."""
