@@ -18,9 +18,10 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from index.contract import Resize
 from index.crops import Box, cut, model_crop, read_picture, stored_crop
 from index.embedder import Embedder
-from index.errors import EmbeddingNotFinite, PictureError, PictureTooLarge, VehicleSearchError
+from index.errors import EmbeddingNotFinite, ModelError, PictureError, PictureTooLarge, VehicleSearchError
 from service.metrics import Metrics
 from service.micro_batcher import MicroBatcher, Shared
 from service.problems import NotReady, QueueFull
@@ -61,7 +62,16 @@ class Seen:
     queue: float
 
 
-Looked = Seen | PictureError | EmbeddingNotFinite
+@dataclass(frozen=True, kw_only=True)
+class _Decoded:
+    """One picture before the model; see ``Seen``."""
+
+    crop: NDArray[np.uint8]
+    stored: bytes | None
+    seconds: float
+
+
+Looked = Seen | PictureError | EmbeddingNotFinite | ModelError
 
 
 def _hear(proof: asyncio.Task[tuple[None, float]]) -> None:
@@ -238,43 +248,70 @@ class Engine:
     ) -> list[Looked]:
         """Decode pictures one by one and embed them together; ``keep`` also makes the form that is stored.
 
-        Runs on a worker.
+        A picture that cannot be decoded, or with which the model fails, is an error in its place. ModelError where
+        it fails with all. Runs on a worker.
         """
         embedder = embedder or self.embedder
-        resize = embedder.contract.resize
         results: dict[int, Looked] = {}
-        crops, kept, seconds, rows = [], [], [], []
+        decoded: dict[int, _Decoded] = {}
         for number, (data, box) in enumerate(pictures):
-            start = time.perf_counter()
             try:
-                stored = stored_crop(data, box=box, max_pixels=self._max_pixels) if keep else None
-                if stored is None:
-                    image = read_picture(data, max_pixels=self._max_pixels)
-                    image = image if box is None else cut(image, box)
-                else:
-                    image = stored.image
-                crops.append(model_crop(image, resize))
+                decoded[number] = self._decode(data, box, embedder.contract.resize, keep=keep)
             except PictureError as error:
                 results[number] = self._with_setting(error)
-                continue
-            kept.append(None if stored is None else stored.data)
-            rows.append(number)
-            seconds.append(time.perf_counter() - start)
-            self._metrics.stage("decode", seconds[-1])
-        if crops:
-            shared = self.embed(embedder, np.stack(crops))
-            embedded = shared.embedded
-            for at, number in enumerate(rows):
-                vector = embedded.embedding[at]
-                viewpoint = None if embedded.viewpoint is None else embedded.viewpoint[at]
-                if not np.isfinite(vector).all() or (viewpoint is not None and not np.isfinite(viewpoint).all()):
-                    results[number] = EmbeddingNotFinite("the model's answer to this picture is not finite")
-                    continue
-                results[number] = Seen(
-                    crop=crops[at], embedding=vector, viewpoint=viewpoint, stored=kept[at], decode=seconds[at],
-                    embed=shared.seconds / len(crops), queue=shared.waited / len(crops),
-                )  # fmt: skip
+        results |= zip(decoded, self._seen(embedder, list(decoded.values())), strict=True)
         return [results[number] for number in range(len(pictures))]
+
+    def _decode(self, data: bytes, box: Box | None, resize: Resize, *, keep: bool) -> _Decoded:
+        start = time.perf_counter()
+        stored = stored_crop(data, box=box, max_pixels=self._max_pixels) if keep else None
+        if stored is None:
+            image = read_picture(data, max_pixels=self._max_pixels)
+            image = image if box is None else cut(image, box)
+        else:
+            image = stored.image
+        crop = model_crop(image, resize)
+        seconds = time.perf_counter() - start
+        self._metrics.stage("decode", seconds)
+        return _Decoded(crop=crop, stored=None if stored is None else stored.data, seconds=seconds)
+
+    def _seen(self, embedder: Embedder, decoded: Sequence[_Decoded]) -> list[Looked]:
+        """Embed what is decoded together, or where that fails one by one; ModelError where the model fails with all."""
+        if not decoded:
+            return []
+        try:
+            shared = self.embed(embedder, np.stack([one.crop for one in decoded]))
+        except ModelError as error:
+            if len(decoded) == 1:
+                raise
+            results: list[Looked] = []
+            for one in decoded:
+                try:
+                    results += self._seen(embedder, [one])
+                except ModelError as own:
+                    results.append(own)
+            if all(isinstance(one, ModelError) for one in results):
+                raise ModelError(str(error)) from error
+            return results
+        viewpoints = shared.embedded.viewpoint
+        seen: list[Looked] = []
+        for at, one in enumerate(decoded):
+            vector, viewpoint = shared.embedded.embedding[at], None if viewpoints is None else viewpoints[at]
+            if not np.isfinite(vector).all() or (viewpoint is not None and not np.isfinite(viewpoint).all()):
+                seen.append(EmbeddingNotFinite("the model's answer to this picture is not finite"))
+                continue
+            seen.append(
+                Seen(
+                    crop=one.crop,
+                    embedding=vector,
+                    viewpoint=viewpoint,
+                    stored=one.stored,
+                    decode=one.seconds,
+                    embed=shared.seconds / len(decoded),
+                    queue=shared.waited / len(decoded),
+                )
+            )
+        return seen
 
     def embed(self, embedder: Embedder, crops: NDArray[np.uint8]) -> Shared:
         """Embed crops, uint8 (N, H, W, 3), in the model's turn; raises what ``Embedder.embed`` raises.
@@ -308,7 +345,7 @@ class Engine:
         """A worker hangs or died, and may have had a turn of the model: readiness waits for a new answer."""
         self._metrics.lost_workers.labels(how).inc()
         self._batcher = self._new_batcher()
-        self._answered = -FRESH_SECONDS
+        self._answered = time.monotonic() - FRESH_SECONDS
 
     def close(self) -> None:
         """Take no more work and wait for what runs."""
