@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ _BATCH_ON_CPU: Final = 1  # crops; two take 0.92 of the time of one each, and co
 _BATCH_ELSEWHERE: Final = 32
 _CHUNK_SECONDS: Final = 0.06  # of the model for a part of a large request, so that single ones get their turn soon
 _CHUNK: Final = 8  # pictures in it, at most; on a CPU more of them go no faster
-_TOGETHER: Final = 4  # requests that a worker of a CPU takes at a time; see DECISIONS
+_TOGETHER: Final = 2  # requests that a worker of a CPU takes at a time; see DECISIONS
 _REMEMBERED: Final = 0.9  # of what was known of the model's time, when a new one comes
 
 T = TypeVar("T")
@@ -220,20 +220,19 @@ class Engine:
             return 1  # calls of the model are shared between workers
         return max(1, min(_TOGETHER, int(_CHUNK_SECONDS / (self._crop_seconds or _CHUNK_SECONDS))))
 
-    def _look(self, embedder: Embedder, asked: "Sequence[_Asked[Any]]") -> list[Any]:
+    def _look(self, embedder: Embedder, asked: "Sequence[_Asked[Any]]") -> Iterator[Any]:
         """What comes of each request: what it makes of its pictures and the seconds it waited, or an error."""
         waited = [self._waited(one.at) for one in asked]
         began = time.perf_counter()
         looked = iter(self.look_at([each for one in asked for each in one.pictures], keep=False, embedder=embedder))
-        outcomes: list[Any] = []
         for one, seconds in zip(asked, waited, strict=True):
             own = [next(looked) for _ in one.pictures]
             others = time.perf_counter() - began - _seconds_of(own)  # it waited for them, too
             try:
-                outcomes.append((one.then(own), seconds + max(0.0, others)))
+                outcome: Any = one.then(own), seconds + max(0.0, others)
             except Exception as error:
-                outcomes.append(error)
-        return outcomes
+                outcome = error
+            yield outcome
 
     def spare(self, work: Callable[[], T]) -> "Future[T]":
         """Do ``work`` on a worker that requests leave; waits, in the caller's thread, until there is one.

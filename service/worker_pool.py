@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -42,12 +42,12 @@ class Urgency(IntEnum):
 class Company:
     """Work that one worker does better together: it is submitted with the same company, and means nothing else.
 
-    ``most`` says how many pieces a worker may take at a time. ``together`` does them: what comes of each in order, a
-    result or the exception that whoever waits for it gets.
+    ``most`` says how many pieces a worker may take at a time. ``together`` does them: what comes of each in order, as
+    soon as it is there, a result or the exception that whoever waits for it gets.
     """
 
     most: Callable[[], int]
-    together: Callable[[Sequence[Any]], Sequence[Any]]
+    together: Callable[[Sequence[Any]], Iterable[Any]]
 
 
 @dataclass(eq=False)
@@ -69,6 +69,11 @@ class _Job:
             settle()
 
 
+def _fail(jobs: Sequence[_Job], error: BaseException) -> None:
+    for job in jobs:
+        job.settle(error)
+
+
 @dataclass(eq=False)
 class _Worker:
     thread: threading.Thread | None = None
@@ -83,19 +88,19 @@ class _Worker:
     def carry_out(self) -> BaseException | None:
         """Do its jobs; returns what must end the worker, too."""
         jobs, company = self.jobs, self.jobs[0].company  # jobs go to nobody when the worker is given up meanwhile
-        outcomes: Sequence[Any]
+        rest = list(jobs)
         fatal: BaseException | None = None
         try:
             outcomes = [jobs[0].work()] if company is None else company.together([job.work for job in jobs])
-            if len(outcomes) != len(jobs):
-                raise RuntimeError(f"{len(outcomes)} results came of {len(jobs)} pieces of work")
+            for outcome in outcomes:
+                rest.pop(0).settle(outcome)
+            if rest:
+                raise RuntimeError(f"{len(jobs) - len(rest)} results came of {len(jobs)} pieces of work")
         except Exception as error:
-            outcomes = [error] * len(jobs)
+            _fail(rest, error)
         except BaseException as error:
-            outcomes = [NotReady(f"the worker ended with {type(error).__name__}: {error}")] * len(jobs)
+            _fail(rest, NotReady(f"the worker ended with {type(error).__name__}: {error}"))
             fatal = error
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            job.settle(outcome)
         return fatal
 
 
@@ -281,8 +286,7 @@ class WorkerPool:
         lost = NotReady(f"the worker has not come back for {self._stuck_seconds:g} s (stuck_seconds); try again later")
         for jobs, rest in hung:
             self._tell("hung", rest)
-            for job in jobs:
-                job.settle(lost)
+            _fail(jobs, lost)
 
     def _replace(self) -> None:
         with self._turn:
