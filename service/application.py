@@ -11,6 +11,7 @@ from index.bulk.import_job import ImportFolder
 from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import GalleryHome
+from index.machine.library_versions import library_versions
 from service import (
     audit_routes,
     gallery_routes,
@@ -21,9 +22,10 @@ from service import (
     probe_routes,
     search_routes,
 )
+from service.access_log import AccessLog
 from service.api_docs import add_docs
 from service.audit_log import AuditLog
-from service.audit_trail import AuditTrail, RequestIds, require_audit
+from service.audit_trail import AuditTrail, require_audit
 from service.caller import Callers
 from service.context import Context, ask_each, index_problems
 from service.cross_origin import CrossOrigin, read_origins
@@ -37,6 +39,7 @@ from service.metrics import Metrics
 from service.middleware import CallerGuard, PlainPaths, RequestMetrics
 from service.migrator import Migrator
 from service.problems import BadPicture, on_bad_picture, on_bug, on_http_exception, on_known_error
+from service.request_trace import RequestTraces
 from service.route_access import open_paths, require_access
 from service.settings import Settings
 from service.sweeper import Sweeper
@@ -75,6 +78,10 @@ def create_app(
         counts, problems = ask_each(home, lambda gallery: gallery.count())
         return counts, failures.told() | problems
 
+    metrics.queue_limit.set(workers + settings.queue_size)
+    metrics.build.info({"version": version("vehicle-search"), **library_versions()})
+    metrics.watch_disk(settings.data_dir)
+    metrics.watch_logs(lambda: ask_each(home, lambda gallery: gallery.log_bytes())[0].items())
     metrics.watch_galleries(sizes)
     metrics.watch_index_problems(
         lambda: [(name, int(problem is not None)) for name, problem in index_problems(home).items()]
@@ -88,7 +95,7 @@ def create_app(
         ]
     )
     models = LoadedModels(present=embedder, previous=previous)
-    migrator = Migrator(home, embedder, engine)
+    migrator = Migrator(home, embedder, engine, heard=lambda pictures: metrics.batch("bulk", pictures))
     keyring = keyring or Keyring(None)
     audit = AuditLog(settings.audit_folder, metrics, days=settings.audit_days) if settings.audit else None
     root = settings.import_root
@@ -146,9 +153,11 @@ def create_app(
         CallerGuard, callers=Callers(keyring, metrics), open_paths=open_paths(metrics=settings.metrics_open),
         loopback=local, origins=origins,
     )  # fmt: skip
-    app.add_middleware(RequestMetrics, metrics=metrics)  # further out: what the guard refuses is counted too
     if origins:
         app.add_middleware(CrossOrigin, origins=origins)
-    app.add_middleware(RequestIds)
+    app.add_middleware(RequestMetrics, metrics=metrics)  # further out: what the guard refuses is counted too
+    if settings.access_log:
+        app.add_middleware(AccessLog)
+    app.add_middleware(RequestTraces)
     app.add_middleware(InferenceErrors)  # outermost: whoever refuses, it is said as the protocol wants it
     return app

@@ -22,6 +22,7 @@ from index.embedder import Embedder
 from index.errors import EmbeddingNotFinite, PictureError, PictureTooLarge, VehicleSearchError
 from service.metrics import Metrics
 from service.problems import NotReady, QueueFull
+from service.request_trace import carried
 
 CHUNK = 8  # pictures of a batch that one worker takes at a time
 FRESH_SECONDS = 10.0  # an answer of the model this old still proves that it answers
@@ -114,8 +115,10 @@ class Engine:
     async def run(self, work: Callable[[], T]) -> tuple[T, float]:
         """Do ``work`` on a worker; its result and the seconds it waited for one."""
         asked = time.perf_counter()
+        piece = self._metrics.piece("request")
 
         def timed() -> tuple[T, float]:
+            piece.began()
             waited = time.perf_counter() - asked
             self._metrics.stage("queue", waited)
             return work(), waited
@@ -123,10 +126,12 @@ class Engine:
         with self._turn:
             self._asked += 1
         try:
-            future = self._pool.submit(timed)
+            future = self._pool.submit(carried(timed))
         except BaseException:
+            piece.ended()
             self._answered_one()
             raise
+        future.add_done_callback(piece.ended)
         future.add_done_callback(self._answered_one)
         return await asyncio.wrap_future(future)
 
@@ -136,18 +141,27 @@ class Engine:
         While there are requests, one worker at least is left to them (where there is more than one), and work begins
         when none of them is waiting or at work, or after a second. It should be small: who comes then waits for it.
         """
+        piece = self._metrics.piece("bulk")
+
+        def begun() -> T:
+            piece.began()
+            return work()
+
         with self._turn:
             self._turn.wait_for(lambda: self._closed or not self._asked, timeout=SPARE_PATIENCE_SECONDS)
             while not self._closed and self._spare >= self._left():
                 self._turn.wait(timeout=QUIET_SECONDS)
             if self._closed:
+                piece.ended()
                 raise NotReady("the service is stopping")
             self._spare += 1
             try:
-                future = self._pool.submit(work)
+                future = self._pool.submit(begun)
             except BaseException:
+                piece.ended()
                 self._spare -= 1
                 raise
+        future.add_done_callback(piece.ended)
         future.add_done_callback(self._spared_one)
         return future
 
@@ -224,10 +238,10 @@ class Engine:
             start = time.perf_counter()
             embedded = embedder.embed(np.stack(crops))
             each = (time.perf_counter() - start) / len(crops)
+            self._metrics.stage("embed", each * len(crops), len(crops))
             if embedder is self.embedder:
                 self._answered = time.monotonic()
             for at, number in enumerate(rows):
-                self._metrics.stage("embed", each)
                 vector = embedded.embedding[at]
                 viewpoint = None if embedded.viewpoint is None else embedded.viewpoint[at]
                 if not np.isfinite(vector).all() or (viewpoint is not None and not np.isfinite(viewpoint).all()):

@@ -276,7 +276,7 @@ async def _ingest(
 async def _store(context: Context, gallery: Gallery, new: list[NewImage]) -> list[str]:
     start = time.perf_counter()
     written = await run_in_threadpool(gallery.add, new)
-    context.metrics.stage("store", (time.perf_counter() - start) / len(new))
+    context.metrics.stage("store", time.perf_counter() - start, len(new))
     return list(written)
 
 

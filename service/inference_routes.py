@@ -141,8 +141,7 @@ def _tensors(
     if wanted & {"global_attention", "local_attention"}:
         maps = embedder.attention(crops)
         tensors |= {"global_attention": maps.globally, "local_attention": maps.locally}
-    for _ in crops:
-        context.metrics.stage("embed", (time.perf_counter() - start) / len(crops))
+    context.metrics.stage("embed", time.perf_counter() - start, len(crops))
     chosen = {name: tensor for name, tensor in tensors.items() if name in wanted}
     if not all(np.isfinite(tensor).all() for tensor in chosen.values()):
         raise EmbeddingNotFinite("the model's answer to these crops is not finite")

@@ -225,7 +225,8 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 async def on_bug(request: Request, error: Exception) -> Response:
     """Handler of everything else: a bug of ours, logged whole and told without its insides."""
     _LOG.error("%s %s failed", request.method, shown_path(request.scope), exc_info=error)
-    return problem_response(plain_problem(500, "the service failed; its log says more"))
+    told = {} if "request_id" not in request.scope else {"X-Request-ID": request.scope["request_id"]}
+    return problem_response(plain_problem(500, "the service failed; its log says more"), told)
 
 
 def _headers_of(error: VehicleSearchError) -> dict[str, str]:
