@@ -21,6 +21,7 @@ from service import (
     migration_routes,
     probe_routes,
     search_routes,
+    status_routes,
 )
 from service.access_log import AccessLog
 from service.api_docs import add_docs
@@ -43,6 +44,7 @@ from service.request_trace import RequestTraces
 from service.route_access import open_paths, require_access
 from service.settings import Settings
 from service.sweeper import Sweeper
+from service.trace_export import TraceExport, TraceSpans
 
 _DESCRIPTION = """
 A picture of a vehicle in, the pictures of the same vehicle out, ranked by Euclidean distance.
@@ -54,11 +56,11 @@ Errors are `application/problem+json`; the field `detail` says what to do.
 
 def create_app(
     *, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int, imports: ImportFolder,
-    previous: Embedder | None = None, keyring: Keyring | None = None,
+    previous: Embedder | None = None, keyring: Keyring | None = None, traces: TraceExport | None = None,
 ) -> FastAPI:  # fmt: skip
     """The service around a loaded model, or two, and opened galleries; closes all when it stops.
 
-    Without a keyring nobody is asked for a key.
+    Without a keyring nobody is asked for a key. ``traces`` takes a span of every request.
     """
     metrics = Metrics()
     engine = Engine(embedder, metrics, workers=workers, queue_size=settings.queue_size, max_pixels=settings.max_pixels)
@@ -107,6 +109,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as at_the_end:
+            if traces is not None:
+                at_the_end.callback(traces.close)
             at_the_end.callback(home.close)
             if audit is not None:
                 at_the_end.callback(audit.close)
@@ -138,8 +142,8 @@ def create_app(
     )  # fmt: skip
     app.state.stopping = False
     rooms = (
-        search_routes, image_routes, import_routes, gallery_routes, migration_routes, audit_routes, probe_routes,
-        inference_routes,
+        search_routes, image_routes, import_routes, gallery_routes, migration_routes, audit_routes, status_routes,
+        probe_routes, inference_routes,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.router)
@@ -158,6 +162,8 @@ def create_app(
     app.add_middleware(RequestMetrics, metrics=metrics)  # further out: what the guard refuses is counted too
     if settings.access_log:
         app.add_middleware(AccessLog)
+    if traces is not None:
+        app.add_middleware(TraceSpans, export=traces)
     app.add_middleware(RequestTraces)
     app.add_middleware(InferenceErrors)  # outermost: whoever refuses, it is said as the protocol wants it
     return app

@@ -25,7 +25,7 @@ Work = Literal["request", "bulk"]
 WORK: Final[tuple[Work, ...]] = ("request", "bulk")
 NO_ROUTE: Final = "none"
 OTHER_METHOD: Final = "other"
-_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class Metrics:
@@ -97,7 +97,7 @@ class Metrics:
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request and how it was answered; ``route`` is a template."""
-        self._requests.labels(method if method in _METHODS else OTHER_METHOD, route, str(status)).inc()
+        self._requests.labels(method if method in METHODS else OTHER_METHOD, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
     def stage(self, name: str, seconds: float, pictures: int = 1) -> None:

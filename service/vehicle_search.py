@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import logging
+import os
 import signal
 import socket
 import sys
@@ -27,6 +28,7 @@ from service.log_lines import set_up_log
 from service.query_command import query
 from service.settings import PREFIX, Settings, read_settings
 from service.tls_files import CIPHERS, TlsFiles
+from service.trace_export import TraceExport
 
 if TYPE_CHECKING:
     from index.searching.index_device import IndexDevice
@@ -85,10 +87,10 @@ def serve(settings: Settings) -> int:
     """Load everything, serve until a signal, return 0."""
     began = time.perf_counter()
     set_up_log(settings.log_format, settings.log_level)
-    keyring, tls = _keyring(settings), _tls(settings)
+    keyring, tls, traces = _keyring(settings), _tls(settings), TraceExport.from_environment(os.environ)
     listener = _bind(settings)
     try:
-        app = _load(settings, keyring)
+        app = _load(settings, keyring, traces)
         config = uvicorn.Config(
             app, http=HttpProtocol, ws="none", log_config=None, access_log=False, server_header=False,
             timeout_graceful_shutdown=settings.grace_seconds, log_level="warning", lifespan="on",
@@ -145,7 +147,7 @@ def _bind(settings: Settings) -> socket.socket:
     return listener
 
 
-def _load(settings: Settings, keyring: Keyring) -> FastAPI:
+def _load(settings: Settings, keyring: Keyring, traces: TraceExport | None) -> FastAPI:
     from index.bulk.import_job import ImportFolder
     from index.data_folder import DataFolder
     from index.embedder import Embedder
@@ -191,7 +193,7 @@ def _load(settings: Settings, keyring: Keyring) -> FastAPI:
     imports = ImportFolder(settings.data_dir, read_only=settings.read_only)
     return create_app(
         settings=settings, embedder=embedder, home=home, workers=workers, imports=imports, previous=previous,
-        keyring=keyring,
+        keyring=keyring, traces=traces,
     )  # fmt: skip
 
 
