@@ -130,6 +130,8 @@ def create_app(
     app = FastAPI(
         title="Vehicle search", version=version("vehicle-search"), description=_DESCRIPTION, lifespan=lifespan,
         docs_url=None, redoc_url=None, redirect_slashes=False,
+        # FastAPI's own would tell query strings, which may say whom somebody looks for
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         dependencies=[Depends(require_access), Depends(require_audit)],
         exception_handlers={
             VehicleSearchError: on_known_error, BadPicture: on_bad_picture, HTTPException: on_http_exception,
