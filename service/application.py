@@ -27,6 +27,7 @@ from service.access_log import AccessLog
 from service.api_docs import add_docs
 from service.audit_log import AuditLog
 from service.audit_trail import AuditTrail, require_audit
+from service.body_memory import BodyMemory
 from service.caller import Callers
 from service.context import Context, ask_each, index_problems
 from service.cross_origin import CrossOrigin, read_origins
@@ -63,7 +64,10 @@ def create_app(
     Without a keyring nobody is asked for a key. ``traces`` takes a span of every request.
     """
     metrics = Metrics()
-    engine = Engine(embedder, metrics, workers=workers, queue_size=settings.queue_size, max_pixels=settings.max_pixels)
+    engine = Engine(
+        embedder, metrics, workers=workers, queue_size=settings.queue_size, max_pixels=settings.max_pixels,
+        batch=settings.model_batch, stuck_seconds=settings.stuck_seconds,
+    )  # fmt: skip
     contract = embedder.contract
     metrics.model.info(
         {
@@ -97,7 +101,7 @@ def create_app(
         ]
     )
     models = LoadedModels(present=embedder, previous=previous)
-    migrator = Migrator(home, embedder, engine, heard=lambda pictures: metrics.batch("bulk", pictures))
+    migrator = Migrator(home, embedder, engine, heard=lambda pictures: metrics.batch(pictures, "spare"))
     keyring = keyring or Keyring(None)
     audit = AuditLog(settings.audit_folder, metrics, days=settings.audit_days) if settings.audit else None
     root = settings.import_root
@@ -140,7 +144,7 @@ def create_app(
     )  # fmt: skip
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
-        importer=importer, audit=audit, failures=failures,
+        importer=importer, audit=audit, failures=failures, bodies=BodyMemory(settings.max_buffered_bytes),
     )  # fmt: skip
     app.state.stopping = False
     rooms = (

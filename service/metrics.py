@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Final, Literal
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -19,10 +19,11 @@ from prometheus_client.registry import Collector
 from service import request_trace
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_PICTURES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
-Work = Literal["request", "bulk"]
-WORK: Final[tuple[Work, ...]] = ("request", "bulk")
+WORK: Final = ("single", "batch", "spare")  # as service.worker_pool calls its urgencies
+_BATCHES: Final = ("request", "spare")
+_WAITED: Final = 0.0005  # seconds for the model; less is no stage of a request
 NO_ROUTE: Final = "none"
 OTHER_METHOD: Final = "other"
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -52,8 +53,8 @@ class Metrics:
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
         self._batches = Histogram(
-            "vehicle_search_batch_pictures", "Pictures that a call of the model gets, by kind of work.", ["work"],
-            buckets=_PICTURES, registry=self.registry,
+            "vehicle_search_batch_images", "Crops that went through the model together, for requests or spare work.",
+            ["work"], buckets=_IMAGES, registry=self.registry,
         )  # fmt: skip
         self.imported = Counter(
             "vehicle_search_imported_images", "Images of import jobs by what became of them.", ["status"],
@@ -85,10 +86,14 @@ class Metrics:
             "vehicle_search_work", "Pieces of work for the model's workers, by kind: waiting, running.",
             ["work", "state"], registry=self.registry,
         )  # fmt: skip
+        self.lost_workers = Counter(
+            "vehicle_search_lost_workers", "Workers that hung or died and were replaced.", ["how"],
+            registry=self.registry,
+        )  # fmt: skip
         self.model = Info("vehicle_search_model", "The model that answers.", registry=self.registry)
         self.build = Info("vehicle_search_build", "Releases of the service and its libraries.", registry=self.registry)
         self._by_stage = {name: self._stages.labels(name) for name in ("queue", "decode", "embed", "search", "store")}
-        self._by_work = {work: self._batches.labels(work) for work in WORK}
+        self._by_work = {work: self._batches.labels(work) for work in _BATCHES}
         self._depth = {work: {"waiting": 0, "running": 0} for work in WORK}
         self._guard = Lock()
         for work in WORK:
@@ -101,26 +106,34 @@ class Metrics:
         self._seconds.labels(route).observe(seconds)
 
     def stage(self, name: str, seconds: float, pictures: int = 1) -> None:
-        """The time that ``pictures`` spent together in a stage that ends now; said where the request's context is.
+        """The time that ``pictures`` spent together in a stage that ends now; said where the request's context is."""
+        self._observe(name, seconds, pictures)
+        request_trace.record(name, seconds, pictures)
 
-        ``embed`` is a call of the model for requests.
+    def embedded(self, share: float, pictures: int, *, seconds: float, waited: float) -> None:
+        """The stage ``embed`` of some pictures of a request, which ends now.
+
+        The call of the model took ``seconds`` and began after ``waited``; ``share`` is what it took for these alone.
         """
+        self._observe("embed", share, pictures)
+        if waited >= _WAITED:
+            request_trace.record("queue", waited, pictures, ago=seconds)
+        request_trace.record("embed", seconds, pictures)
+
+    def _observe(self, name: str, seconds: float, pictures: int) -> None:
         observed = self._by_stage[name]
         for _ in range(pictures):
             observed.observe(seconds / pictures)
-        request_trace.record(name, seconds, pictures)
-        if name == "embed":
-            self.batch("request", pictures)
 
-    def batch(self, work: Work, pictures: int) -> None:
-        """A call of the model, and how many pictures it got."""
-        self._by_work[work].observe(pictures)
+    def batch(self, crops: int, work: str = "request") -> None:
+        """A call of the model with so many crops, for requests or spare work."""
+        self._by_work[work].observe(crops)
 
-    def piece(self, work: Work) -> "PieceOfWork":
+    def piece(self, work: str) -> "PieceOfWork":
         """A piece of work that waits for a worker from now on."""
         return PieceOfWork(self, work)
 
-    def moved(self, work: Work, state: str, number: int) -> None:
+    def moved(self, work: str, state: str, number: int) -> None:
         """So many more pieces of work are in a state."""
         with self._guard:
             self._depth[work][state] += number
@@ -130,7 +143,7 @@ class Metrics:
         with self._guard:
             return {work: dict(states) for work, states in self._depth.items()}
 
-    def _number(self, work: Work, state: str) -> float:
+    def _number(self, work: str, state: str) -> float:
         return self._depth[work][state]
 
     def taken(self) -> int:
@@ -173,7 +186,7 @@ class Metrics:
 class PieceOfWork:
     """Waits, runs and ends, or ends without having begun; ``ended`` is what its future calls back."""
 
-    def __init__(self, metrics: Metrics, work: Work) -> None:
+    def __init__(self, metrics: Metrics, work: str) -> None:
         self._metrics, self._work = metrics, work
         self._state: str | None = "waiting"
         metrics.moved(work, "waiting", 1)

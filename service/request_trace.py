@@ -90,10 +90,10 @@ def carried(work: Callable[[], T]) -> Callable[[], T]:
     return lambda: context.run(work)
 
 
-def record(name: str, seconds: float, pictures: int) -> None:
-    """Note that a stage of the current request has just ended."""
+def record(name: str, seconds: float, pictures: int, *, ago: float = 0.0) -> None:
+    """Note that a stage of the current request has ended, so many seconds ago."""
     if (trace := _CURRENT.get()) is not None:
-        trace.stages.append(Stage(name, time.time_ns(), seconds, pictures))
+        trace.stages.append(Stage(name, time.time_ns() - int(ago * 1e9), seconds, pictures))
 
 
 def body_complete(at: float) -> None:

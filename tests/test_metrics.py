@@ -10,7 +10,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import Metrics
+from service.metrics import WORK, Metrics
 from tests.archives import pack
 from tests.http_client import exchange, parts, raw
 from tests.pictures import jpeg
@@ -115,9 +115,9 @@ def test_what_the_model_gets_at_a_time(own: tuple[str, Path], tmp_path: Path) ->
     address, _ = own
 
     def got(work: str) -> float:
-        return figure(address, "vehicle_search_batch_pictures_sum", work=work)
+        return figure(address, "vehicle_search_batch_images_sum", work=work)
 
-    requests, bulk = got("request"), got("bulk")
+    requests, spare = got("request"), got("spare")
     embedded = figure(address, "vehicle_search_stage_seconds_count", stage="embed")
     httpx.post(f"{address}/v1/embeddings", files=parts(*map(jpeg, range(5)))).raise_for_status()
     assert got("request") == requests + 5
@@ -125,7 +125,7 @@ def test_what_the_model_gets_at_a_time(own: tuple[str, Path], tmp_path: Path) ->
     archive = pack(tmp_path / "a.zip", {f"{number}.jpg": jpeg(number) for number in range(3)})
     with VehicleSearch(address) as client:
         client.wait_for_import(client.import_archive(archive).id, progress=False)
-    assert (got("request"), got("bulk")) == (requests + 5, bulk + 3)
+    assert (got("request"), got("spare")) == (requests + 5, spare + 3)
 
 
 def test_one_figure_a_picture_that_is_stored(own: tuple[str, Path]) -> None:
@@ -147,20 +147,20 @@ def test_the_disk_and_the_logs_on_it(own: tuple[str, Path]) -> None:
 
 def test_the_queue_has_a_limit(own: tuple[str, Path]) -> None:
     assert figure(own[0], "vehicle_search_queue_limit_requests") > 64
-    for work in ("request", "bulk"):
+    for work in WORK:
         for state in ("waiting", "running"):
             assert ("vehicle_search_work", frozenset({("work", work), ("state", state)})) in figures(own[0])
 
 
 def test_work_that_ends_before_it_began_waits_no_more() -> None:
     metrics = Metrics()
-    first, second = metrics.piece("bulk"), metrics.piece("bulk")
+    first, second = metrics.piece("spare"), metrics.piece("spare")
     second.began()
-    assert metrics.depth()["bulk"] == {"waiting": 1, "running": 1}
+    assert metrics.depth()["spare"] == {"waiting": 1, "running": 1}
     first.ended()
-    assert metrics.depth()["bulk"] == {"waiting": 0, "running": 1}
+    assert metrics.depth()["spare"] == {"waiting": 0, "running": 1}
     second.ended()
-    assert metrics.depth() == {work: {"waiting": 0, "running": 0} for work in ("request", "bulk")}
+    assert metrics.depth() == {work: {"waiting": 0, "running": 0} for work in WORK}
 
 
 def test_who_answers(own: tuple[str, Path]) -> None:

@@ -15,6 +15,7 @@ import pytest
 from fastapi import FastAPI
 
 from index.contract import fingerprint
+from service.metrics import WORK
 from service.status_routes import below_folder
 from tests.archives import pack
 from tests.http_client import AnswerCheck, refused
@@ -79,7 +80,7 @@ def test_an_admin_sees_all(served: Served, tiny_model: Path) -> None:
     assert document["imports"] == {"queued": 0, "running": 0, "done": 1, "failed": 0, "cancelled": 0}
     assert document["queue"]["taken"] == 0
     assert document["queue"]["limit"] > 64
-    assert document["queue"]["work"] == {kind: {"waiting": 0, "running": 0} for kind in ("request", "bulk")}
+    assert document["queue"]["work"] == {kind: {"waiting": 0, "running": 0} for kind in WORK}
     disk = os.statvfs(data)
     assert document["disk"]["folder"] == str(data)
     assert document["disk"]["total_bytes"] == disk.f_frsize * disk.f_blocks
@@ -153,9 +154,9 @@ def test_what_waits_and_runs_is_told(app: FastAPI) -> None:  # noqa: F811
         return told
 
     busy, idle = asyncio.run(ask())
-    nothing = {"waiting": 0, "running": 0}
-    assert busy == {"taken": 1, "limit": 2, "work": {"request": {"waiting": 1, "running": 1}, "bulk": nothing}}
-    assert idle == {"taken": 0, "limit": 2, "work": {"request": nothing, "bulk": nothing}}
+    resting = {kind: {"waiting": 0, "running": 0} for kind in WORK}
+    assert busy == {"taken": 1, "limit": 2, "work": {**resting, "single": {"waiting": 1, "running": 1}}}
+    assert idle == {"taken": 0, "limit": 2, "work": resting}
 
 
 @pytest.mark.parametrize(
