@@ -1,11 +1,9 @@
 """The whole service in one page, for people and for programs that watch many of them."""
 
-import re
 import shutil
 import time
 from collections import Counter
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -20,6 +18,7 @@ from service.caller import Caller, caller_of
 from service.context import Context, ask_each, context_of
 from service.documents import answer, time_text
 from service.parameters import read_parameters
+from service.shown_paths import shown
 
 router = APIRouter(tags=["model and health"])
 
@@ -74,11 +73,10 @@ def _galleries(context: Context, caller: Caller) -> list[dict[str, Any]]:
         for name in sorted({*known, *problems})
         if caller.reaches(name)
     ]
-    if not _is_admin(caller):
-        for document in documents:
-            for field in ("problem", "index_problem"):
-                if document.get(field) is not None:
-                    document[field] = below_folder(document[field], context.settings.data_dir)
+    for document in documents:
+        for field in ("problem", "index_problem"):
+            if document.get(field) is not None:
+                document[field] = shown(document[field], context.settings.data_dir, admin=caller.admin)
     return documents
 
 
@@ -102,19 +100,9 @@ def _imports(context: Context, caller: Caller) -> dict[str, int]:
 
 def _disk(context: Context, caller: Caller) -> dict[str, Any]:
     folder = context.settings.data_dir
-    told = {"folder": str(folder.absolute()) if _is_admin(caller) else None}
+    told = {"folder": str(folder.absolute()) if caller.admin else None}
     try:
         disk = shutil.disk_usage(folder)
     except OSError:  # the folder is gone; its galleries tell of it
         return {**told, "free_bytes": None, "total_bytes": None}
     return {**told, "free_bytes": disk.free, "total_bytes": disk.total}
-
-
-def below_folder(text: str, folder: Path) -> str:
-    """A message whose paths begin below ``folder``, so that it does not tell where on the machine that is."""
-    named = sorted({str(folder.resolve()), str(folder.absolute()), str(folder)} - {"."}, key=len, reverse=True)
-    return re.sub(rf"(?<![\w/.-])(?:{'|'.join(map(re.escape, named))})/", "", text)
-
-
-def _is_admin(caller: Caller) -> bool:
-    return not caller.stranger and (caller.key is None or caller.key.allows("admin"))

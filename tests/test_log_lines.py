@@ -1,5 +1,8 @@
 """The log of a real service, for people and for programs."""
 
+import asyncio
+import io
+import logging
 import re
 import subprocess
 import sys
@@ -8,9 +11,12 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
+from service.log_lines import JsonLines
 from tests.http_client import exchange, strict_json
 from tests.server_process import free_port, refused, serving
+from tests.test_engine import app, embedder  # noqa: F401  # fixtures
 
 CONSOLE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) +[a-z_.]+: .+")
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -115,3 +121,32 @@ def test_a_format_that_is_none(form: str) -> None:
     line = refused("--log-format", form)
     assert "log_format" in line or "log-format" in line
     assert form in line
+
+
+def test_a_bug_is_logged_whole_with_its_request(app: FastAPI) -> None:  # noqa: F811
+    lines = io.StringIO()
+    handler = logging.StreamHandler(lines)
+    handler.setFormatter(JsonLines())
+    logger = logging.getLogger("service")
+
+    async def broken() -> None:
+        raise RuntimeError("our own fault")
+
+    app.add_api_route("/broken", broken)
+
+    async def ask() -> httpx.Response:
+        async with app.router.lifespan_context(app):
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                return await client.get("/broken", headers={"X-Request-ID": "mine-1"})
+
+    logger.addHandler(handler)
+    try:
+        answer = asyncio.run(ask())
+    finally:
+        logger.removeHandler(handler)
+    assert (answer.status_code, answer.headers["x-request-id"]) == (500, "mine-1")
+    assert "our own fault" not in answer.text
+    (line,) = json_lines(lines.getvalue())
+    assert (line["request_id"], line["message"]) == ("mine-1", "GET /broken failed")
+    assert line["exception"].endswith("RuntimeError: our own fault")
