@@ -24,6 +24,11 @@ class Caller:
     key: AccessKey | None
     stranger: bool = False
 
+    @property
+    def admin(self) -> bool:
+        """Whether it may do everything, as anybody may where no keys are asked for."""
+        return not self.stranger and (self.key is None or self.key.allows("admin"))
+
     def reaches(self, gallery: str | None) -> bool:
         """Whether what belongs to this gallery (None: to none) may be shown to it."""
         if self.key is None:

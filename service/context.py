@@ -1,8 +1,10 @@
 """What every route works with, and how it finds it."""
 
 import contextlib
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from starlette.requests import Request
@@ -40,6 +42,8 @@ class Context:
     migrator: "Migrator"
     bodies: BodyMemory
     audit: AuditLog | None = None  # where requests are audited
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    began: float = field(default_factory=time.monotonic)  # the same, on a clock that nobody sets
 
     @property
     def embedder(self) -> Embedder:

@@ -11,6 +11,8 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from service.context import Context
+from service.metrics import NO_ROUTE, OTHER_METHOD
 from service.problems import MEDIA_TYPE, plain_problem, problem_response
 
 MAX_HEAD = 2**16  # bytes of request line and header fields
@@ -93,6 +95,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Answer and close: what follows on this connection cannot be understood."""
         self._refused = True
         self.logger.warning("refused with %d: %s", status, detail)
+        context: Context = self.config.app.state.context  # type: ignore[union-attr]  # the application that we serve
+        context.metrics.answered(OTHER_METHOD, NO_ROUTE, status, 0.0)
         body = bytes(problem_response(plain_problem(status, detail)).body)
         head = [STATUS_LINE[status]]
         for name, value in self.server_state.default_headers:

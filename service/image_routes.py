@@ -279,7 +279,7 @@ async def _store(context: Context, turn: RequestTurn, gallery: Gallery, new: lis
     await turn.settle()
     start = time.perf_counter()
     written = await run_in_threadpool(gallery.add, new)
-    context.metrics.stage("store", (time.perf_counter() - start) / len(new))
+    context.metrics.stage("store", time.perf_counter() - start, len(new))
     return list(written)
 
 

@@ -240,6 +240,7 @@ class Importer:
                 gallery=gallery, embedder=embedder, workers=SpareWorkers(self._engine), root=self._root_of(job),
                 max_pixels=self._max_pixels,
                 embedded_at_once=EMBEDDED_AT_ONCE.get(embedder.provider, EMBEDDED_AT_ONCE_ELSEWHERE),
+                heard=lambda pictures: self._metrics.batch(pictures, "spare"),
             )  # fmt: skip
             with closing(ingestion.run(plan)) as steps:
                 for _ in steps:

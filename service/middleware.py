@@ -9,8 +9,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from index.errors import VehicleSearchError
-from service.caller import Callers
-from service.metrics import Metrics
+from service.caller import ANYBODY, Callers
+from service.metrics import NO_ROUTE, Metrics
 from service.problems import Forbidden, NotReady, plain_problem, problem_of, problem_response, refusal, shown_path
 from service.route_access import is_open
 
@@ -36,6 +36,7 @@ class CallerGuard:
             headers = Headers(scope=scope)
             try:
                 if self._callers.keyless:
+                    scope["caller"] = ANYBODY
                     self._require_welcome(headers.getlist("host"), headers.getlist("origin"))
                 elif is_open(scope["path"], self._open):
                     scope["caller"], scope["open"] = self._callers.recognised(headers.getlist("authorization")), True
@@ -91,7 +92,7 @@ class PlainPaths:
 
 
 class RequestMetrics:
-    """Counts requests by method, route template and status, and times them; the outermost of all."""
+    """Counts requests by method, route template and status, and times them; further out than whoever refuses."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
@@ -115,13 +116,13 @@ class RequestMetrics:
                 error: VehicleSearchError = NotReady("the service stopped before the answer was ready")
                 await problem_response(problem_of(error))(scope, receive, watch)
         finally:
-            route = getattr(scope.get("route"), "path", "none")
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            self.metrics.requests.labels(method, route, str(status or 500)).inc()
-            self.metrics.seconds.labels(route).observe(time.perf_counter() - began)
+            self.metrics.answered(scope["method"], route_of(scope), status or 500, time.perf_counter() - began)
 
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+def route_of(scope: Scope) -> str:
+    """The template of the route that answered, once it did; NO_ROUTE where none did."""
+    route: str = getattr(scope.get("route"), "path", NO_ROUTE)
+    return route
 
 
 async def _send_or_drop(send: Send, message: Message) -> None:

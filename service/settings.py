@@ -101,6 +101,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least level that is logged"
     )
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="lines for people, or JSON lines for programs"
+    )
     access_log: bool = Field(default=False, description="log a line for every request")
     audit: bool = Field(default=False, description="keep an audit log: who searched, wrote or erased what, and when")
     audit_dir: Path | None = Field(

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import logging
+import os
 import signal
 import socket
 import sys
@@ -23,9 +24,11 @@ from index.storage.key_database import KeyDatabase
 from service.http_protocol import HttpProtocol
 from service.keyring import Keyring
 from service.keys_command import keys
+from service.log_lines import set_up_log
 from service.query_command import query
 from service.settings import PREFIX, Settings, read_settings
 from service.tls_files import CIPHERS, TlsFiles
+from service.trace_export import TraceExport
 
 if TYPE_CHECKING:
     from index.searching.index_device import IndexDevice
@@ -69,7 +72,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if words[0] == "keys":
             return keys(words[1:])
-        return serve(read_settings(words[1:], prog="vehicle-search serve"))
+        settings = read_settings(words[1:], prog="vehicle-search serve")
+        try:
+            return serve(settings)
+        except VehicleSearchError as error:
+            if settings.log_format == "console":
+                raise
+            _LOG.critical("%s", error)  # whoever reads JSON lines reads nothing else
+            return 2
     except VehicleSearchError as error:
         print(f"vehicle-search: {error}", file=sys.stderr)
         return 2
@@ -78,16 +88,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def serve(settings: Settings) -> int:
     """Load everything, serve until a signal, return 0."""
     began = time.perf_counter()
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
-    )
-    logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells of every library that it tries
-    keyring, tls = _keyring(settings), _tls(settings)
+    set_up_log(settings.log_format, settings.log_level)
+    keyring, tls, traces = _keyring(settings), _tls(settings), TraceExport.from_environment(os.environ)
     listener = _bind(settings)
     try:
-        app = _load(settings, keyring)
+        app = _load(settings, keyring, traces)
         config = uvicorn.Config(
-            app, http=HttpProtocol, ws="none", log_config=None, access_log=settings.access_log, server_header=False,
+            app, http=HttpProtocol, ws="none", log_config=None, access_log=False, server_header=False,
             timeout_graceful_shutdown=settings.grace_seconds, log_level="warning", lifespan="on",
             ssl_certfile=settings.tls_certificate, ssl_keyfile=settings.tls_key, ssl_ciphers=CIPHERS,
         )  # fmt: skip
@@ -142,7 +149,7 @@ def _bind(settings: Settings) -> socket.socket:
     return listener
 
 
-def _load(settings: Settings, keyring: Keyring) -> FastAPI:
+def _load(settings: Settings, keyring: Keyring, traces: TraceExport | None) -> FastAPI:
     from index.bulk.import_job import ImportFolder
     from index.data_folder import DataFolder
     from index.embedder import Embedder
@@ -191,7 +198,7 @@ def _load(settings: Settings, keyring: Keyring) -> FastAPI:
     imports = ImportFolder(settings.data_dir, read_only=settings.read_only)
     return create_app(
         settings=settings, embedder=embedder, home=home, workers=workers, imports=imports, previous=previous,
-        keyring=keyring,
+        keyring=keyring, traces=traces,
     )  # fmt: skip
 
 
