@@ -25,7 +25,7 @@ from index.contract import Resize
 from index.crops import Box, cut, model_crop, read_picture, stored_crop
 from index.embedder import Embedder
 from index.errors import EmbeddingNotFinite, ModelError, PictureError, PictureTooLarge, VehicleSearchError
-from service.metrics import Metrics, PieceOfWork
+from service.metrics import WAITED, Metrics, PieceOfWork
 from service.micro_batcher import MicroBatcher, Shared
 from service.problems import NotReady, QueueFull
 from service.request_trace import carried, record
@@ -95,7 +95,8 @@ class _Asked(Generic[T]):
         seen = [one for one in looked if isinstance(one, Seen)]
         if seen:
             record("embed", seen[0].embed, len(seen), ago=time.perf_counter() - embedded)
-        record("queue", others, len(looked))
+        if others >= WAITED:
+            record("queue", others, len(looked))
         return self.then(looked)
 
 

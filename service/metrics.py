@@ -23,7 +23,7 @@ _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 WORK: Final = ("single", "batch", "spare")  # as service.worker_pool calls its urgencies
 _BATCHES: Final = ("request", "spare")
-_WAITED: Final = 0.0005  # seconds for the model; less is no stage of a request
+WAITED: Final = 0.0005  # seconds for the model; less is no stage of a request
 NO_ROUTE: Final = "none"
 OTHER_METHOD: Final = "other"
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -116,7 +116,7 @@ class Metrics:
         The call of the model took ``seconds`` and began after ``waited``; ``share`` is what it took for these alone.
         """
         self._observe("embed", share, pictures)
-        if waited >= _WAITED:
+        if waited >= WAITED:
             request_trace.record("queue", waited, pictures, ago=seconds)
         request_trace.record("embed", seconds, pictures)
 
