@@ -80,6 +80,7 @@ def serve(settings: Settings) -> int:
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
     )
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells of every library that it tries
+    _require_apart(settings)
     keyring, tls = _keyring(settings), _tls(settings)
     listener = _bind(settings)
     try:
@@ -100,6 +101,18 @@ def serve(settings: Settings) -> int:
         if tls is not None:
             tls.close()
     return 0
+
+
+def _require_apart(settings: Settings) -> None:
+    """Whoever may import into one gallery could else import the crops of all others."""
+    if settings.import_root is None:
+        return
+    root, data = settings.import_root.resolve(), settings.data_dir.resolve()
+    if root.is_relative_to(data) or data.is_relative_to(root):
+        raise StartError(
+            f"import_root {settings.import_root} and the data folder {settings.data_dir} lie in each other: a client "
+            "could import the crops of any gallery; name an import_root beside the data folder"
+        )
 
 
 def _keyring(settings: Settings) -> Keyring:

@@ -169,18 +169,23 @@ def test_folders_manifests_and_archives_below_the_root_are_imported(rooted: http
         ("linked.csv", "leads out of the import root"),
         ("linked/secret.csv", "leads out of the import root"),
         ("none", "no such folder or file"),
-        ("nul\0", "null"),
-        ("x" * 4000, "cannot be a path"),
+        ("nul\0", "no file can have such a name"),
+        ("\ud800", "no file can have such a name"),
+        ("circle", "no file can have such a name"),
+        ("x" * 4000, "cannot be read: File name too long"),
         ("car.jpg", "neither a folder, nor"),
     ],
 )
 def test_nothing_else_is(rooted: httpx.Client, root: Path, path: str, problem: str) -> None:
     (root / "car.jpg").write_bytes(jpeg(1))
-    for name, target in (("linked.csv", root.parent / "secret.csv"), ("linked", root.parent)):
+    links = ("linked.csv", root.parent / "secret.csv"), ("linked", root.parent), ("circle", root / "circle")
+    for name, target in links:
         if not (root / name).is_symlink():
             (root / name).symlink_to(target)
-    document = refused(rooted.post("/v1/galleries/default/imports", json={"path": path}), 422, problem)
+    body, fields = json.dumps({"path": path}).encode(), {"Content-Type": "application/json"}
+    document = refused(rooted.post("/v1/galleries/default/imports", content=body, headers=fields), 422, problem)
     assert document["errors"][0]["pointer"] == "/path"
+    assert str(root.parent) not in document["detail"]
 
 
 def test_rows_and_links_that_lead_out_of_the_root_fail(rooted: httpx.Client, root: Path) -> None:
@@ -194,7 +199,7 @@ def test_rows_and_links_that_lead_out_of_the_root_fail(rooted: httpx.Client, roo
     job = asked(rooted, "hostile/rows.csv")
     assert (job["created"], job["failed"]) == (0, 5)
     reasons = [row["import_failure"] for row in failures(rooted, f"/v1/imports/{job['id']}")]
-    assert reasons[:3] == ["it lies outside of the import root"] * 3
+    assert reasons == ["it lies outside of the import root"] * 5  # whether it is there or not
     assert asked(rooted, "hostile")["failed"] == 1
     (folder / "manifest.csv").symlink_to(root.parent / "secret.csv")
     job = asked(rooted, "hostile", state="failed")
@@ -333,7 +338,7 @@ def test_a_data_folder_that_a_job_waits_in_is_a_data_folder(tiny_model: Path, tm
 
 def test_one_archive_more_than_may_arrive_at_once_is_told_so(tiny_model: Path, tmp_path: Path) -> None:
     archive = pack(tmp_path / "a.zip", {"a.jpg": jpeg(0)}).read_bytes()
-    with serving(tmp_path / "data", tiny_model, "--max-uploads", "1") as server:
+    with serving(tmp_path / "data", tiny_model, "--max-uploads", "1", "--body-seconds", "3600") as server:
         path = f"{server}/v1/galleries/default/imports"
         where = httpx.URL(server)
         with socket.create_connection((where.host, where.port or 0), timeout=60) as slow:
