@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -101,6 +102,31 @@ def test_what_is_wrong_is_one_line(
     assert len(told.err.splitlines()) == 1
     assert says in told.err
     assert KeyDatabase(tmp_path).all() == []
+
+
+@pytest.mark.parametrize("how", ["> /dev/full", "| true", "| head -c 0"])
+def test_a_key_that_nobody_saw_does_not_work(tmp_path: Path, how: str) -> None:
+    command = f"{shlex.join(KEYS)} create x --scope read --data-dir {tmp_path} {how}"
+    told = subprocess.run(
+        ["/bin/bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60, check=False
+    )
+    (key,) = KeyDatabase(tmp_path).all()
+    assert (told.returncode, key.ended(datetime.now(UTC))) == (2, "revoked")
+    assert "is revoked" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize(("how", "code"), [("| true", 0), ("> /dev/full", 2)])
+def test_a_list_that_nobody_reads_is_no_fault(tmp_path: Path, how: str, code: int) -> None:
+    for number in range(50):
+        kept_key(tmp_path, "read", name=f"{number:>80}".replace(" ", "x"))
+    command = f"{shlex.join(KEYS)} list --data-dir {tmp_path} {how}"
+    told = subprocess.run(
+        ["/bin/bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert told.returncode == code
+    assert "Traceback" not in told.stderr
+    assert len(told.stderr.splitlines()) == (code != 0)
 
 
 def test_the_folder_is_that_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
