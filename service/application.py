@@ -127,7 +127,7 @@ def create_app(
     )  # fmt: skip
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
-        importer=importer, audit=audit, failures=failures,
+        importer=importer, keyring=keyring, audit=audit, failures=failures,
     )  # fmt: skip
     app.state.stopping = False
     rooms = (

@@ -15,6 +15,7 @@ from service.audit_log import AuditLog
 from service.engine import Engine
 from service.gallery_failures import GalleryFailures
 from service.importer import Importer
+from service.keyring import Keyring
 from service.loaded_models import LoadedModels
 from service.metrics import Metrics
 from service.settings import Settings
@@ -36,6 +37,7 @@ class Context:
     failures: GalleryFailures
     metrics: Metrics
     importer: Importer
+    keyring: Keyring
     migrator: "Migrator"
     audit: AuditLog | None = None  # where requests are audited
 

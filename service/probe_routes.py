@@ -56,14 +56,11 @@ async def readyz(request: Request) -> Response:
     context = context_of(request)
     damaged = context.failures.told() | dict(context.home.problems())
     slower = await run_in_threadpool(index_problems, context.home)
-    reaches = caller_of(request).reaches
-    return answer(
-        {
-            "status": "degraded" if damaged else "ready",
-            "damaged": {name: why for name, why in damaged.items() if reaches(name)},
-            "problems": {name: why for name, why in slower.items() if why is not None and reaches(name)},
-        }
-    )
+    told = [
+        {name: why for name, why in problems.items() if why is not None and caller_of(request).reaches(name)}
+        for problems in (damaged, slower)
+    ]
+    return answer({"status": "degraded" if damaged else "ready", "damaged": told[0], "problems": told[1]})
 
 
 @router.get(

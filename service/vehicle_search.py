@@ -86,9 +86,10 @@ def serve(settings: Settings) -> int:
     try:
         app = _load(settings, keyring)
         config = uvicorn.Config(
-            app, http=http_protocol(settings.body_seconds), ws="none", log_config=None, access_log=settings.access_log, server_header=False,
-            timeout_graceful_shutdown=settings.grace_seconds, log_level="warning", lifespan="on",
+            app, http=http_protocol(settings.body_seconds), ws="none", log_config=None, access_log=settings.access_log,
+            server_header=False, timeout_graceful_shutdown=settings.grace_seconds, log_level="warning", lifespan="on",
             ssl_certfile=settings.tls_certificate, ssl_keyfile=settings.tls_key, ssl_ciphers=CIPHERS,
+            proxy_headers=settings.trusted_proxies is not None, forwarded_allow_ips=settings.trusted_proxies or "",
         )  # fmt: skip
         if tls is not None:
             config.load()

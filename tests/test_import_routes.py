@@ -6,16 +6,20 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from index.access_key import key_id_of
 from index.data_folder import DataFolder
 from index.maintenance.verification import examine
+from index.storage.key_database import KeyDatabase
 from tests.archives import KINDS, pack
 from tests.http_client import form, refused
+from tests.key_holder import bearer, kept_key
 from tests.pictures import jpeg
 from tests.server_process import serving, started
 from tests.small_disk import fill, small_disk
@@ -350,3 +354,29 @@ def test_one_archive_more_than_may_arrive_at_once_is_told_so(tiny_model: Path, t
             assert answer.headers["retry-after"] == "1"
         while (answer := httpx.post(path, files={"archive": archive})).status_code != 202:
             assert answer.status_code == 429
+
+
+def test_an_archive_that_outlives_its_key_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    token = kept_key(data, "write")
+    body = parts_of(pack(tmp_path / "a.zip", {"a.jpg": jpeg(0)}).read_bytes())
+    fields = f"Host: localhost\r\nAuthorization: Bearer {token}\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    head = f"POST /v1/galleries/default/imports HTTP/1.1\r\n{fields}Content-Length: {len(body)}\r\n\r\n"
+    with serving(data, tiny_model) as server:
+        where = httpx.URL(server)
+        with socket.create_connection((where.host, where.port or 0), timeout=60) as slow:
+            slow.sendall(head.encode() + body[:-1])
+            KeyDatabase(data).revoke(str(key_id_of(token)), datetime.now(UTC))
+            while httpx.get(f"{server}/v1/imports", headers=bearer(token)).status_code != 401:
+                pass
+            slow.sendall(body[-1:])
+            assert slow.recv(65536).startswith(b"HTTP/1.1 401 ")
+        admin = bearer(kept_key(data, "admin"))
+        while (answer := httpx.get(f"{server}/v1/imports", headers=admin)).status_code == 401:
+            pass
+        assert answer.json() == {"imports": []}
+
+
+def parts_of(archive: bytes) -> bytes:
+    """A multipart body with the boundary x."""
+    return b'--x\r\nContent-Disposition: form-data; name="archive"\r\n\r\n' + archive + b"\r\n--x--\r\n"

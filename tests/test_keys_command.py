@@ -158,7 +158,8 @@ def test_a_running_service_follows(tiny_model: Path, tmp_path: Path) -> None:
         (data / FILE).unlink()
         until(server, 503, bearer(token))
         refused(httpx.get(f"{server}/v1/model"), 503, "is gone")
-        assert httpx.get(f"{server}/livez").status_code == 200
+        for headers in ({}, bearer(token)):
+            assert httpx.get(f"{server}/livez", headers=headers).status_code == 200
     log = (tmp_path / "log").read_text()
     assert "from here on every request needs one" in log
     assert token not in log
