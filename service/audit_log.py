@@ -78,6 +78,7 @@ class AuditLog:
         """
         line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
         waiting = _Waiting(line, flush, Future())
+        waiting.written.set_running_or_notify_cancel()  # who stops waiting for it does not stop the log
         try:
             self._waiting.put_nowait(waiting)
         except queue.Full:
@@ -150,7 +151,11 @@ class AuditLog:
             if flush:
                 os.fsync(self._handle)
         except OSError:
-            os.ftruncate(self._handle, self._size)
+            try:
+                os.ftruncate(self._handle, self._size)
+            except OSError:  # of a file that may only be appended to: the next entry begins another one
+                os.close(self._handle)
+                self._handle = None
             raise
         self._size += len(data)
 

@@ -1,5 +1,6 @@
 """What is written of requests: whole lines, on the disk when it is said, and kept as long as it is said."""
 
+import errno
 import json
 import os
 import subprocess
@@ -197,3 +198,38 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=f"audit log cannot be written to {tmp_path}/file"):
         AuditLog(tmp_path / "file", Metrics(), days=1)
+
+
+def test_an_entry_that_was_cut_off_and_cannot_be_taken_back_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of files that may only be appended to (``chattr +a``)."""
+    log = AuditLog(tmp_path, Metrics(), days=1)
+    log.put({"number": 0}, flush=False).result(10)
+    write = os.write
+
+    def half(handle: int, data: bytes) -> int:
+        write(handle, data[: len(data) // 2])
+        raise OSError(errno.EIO, "Input/output error")
+
+    def refused(handle: int, size: int) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "write", half)
+        broken.setattr(os, "ftruncate", refused)
+        with pytest.raises(NotReady, match="Input/output error"):
+            log.put({"number": 1}, flush=False).result(10)
+    log.put({"number": 2}, flush=False).result(10)
+    log.close()
+    assert len(audit_files(tmp_path)) == 2
+    texts = [path.read_text() for path in audit_files(tmp_path)]
+    assert [json.loads(line).get("number") for line in texts[1].splitlines()] == [None, 2]
+
+
+def test_who_stops_waiting_does_not_stop_the_log(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, Metrics(), days=1)
+    assert not log.put({"number": 0}, flush=True).cancel()
+    log.put({"number": 1}, flush=True).result(10)
+    log.close()
+    assert [each["number"] for each in lines(tmp_path)] == [0, 1]
