@@ -29,7 +29,6 @@ from service.context import Context, ask_each, index_problems
 from service.cross_origin import CrossOrigin, read_origins
 from service.engine import Engine
 from service.gallery_failures import GalleryFailures
-from service.held_bodies import HeldBodies
 from service.importer import Importer
 from service.inference_errors import InferenceErrors
 from service.keyring import Keyring
@@ -138,7 +137,6 @@ def create_app(
     for room in rooms:
         app.include_router(room.router)
     add_docs(app)
-    app.add_middleware(HeldBodies, limit=max(settings.max_held_bytes, settings.max_body_bytes))
     if audit is not None:
         app.add_middleware(AuditTrail, log=audit, required=settings.audit_required)
     app.add_middleware(PlainPaths)

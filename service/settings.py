@@ -57,9 +57,6 @@ class Settings(BaseSettings):
     )
     queue_size: int = Field(default=64, ge=1, le=100_000, description="requests that may wait; one more is told 429")
     max_body_bytes: int = Field(default=128 * 2**20, ge=1024, description="largest request body in bytes")
-    max_held_bytes: int = Field(
-        default=2**30, ge=1024, description="bytes of all request bodies in memory; at least max_body_bytes, else 429"
-    )
     max_pixels: int = Field(default=50_000_000, ge=1, description="largest picture in pixels")
     max_images: int = Field(default=256, ge=1, le=10_000, description="pictures in one batch ingestion")
     max_queries: int = Field(

@@ -19,7 +19,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from index.errors import InvalidValue
-from service.held_bodies import let_go_of_body
 from service.problems import BodyTooSlow, MalformedRequest, RequestTooLarge, UnsupportedBody
 from service.settings import Settings
 
@@ -127,7 +126,6 @@ async def read_archive(request: Request, settings: Settings, file: Path) -> Arch
             size += len(chunk)
             if part.held >= _WRITTEN_AT_ONCE:
                 await run_in_threadpool(opened.write, part.take())
-                let_go_of_body(request.scope)
         part.require_end()
         await run_in_threadpool(opened.write, part.take())
     return Archive(filename=part.filename, size=size)
