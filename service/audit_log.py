@@ -141,7 +141,8 @@ class AuditLog:
 
     def _append(self, data: bytes, *, flush: bool) -> None:
         """All of it or nothing."""
-        if self._handle is None or self._size >= self._largest or self._clock() - self._began >= OLDEST_FILE:
+        old = self._size >= self._largest or self._clock() - self._began >= OLDEST_FILE
+        if self._handle is None or old or not self._in_place(self._handle):
             self._begin()
         assert self._handle is not None  # noqa: S101  # _begin has opened it
         try:
@@ -158,6 +159,14 @@ class AuditLog:
                 self._handle = None
             raise
         self._size += len(data)
+
+    def _in_place(self, handle: int) -> bool:
+        """Whether what is written can be read by its name; a file that was removed takes entries all the same."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(self._path.stat(), os.fstat(handle)):
+                return True
+        _LOG.warning("%s was removed, and with it what was written to it", self._path)
+        return False
 
     def _begin(self) -> None:
         """Begin a file."""
