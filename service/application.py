@@ -144,7 +144,8 @@ def create_app(
     )  # fmt: skip
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
-        importer=importer, audit=audit, failures=failures, bodies=BodyMemory(settings.max_buffered_bytes),
+        importer=importer, keyring=keyring, audit=audit, failures=failures,
+        bodies=BodyMemory(settings.max_buffered_bytes),
     )  # fmt: skip
     app.state.stopping = False
     rooms = (

@@ -18,6 +18,7 @@ from service.body_memory import BodyMemory
 from service.engine import Engine
 from service.gallery_failures import GalleryFailures
 from service.importer import Importer
+from service.keyring import Keyring
 from service.loaded_models import LoadedModels
 from service.metrics import Metrics
 from service.settings import Settings
@@ -39,6 +40,7 @@ class Context:
     failures: GalleryFailures
     metrics: Metrics
     importer: Importer
+    keyring: Keyring
     migrator: "Migrator"
     bodies: BodyMemory
     audit: AuditLog | None = None  # where requests are audited

@@ -18,7 +18,7 @@ from index.bulk.picture_archive import is_archive
 from index.errors import InvalidValue
 from service import descriptions as say
 from service.audit_trail import note
-from service.caller import caller_of
+from service.caller import caller_of, require_still
 from service.context import Context, context_of, require_writable
 from service.descriptions import GalleryName, ImportId
 from service.documents import answer, read_json, time_text
@@ -61,6 +61,7 @@ async def post_import(request: Request, gallery: GalleryName) -> Response:
     receiving = await run_in_threadpool(folder.receive)
     try:
         sent = await _sent(context, request, folder, receiving)
+        require_still(caller_of(request), context.keyring)
         job = ImportJob(
             job_id=uuid.uuid4().hex, gallery=target.name, state="queued", created_at=time_text(datetime.now(UTC)),
             path=sent.path, name=sent.name,

@@ -21,8 +21,9 @@ class CallerGuard:
     Where there are none it refuses what a web page of another origin, or a name made to resolve to this machine, sends
     through a browser: on loopback the service answers only to names of this machine (DNS rebinding) and to pages that
     came from it. One that was told to listen elsewhere cannot know its names: a page must come from the very host that
-    it calls. ``origins`` may call all the same. A page has no key unless somebody gave it one, so with keys neither is
-    looked at.
+    it calls. What a page only shows, as a picture, comes without an Origin; then its Referer stands for it, where the
+    browser says that it is of another site. ``origins`` may call all the same. A page has no key unless somebody gave
+    it one, so with keys neither is looked at.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class CallerGuard:
             try:
                 if self._callers.keyless:
                     scope["caller"] = ANYBODY
-                    self._require_welcome(headers.getlist("host"), headers.getlist("origin"))
+                    self._require_welcome(headers.getlist("host"), _pages(headers))
                 elif is_open(scope["path"], self._open):
                     scope["caller"], scope["open"] = self._callers.recognised(headers.getlist("authorization")), True
                 else:
@@ -132,6 +133,18 @@ async def _send_or_drop(send: Send, message: Message) -> None:
     except RuntimeError as error:
         if "handler is closed" not in str(error):
             raise
+
+
+def _pages(headers: Headers) -> list[str]:
+    """Origins of the pages that a request comes from, empty where one hides it; none where a link is followed."""
+    shown = headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-dest") != "document"
+    if "origin" in headers or not shown:
+        return headers.getlist("origin")
+    try:
+        page = urlsplit(headers.get("referer", ""))
+        return [f"{page.scheme}://{page.netloc}"]
+    except ValueError:
+        return [""]
 
 
 def _hostname(url: str) -> str:

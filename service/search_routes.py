@@ -15,7 +15,7 @@ from service.descriptions import GalleryName, ImageId
 from service.documents import encode, encoded_answer, viewpoint_document
 from service.engine import Looked, Seen
 from service.parameters import BOX, COMBINE, SEARCH, Values, read_parameters, search_options_of
-from service.problems import problem_of
+from service.problems import BadPicture, problem_of
 from service.request_turn import turn_of
 from service.searcher import Found, Searcher
 from service.uploads import Limits
@@ -134,7 +134,7 @@ async def embeddings(request: Request) -> Response:
         await note_pictures(request, upload.images)
         looked, _ = await context.engine.look_at_all([(data, None) for data in upload.images], keep=False)
         if len(looked) == 1 and not isinstance(looked[0], Seen):
-            raise looked[0]
+            raise BadPicture(problem_of(looked[0], pointer="/image"))
         body, _ = await context.engine.run(lambda: _embeddings(context, looked), urgency=Urgency.BATCH)
     return encoded_answer(body)
 

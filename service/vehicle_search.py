@@ -21,7 +21,7 @@ from index.gallery import GalleryHome
 from index.machine.cpu_quota import usable_cpus
 from index.machine.mounts import network_warning
 from index.storage.key_database import KeyDatabase
-from service.http_protocol import HttpProtocol
+from service.http_protocol import http_protocol
 from service.keyring import Keyring
 from service.keys_command import keys
 from service.log_lines import set_up_log
@@ -89,14 +89,16 @@ def serve(settings: Settings) -> int:
     """Load everything, serve until a signal, return 0."""
     began = time.perf_counter()
     set_up_log(settings.log_format, settings.log_level)
+    _require_apart(settings)
     keyring, tls, traces = _keyring(settings), _tls(settings), TraceExport.from_environment(os.environ)
     listener = _bind(settings)
     try:
         app = _load(settings, keyring, traces)
         config = uvicorn.Config(
-            app, http=HttpProtocol, ws="none", log_config=None, access_log=False, server_header=False,
-            timeout_graceful_shutdown=settings.grace_seconds, log_level="warning", lifespan="on",
+            app, http=http_protocol(settings.body_seconds), ws="none", log_config=None, access_log=False,
+            server_header=False, timeout_graceful_shutdown=settings.grace_seconds, log_level="warning", lifespan="on",
             ssl_certfile=settings.tls_certificate, ssl_keyfile=settings.tls_key, ssl_ciphers=CIPHERS,
+            proxy_headers=settings.trusted_proxies is not None, forwarded_allow_ips=settings.trusted_proxies or "",
         )  # fmt: skip
         if tls is not None:
             config.load()
@@ -109,6 +111,18 @@ def serve(settings: Settings) -> int:
         if tls is not None:
             tls.close()
     return 0
+
+
+def _require_apart(settings: Settings) -> None:
+    """Whoever may import into one gallery could else import the crops of all others."""
+    if settings.import_root is None:
+        return
+    root, data = settings.import_root.resolve(), settings.data_dir.resolve()
+    if root.is_relative_to(data) or data.is_relative_to(root):
+        raise StartError(
+            f"import_root {settings.import_root} and the data folder {settings.data_dir} lie in each other: a client "
+            "could import the crops of any gallery; name an import_root beside the data folder"
+        )
 
 
 def _keyring(settings: Settings) -> Keyring:
