@@ -1,6 +1,8 @@
 """Searching: one picture, several of one vehicle, a batch, or a stored image."""
 
 import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
@@ -12,11 +14,12 @@ from service import descriptions as say
 from service.audit_trail import note, note_pictures
 from service.context import Context, context_of, image_id_of
 from service.descriptions import GalleryName, ImageId
-from service.documents import encode, encoded_answer, viewpoint_document
+from service.documents import encode, encode_elements, encoded_answer, viewpoint_document
 from service.engine import Looked, Seen
 from service.parameters import BOX, COMBINE, SEARCH, Values, read_parameters, search_options_of
 from service.problems import problem_of
 from service.searcher import Found, Searcher
+from service.streamed_answer import Parts, StreamedAnswer
 from service.uploads import Limits, read_upload
 
 MAX_COMBINED = 8  # pictures of one vehicle
@@ -44,7 +47,8 @@ async def search(request: Request, gallery: GalleryName) -> Response:
         max_images=MAX_COMBINED,
         images_setting="8 pictures of one vehicle",
     )
-    async with context.engine.place():
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(context.engine.place())
         upload = await read_upload(request, limits)
         await note_pictures(request, upload.images)
         several, box = len(upload.images) > 1, values.one("box")
@@ -61,8 +65,8 @@ async def search(request: Request, gallery: GalleryName) -> Response:
             return await context.engine.run(lambda: searcher.vehicle(upload.images, box))
 
         found, waited = await context.models.by_its_own(target, find)
-    note(request, matches=found.matches)
-    return _timed(found, waited, since=upload.complete)
+        note(request, matches=found.matches)
+        return _timed(context, found, waited, since=upload.complete, held=held)
 
 
 @router.post(
@@ -76,7 +80,8 @@ async def search_batch(request: Request, gallery: GalleryName) -> Response:
     context = context_of(request)
     values = read_parameters(request, SEARCH, attributes=True)
     target = _searched(context, gallery, values)
-    async with context.engine.place():
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(context.engine.place())
         upload = await read_upload(request, Limits.of(context.settings, "max_queries"))
         await note_pictures(request, upload.images)
 
@@ -88,8 +93,10 @@ async def search_batch(request: Request, gallery: GalleryName) -> Response:
             return found, waited + again
 
         found, waited = await context.models.by_its_own(target, find)
-    note(request, matches=found.matches)
-    return _timed(found, waited, since=upload.complete)
+        note(
+            request, matches=found.matches if found.parts.ended else None
+        )  # of an answer in pieces it is not known yet
+        return _timed(context, found, waited, since=upload.complete, held=held)
 
 
 @router.get(
@@ -110,10 +117,11 @@ async def similar(request: Request, gallery: GalleryName, image_id: ImageId) -> 
         searcher = _searcher(context, embedder, target, values, exclude=own)
         return await context.engine.run(lambda: searcher.stored(own))
 
-    async with context.engine.place():
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(context.engine.place())
         found, waited = await context.models.by_its_own(target, find)
-    note(request, matches=found.matches)
-    return _timed(found, waited, since=began)
+        note(request, matches=found.matches)
+        return _timed(context, found, waited, since=began, held=held)
 
 
 @router.post(
@@ -126,25 +134,35 @@ async def embeddings(request: Request) -> Response:
     """The vectors that a gallery would store, and the viewpoint; a bad one of several is a problem in its place."""
     context = context_of(request)
     read_parameters(request, ())
-    async with context.engine.place():
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(context.engine.place())
         upload = await read_upload(request, Limits.of(context.settings, "max_queries"))
         await note_pictures(request, upload.images)
         looked, _ = await context.engine.look_at_all([(data, None) for data in upload.images], keep=False)
         if len(looked) == 1 and not isinstance(looked[0], Seen):
             raise looked[0]
-        body, _ = await context.engine.run(lambda: _embeddings(context, looked))
-    return encoded_answer(body)
+        parts = Parts(_embeddings(context, looked))
+
+        async def more() -> bytes:
+            return (await context.engine.run(parts.piece))[0]
+
+        first = await more()
+        if parts.ended:
+            return encoded_answer(first)
+        return StreamedAnswer(first, parts, more, seconds=context.settings.body_seconds, held=held.pop_all())
 
 
-def _embeddings(context: Context, looked: list[Looked]) -> bytes:
+def _embeddings(context: Context, looked: list[Looked]) -> Iterator[bytes]:
     names = context.embedder.contract.viewpoints
-    results = [
+    results = (
         {"embedding": one.embedding.tolist(), "viewpoint": viewpoint_document(names, one.viewpoint)}
         if isinstance(one, Seen)
         else {"problem": problem_of(one, pointer=f"/image/{number}")}
         for number, one in enumerate(looked)
-    ]
-    return encode({"model": context.embedder.fingerprint, "results": results})
+    )
+    yield encode({"model": context.embedder.fingerprint})[:-1] + b',"results":['
+    yield from encode_elements(results, together=1)
+    yield b"]}"
 
 
 def _searched(context: Context, name: str, values: Values) -> Gallery:
@@ -169,14 +187,28 @@ def _searcher(
     )
 
 
-def _timed(found: Found, waited: float, *, since: float) -> Response:
-    """The answer with what it took, in milliseconds; ``since`` is when the request was complete."""
-    seconds = {
-        "decode": found.decode,
-        "queue": waited,
-        "embed": found.embed,
-        "search": found.search,
-        "total": time.perf_counter() - since,
-    }
-    timing = encode({name: round(value * 1000, 3) for name, value in seconds.items()})
-    return encoded_answer(b'%s,"timing_ms":%s}' % (found.body[:-1], timing))  # the rest was encoded by the worker
+def _timed(context: Context, found: Found, waited: float, *, since: float, held: AsyncExitStack) -> Response:
+    """The answer with what it took, in milliseconds; ``since`` is when the request was complete.
+
+    What does not fit into one piece keeps what is ``held`` until it is sent.
+    """
+
+    def end() -> bytes:
+        seconds = {
+            "decode": found.decode,
+            "queue": waited,
+            "embed": found.embed,
+            "search": found.search,
+            "total": time.perf_counter() - since,
+        }
+        return b',"timing_ms":%s}' % encode({name: round(value * 1000, 3) for name, value in seconds.items()})
+
+    async def more() -> bytes:
+        nonlocal waited
+        piece, again = await context.engine.run(found.parts.piece)
+        waited += again
+        return piece + end() if found.parts.ended else piece
+
+    if found.parts.ended:
+        return encoded_answer(found.first + end())
+    return StreamedAnswer(found.first, found.parts, more, seconds=context.settings.body_seconds, held=held.pop_all())
