@@ -394,6 +394,19 @@ def tell(title: str, told: dict[str, dict[str, float | None]]) -> None:
         print(f"  {name:32}" + "".join(cells) + wrong, flush=True)
 
 
+_COMPARED = ("pictures_per_second", "p50_ms", "p99_ms", "processor_ms", "resident_mb", "proportional_mb")
+
+
+def behind(told: dict[str, dict[str, float | None]], peer: str) -> list[str]:
+    """The figures in which a peer is ahead of ours."""
+    pairs = [(key, told[OURS][key], told[peer][key]) for key in _COMPARED]
+    return [
+        key
+        for key, ours, theirs in pairs
+        if ours is not None and theirs is not None and (ours < theirs if key == _COMPARED[0] else ours > theirs)
+    ]
+
+
 def _contestants(
     stack: ExitStack, folder: Path, model: Path, only: Sequence[str], rows: int, seconds: float
 ) -> dict[str, Contestant]:
@@ -478,6 +491,8 @@ def main() -> None:
             ]
             told = {name: summary(rounds, name) for name in contestants}
             tell(turn.title, told)
+            for peer in (name for name in (LITSERVE, BENTOML) if OURS in told and name in told):
+                print(f"  ours is ahead of {peer} in all figures but: {', '.join(behind(told, peer)) or 'none'}")
             report.append(
                 {
                     "work": turn.work, "clients": turn.clients, "pictures": turn.pictures, "median": told,

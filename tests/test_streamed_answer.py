@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,12 +11,14 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from service.searcher import MATCHES_AT_ONCE
 from service.streamed_answer import PIECE, Parts
 from tests.http_client import form, parts
 from tests.pictures import jpeg
 from tests.server_process import started
 
 IMAGES, QUERIES = 24, 24
+SEARCHED_TOGETHER = MATCHES_AT_ONCE // 1000
 PATIENCE = "4"  # seconds that the service lets a client take for nothing
 FAT = {f"note{number}": "x" * 1000 for number in range(64)}  # attributes of one image: 64 kB in every answer
 
@@ -41,11 +44,27 @@ def fill(client: httpx.Client, gallery: str) -> None:
     assert answer.json()["created"] == IMAGES, answer.text
 
 
+def figure(client: httpx.Client, name: str) -> int:
+    """A line of /metrics."""
+    line = re.search(rf"^{re.escape(name)} (\S+)$", client.get("/metrics").text, re.MULTILINE)
+    assert line is not None
+    return int(float(line[1]))
+
+
 def waiting(client: httpx.Client) -> int:
     """Requests that have a place."""
-    figure = re.search(r"^vehicle_search_queue_requests (\S+)$", client.get("/metrics").text, re.MULTILINE)
-    assert figure is not None
-    return int(float(figure[1]))
+    return figure(client, "vehicle_search_queue_requests")
+
+
+def searched(client: httpx.Client) -> int:
+    """Searches of the index, each for one query or several."""
+    return figure(client, 'vehicle_search_stage_seconds_count{stage="search"}')
+
+
+def until_none_is_waiting(client: httpx.Client) -> None:
+    end = time.monotonic() + 30
+    while waiting(client):
+        assert time.monotonic() < end, "its place is still taken"
 
 
 def ask(client: httpx.Client, gallery: str = "default") -> socket.socket:
@@ -161,18 +180,18 @@ def test_a_client_that_takes_nothing_holds_no_worker_and_is_cut_off(service: tup
         assert waiting(client) == 1
         found = client.post("/v1/galleries/default/search", content=jpeg(1), params={"top_k": 1})
         assert found.json()["matches"][0]["image_id"] == "i01"
-        while waiting(client):  # its place is free when it has been cut off
-            pass
+        until_none_is_waiting(client)  # it has been cut off
         assert not rest(idle).endswith(b"0\r\n\r\n")
     assert "the client took it too slowly, body_seconds is 4" in log.read_text()
 
 
-def test_a_client_that_leaves_frees_its_place(service: tuple[httpx.Client, int, Path]) -> None:
+def test_a_client_that_leaves_frees_its_place_and_ends_the_work(service: tuple[httpx.Client, int, Path]) -> None:
     client, _, _ = service
+    before = searched(client)
     with ask(client):
         assert waiting(client) == 1
-    while waiting(client):
-        pass
+    until_none_is_waiting(client)
+    assert searched(client) - before < QUERIES // SEARCHED_TOGETHER
 
 
 def test_an_answer_that_cannot_be_finished_is_cut_off(service: tuple[httpx.Client, int, Path]) -> None:
