@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
@@ -18,9 +17,11 @@ from service.documents import encode, encode_elements, encoded_answer, viewpoint
 from service.engine import Looked, Seen
 from service.parameters import BOX, COMBINE, SEARCH, Values, read_parameters, search_options_of
 from service.problems import problem_of
+from service.request_turn import RequestTurn, turn_of
 from service.searcher import Found, Searcher
 from service.streamed_answer import Parts, StreamedAnswer
-from service.uploads import Limits, read_upload
+from service.uploads import Limits
+from service.worker_pool import Urgency
 
 MAX_COMBINED = 8  # pictures of one vehicle
 
@@ -31,7 +32,7 @@ router = APIRouter(tags=["search"])
     "/v1/galleries/{gallery}/search",
     summary="Where else was this vehicle seen?",
     responses=say.responses(say.SEARCH_ANSWER, 400, 404, 409, 413, 415, 422, 429, 503),
-    openapi_extra=say.request(say.PICTURE_OR_PARTS, (BOX, COMBINE, *SEARCH), attributes=True),
+    openapi_extra=say.request(say.PICTURE_OR_PARTS, (BOX, COMBINE, *SEARCH), attributes=True, timed=True),
 )
 async def search(request: Request, gallery: GalleryName) -> Response:
     """Send a picture as the raw body (``--data-binary @car.jpg``) or as the part ``image``; get ranked matches.
@@ -47,9 +48,8 @@ async def search(request: Request, gallery: GalleryName) -> Response:
         max_images=MAX_COMBINED,
         images_setting="8 pictures of one vehicle",
     )
-    async with AsyncExitStack() as held:
-        await held.enter_async_context(context.engine.place())
-        upload = await read_upload(request, limits)
+    async with turn_of(request) as turn:
+        upload = await turn.upload(limits)
         await note_pictures(request, upload.images)
         several, box = len(upload.images) > 1, values.one("box")
         if several and values.one("combine") is None:
@@ -66,44 +66,42 @@ async def search(request: Request, gallery: GalleryName) -> Response:
 
         found, waited = await context.models.by_its_own(target, find)
         note(request, matches=found.matches)
-        return _timed(context, found, waited, since=upload.complete, held=held)
+        return _timed(context, found, waited, since=upload.complete, turn=turn)
 
 
 @router.post(
     "/v1/galleries/{gallery}/search/batch",
     summary="Search for several vehicles",
     responses=say.responses(say.BATCH_ANSWER, 400, 404, 409, 413, 415, 422, 429, 503),
-    openapi_extra=say.request(say.PARTS, SEARCH, attributes=True),
+    openapi_extra=say.request(say.PARTS, SEARCH, attributes=True, timed=True),
 )
 async def search_batch(request: Request, gallery: GalleryName) -> Response:
     """One vehicle a part ``image``; the results come in the order of the parts, a bad picture's as a problem."""
     context = context_of(request)
     values = read_parameters(request, SEARCH, attributes=True)
     target = _searched(context, gallery, values)
-    async with AsyncExitStack() as held:
-        await held.enter_async_context(context.engine.place())
-        upload = await read_upload(request, Limits.of(context.settings, "max_queries"))
+    async with turn_of(request) as turn:
+        upload = await turn.upload(Limits.of(context.settings, "max_queries"))
         await note_pictures(request, upload.images)
 
         async def find(embedder: Embedder) -> tuple[Found, float]:
             searcher = _searcher(context, embedder, target, values)
             pictures = [(data, None) for data in upload.images]
             looked, waited = await context.engine.look_at_all(pictures, keep=False, embedder=embedder)
-            found, again = await context.engine.run(lambda: searcher.each(looked))
+            found, again = await context.engine.run(lambda: searcher.each(looked), urgency=Urgency.BATCH)
             return found, waited + again
 
         found, waited = await context.models.by_its_own(target, find)
-        note(
-            request, matches=found.matches if found.parts.ended else None
-        )  # of an answer in pieces it is not known yet
-        return _timed(context, found, waited, since=upload.complete, held=held)
+        if found.parts.ended:  # else nobody knows yet
+            note(request, matches=found.matches)
+        return _timed(context, found, waited, since=upload.complete, turn=turn)
 
 
 @router.get(
     "/v1/galleries/{gallery}/images/{image_id}/similar",
     summary="Search with a stored image",
     responses=say.responses(say.SEARCH_ANSWER, 404, 409, 422, 429, 503),
-    openapi_extra=say.request(None, SEARCH, attributes=True),
+    openapi_extra=say.request(None, SEARCH, attributes=True, timed=True),
 )
 async def similar(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
     """The same search with a stored image as the query; the image itself is left out."""
@@ -117,26 +115,25 @@ async def similar(request: Request, gallery: GalleryName, image_id: ImageId) -> 
         searcher = _searcher(context, embedder, target, values, exclude=own)
         return await context.engine.run(lambda: searcher.stored(own))
 
-    async with AsyncExitStack() as held:
-        await held.enter_async_context(context.engine.place())
+    async with turn_of(request) as turn:
+        await turn.begin()
         found, waited = await context.models.by_its_own(target, find)
         note(request, matches=found.matches)
-        return _timed(context, found, waited, since=began, held=held)
+        return _timed(context, found, waited, since=began, turn=turn)
 
 
 @router.post(
     "/v1/embeddings",
     summary="Embed pictures",
     responses=say.responses(say.EMBEDDINGS_ANSWER, 400, 413, 415, 422, 429, 503),
-    openapi_extra=say.request(say.PICTURE_OR_PARTS, ()),
+    openapi_extra=say.request(say.PICTURE_OR_PARTS, (), timed=True),
 )
 async def embeddings(request: Request) -> Response:
     """The vectors that a gallery would store, and the viewpoint; a bad one of several is a problem in its place."""
     context = context_of(request)
     read_parameters(request, ())
-    async with AsyncExitStack() as held:
-        await held.enter_async_context(context.engine.place())
-        upload = await read_upload(request, Limits.of(context.settings, "max_queries"))
+    async with turn_of(request) as turn:
+        upload = await turn.upload(Limits.of(context.settings, "max_queries"))
         await note_pictures(request, upload.images)
         looked, _ = await context.engine.look_at_all([(data, None) for data in upload.images], keep=False)
         if len(looked) == 1 and not isinstance(looked[0], Seen):
@@ -144,12 +141,12 @@ async def embeddings(request: Request) -> Response:
         parts = Parts(_embeddings(context, looked))
 
         async def more() -> bytes:
-            return (await context.engine.run(parts.piece))[0]
+            return (await context.engine.run(parts.piece, urgency=Urgency.BATCH))[0]
 
         first = await more()
         if parts.ended:
             return encoded_answer(first)
-        return StreamedAnswer(first, parts, more, seconds=context.settings.body_seconds, held=held.pop_all())
+        return StreamedAnswer(first, parts, more, seconds=context.settings.body_seconds, place=turn.keep_place())
 
 
 def _embeddings(context: Context, looked: list[Looked]) -> Iterator[bytes]:
@@ -187,16 +184,16 @@ def _searcher(
     )
 
 
-def _timed(context: Context, found: Found, waited: float, *, since: float, held: AsyncExitStack) -> Response:
+def _timed(context: Context, found: Found, waited: float, *, since: float, turn: RequestTurn) -> Response:
     """The answer with what it took, in milliseconds; ``since`` is when the request was complete.
 
-    What does not fit into one piece keeps what is ``held`` until it is sent.
+    What does not fit into one piece keeps its place in the queue until it is sent.
     """
 
     def end() -> bytes:
         seconds = {
             "decode": found.decode,
-            "queue": waited,
+            "queue": waited + found.queue,
             "embed": found.embed,
             "search": found.search,
             "total": time.perf_counter() - since,
@@ -205,10 +202,12 @@ def _timed(context: Context, found: Found, waited: float, *, since: float, held:
 
     async def more() -> bytes:
         nonlocal waited
-        piece, again = await context.engine.run(found.parts.piece)
+        piece, again = await context.engine.run(found.parts.piece, urgency=Urgency.BATCH)
         waited += again
         return piece + end() if found.parts.ended else piece
 
     if found.parts.ended:
         return encoded_answer(found.first + end())
-    return StreamedAnswer(found.first, found.parts, more, seconds=context.settings.body_seconds, held=held.pop_all())
+    return StreamedAnswer(
+        found.first, found.parts, more, seconds=context.settings.body_seconds, place=turn.keep_place()
+    )

@@ -38,8 +38,17 @@ class Found:
     parts: Parts = field(default_factory=lambda: Parts(()))
     matches: int = 0
     decode: float = 0.0
+    queue: float = 0.0  # for the model; that for a worker is not in it
     embed: float = 0.0
     search: float = 0.0
+
+    @classmethod
+    def of(cls, seen: "Sequence[Seen]") -> "Found":
+        """The answer to these pictures, of which nothing is made yet."""
+        return cls(
+            decode=sum(one.decode for one in seen), queue=sum(one.queue for one in seen),
+            embed=sum(one.embed for one in seen),
+        )  # fmt: skip
 
     def begun(self, parts: Iterable[bytes]) -> "Found":
         """Itself, with the first piece of these."""
@@ -71,7 +80,7 @@ class Searcher:
                 at = pointer_of(one, f"/image/{number}", "/query/box")
                 raise BadPicture(problem_of(type(one)(f"image {number}: {one}"), pointer=at))
         query = _mean([one.embedding for one in seen], normalized=self.embedder.contract.normalized)
-        found = Found(decode=sum(one.decode for one in seen), embed=sum(one.embed for one in seen))
+        found = Found.of(seen)
         (matches,) = self._find(query[None], found)
         rows = [one.viewpoint for one in seen if one.viewpoint is not None]  # none where the model has one viewpoint
         viewpoint: NDArray[np.float32] | None = np.mean(rows, axis=0, dtype=np.float32) if rows else None  # (V,)
@@ -94,7 +103,7 @@ class Searcher:
     def each(self, looked: Sequence[Looked]) -> Found:
         """Search for a vehicle a picture; what was wrong with a picture stands in its place."""
         seen = [one for one in looked if isinstance(one, Seen)]
-        found = Found(decode=sum(one.decode for one in seen), embed=sum(one.embed for one in seen))
+        found = Found.of(seen)
         return found.begun(self._results(looked, self._found_each(seen, found)))
 
     def _found_each(self, seen: Sequence[Seen], found: Found) -> Iterator[list[Match]]:

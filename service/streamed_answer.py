@@ -47,23 +47,23 @@ class StreamedAnswer(Response):
     """An answer whose first piece is there; ``more`` makes the next, until ``parts`` have ended.
 
     ``seconds`` is how long the client may let the service wait, all in all, beyond what it takes at ``SLOWEST``;
-    ``held`` is let go at the end. When a piece cannot be made, or is not taken in time, the connection is cut, because
-    nothing else tells a client that what it has is not all.
+    ``place``, in the queue, is let go at the end. When a piece cannot be made, or is not taken in time, the connection
+    is cut, because nothing else tells a client that what it has is not all.
     """
 
     def __init__(
         self, first: bytes, parts: Parts, more: Callable[[], Awaitable[bytes]], *, seconds: float,
-        held: AsyncExitStack | None = None, media_type: str = "application/json",
+        place: AsyncExitStack | None = None, media_type: str = "application/json",
         headers: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.status_code, self.media_type, self.background = 200, media_type, None
         self.init_headers(headers)
         self._first, self._parts, self._more = first, parts, more
         self._seconds, self._left = seconds, seconds
-        self._held = held or AsyncExitStack()
+        self._place = place or AsyncExitStack()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._held:
+        async with self._place:
             try:
                 await self._send_all(Request(scope, receive), send)
             except VehicleSearchError as error:
