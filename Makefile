@@ -79,7 +79,7 @@ bench-bulk: install-test  ## imports of 30,000 to 300,000 pictures and a migrati
 
 bench-serve: install-test $(PEERS_VENV)/.installed runs/bench-serve/resnet50.onnx  ## the service under load beside LitServe and BentoML: rate, p99, memory
 	$(BIN)/python -m scripts.bench_serve
-	$(BIN)/python -m scripts.bench_serve --model runs/bench-serve/resnet50.onnx --clients 8 --work search
+	$(BIN)/python -m scripts.bench_serve --model runs/bench-serve/resnet50.onnx --clients 8 --work search --seconds 30
 
 $(PEERS_VENV)/.installed:
 	@$(PYTHON) -m venv $(PEERS_VENV) && $(PEERS_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25'

@@ -4,9 +4,11 @@
                                   [--only ours litserve bentoml] [--work search batch ingest] [--json figures.json]
 
 *limit*: the same bytes decoded, embedded and searched (for ingestion: stored) by bare calls of the ground floor, a thread
-a core, in one process without HTTP. Peers are LitServe and BentoML (`scripts/peers`), each with a process a core, and
-with or without its own batching, whichever was quicker just before; `make bench-serve` installs them into .venv-peers.
-Their galleries are FAISS's flat index in memory: what they ingest is neither on a disk nor found by a search.
+a core, in one process without HTTP; for one client one thread, whose model runs on all cores. Peers are LitServe and
+BentoML (`scripts/peers`), each with a process a core, and with or without its own batching, whichever was quicker just
+before; `make bench-serve` installs them into .venv-peers.
+Their galleries are FAISS's flat index in memory: what they ingest is neither on a disk nor found by a search. LitServe
+has workers, and so a model, for each of the three routes: search alone would take it about a third of the memory.
 
 All that is compared is measured by turns, so that a noisy machine is noisy to all; servers that have not their turn are
 held still. Ratios are those of one turn, and the median of all turns is shown. Clients are one process on the same
@@ -17,6 +19,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -106,16 +109,18 @@ class Contestant(Protocol):
 
 
 class Limit:
-    """Bare calls of the ground floor, a thread a core, but no more than there are clients."""
+    """Bare calls of the ground floor, a thread a core; for one client one thread whose model runs on all cores."""
 
-    def __init__(self, embedder: Embedder, searched: Gallery, filled: Gallery, pictures: Sequence[bytes]) -> None:
-        self._embedder, self._searched, self._filled = embedder, searched, filled
+    def __init__(self, model: Path, searched: Gallery, filled: Gallery, pictures: Sequence[bytes]) -> None:
+        self._narrow, self._wide = (Embedder(model, device="cpu", threads=threads) for threads in (1, usable_cpus()))
+        self._embedder, self._searched, self._filled = self._narrow, searched, filled
         self._pictures = pictures
         self._added = 0
         self._lock = threading.Lock()
 
     def measure(self, turn: Turn) -> Figures:
         work = self._ingest if turn.work == "ingest" else self._search
+        self._embedder = self._wide if turn.clients == 1 else self._narrow
         each = CHUNK if turn.pictures > 1 else 1
         threads = min(turn.clients, usable_cpus()) if turn.work == "search" else usable_cpus()
         self._run(work, each, threads, turn.warm_up)
@@ -181,6 +186,8 @@ class Server:
             before = self.tree.processor_seconds()
             load = self._load(turn)
             processor = self.tree.processor_seconds() - before
+            if load.failure:
+                print(f"  {turn.title}: {load.failed} failed, the first so: {load.failure[:300]!r}")
             if not load.latencies:
                 raise SystemExit(f"no answer of {turn.title} was good: {load.refused} × 429, {load.failure[:500]}")
             return _figures(
@@ -412,16 +419,16 @@ def _contestants(
 ) -> dict[str, Contestant]:
     pictures = [path.read_bytes() for path in sorted(Path("examples/demo-gallery/images").glob("*.jpg"))]
     requests = Requests(folder, pictures)
-    embedder = Embedder(model, device="cpu", threads=1)
-    spec = GallerySpec.for_model(embedder.contract)
+    contract = Embedder(model, device="cpu", threads=1).contract
+    spec = GallerySpec.for_model(contract)
     with contextlib.closing(DataFolder(folder / "ours", default_spec=spec)) as home:
         write_rows(folder, home.get("default"), spec.embedding_dim, rows)
     home = stack.enter_context(contextlib.closing(DataFolder(folder / "bare", default_spec=spec)))
     write_rows(folder, home.get("default"), spec.embedding_dim, rows)
     home.create("filled", spec)
-    found: dict[str, Contestant] = {LIMIT: Limit(embedder, home.get("default"), home.get("filled"), pictures)}
+    found: dict[str, Contestant] = {LIMIT: Limit(model, home.get("default"), home.get("filled"), pictures)}
     print(
-        f"{embedder.contract.name}, {usable_cpus()} cores, {rows:,} rows, {len(pictures)} pictures, load average "
+        f"{contract.name}, {usable_cpus()} cores, {rows:,} rows, {len(pictures)} pictures, load average "
         f"{os.getloadavg()[0]:.1f}",
         flush=True,
     )
@@ -475,6 +482,7 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="a file for every figure")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server is left behind, asleep
     turns = [
         Turn(work=work, clients=clients, seconds=arguments.seconds)
         for work in arguments.work

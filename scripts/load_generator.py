@@ -53,9 +53,14 @@ class _Client:
 
     def __init__(self, port: int, first: int) -> None:
         self.number = first
+        self.data, self.wanted, self.head, self.began = b"", 0, 0, 0.0
+        self.socket = self.connect(port)
+
+    def connect(self, port: int) -> socket.socket:
+        """A new connection, instead of any before."""
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=120)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.data, self.wanted, self.head, self.began = b"", 0, 0, 0.0
+        return self.socket
 
     def ask(self, request: bytes) -> None:
         self.data, self.wanted = b"", 0
@@ -66,7 +71,9 @@ class _Client:
         """Read what there is; whether the answer is complete."""
         more = self.socket.recv(_READ)
         if not more:
-            raise ConnectionError("the server closed a connection")
+            raise ConnectionError(
+                f"the server closed a connection {time.perf_counter() - self.began:.1f} s after a request"
+            )
         self.data = self.data + more if self.data else more
         if not self.wanted:
             self.head = self.data.find(b"\r\n\r\n")
@@ -86,7 +93,7 @@ def run(job: Job) -> Load:
     """Send requests from all clients until the time is over; what is under way then is still waited for."""
     requests = _requests(Path(job.requests))
     load = Load()
-    clients = {}
+    clients: dict[int, _Client] = {}
     poll = select.epoll()
     for number in range(job.clients):
         client = _Client(job.port, number * len(requests) // job.clients)
@@ -99,11 +106,19 @@ def run(job: Job) -> Load:
     while waiting:
         for descriptor, _ in poll.poll():
             client = clients[descriptor]
-            if not client.answered():
-                continue
+            try:
+                if not client.answered():
+                    continue
+            except ConnectionError as error:
+                load.failed, load.failure = load.failed + 1, load.failure or str(error)
+                del clients[descriptor]
+                client.socket.close()  # leaves the poll, too
+                poll.register(client.connect(job.port), select.EPOLLIN)
+                clients[client.socket.fileno()] = client
+                client.data = b""
             now = time.perf_counter()
             load.answers += 1
-            if now >= counted:
+            if now >= counted and client.data:
                 processor = time.process_time() if processor is None else processor
                 _note(load, client, now)
             if now < end:
