@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.crops import Box, model_crop, read_picture
+from index.crops import model_crop, read_picture
 from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import Gallery, Match, SearchOptions
@@ -42,14 +42,6 @@ class Found:
     embed: float = 0.0
     search: float = 0.0
 
-    @classmethod
-    def of(cls, seen: "Sequence[Seen]") -> "Found":
-        """The answer to these pictures, of which nothing is made yet."""
-        return cls(
-            decode=sum(one.decode for one in seen), queue=sum(one.queue for one in seen),
-            embed=sum(one.embed for one in seen),
-        )  # fmt: skip
-
     def begun(self, parts: Iterable[bytes]) -> "Found":
         """Itself, with the first piece of these."""
         self.parts = Parts(parts)
@@ -67,9 +59,8 @@ class Searcher:
     options: SearchOptions
     attention: bool  # whether answers have the maps of their pictures
 
-    def vehicle(self, pictures: Sequence[bytes], box: Box | None) -> Found:
+    def vehicle(self, looked: Sequence[Looked]) -> Found:
         """Search for one vehicle by one picture, or by the mean of several; raises BadPicture."""
-        looked = self.context.engine.look_at([(data, box) for data in pictures], keep=False, embedder=self.embedder)
         seen = []
         for number, one in enumerate(looked):
             if isinstance(one, Seen):
@@ -80,7 +71,10 @@ class Searcher:
                 at = pointer_of(one, f"/image/{number}", "/query/box")
                 raise BadPicture(problem_of(type(one)(f"image {number}: {one}"), pointer=at))
         query = _mean([one.embedding for one in seen], normalized=self.embedder.contract.normalized)
-        found = Found.of(seen)
+        found = Found(
+            decode=sum(one.decode for one in seen), queue=max(one.queue for one in seen),
+            embed=max(one.embed for one in seen),
+        )  # fmt: skip
         (matches,) = self._find(query[None], found)
         rows = [one.viewpoint for one in seen if one.viewpoint is not None]  # none where the model has one viewpoint
         viewpoint: NDArray[np.float32] | None = np.mean(rows, axis=0, dtype=np.float32) if rows else None  # (V,)
@@ -103,7 +97,10 @@ class Searcher:
     def each(self, looked: Sequence[Looked]) -> Found:
         """Search for a vehicle a picture; what was wrong with a picture stands in its place."""
         seen = [one for one in looked if isinstance(one, Seen)]
-        found = Found.of(seen)
+        found = Found(
+            decode=sum(one.decode for one in seen), queue=max((one.queue for one in seen), default=0.0),
+            embed=sum(one.share for one in seen),
+        )  # fmt: skip
         return found.begun(self._results(looked, self._found_each(seen, found)))
 
     def _found_each(self, seen: Sequence[Seen], found: Found) -> Iterator[list[Match]]:
