@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 GPU_VENV := .venv-gpu
+PEERS_VENV := .venv-peers
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DATA ?= data
 TRAINING_DATA ?= training-data
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
 .PHONY: help serve install install-test check fix test test-gpu fault bench bench-model bench-gallery bench-gpu bench-bulk bench-train \
-	train-default reproduce-small reproduce-medium demo-gallery figure clean
+	bench-serve train-default reproduce-small reproduce-medium demo-gallery figure clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
@@ -76,6 +77,18 @@ bench-gallery: install-test  ## every kind of index: recall, searches, inserts, 
 bench-bulk: install-test  ## imports of 30,000 to 300,000 pictures and a migration: rate, memory, searches meanwhile
 	$(BIN)/python -m scripts.bench_bulk
 
+bench-serve: install-test $(PEERS_VENV)/.installed runs/bench-serve/resnet50.onnx  ## the service under load beside LitServe and BentoML: rate, p99, memory
+	$(BIN)/python -m scripts.bench_serve
+	$(BIN)/python -m scripts.bench_serve --model runs/bench-serve/resnet50.onnx --clients 8 --work search --seconds 30
+
+$(PEERS_VENV)/.installed:
+	@$(PYTHON) -m venv $(PEERS_VENV) && $(PEERS_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25'
+	@echo "installing LitServe and BentoML into $(PEERS_VENV): about 300 MB"
+	@$(PEERS_VENV)/bin/python -m pip install --quiet litserve bentoml onnxruntime faiss-cpu 'pillow>=11.3' && touch $@
+
+runs/bench-serve/resnet50.onnx: | install-test
+	@$(BIN)/python -m scripts.make_untrained_model --backbone resnet50 --out $@
+
 bench-train: install-test  ## pictures a second of a training over its forward and backward alone
 	$(BIN)/python -m scripts.bench_train
 
@@ -99,4 +112,4 @@ figure: install  ## docs/search.jpg: a query and its matches
 	$(BIN)/python scripts/make_figure.py
 
 clean:  ## remove .venv and caches, keep data
-	rm -rf $(VENV) $(GPU_VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(GPU_VENV) $(PEERS_VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

@@ -79,6 +79,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse_head()
         if not self._skipped():
             super().on_headers_complete()
+            # for whoever has to give up an answer that has begun
+            self.scope["abort"] = self.transport.abort  # type: ignore[typeddict-unknown-key]
 
     def on_body(self, body: bytes) -> None:
         if not self._skipped():

@@ -77,7 +77,8 @@ class Settings(BaseSettings):
         default=30,
         gt=0,
         le=3600,
-        description="time within which a head, then a body must have arrived; an archive may not stall longer",
+        description="time within which a head, then a body must have arrived; an archive, or a client that takes a "
+        "large answer, may not stall longer",
     )
     request_seconds: float = Field(
         default=300,

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gc
 import logging
 import os
 import signal
@@ -94,6 +95,8 @@ def serve(settings: Settings) -> int:
     listener = _bind(settings)
     try:
         app = _load(settings, keyring, traces)
+        gc.collect()
+        gc.freeze()  # what is loaded stays: each look at it would hold all threads up for 50 ms
         config = uvicorn.Config(
             app, http=http_protocol(settings.body_seconds), ws="none", log_config=None, access_log=False,
             server_header=False, timeout_graceful_shutdown=settings.grace_seconds, log_level="warning", lifespan="on",
