@@ -32,11 +32,12 @@ from service.gallery_failures import GalleryFailures
 from service.importer import Importer
 from service.inference_errors import InferenceErrors
 from service.keyring import Keyring
-from service.loaded_models import LoadedModels
+from service.loaded_models import LoadedModels, open_model
 from service.metrics import Metrics
 from service.middleware import CallerGuard, PlainPaths, RequestMetrics
 from service.migrator import Migrator
 from service.problems import BadPicture, on_bad_picture, on_bug, on_http_exception, on_known_error
+from service.reloader import Reloader
 from service.route_access import open_paths, require_access
 from service.settings import Settings
 from service.sweeper import Sweeper
@@ -58,17 +59,9 @@ def create_app(
     Without a keyring nobody is asked for a key.
     """
     metrics = Metrics()
-    engine = Engine(embedder, metrics, workers=workers, queue_size=settings.queue_size, max_pixels=settings.max_pixels)
-    contract = embedder.contract
-    metrics.model.info(
-        {
-            "name": contract.name,
-            "fingerprint": embedder.fingerprint,
-            "provider": embedder.provider,
-            "precision": contract.precision,
-        }
-    )
-
+    models = LoadedModels(present=embedder, previous=previous)
+    engine = Engine(models, metrics, workers=workers, queue_size=settings.queue_size, max_pixels=settings.max_pixels)
+    metrics.watch_model(lambda: _about(models.present))
     failures = GalleryFailures(home)
 
     def sizes() -> tuple[dict[str, int], dict[str, str]]:
@@ -87,8 +80,8 @@ def create_app(
             if migration.open
         ]
     )
-    models = LoadedModels(present=embedder, previous=previous)
-    migrator = Migrator(home, embedder, engine)
+    migrator = Migrator(home, models, engine)
+    reloader = Reloader(settings.model, models, home, lambda file: open_model(file, settings))
     keyring = keyring or Keyring(None)
     audit = AuditLog(settings.audit_folder, metrics, days=settings.audit_days) if settings.audit else None
     root = settings.import_root
@@ -105,6 +98,8 @@ def create_app(
                 at_the_end.callback(audit.close)
             keyring.start()
             at_the_end.callback(keyring.close)
+            reloader.start()
+            at_the_end.callback(reloader.close)
             if not settings.read_only:
                 importer.start()
                 at_the_end.callback(importer.close)  # its work may wait for the engine, so that is closed before
@@ -127,7 +122,7 @@ def create_app(
     )  # fmt: skip
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
-        importer=importer, audit=audit, failures=failures,
+        reloader=reloader, importer=importer, audit=audit, failures=failures,
     )  # fmt: skip
     app.state.stopping = False
     rooms = (
@@ -152,3 +147,12 @@ def create_app(
     app.add_middleware(RequestIds)
     app.add_middleware(InferenceErrors)  # outermost: whoever refuses, it is said as the protocol wants it
     return app
+
+
+def _about(embedder: Embedder) -> dict[str, str]:
+    """What Prometheus reads about a model."""
+    contract = embedder.contract
+    return {
+        "name": contract.name, "fingerprint": embedder.fingerprint, "provider": embedder.provider,
+        "precision": contract.precision,
+    }  # fmt: skip

@@ -21,6 +21,7 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.migrator import Migrator
+    from service.reloader import Reloader
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ class Context:
     metrics: Metrics
     importer: Importer
     migrator: "Migrator"
+    reloader: "Reloader"
     audit: AuditLog | None = None  # where requests are audited
 
     @property

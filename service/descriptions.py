@@ -176,6 +176,13 @@ MODEL_ANSWER = _object(
         "description": "the model of galleries that have not moved yet, where previous_model names one",
     },
 )  # fmt: skip
+_BRIEF_MODEL = _object(name=_TEXT, fingerprint=_TEXT, provider=_TEXT)
+RELOAD_ANSWER = _object(
+    changed={"type": "boolean", "description": "false: the file is what was loaded already"},
+    old={**_BRIEF_MODEL, "description": "the model that answered"},
+    new={**_BRIEF_MODEL, "description": "the model that answers now"},
+    seconds={"type": "number", "description": "that it took"},
+)  # fmt: skip
 _MIGRATION = _object(
     id=_TEXT, gallery=_TEXT,
     state={

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from index.crops import Box, cut, model_crop, read_picture, stored_crop
 from index.embedder import Embedder
 from index.errors import EmbeddingNotFinite, PictureError, PictureTooLarge, VehicleSearchError
+from service.loaded_models import LoadedModels
 from service.metrics import Metrics
 from service.problems import NotReady, QueueFull
 
@@ -60,8 +61,10 @@ def _hear(proof: asyncio.Task[tuple[None, float]]) -> None:
 class Engine:
     """Workers and their queue. Every exception of a piece of work reaches whoever waits for it."""
 
-    def __init__(self, embedder: Embedder, metrics: Metrics, *, workers: int, queue_size: int, max_pixels: int) -> None:
-        self.embedder, self.workers = embedder, workers  # the model that answers where no other is named
+    def __init__(
+        self, models: LoadedModels, metrics: Metrics, *, workers: int, queue_size: int, max_pixels: int
+    ) -> None:
+        self._models, self.workers = models, workers
         self._metrics = metrics
         self._max_pixels = max_pixels
         self._places = workers + queue_size
@@ -73,6 +76,11 @@ class Engine:
         self._turn = threading.Condition()
         self._asked = self._spare = 0  # pieces of work of requests, and spare ones, that are waiting or at work
         self._last_asked = -QUIET_SECONDS
+
+    @property
+    def embedder(self) -> Embedder:
+        """The model that answers where no other is named."""
+        return self._models.present
 
     async def check(self) -> None:
         """Return where work is taken and the model answers; else raise NotReady with the reason.
@@ -246,7 +254,8 @@ class Engine:
         return error
 
     def _answer_once(self) -> None:
-        self.embedder.embed(np.full((1, *self.embedder.contract.input_size, 3), 128, dtype=np.uint8))
+        embedder = self.embedder
+        embedder.embed(np.full((1, *embedder.contract.input_size, 3), 128, dtype=np.uint8))
         self._answered = time.monotonic()
 
     def close(self) -> None:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
@@ -55,12 +55,15 @@ class Metrics:
             registry=self.registry,
         )
         self.queue = Gauge("vehicle_search_queue_requests", "Requests waiting or at work.", registry=self.registry)
-        self.model = Info("vehicle_search_model", "The model that answers.", registry=self.registry)
         self._by_stage = {name: self._stages.labels(name) for name in ("queue", "decode", "embed", "search", "store")}
 
     def stage(self, name: str, seconds: float) -> None:
         """One picture's time in a stage."""
         self._by_stage[name].observe(seconds)
+
+    def watch_model(self, about: Callable[[], Mapping[str, str]]) -> None:
+        """Report the model that answers, asked for when Prometheus asks."""
+        self.registry.register(_Model(about))
 
     def watch_galleries(self, sizes: Callable[[], tuple[Mapping[str, int], Iterable[str]]]) -> None:
         """Report the size of every gallery, and which cannot be used, asked for when Prometheus asks."""
@@ -83,6 +86,17 @@ class Metrics:
     def text(self) -> bytes:
         """The exposition format."""
         return generate_latest(self.registry)
+
+
+class _Model(Collector):
+    def __init__(self, about: Callable[[], Mapping[str, str]]) -> None:
+        self._about = about
+
+    def collect(self) -> Iterable[Metric]:
+        yield InfoMetricFamily("vehicle_search_model", "The model that answers.", value=dict(self._about()))
+
+    def describe(self) -> Iterable[Metric]:
+        return []
 
 
 class _Galleries(Collector):

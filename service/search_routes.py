@@ -129,22 +129,24 @@ async def embeddings(request: Request) -> Response:
     async with context.engine.place():
         upload = await read_upload(request, Limits.of(context.settings, "max_queries"))
         await note_pictures(request, upload.images)
-        looked, _ = await context.engine.look_at_all([(data, None) for data in upload.images], keep=False)
+        embedder = context.embedder
+        pictures = [(data, None) for data in upload.images]
+        looked, _ = await context.engine.look_at_all(pictures, keep=False, embedder=embedder)
         if len(looked) == 1 and not isinstance(looked[0], Seen):
             raise looked[0]
-        body, _ = await context.engine.run(lambda: _embeddings(context, looked))
+        body, _ = await context.engine.run(lambda: _embeddings(embedder, looked))
     return encoded_answer(body)
 
 
-def _embeddings(context: Context, looked: list[Looked]) -> bytes:
-    names = context.embedder.contract.viewpoints
+def _embeddings(embedder: Embedder, looked: list[Looked]) -> bytes:
+    names = embedder.contract.viewpoints
     results = [
         {"embedding": one.embedding.tolist(), "viewpoint": viewpoint_document(names, one.viewpoint)}
         if isinstance(one, Seen)
         else {"problem": problem_of(one, pointer=f"/image/{number}")}
         for number, one in enumerate(looked)
     ]
-    return encode({"model": context.embedder.fingerprint, "results": results})
+    return encode({"model": embedder.fingerprint, "results": results})
 
 
 def _searched(context: Context, name: str, values: Values) -> Gallery:

@@ -1,9 +1,9 @@
 """The service's door: ``vehicle-search serve``, ``keys``, and ``query`` for whoever asks one."""
 
+import asyncio
 import contextlib
 import errno
 import logging
-import signal
 import socket
 import sys
 import time
@@ -25,6 +25,7 @@ from service.keyring import Keyring
 from service.keys_command import keys
 from service.query_command import query
 from service.settings import PREFIX, Settings, read_settings
+from service.signals import Signals, StoppedEarly
 from service.tls_files import CIPHERS, TlsFiles
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ With the first key that is made every request needs one.
   vehicle-search --version
 """
 
+_LAST_SECONDS = 1.0  # for requests that are cut off to say so
 _LOG = logging.getLogger("service")
 
 
@@ -75,6 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve(settings: Settings) -> int:
     """Load everything, serve until a signal, return 0."""
+    with contextlib.suppress(StoppedEarly):
+        _serve(settings, Signals(grace=settings.grace_seconds))
+    return 0
+
+
+def _serve(settings: Settings, signals: Signals) -> None:
     began = time.perf_counter()
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
@@ -93,13 +101,12 @@ def serve(settings: Settings) -> int:
             config.load()
             assert config.ssl is not None  # noqa: S101  # it has the certificate
             tls.watch(config.ssl)
-        server = _Server(config, app, lambda: _ready(settings, app, time.perf_counter() - began))
+        server = _Server(config, app, signals, lambda: _ready(settings, app, time.perf_counter() - began))
         server.run(sockets=[listener])
     finally:
         listener.close()
         if tls is not None:
             tls.close()
-    return 0
 
 
 def _keyring(settings: Settings) -> Keyring:
@@ -141,23 +148,27 @@ def _bind(settings: Settings) -> socket.socket:
 
 
 def _load(settings: Settings, keyring: Keyring) -> FastAPI:
+    with contextlib.ExitStack() as if_it_fails:
+        app = _load_all(settings, keyring, if_it_fails)
+        if_it_fails.pop_all()
+    return app
+
+
+def _load_all(settings: Settings, keyring: Keyring, if_it_fails: contextlib.ExitStack) -> FastAPI:
     from index.bulk.import_job import ImportFolder
     from index.data_folder import DataFolder
-    from index.embedder import Embedder
     from index.gallery import GallerySpec
     from service.application import create_app
     from service.context import galleries_of
-    from service.loaded_models import LoadedModels
+    from service.loaded_models import LoadedModels, open_model
 
     if (warning := network_warning(settings.data_dir)) is not None:
         _LOG.warning("%s", warning)
     workers = settings.threads or usable_cpus()
-    embedder = Embedder(settings.model, device=settings.device, threads=1, gpu_memory=settings.gpu_model_memory)
+    embedder = open_model(settings.model, settings)
     previous = None
     if settings.previous_model is not None:
-        previous = Embedder(
-            settings.previous_model, device=settings.device, threads=1, gpu_memory=settings.gpu_model_memory
-        )
+        previous = open_model(settings.previous_model, settings)
         if previous.contract.embedding_space == embedder.contract.embedding_space:
             raise StartError(
                 f"previous_model {settings.previous_model} makes vectors of the same embedding space as model "
@@ -167,6 +178,7 @@ def _load(settings: Settings, keyring: Keyring) -> FastAPI:
         settings.data_dir, default_spec=GallerySpec.for_model(embedder.contract), read_only=settings.read_only,
         device=_index_device(settings), max_galleries=settings.max_galleries,
     )  # fmt: skip
+    if_it_fails.callback(home.close)
     for name, problem in home.problems().items():
         _LOG.error("gallery %s answers 503, the others are served: %s", name, problem)
     models = LoadedModels(present=embedder, previous=previous)
@@ -239,29 +251,38 @@ def _reachable(host: str) -> str:
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, turns readiness off as soon as it is told to stop, and exits with 0."""
+    """Says when it is ready, turns readiness off as soon as it is told to stop, and exits with 0.
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, on_ready: Any) -> None:
+    Told twice, it gives running requests no more time; all else is as it was.
+    """
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, signals: Signals, on_ready: Any) -> None:
         super().__init__(config)
-        self._app, self._on_ready = app, on_ready
+        self._app, self._signals, self._on_ready = app, signals, on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._on_ready()
 
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        self._app.state.stopping = True
-        super().handle_exit(sig, frame)
-
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        self._signals.hand_over(stop=self._stop, hang_up=self._app.state.context.reloader.ask)
+        yield
+
+    def _stop(self, times: int) -> None:
+        self._app.state.stopping = self.should_exit = True
+        self.force_exit = times > 1
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self.force_exit:  # it has waited for nobody, and left the rest to us
+            tasks = list(self.server_state.tasks)
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks, timeout=_LAST_SECONDS)
+            await self.lifespan.shutdown()
 
 
 if __name__ == "__main__":

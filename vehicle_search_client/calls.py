@@ -40,6 +40,7 @@ from vehicle_search_client.replies import (
     ImportReply,
     MigrationReply,
     ModelReply,
+    ReloadReply,
     SearchReply,
     StoredImage,
     read_reply,
@@ -363,6 +364,11 @@ def cancel_migration(migration_id: str, *, gallery: str = "default") -> Call[Mig
 def model() -> Call[ModelReply]:
     """The loaded model's contract, fingerprint and execution provider."""
     return Call(method="GET", path="/v1/model", read=_read(ModelReply))
+
+
+def reload_model() -> Call[ReloadReply]:
+    """Load the service's model file anew, where it was replaced; Conflict where its vectors fit no gallery."""
+    return Call(method="POST", path="/v1/model/reload", read=_read(ReloadReply), repetition="unless begun")
 
 
 def alive() -> Call[bool]:

@@ -92,6 +92,7 @@ class Routes:
     cancel_migration = Route(calls.cancel_migration)
     audit = Route(calls.audit)
     model = Route(calls.model)
+    reload_model = Route(calls.reload_model)
     alive = Route(calls.alive)
     ready = Route(calls.ready)
     metrics = Route(calls.metrics)
