@@ -1,6 +1,7 @@
 """The model that answers, and the probes of whoever watches the service."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -48,7 +49,7 @@ async def reload_model(request: Request) -> Response:
     await require_no_properties(request, context.settings, what="a reload")
     done = await run_in_threadpool(context.reloader.reload)
     note(request, old=done.old.fingerprint, new=done.new.fingerprint)
-    document = {"changed": done.changed, "old": _brief(done.old), "new": _brief(done.new)}
+    document = {"changed": done.changed, "old": asdict(done.old), "new": asdict(done.new)}
     return answer({**document, "seconds": round(done.seconds, 3)})
 
 
@@ -106,10 +107,6 @@ async def require_ready(request: Request) -> None:
     if request.app.state.stopping:
         raise NotReady("the service is stopping")
     await context_of(request).engine.check()
-
-
-def _brief(embedder: Embedder) -> dict[str, str]:
-    return {"name": embedder.contract.name, "fingerprint": embedder.fingerprint, "provider": embedder.provider}
 
 
 def _model_document(embedder: Embedder) -> dict[str, Any]:

@@ -8,10 +8,12 @@ model answers on.
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Self
 
 import numpy as np
 
@@ -26,27 +28,47 @@ from index.errors import (
     VehicleSearchError,
 )
 from index.gallery import Gallery, GalleryHome
+from index.machine.heap import return_freed
 from service.context import galleries_of
 from service.loaded_models import LoadedModels, spaces_of
 from service.problems import ModelRefused, NotReady, ReloadUnderWay
 
 _SHOWN = 5  # galleries in a message
+_PATIENCE = 2.0  # seconds that what is at work with the old model may take, before memory is returned all the same
+_LOOKED_AT_EVERY = 0.01  # seconds
 
 _LOG = logging.getLogger("service.reloader")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelIdentity:
+    """Which model it is; without the model, so that nobody keeps that."""
+
+    name: str
+    fingerprint: str
+    provider: str
+
+    @classmethod
+    def of(cls, embedder: Embedder) -> Self:
+        """That of a loaded model."""
+        return cls(name=embedder.contract.name, fingerprint=embedder.fingerprint, provider=embedder.provider)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.fingerprint[:12]})"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reloaded:
     """The model that answered and the one that answers now; the same where the file is what was loaded already."""
 
-    old: Embedder
-    new: Embedder
+    old: ModelIdentity
+    new: ModelIdentity
     seconds: float
 
     @property
     def changed(self) -> bool:
         """Whether another file answers now."""
-        return self.new is not self.old
+        return self.new != self.old
 
 
 class Reloader:
@@ -114,22 +136,28 @@ class Reloader:
     def _reload(self) -> Reloaded:
         if self._closed:
             raise NotReady("the service is stopping")
-        began, old = time.perf_counter(), self._models.present
+        began, old = time.perf_counter(), ModelIdentity.of(self._models.present)
+        left = weakref.ref(self._models.present)
         try:
-            new = self._opened(old)
-            if new is not old:
-                self._switch(new)
+            new = self._replace()
         except VehicleSearchError as error:
-            raise type(error)(f"{error}; {old.contract.name} ({old.fingerprint[:12]}) answers on") from error
+            raise type(error)(f"{error}; {old} answers on") from error
         done = Reloaded(old=old, new=new, seconds=time.perf_counter() - began)
         if done.changed:
-            _LOG.info(
-                "%s (%s) answers instead of %s (%s), on %s, after %.1f s", new.contract.name, new.fingerprint[:12],
-                old.contract.name, old.fingerprint[:12], new.provider, done.seconds,
-            )  # fmt: skip
+            _LOG.info("%s answers instead of %s, on %s, after %.1f s", new, old, new.provider, done.seconds)
+            _wait_until_gone(left)
+            return_freed()
         else:
-            _LOG.info("%s is the file that is loaded already (%s)", self._file, old.fingerprint[:12])
+            _LOG.info("%s is the file that is loaded already: %s", self._file, old)
         return done
+
+    def _replace(self) -> ModelIdentity:
+        """Let the file's model answer; the one that answers then."""
+        old = self._models.present
+        new = self._opened(old)
+        if new is not old:
+            self._switch(new)
+        return ModelIdentity.of(new)
 
     def _opened(self, old: Embedder) -> Embedder:
         """The file's model, proved; ``old`` where it is of this file."""
@@ -188,6 +216,13 @@ class Reloader:
         except StorageError:  # it answers nothing either
             moving = set()
         return frozenset({gallery.spec.embedding_space, *moving})
+
+
+def _wait_until_gone(model: weakref.ref[Embedder]) -> None:
+    """Until nobody is at work with it, or for a while: it is freed whether or not somebody waits."""
+    until = time.monotonic() + _PATIENCE
+    while model() is not None and time.monotonic() < until:
+        time.sleep(_LOOKED_AT_EVERY)
 
 
 def _require_finite(embedder: Embedder) -> None:

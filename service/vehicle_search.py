@@ -25,7 +25,7 @@ from service.keyring import Keyring
 from service.keys_command import keys
 from service.query_command import query
 from service.settings import PREFIX, Settings, read_settings
-from service.signals import Signals, StoppedEarly
+from service.signals import Signals
 from service.tls_files import CIPHERS, TlsFiles
 
 if TYPE_CHECKING:
@@ -77,13 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve(settings: Settings) -> int:
     """Load everything, serve until a signal, return 0."""
-    with contextlib.suppress(StoppedEarly):
-        _serve(settings, Signals(grace=settings.grace_seconds))
-    return 0
-
-
-def _serve(settings: Settings, signals: Signals) -> None:
-    began = time.perf_counter()
+    began, signals = time.perf_counter(), Signals(grace=settings.grace_seconds)
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
     )
@@ -101,12 +95,14 @@ def _serve(settings: Settings, signals: Signals) -> None:
             config.load()
             assert config.ssl is not None  # noqa: S101  # it has the certificate
             tls.watch(config.ssl)
-        server = _Server(config, app, signals, lambda: _ready(settings, app, time.perf_counter() - began))
+        server = _Server(config, app, lambda: _ready(settings, app, time.perf_counter() - began))
+        signals.hand_over(stop=server.stop, hang_up=app.state.context.reloader.ask)
         server.run(sockets=[listener])
     finally:
         listener.close()
         if tls is not None:
             tls.close()
+    return 0
 
 
 def _keyring(settings: Settings) -> Keyring:
@@ -148,13 +144,6 @@ def _bind(settings: Settings) -> socket.socket:
 
 
 def _load(settings: Settings, keyring: Keyring) -> FastAPI:
-    with contextlib.ExitStack() as if_it_fails:
-        app = _load_all(settings, keyring, if_it_fails)
-        if_it_fails.pop_all()
-    return app
-
-
-def _load_all(settings: Settings, keyring: Keyring, if_it_fails: contextlib.ExitStack) -> FastAPI:
     from index.bulk.import_job import ImportFolder
     from index.data_folder import DataFolder
     from index.gallery import GallerySpec
@@ -178,7 +167,6 @@ def _load_all(settings: Settings, keyring: Keyring, if_it_fails: contextlib.Exit
         settings.data_dir, default_spec=GallerySpec.for_model(embedder.contract), read_only=settings.read_only,
         device=_index_device(settings), max_galleries=settings.max_galleries,
     )  # fmt: skip
-    if_it_fails.callback(home.close)
     for name, problem in home.problems().items():
         _LOG.error("gallery %s answers 503, the others are served: %s", name, problem)
     models = LoadedModels(present=embedder, previous=previous)
@@ -256,9 +244,9 @@ class _Server(uvicorn.Server):
     Told twice, it gives running requests no more time; all else is as it was.
     """
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, signals: Signals, on_ready: Any) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, on_ready: Any) -> None:
         super().__init__(config)
-        self._app, self._signals, self._on_ready = app, signals, on_ready
+        self._app, self._on_ready = app, on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -267,10 +255,11 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        self._signals.hand_over(stop=self._stop, hang_up=self._app.state.context.reloader.ask)
+        """Signals are heard all along; see ``service.signals``."""
         yield
 
-    def _stop(self, times: int) -> None:
+    def stop(self, times: int) -> None:
+        """Stop in order; told more than once, at once."""
         self._app.state.stopping = self.should_exit = True
         self.force_exit = times > 1
 
