@@ -1,12 +1,13 @@
 """HTTP/1.1 as uvicorn reads it with httptools, and what has to be said before there is a request to route.
 
-Heads are bounded, bytes that are no HTTP are told so as a problem document, and offers to change the protocol are
+Heads are bounded, in bytes and in time, bytes that are no HTTP are told so as a problem document, and offers to change the protocol are
 passed over: curl ``--http2`` and Java's client send ``Upgrade: h2c`` with every request, and the parser would stop
 before their bodies.
 """
 
+import asyncio
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -18,14 +19,31 @@ MAX_HEAD = 2**16  # bytes of request line and header fields
 _OFFERS = (b"connection", b"upgrade", b"http2-settings")
 
 
+def http_protocol(sender_seconds: float) -> "type[HttpProtocol]":
+    """The protocol with a time within which a head must arrive, and what of a body comes after its answer."""
+    return type("HttpProtocol", (HttpProtocol,), {"sender_seconds": sender_seconds})
+
+
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
+    sender_seconds: ClassVar[float]
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._late: asyncio.TimerHandle | None = None
+        self._in_message = False
         self._messages = 0  # begun on this connection
         self._in_head = self._refused = False
         self._head = 0  # bytes of a head that is not complete, after those that came with its beginning
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect_nothing()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -49,9 +67,12 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._messages += 1
         self._in_head, self._head = True, 0
+        self._in_message = True
+        self._expect()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._expect_nothing()
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
             self._refuse_head()
         if not self._skipped():
@@ -62,8 +83,35 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._in_message = False
+        self._expect_nothing()
         if not self._skipped():
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_message and not self.transport.is_closing():
+            self._expect()  # the rest of a body that was answered before its end
+
+    def _expect(self) -> None:
+        """Wait for the sender from now on: who sends nothing, or a byte now and then, would hold a file for ever."""
+        self._expect_nothing()
+        self._late = self.loop.call_later(self.sender_seconds, self._give_up)
+
+    def _expect_nothing(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _give_up(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._expect()  # an answer to an earlier request is under way
+        elif self._in_head:
+            self._refuse(
+                408, f"the head did not arrive within {self.sender_seconds:g} s, the limit set by body_seconds"
+            )
+        else:
+            self.transport.close()
 
     def _skipped(self) -> bool:
         """Whether this message gets no answer from the application: not at all, or not in this form."""

@@ -70,7 +70,7 @@ class Settings(BaseSettings):
         default=30,
         gt=0,
         le=3600,
-        description="time within which a request's body must have arrived; an archive may not stall longer",
+        description="time within which a request's head, then its body must have arrived; an archive may not stall longer",
     )
     grace_seconds: int = Field(
         default=20, ge=0, le=3600, description="time that running requests get when the service stops"

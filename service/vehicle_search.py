@@ -20,7 +20,7 @@ from index.gallery import GalleryHome
 from index.machine.cpu_quota import usable_cpus
 from index.machine.mounts import network_warning
 from index.storage.key_database import KeyDatabase
-from service.http_protocol import HttpProtocol
+from service.http_protocol import http_protocol
 from service.keyring import Keyring
 from service.keys_command import keys
 from service.query_command import query
@@ -87,7 +87,7 @@ def serve(settings: Settings) -> int:
     try:
         app = _load(settings, keyring)
         config = uvicorn.Config(
-            app, http=HttpProtocol, ws="none", log_config=None, access_log=settings.access_log, server_header=False,
+            app, http=http_protocol(settings.body_seconds), ws="none", log_config=None, access_log=settings.access_log, server_header=False,
             timeout_graceful_shutdown=settings.grace_seconds, log_level="warning", lifespan="on",
             ssl_certfile=settings.tls_certificate, ssl_keyfile=settings.tls_key, ssl_ciphers=CIPHERS,
         )  # fmt: skip

@@ -1,11 +1,17 @@
 """What reaches the server before there is a request: heads that are too large, offers of other protocols, no HTTP."""
 
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
 import httpx
 import pytest
 
 from service.http_protocol import MAX_HEAD
 from tests.http_client import PROBLEM, body_of, exchange, status_of
 from tests.pictures import jpeg
+from tests.server_process import serving
 
 OFFER = (
     "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
@@ -67,6 +73,44 @@ def test_a_head_that_never_ends_is_cut_off(server: str) -> None:
         answer = b""
     assert not answer or status_of(answer) == 431
     assert httpx.get(f"{server}/livez").status_code == 200
+
+
+def test_who_sends_slowly_holds_no_connection(tiny_model: Path, tmp_path: Path) -> None:
+    unread = head("POST /v1/nowhere HTTP/1.1", "Content-Length: 999999")
+    with serving(tmp_path / "data", tiny_model, "--body-seconds", "0.5") as server:
+        where = urlsplit(server)
+        began = [b"", b"G", b"GET /livez HTTP/1.1\r\nHost: loc", head("GET /livez HTTP/1.1") + b"GET /li", unread]
+        with ExitStack() as opened:
+            connections = [
+                opened.enter_context(socket.create_connection((where.hostname or "", where.port or 0), timeout=60))
+                for _ in began
+            ]
+            for connection, piece in zip(connections, began, strict=True):
+                connection.sendall(piece)
+            silent, first, cut, second, refused = (received(connection) for connection in connections)
+    assert silent == b""
+    for answer in (first, cut):
+        assert status_of(answer) == 408
+        assert "0.5 s, the limit set by body_seconds" in body_of(answer)["detail"]
+    assert (second.count(b"HTTP/1.1 200 OK"), second.count(b"HTTP/1.1 408 ")) == (1, 1)
+    assert status_of(refused) == 404
+
+
+def received(connection: socket.socket) -> bytes:
+    """Everything until the other side closes."""
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_an_answer_may_take_longer_than_a_head(tiny_model: Path, tmp_path: Path) -> None:
+    """A connection that has sent the begin of the next request is not cut off under the answer to the former."""
+    picture = jpeg(0)
+    batch = b"".join(b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n%s\r\n' % picture for _ in range(64))
+    body = batch + b"--x--\r\n"
+    fields = ("Content-Type: multipart/form-data; boundary=x", f"Content-Length: {len(body)}")
+    with serving(tmp_path / "data", tiny_model, "--body-seconds", "0.05", "--threads", "1") as server:
+        answer = exchange(server, head("POST /v1/embeddings HTTP/1.1", *fields) + body + b"GET /li", whole=False)
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert answer.count(b'"embedding"') == 64
 
 
 def test_a_head_just_below_the_limit_and_a_large_body_are_taken(server: str) -> None:
