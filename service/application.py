@@ -1,7 +1,8 @@
 """The application, put together from its parts; nothing happens at import."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
+from datetime import datetime
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
@@ -53,10 +54,11 @@ Errors are `application/problem+json`; the field `detail` says what to do.
 def create_app(
     *, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int, imports: ImportFolder,
     previous: Embedder | None = None, keyring: Keyring | None = None,
+    erasing_clock: Callable[[], datetime] | None = None,
 ) -> FastAPI:  # fmt: skip
     """The service around a loaded model, or two, and opened galleries; closes all when it stops.
 
-    Without a keyring nobody is asked for a key.
+    Without a keyring nobody is asked for a key. ``erasing_clock``: what the audit log's files are too old by.
     """
     metrics = Metrics()
     models = LoadedModels(present=embedder, previous=previous)
@@ -83,7 +85,9 @@ def create_app(
     migrator = Migrator(home, models, engine)
     reloader = Reloader(settings.model, models, home, lambda file: open_model(file, settings))
     keyring = keyring or Keyring(None)
-    audit = AuditLog(settings.audit_folder, metrics, days=settings.audit_days) if settings.audit else None
+    audit = None
+    if settings.audit:
+        audit = AuditLog(settings.audit_folder, metrics, days=settings.audit_days, erasing_clock=erasing_clock)
     root = settings.import_root
     importer = Importer(
         imports, home, engine, models, metrics, root=None if root is None else root.resolve(),

@@ -19,6 +19,7 @@ from index.errors import EmbeddingSpaceMismatch, GalleryNotFound, GalleryUnavail
 from index.gallery import GalleryHome
 from index.machine.cpu_quota import usable_cpus
 from index.machine.mounts import network_warning
+from index.machine.steady_clock import SteadyClock
 from index.storage.key_database import KeyDatabase
 from service.http_protocol import http_protocol
 from service.keyring import Keyring
@@ -163,8 +164,10 @@ def _load(settings: Settings, keyring: Keyring) -> FastAPI:
                 f"previous_model {settings.previous_model} makes vectors of the same embedding space as model "
                 f"{settings.model}, so galleries need not move: leave it out"
             )
+    erasing_clock = SteadyClock()
     home = DataFolder(
         settings.data_dir, default_spec=GallerySpec.for_model(embedder.contract), read_only=settings.read_only,
+        erasing_clock=erasing_clock,
         device=_index_device(settings), max_galleries=settings.max_galleries,
     )  # fmt: skip
     for name, problem in home.problems().items():
@@ -186,7 +189,7 @@ def _load(settings: Settings, keyring: Keyring) -> FastAPI:
     imports = ImportFolder(settings.data_dir, read_only=settings.read_only)
     return create_app(
         settings=settings, embedder=embedder, home=home, workers=workers, imports=imports, previous=previous,
-        keyring=keyring,
+        keyring=keyring, erasing_clock=erasing_clock,
     )  # fmt: skip
 
 
