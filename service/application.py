@@ -25,6 +25,7 @@ from service import (
 from service.api_docs import add_docs
 from service.audit_log import AuditLog
 from service.audit_trail import AuditTrail, RequestIds, require_audit
+from service.body_memory import BodyMemory
 from service.caller import Callers
 from service.context import Context, ask_each, index_problems
 from service.cross_origin import CrossOrigin, read_origins
@@ -62,7 +63,10 @@ def create_app(
     """
     metrics = Metrics()
     models = LoadedModels(present=embedder, previous=previous)
-    engine = Engine(models, metrics, workers=workers, queue_size=settings.queue_size, max_pixels=settings.max_pixels)
+    engine = Engine(
+        models, metrics, workers=workers, queue_size=settings.queue_size, max_pixels=settings.max_pixels,
+        batch=settings.model_batch, stuck_seconds=settings.stuck_seconds,
+    )  # fmt: skip
     metrics.watch_model(lambda: _about(models.present))
     failures = GalleryFailures(home)
 
@@ -127,6 +131,7 @@ def create_app(
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
         reloader=reloader, importer=importer, audit=audit, failures=failures,
+        bodies=BodyMemory(settings.max_buffered_bytes),
     )  # fmt: skip
     app.state.stopping = False
     rooms = (

@@ -1,8 +1,8 @@
 """HTTP/1.1 as uvicorn reads it with httptools, and what has to be said before there is a request to route.
 
-Heads are bounded, in bytes and in time, bytes that are no HTTP are told so as a problem document, and offers to change the protocol are
-passed over: curl ``--http2`` and Java's client send ``Upgrade: h2c`` with every request, and the parser would stop
-before their bodies.
+Heads are bounded, in bytes and in time, bytes that are no HTTP are told so as a problem document, and offers to change
+the protocol are passed over: curl ``--http2`` and Java's client send ``Upgrade: h2c`` with every request, and the
+parser would stop before their bodies.
 """
 
 import asyncio

@@ -15,16 +15,22 @@ from typing import TypeVar
 from index.embedder import Embedder
 from index.errors import EmbeddingSpaceMismatch
 from index.gallery import Gallery
+from index.machine.cpu_quota import usable_cpus
 from service.settings import Settings
+
+_ALONE_THREADS = 8  # for a picture that is alone; a model this size gains little by more
 
 _LOG = logging.getLogger("service.loaded_models")
 
 T = TypeVar("T")
 
 
-def open_model(file: Path, settings: Settings) -> Embedder:
-    """A model file as the service runs it; raises what ``Embedder`` raises."""
-    return Embedder(file, device=settings.device, threads=1, gpu_memory=settings.gpu_model_memory)
+def open_model(file: Path, settings: Settings, *, alone: bool = True) -> Embedder:
+    """A model file as the service runs it, ``alone``: one that may have all cores; raises what ``Embedder`` raises."""
+    threads = min(settings.threads or usable_cpus(), _ALONE_THREADS) if alone else 1
+    return Embedder(
+        file, device=settings.device, threads=1, alone_threads=threads, gpu_memory=settings.gpu_model_memory
+    )
 
 
 class LoadedModels:

@@ -16,6 +16,8 @@ from index.gallery import Attribute, Filters, GroupBy, SearchOptions
 from index.manifest import parse_time
 from index.metadata import MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, check_label
 
+TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+LONGEST_TIMEOUT_MS = 86_400_000
 ATTRIBUTE = "attribute."
 MAX_PARAMETERS = 256  # in one query string; SQL has its limits too
 

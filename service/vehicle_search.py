@@ -88,8 +88,8 @@ def serve(settings: Settings) -> int:
     try:
         app = _load(settings, keyring)
         config = uvicorn.Config(
-            app, http=http_protocol(settings.body_seconds), ws="none", log_config=None, access_log=settings.access_log, server_header=False,
-            timeout_graceful_shutdown=settings.grace_seconds, log_level="warning", lifespan="on",
+            app, http=http_protocol(settings.body_seconds), ws="none", log_config=None, access_log=settings.access_log,
+            server_header=False, timeout_graceful_shutdown=settings.grace_seconds, log_level="warning", lifespan="on",
             ssl_certfile=settings.tls_certificate, ssl_keyfile=settings.tls_key, ssl_ciphers=CIPHERS,
         )  # fmt: skip
         if tls is not None:
@@ -158,7 +158,7 @@ def _load(settings: Settings, keyring: Keyring) -> FastAPI:
     embedder = open_model(settings.model, settings)
     previous = None
     if settings.previous_model is not None:
-        previous = open_model(settings.previous_model, settings)
+        previous = open_model(settings.previous_model, settings, alone=False)
         if previous.contract.embedding_space == embedder.contract.embedding_space:
             raise StartError(
                 f"previous_model {settings.previous_model} makes vectors of the same embedding space as model "

@@ -17,7 +17,7 @@ from service.vehicle_search import main
 open_model = loaded_models.open_model
 
 
-def open_slowly(file: Path, settings: Settings) -> Embedder:
+def open_slowly(file: Path, settings: Settings, *, alone: bool = True) -> Embedder:
     """The model, when the test says so."""
     sys.stdout.write("opening\n")
     sys.stdout.flush()
@@ -28,7 +28,7 @@ def open_slowly(file: Path, settings: Settings) -> Embedder:
     while not Path(os.environ["STUCK"]).exists():
         time.sleep(0.01)
     loaded_models.open_model = open_model
-    return open_model(file, settings)
+    return open_model(file, settings, alone=alone)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from index.contract import fingerprint
 from index.data_folder import DataFolder
-from index.embedder import Embedder
+from index.embedder import Embedded, Embedder
 from index.errors import DeviceUnavailable, EmbeddingSpaceMismatch, VehicleSearchError
 from index.gallery import GallerySpec
 from service.loaded_models import LoadedModels
@@ -207,8 +208,8 @@ def test_a_model_that_answers_nonsense_or_elsewhere_is_refused(
         Reloader(file, models, home, lambda _: other).reload()
 
     class Broken(Embedder):
-        def embed(self, crops: np.typing.NDArray[np.uint8]):  # type: ignore[no-untyped-def]
-            embedded = super().embed(crops)
+        def embed(self, crops: NDArray[np.uint8], *, alone: bool = False) -> Embedded:
+            embedded = super().embed(crops, alone=alone)
             embedded.embedding[:] = np.nan
             return embedded
 

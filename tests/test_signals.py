@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import httpx
 import pytest
 
 from tests.archives import pack
-from tests.http_client import exchange, parts, refused
+from tests.http_client import parts, refused
 from tests.pictures import jpeg
 from tests.server_process import free_port, serving, started
 from tests.test_sweeper import until
@@ -105,19 +106,41 @@ def listens(address: str) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def stalled(address: str) -> Iterator[socket.socket]:
+    """A connection on which a body is waited for and never comes."""
+    port = int(address.rpartition(":")[2])
+    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(head)
+        assert connection.recv(100).startswith(b"HTTP/1.1 100")
+        yield connection
+
+
+def rest(connection: socket.socket) -> bytes:
+    """What comes until the other side closes."""
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def require_told(answer: httpx.Response, connection: socket.socket) -> None:
+    """Both say that the service stopped, as problems."""
+    document = refused(answer, 503, "stopped before the answer was ready")
+    assert document["type"].endswith("not-ready")
+    told = rest(connection)
+    assert told.startswith(b"HTTP/1.1 503")
+    assert b"application/problem+json" in told
+
+
 def test_what_is_not_finished_in_the_grace_time_is_told_so(tiny_model: Path, tmp_path: Path) -> None:
     options = ("--threads", "1", "--grace-seconds", "1")
-    with started(tmp_path / "data", tiny_model, *options) as (address, process), ThreadPoolExecutor(2) as pool:
+    with (
+        started(tmp_path / "data", tiny_model, *options) as (address, process), ThreadPoolExecutor(1) as pool,
+        stalled(address) as connection,
+    ):  # fmt: skip
         unfinished = pool.submit(embed, address, 60)
         begun(address)
-        head = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 5\r\n\r\nab"
-        stalled = pool.submit(exchange, address, head)
-        until(lambda: "vehicle_search_queue_requests 2.0" in httpx.get(f"{address}/metrics", timeout=30).text)
         process.terminate()
-        document = refused(unfinished.result(), 503, "stopped before the answer was ready")
-        assert document["type"].endswith("not-ready")
-        assert stalled.result().startswith(b"HTTP/1.1 503")
-        assert b"application/problem+json" in stalled.result()
+        require_told(unfinished.result(), connection)
         assert process.wait(60) == 0
 
 
@@ -125,18 +148,18 @@ def test_what_is_not_finished_in_the_grace_time_is_told_so(tiny_model: Path, tmp
 def test_a_second_one_ends_it_at_once(tiny_model: Path, tmp_path: Path, second: signal.Signals) -> None:
     log = tmp_path / "log"
     options = ("--threads", "1", "--grace-seconds", "3600")
-    with started(tmp_path / "data", tiny_model, *options, log=log) as (address, process), ThreadPoolExecutor(2) as pool:
+    with (
+        started(tmp_path / "data", tiny_model, *options, log=log) as (address, process), ThreadPoolExecutor(1) as pool,
+        stalled(address) as connection,
+    ):  # fmt: skip
         httpx.put(f"{address}/v1/galleries/default/images/a", content=jpeg(1)).raise_for_status()
-        head = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 5\r\n\r\nab"
-        stalled = pool.submit(exchange, address, head)
         unfinished = pool.submit(embed, address, 60)
-        until(lambda: "vehicle_search_queue_requests 2.0" in httpx.get(f"{address}/metrics", timeout=30).text)
+        until(lambda: "vehicle_search_queue_requests 1.0" in httpx.get(f"{address}/metrics", timeout=30).text)
         process.terminate()
         until(lambda: not listens(address))
         assert process.poll() is None
         process.send_signal(second)
-        assert stalled.result().startswith(b"HTTP/1.1 503")
-        refused(unfinished.result(), 503, "stopped before the answer was ready")
+        require_told(unfinished.result(), connection)
         assert process.wait(30) == 0
     assert "Traceback" not in log.read_text()
     with serving(tmp_path / "data", tiny_model) as address:
