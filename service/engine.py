@@ -9,11 +9,13 @@ they decode meanwhile, and what waits for the model together goes through it tog
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +28,7 @@ from service.loaded_models import LoadedModels
 from service.metrics import Metrics
 from service.micro_batcher import MicroBatcher, Shared
 from service.problems import NotReady, QueueFull
-from service.worker_pool import Loss, Urgency, WorkerPool
+from service.worker_pool import Company, Loss, Urgency, WorkerPool
 
 FRESH_SECONDS = 10.0  # an answer of the model this old still proves that it answers
 PATIENCE_SECONDS = 5.0  # for an answer of the model, when somebody asks whether it answers
@@ -40,6 +42,7 @@ _BATCH_ON_CPU: Final = 1  # crops; two take 0.92 of the time of one each, and co
 _BATCH_ELSEWHERE: Final = 32
 _CHUNK_SECONDS: Final = 0.06  # of the model for a part of a large request, so that single ones get their turn soon
 _CHUNK: Final = 8  # pictures in it, at most; on a CPU more of them go no faster
+_TOGETHER: Final = 2  # requests that a worker of a CPU takes at a time; see DECISIONS
 _REMEMBERED: Final = 0.9  # of what was known of the model's time, when a new one comes
 
 T = TypeVar("T")
@@ -50,8 +53,8 @@ class Seen:
     """One picture after the model: ``crop`` uint8 (H, W, 3), ``embedding`` float32 (D,), ``viewpoint`` (V,) or None.
 
     ``stored`` is the bytes that a gallery keeps, where they were asked for; the decoded picture is let go, because a
-    batch of photographs would not fit in memory. Times are in seconds; ``queue`` is that of waiting for the model, and
-    both it and ``embed`` are divided by the pictures that the request had in one call of the model.
+    batch of photographs would not fit in memory. Times are in seconds: of its own decoding, of the call of the model
+    that it was part of, and of waiting for that.
     """
 
     crop: NDArray[np.uint8]
@@ -60,6 +63,7 @@ class Seen:
     stored: bytes | None
     decode: float
     embed: float
+    share: float  # of ``embed``, which others had, too
     queue: float
 
 
@@ -72,6 +76,15 @@ class _Decoded:
     seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asked(Generic[T]):
+    """A request with few pictures: ``at`` is the reading of ``time.perf_counter`` when it came."""
+
+    pictures: Sequence[tuple[bytes, Box | None]]
+    then: "Callable[[list[Looked]], T]"
+    at: float
+
+
 Looked = Seen | PictureError | EmbeddingNotFinite | ModelError
 
 
@@ -79,6 +92,12 @@ def _hear(proof: asyncio.Task[tuple[None, float]]) -> None:
     """Take the exception of a proof that nobody waits for any more."""
     if not proof.cancelled():
         proof.exception()
+
+
+def _seconds_of(looked: Sequence[Looked]) -> float:
+    """That pictures of one call of the model took."""
+    seen = [one for one in looked if isinstance(one, Seen)]
+    return sum(one.decode for one in seen) + max((one.embed + one.queue for one in seen), default=0.0)
 
 
 class Engine:
@@ -107,6 +126,7 @@ class Engine:
             self.threads, at_once={Urgency.BATCH: workers if on_cpu else workers + self._turns},
             stuck_seconds=stuck_seconds, on_loss=self._lost,
         )  # fmt: skip
+        self._companies: weakref.WeakKeyDictionary[Embedder, Company] = weakref.WeakKeyDictionary()
         self._closed = False
         self._turn = threading.Condition()
         self._asked = self._spare = 0  # pieces of work of requests, and spare ones, that are waiting or at work
@@ -168,19 +188,57 @@ class Engine:
         asked = time.perf_counter()
 
         def timed() -> tuple[T, float]:
-            waited = time.perf_counter() - asked
-            self._metrics.stage("queue", waited)
-            return work(), waited
+            return work(), self._waited(asked)
 
+        return await self._ask(lambda: self._pool.submit(timed, urgency))
+
+    async def look(
+        self, pictures: Sequence[bytes], box: Box | None, embedder: Embedder, then: Callable[[list[Looked]], T]
+    ) -> tuple[T, float]:
+        """What ``then`` makes, on the same worker, of a request's few pictures; and the seconds it waited for one.
+
+        Pictures of requests that wait for a worker together go through the model together.
+        """
+        asked = _Asked(pictures=[(data, box) for data in pictures], then=then, at=time.perf_counter())
+        with self._turn:
+            company = self._companies.setdefault(embedder, Company(self._together, partial(self._look, embedder)))
+        return await self._ask(lambda: self._pool.join(company, asked, Urgency.SINGLE))
+
+    async def _ask(self, submit: Callable[[], "Future[T]"]) -> T:
         with self._turn:
             self._asked += 1
         try:
-            future = self._pool.submit(timed, urgency)
+            future = submit()
         except BaseException:
             self._answered_one()
             raise
         future.add_done_callback(self._answered_one)
         return await asyncio.wrap_future(future)
+
+    def _waited(self, since: float) -> float:
+        waited = time.perf_counter() - since
+        self._metrics.stage("queue", waited)
+        return waited
+
+    def _together(self) -> int:
+        """Requests with few pictures that a worker takes at a time."""
+        if self._batch != 1:
+            return 1  # calls of the model are shared between workers
+        return max(1, min(_TOGETHER, int(_CHUNK_SECONDS / (self._crop_seconds or _CHUNK_SECONDS))))
+
+    def _look(self, embedder: Embedder, asked: "Sequence[_Asked[Any]]") -> Iterator[Any]:
+        """What comes of each request: what it makes of its pictures and the seconds it waited, or an error."""
+        waited = [self._waited(one.at) for one in asked]
+        began = time.perf_counter()
+        looked = iter(self.look_at([each for one in asked for each in one.pictures], keep=False, embedder=embedder))
+        for one, seconds in zip(asked, waited, strict=True):
+            own = [next(looked) for _ in one.pictures]
+            others = time.perf_counter() - began - _seconds_of(own)  # it waited for them, too
+            try:
+                outcome: Any = one.then(own), seconds + max(0.0, others)
+            except Exception as error:
+                outcome = error
+            yield outcome
 
     def spare(self, work: Callable[[], T]) -> "Future[T]":
         """Do ``work`` on a worker that requests leave; waits, in the caller's thread, until there is one.
@@ -313,8 +371,9 @@ class Engine:
                     viewpoint=viewpoint,
                     stored=one.stored,
                     decode=one.seconds,
-                    embed=shared.seconds / len(decoded),
-                    queue=shared.waited / len(decoded),
+                    embed=shared.seconds,
+                    queue=shared.waited,
+                    share=shared.share / len(decoded),
                 )
             )
         return seen

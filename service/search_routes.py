@@ -60,7 +60,7 @@ async def search(request: Request, gallery: GalleryName) -> Response:
 
         async def find(embedder: Embedder) -> tuple[Found, float]:
             searcher = _searcher(context, embedder, target, values)
-            return await context.engine.run(lambda: searcher.vehicle(upload.images, box))
+            return await context.engine.look(upload.images, box, embedder, searcher.vehicle)
 
         found, waited = await context.models.by_its_own(target, find)
     note(request, matches=found.matches)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.crops import Box, model_crop, read_picture
+from index.crops import model_crop, read_picture
 from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import Gallery, Match, SearchOptions
@@ -44,9 +44,8 @@ class Searcher:
     options: SearchOptions
     attention: bool  # whether answers have the maps of their pictures
 
-    def vehicle(self, pictures: Sequence[bytes], box: Box | None) -> Found:
+    def vehicle(self, looked: Sequence[Looked]) -> Found:
         """Search for one vehicle by one picture, or by the mean of several; raises BadPicture."""
-        looked = self.context.engine.look_at([(data, box) for data in pictures], keep=False, embedder=self.embedder)
         seen = []
         for number, one in enumerate(looked):
             if isinstance(one, Seen):
@@ -65,7 +64,7 @@ class Searcher:
             document["attention"] = self._attention(seen[0].crop)
         return Found(
             body=encode(document), matches=len(matches), decode=sum(one.decode for one in seen),
-            queue=sum(one.queue for one in seen), embed=sum(one.embed for one in seen), search=search,
+            queue=max(one.queue for one in seen), embed=max(one.embed for one in seen), search=search,
         )  # fmt: skip
 
     def stored(self, image_id: str) -> Found:
@@ -99,7 +98,7 @@ class Searcher:
         body = encode(head)[:-1] + b',"results":[' + b",".join(map(encode, results)) + b"]}"
         return Found(
             body=body, matches=sum(map(len, found)), decode=sum(one.decode for one in seen),
-            queue=sum(one.queue for one in seen), embed=sum(one.embed for one in seen), search=search,
+            queue=max((one.queue for one in seen), default=0.0), embed=sum(one.share for one in seen), search=search,
         )  # fmt: skip
 
     def _find(self, queries: NDArray[np.float32]) -> tuple[list[list[Match]], float]:
