@@ -9,7 +9,7 @@ DATA ?= data
 TRAINING_DATA ?= training-data
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
-.PHONY: help serve install install-test check fix test test-gpu fault bench bench-model bench-gallery bench-gpu bench-bulk bench-train \
+.PHONY: help serve install install-test check fix test test-gpu fault soak bench bench-model bench-gallery bench-gpu bench-bulk bench-train \
 	bench-serve train-default reproduce-small reproduce-medium demo-gallery figure clean
 
 help:  ## list the targets
@@ -64,6 +64,9 @@ $(GPU_VENV)/.installed: pyproject.toml
 
 fault: install-test  ## kill -9 the service a hundred times at random moments, look whether it kept its word
 	FAULT_ROUNDS=100 $(BIN)/python -m pytest -q --timeout 1200 tests/test_faults.py
+
+soak: install-test  ## ten times as many clients as the service takes, for ten minutes: does it keep its promises? (SECONDS_OF_IT)
+	$(BIN)/python -m scripts.soak $(if $(SECONDS_OF_IT),--seconds $(SECONDS_OF_IT))
 
 bench: install-test  ## ratios: embedding, HTTP, search in 100,000 rows, memory
 	$(BIN)/python -m scripts.bench

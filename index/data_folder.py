@@ -57,12 +57,14 @@ class DataFolder:
         *,
         default_spec: GallerySpec | None = None,
         clock: Callable[[], datetime] = utc_now,
+        erasing_clock: Callable[[], datetime] | None = None,
         read_only: bool = False,
         device: IndexDevice | None = None,
         max_galleries: int | None = None,
     ) -> None:
         self.path, self._most = path, max_galleries
         self._clock, self._read_only, self._device = clock, read_only, device
+        self._erasing_clock = erasing_clock
         self._folder = path / "galleries"
         self._guard = threading.Lock()
         self._galleries: dict[str, LocalGallery] = {}
@@ -234,8 +236,9 @@ class DataFolder:
     def _gallery(self, folder: Path) -> LocalGallery:
         try:
             return LocalGallery(
-                folder, clock=self._clock, read_only=self._read_only, reserve=self._reserve, device=self._device
-            )
+                folder, clock=self._clock, erasing_clock=self._erasing_clock, read_only=self._read_only,
+                reserve=self._reserve, device=self._device,
+            )  # fmt: skip
         except OSError as error:
             what = f"{error.filename or folder} cannot be used; mend its rights or what lies there, then start again"
             raise _storage_error(what, error) from error

@@ -62,9 +62,12 @@ class Embedder:
             raise ModelError(f"there is no model file {model}; name one that `vehicle-model export` wrote")
         self.threads = usable_cpus() if threads is None else threads
         self._gpu_memory = gpu_memory
+        stamp = _stamp(model)
         self._session = _open(model, device, self.threads, gpu_memory)
         self.contract = _contract(self._session, model)
         self.fingerprint = fingerprint(model)
+        if _stamp(model) != stamp:
+            raise ModelError(f"the model file {model} changed while it was read; try again when it is whole")
         self.provider = self._session.get_providers()[0]
         self._fetches = ["embedding", "viewpoint"] if self.contract.has_viewpoint else ["embedding"]
         outputs = _check_tensors(self._session, self.contract)
@@ -147,6 +150,12 @@ class Embedder:
     def _require_shape(self, name: str, output: NDArray[np.float32], shape: tuple[int, ...]) -> None:
         if output.shape != shape:
             raise ModelError(f"the model {self.contract.name} gave {name} {output.shape} where {shape} was expected")
+
+
+def _stamp(model: Path) -> tuple[int, int, int]:
+    """What is another when the file is."""
+    found = model.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def cuda_options(gpu_memory: int) -> dict[str, str]:

@@ -86,9 +86,9 @@ def utc_now() -> datetime:
 class LocalGallery:
     """One gallery's folder; see ``index.gallery.Gallery``.
 
-    ``clock`` gives the time, UTC, ``memory`` the bytes that are free, None where nobody knows. ``read_only``: nothing
-    in the folder is touched, and nobody else may write to it. ``reserve``: space for erasing on a full disk. ``device``
-    searches, where it takes the gallery's kind.
+    ``clock`` gives the time, UTC, ``erasing_clock`` that by which retention erases where it is another, ``memory`` the
+    bytes that are free, None where nobody knows. ``read_only``: nothing in the folder is touched, and nobody else may
+    write to it. ``reserve``: space for erasing on a full disk. ``device`` searches, where it takes the gallery's kind.
     """
 
     name: str
@@ -98,12 +98,14 @@ class LocalGallery:
         folder: Path,
         *,
         clock: Callable[[], datetime] = utc_now,
+        erasing_clock: Callable[[], datetime] | None = None,
         memory: Callable[[], int | None] = free_memory,
         read_only: bool = False,
         reserve: SpaceReserve | None = None,
         device: IndexDevice | None = None,
     ) -> None:
         self._clock, self._memory, self._reserve, self._device = clock, memory, reserve, device
+        self._erasing_clock = erasing_clock or clock
         self._folder = folder
         self._database = GalleryDatabase(folder / DATABASE, read_only=read_only, reserve=reserve)
         self.name = self._database.name
@@ -445,7 +447,7 @@ class LocalGallery:
 
     def _expired(self, connection: apsw.Connection) -> NDArray[np.int64]:
         """Some rows whose time is over, if their own checksums agree: a flipped bit of a time erases nothing."""
-        since = self._since()
+        since = self._since(self._erasing_clock)
         if since is None:
             return np.empty(0, dtype=np.int64)
         return image_rows.row_ids(connection, Condition(_EXPIRED, (since,)), limit=_SWEPT_A_WRITE)
@@ -527,10 +529,10 @@ class LocalGallery:
                 f"{space}: it was migrated meanwhile; embed them with the present model"
             )
 
-    def _since(self) -> int | None:
+    def _since(self, clock: Callable[[], datetime] | None = None) -> int | None:
         """The oldest ingestion time that retention lets through, in microseconds since 1970."""
         days = self.spec.retention_days
-        return None if days is None else microseconds(self._clock()) - round(days * _DAY)
+        return None if days is None else microseconds((clock or self._clock)()) - round(days * _DAY)
 
     def _check_vectors(self, vectors: Sequence[NDArray[np.float32]], what: Callable[[int], str]) -> None:
         """Raise where a vector cannot be one of this gallery's; ``what`` names it by its number."""

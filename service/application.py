@@ -1,7 +1,8 @@
 """The application, put together from its parts; nothing happens at import."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
+from datetime import datetime
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
@@ -36,11 +37,12 @@ from service.gallery_failures import GalleryFailures
 from service.importer import Importer
 from service.inference_errors import InferenceErrors
 from service.keyring import Keyring
-from service.loaded_models import LoadedModels
+from service.loaded_models import LoadedModels, open_model
 from service.metrics import Metrics
 from service.middleware import CallerGuard, PlainPaths, RequestMetrics
 from service.migrator import Migrator
 from service.problems import BadPicture, on_bad_picture, on_bug, on_http_exception, on_known_error
+from service.reloader import Reloader
 from service.request_trace import RequestTraces
 from service.route_access import open_paths, require_access
 from service.settings import Settings
@@ -58,26 +60,20 @@ Errors are `application/problem+json`; the field `detail` says what to do.
 def create_app(
     *, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int, imports: ImportFolder,
     previous: Embedder | None = None, keyring: Keyring | None = None, traces: TraceExport | None = None,
+    erasing_clock: Callable[[], datetime] | None = None,
 ) -> FastAPI:  # fmt: skip
     """The service around a loaded model, or two, and opened galleries; closes all when it stops.
 
-    Without a keyring nobody is asked for a key. ``traces`` takes a span of every request.
+    Without a keyring nobody is asked for a key. ``traces`` takes a span of every request. ``erasing_clock``: what the
+    audit log's files are too old by.
     """
     metrics = Metrics()
+    models = LoadedModels(present=embedder, previous=previous)
     engine = Engine(
-        embedder, metrics, workers=workers, queue_size=settings.queue_size, max_pixels=settings.max_pixels,
+        models, metrics, workers=workers, queue_size=settings.queue_size, max_pixels=settings.max_pixels,
         batch=settings.model_batch, stuck_seconds=settings.stuck_seconds,
     )  # fmt: skip
-    contract = embedder.contract
-    metrics.model.info(
-        {
-            "name": contract.name,
-            "fingerprint": embedder.fingerprint,
-            "provider": embedder.provider,
-            "precision": contract.precision,
-        }
-    )
-
+    metrics.watch_model(lambda: _about(models.present))
     failures = GalleryFailures(home)
 
     def sizes() -> tuple[dict[str, int], dict[str, str]]:
@@ -100,10 +96,12 @@ def create_app(
             if migration.open
         ]
     )
-    models = LoadedModels(present=embedder, previous=previous)
-    migrator = Migrator(home, embedder, engine, heard=lambda pictures: metrics.batch(pictures, "spare"))
+    migrator = Migrator(home, models, engine, heard=lambda pictures: metrics.batch(pictures, "spare"))
+    reloader = Reloader(settings.model, models, home, lambda file: open_model(file, settings))
     keyring = keyring or Keyring(None)
-    audit = AuditLog(settings.audit_folder, metrics, days=settings.audit_days) if settings.audit else None
+    audit = None
+    if settings.audit:
+        audit = AuditLog(settings.audit_folder, metrics, days=settings.audit_days, erasing_clock=erasing_clock)
     root = settings.import_root
     importer = Importer(
         imports, home, engine, models, metrics, root=None if root is None else root.resolve(),
@@ -120,6 +118,8 @@ def create_app(
                 at_the_end.callback(audit.close)
             keyring.start()
             at_the_end.callback(keyring.close)
+            reloader.start()
+            at_the_end.callback(reloader.close)
             if not settings.read_only:
                 importer.start()
                 at_the_end.callback(importer.close)  # its work may wait for the engine, so that is closed before
@@ -144,7 +144,7 @@ def create_app(
     )  # fmt: skip
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
-        importer=importer, keyring=keyring, audit=audit, failures=failures,
+        reloader=reloader, importer=importer, keyring=keyring, audit=audit, failures=failures,
         bodies=BodyMemory(settings.max_buffered_bytes),
     )  # fmt: skip
     app.state.stopping = False
@@ -174,3 +174,12 @@ def create_app(
     app.add_middleware(RequestTraces)
     app.add_middleware(InferenceErrors)  # outermost: whoever refuses, it is said as the protocol wants it
     return app
+
+
+def _about(embedder: Embedder) -> dict[str, str]:
+    """What Prometheus reads about a model."""
+    contract = embedder.contract
+    return {
+        "name": contract.name, "fingerprint": embedder.fingerprint, "provider": embedder.provider,
+        "precision": contract.precision,
+    }  # fmt: skip

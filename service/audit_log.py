@@ -47,6 +47,8 @@ class _Waiting:
 class AuditLog:
     """Takes entries from construction to ``close``. ``days`` that they are kept; 0: until somebody removes them.
 
+    ``erasing_clock`` is what files are too old by, where that is another than ``clock``.
+
     Raises StorageError where its folder cannot be used at first. Where it cannot later, entries go to the service's log
     and are counted, and the next one that can be written is preceded by how many are missing.
     """
@@ -54,7 +56,9 @@ class AuditLog:
     def __init__(
         self, folder: Path, metrics: Metrics, *, days: int, places: int = PLACES, largest: int = LARGEST_FILE,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        erasing_clock: Callable[[], datetime] | None = None,
     ) -> None:  # fmt: skip
+        self._erasing_clock = erasing_clock or clock
         self.folder, self._metrics, self._days, self._largest, self._clock = folder, metrics, days, largest, clock
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue(places)
         self._handle: int | None = None
@@ -200,8 +204,9 @@ class AuditLog:
         try:
             if self._size and self._clock() - self._began >= OLDEST_FILE:
                 self._begin()
+            now = self._erasing_clock()
             for path, until in _with_end(audit_files(self.folder)):
-                expired = self._days and until is not None and until < self._clock() - timedelta(days=self._days)
+                expired = self._days and until is not None and until < now - timedelta(days=self._days)
                 if path != self._path and (expired or path.stat().st_size == 0):
                     path.unlink()
         except OSError as error:

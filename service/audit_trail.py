@@ -37,6 +37,7 @@ AUDITED: Final[Mapping[str, str]] = {
     f"DELETE {_GALLERY}": "drop-gallery",
     f"POST {_GALLERY}/migrations": "migrate",
     f"DELETE {_GALLERY}/migrations/{{migration_id}}": "cancel-migration",
+    "POST /v1/model/reload": "reload-model",
     "GET /v1/audit": "read-audit",
 }
 ACTIONS: Final = (*sorted(set(AUDITED.values())), "entries-missing")

@@ -25,6 +25,7 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.migrator import Migrator
+    from service.reloader import Reloader
 
 T = TypeVar("T")
 
@@ -42,6 +43,7 @@ class Context:
     importer: Importer
     keyring: Keyring
     migrator: "Migrator"
+    reloader: "Reloader"
     bodies: BodyMemory
     audit: AuditLog | None = None  # where requests are audited
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))

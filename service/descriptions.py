@@ -208,6 +208,13 @@ STATUS_ANSWER = _object(
         free_bytes=_BYTES, total_bytes=_BYTES,
     ),
 )  # fmt: skip
+_BRIEF_MODEL = _object(name=_TEXT, fingerprint=_TEXT, provider=_TEXT)
+RELOAD_ANSWER = _object(
+    changed={"type": "boolean", "description": "false: the file is what was loaded already"},
+    old={**_BRIEF_MODEL, "description": "the model that answered"},
+    new={**_BRIEF_MODEL, "description": "the model that answers now"},
+    seconds={"type": "number", "description": "that it took"},
+)  # fmt: skip
 _MIGRATION = _object(
     id=_TEXT, gallery=_TEXT,
     state={

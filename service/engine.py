@@ -25,6 +25,7 @@ from index.contract import Resize
 from index.crops import Box, cut, model_crop, read_picture, stored_crop
 from index.embedder import Embedder
 from index.errors import EmbeddingNotFinite, ModelError, PictureError, PictureTooLarge, VehicleSearchError
+from service.loaded_models import LoadedModels
 from service.metrics import WAITED, Metrics, PieceOfWork
 from service.micro_batcher import MicroBatcher, Shared
 from service.problems import NotReady, QueueFull
@@ -116,18 +117,18 @@ class Engine:
     """Workers and their queue. Every exception of a piece of work reaches whoever waits for it."""
 
     def __init__(
-        self, embedder: Embedder, metrics: Metrics, *, workers: int, queue_size: int, max_pixels: int, batch: int = 0,
+        self, models: LoadedModels, metrics: Metrics, *, workers: int, queue_size: int, max_pixels: int, batch: int = 0,
         stuck_seconds: float = STUCK_SECONDS,
     ) -> None:  # fmt: skip
         """``workers``: pictures worked on at a time, a core each; ``batch``: crops in one call, 0: by the device."""
-        self.embedder, self.workers = embedder, workers  # the model that answers where no other is named
+        self._models, self.workers = models, workers
         self._metrics = metrics
         self._max_pixels = max_pixels
         self._places = workers + queue_size
         self._taken = 0
         self._answered = time.monotonic()  # when the model last did; it was warmed up on opening
         self._proof: asyncio.Task[tuple[None, float]] | None = None
-        on_cpu = embedder.provider == _ON_CPU
+        on_cpu = models.present.provider == _ON_CPU
         self._batch = batch or (_BATCH_ON_CPU if on_cpu else _BATCH_ELSEWHERE)
         self._turns = workers if on_cpu else _TURNS_ELSEWHERE
         self._chunk_most = max(_CHUNK, self._batch)
@@ -143,6 +144,11 @@ class Engine:
         self._turn = threading.Condition()
         self._asked = self._spare = 0  # pieces of work of requests, and spare ones, that are waiting or at work
         self._last_asked = -QUIET_SECONDS
+
+    @property
+    def embedder(self) -> Embedder:
+        """The model that answers where no other is named."""
+        return self._models.present
 
     async def check(self) -> None:
         """Return where work is taken and the model answers; else raise NotReady with the reason.
@@ -434,7 +440,8 @@ class Engine:
         return error
 
     def _answer_once(self) -> None:
-        self.embedder.embed(np.full((1, *self.embedder.contract.input_size, 3), 128, dtype=np.uint8))
+        embedder = self.embedder
+        embedder.embed(np.full((1, *embedder.contract.input_size, 3), 128, dtype=np.uint8))
         self._answered = time.monotonic()
 
     def _new_batcher(self) -> MicroBatcher:

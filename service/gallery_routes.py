@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from index.contract import Contract
 from index.errors import EmbeddingSpaceMismatch, GalleryConflict, GalleryNotFound, InvalidValue
-from index.gallery import KINDS, VECTORS, GallerySpec
+from index.gallery import KINDS, VECTORS, Gallery, GallerySpec
 from index.metadata import check_gallery_name
 from service import descriptions as say
 from service.caller import caller_of
@@ -56,8 +56,7 @@ async def put_gallery(request: Request, gallery: GalleryName) -> Response:
         request, max_bytes=context.settings.max_body_bytes, max_seconds=context.settings.body_seconds
     )
     wanted = _properties(read_json(body, what="the body") if body else {})
-    spec = GallerySpec.for_model(_contract(context, name), **wanted)
-    created, new = await run_in_threadpool(context.home.create, name, spec)
+    created, new = await run_in_threadpool(_create, context, name, wanted)
     return answer(gallery_document(await run_in_threadpool(created.info)), status=201 if new else 200)
 
 
@@ -95,6 +94,11 @@ async def delete_gallery(request: Request, gallery: GalleryName) -> Response:
         )
     await run_in_threadpool(context.home.drop, target.name)
     return Response(status_code=204)
+
+
+def _create(context: Context, name: str, wanted: dict[str, Any]) -> tuple[Gallery, bool]:
+    with context.models.steady:
+        return context.home.create(name, GallerySpec.for_model(_contract(context, name), **wanted))
 
 
 def _contract(context: Context, name: str) -> Contract:

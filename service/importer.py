@@ -227,13 +227,16 @@ class Importer:
             self._end(job, "failed", "the service failed; its log says more")
 
     def _import(self, job: ImportJob) -> None:
-        gallery = self._home.get(job.gallery)
-        while True:
+        gallery, ended = self._home.get(job.gallery), False
+        while not ended:
             with self._models.turn(gallery) as embedder:
-                return self._import_by(embedder, gallery, job)
+                ended = self._import_by(embedder, gallery, job)
 
-    def _import_by(self, embedder: Embedder, gallery: Gallery, job: ImportJob) -> None:
-        """Import what is left of a job; the plan is opened anew each time, because it gives each picture once."""
+    def _import_by(self, embedder: Embedder, gallery: Gallery, job: ImportJob) -> bool:
+        """Import what is left of a job; False where another model is to go on with it.
+
+        The plan is opened anew each time, because it gives each picture once.
+        """
         with self._planned(job) as plan:
             self._told(job, plan)
             ingestion = Ingestion(
@@ -246,6 +249,9 @@ class Importer:
                 for _ in steps:
                     self._told(job, plan)
                     self._go_on()
+                    if self._models.of(gallery) is not embedder:
+                        return False
+        return True
 
     @contextmanager
     def _planned(self, job: ImportJob) -> Iterator[ImportPlan]:

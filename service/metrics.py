@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
@@ -90,7 +90,6 @@ class Metrics:
             "vehicle_search_lost_workers", "Workers that hung or died and were replaced.", ["how"],
             registry=self.registry,
         )  # fmt: skip
-        self.model = Info("vehicle_search_model", "The model that answers.", registry=self.registry)
         self.build = Info("vehicle_search_build", "Releases of the service and its libraries.", registry=self.registry)
         self._by_stage = {name: self._stages.labels(name) for name in ("queue", "decode", "embed", "search", "store")}
         self._by_work = {work: self._batches.labels(work) for work in _BATCHES}
@@ -151,6 +150,10 @@ class Metrics:
         (family,) = self.queue.collect()
         return int(family.samples[0].value)
 
+    def watch_model(self, about: Callable[[], Mapping[str, str]]) -> None:
+        """Report the model that answers, asked for when Prometheus asks."""
+        self.registry.register(_Model(about))
+
     def watch_galleries(self, sizes: Callable[[], tuple[Mapping[str, int], Iterable[str]]]) -> None:
         """Report the size of every gallery, and which cannot be used, asked for when Prometheus asks."""
         self.registry.register(_GallerySizes(sizes))
@@ -205,6 +208,17 @@ class PieceOfWork:
             self._metrics.moved(self._work, before, -1)
         if self._state is not None:
             self._metrics.moved(self._work, self._state, 1)
+
+
+class _Model(Collector):
+    def __init__(self, about: Callable[[], Mapping[str, str]]) -> None:
+        self._about = about
+
+    def collect(self) -> Iterable[Metric]:
+        yield InfoMetricFamily("vehicle_search_model", "The model that answers.", value=dict(self._about()))
+
+    def describe(self) -> Iterable[Metric]:
+        return []
 
 
 class _Galleries(Collector):

@@ -72,8 +72,9 @@ class MicroBatcher:
         if not call.lot:
             call.woken.wait()
         if call.lot:
+            lot, call.lot = call.lot, ()  # which it is in itself
             try:
-                self._run(call.lot, alone=alone)
+                self._run(lot, alone=alone)
             finally:
                 self._pass_on()
         return call.outcome()

@@ -5,15 +5,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from index.errors import InvalidValue, MigrationNotFound
+from index.errors import MigrationNotFound
 from index.gallery import Gallery, Migration
 from service import descriptions as say
 from service.audit_trail import note
 from service.context import Context, context_of, require_writable
 from service.descriptions import GalleryName
-from service.documents import answer, read_json, time_text
+from service.documents import answer, time_text
 from service.parameters import read_parameters
-from service.uploads import read_document
+from service.uploads import require_no_properties
 
 _PATH = "/v1/galleries/{gallery}/migrations"
 _MOST_ID = 64  # characters
@@ -47,11 +47,7 @@ async def begin_migration(request: Request, gallery: GalleryName) -> Response:
     context = context_of(request)
     read_parameters(request, ())
     target = context.gallery(gallery)
-    body = await read_document(
-        request, max_bytes=context.settings.max_body_bytes, max_seconds=context.settings.body_seconds
-    )
-    if body and read_json(body, what="the body") != {}:
-        raise InvalidValue("a migration takes no properties; send no body", pointer="")
+    await require_no_properties(request, context.settings, what="a migration")
     begun, _ = await run_in_threadpool(context.migrator.begin, target)
     note(request, migration_id=begun.migration_id)
     path = f"{_PATH.format(gallery=target.name)}/{begun.migration_id}"

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from index.embedder import Embedder
 from index.errors import GALLERY_TROUBLE, GalleryNotFound, NotMigratable, trouble_of
 from index.gallery import Gallery, GalleryHome, Migration
 from index.piecework import Piecework
 from service.context import galleries_of
 from service.engine import Engine
+from service.loaded_models import LoadedModels
 
 _REST = 60.0  # seconds until a migration that could not go on is tried again
 
@@ -27,13 +27,9 @@ class Migrator:
     """
 
     def __init__(
-        self,
-        home: GalleryHome,
-        embedder: Embedder,
-        engine: Engine,
-        heard: Callable[[int], None] = lambda _: None,
+        self, home: GalleryHome, models: LoadedModels, engine: Engine, heard: Callable[[int], None] = lambda _: None
     ) -> None:
-        self._home, self._embedder, self._engine, self._heard = home, embedder, engine, heard
+        self._home, self._models, self._engine, self._heard = home, models, engine, heard
         self._stop, self._wanted = threading.Event(), threading.Event()
         self._problems: dict[str, str] = {}
         self._thread = threading.Thread(target=self._work, name="migrator", daemon=True)
@@ -44,7 +40,9 @@ class Migrator:
 
     def begin(self, gallery: Gallery) -> tuple[Migration, bool]:
         """Begin to move a gallery to the present model; see ``index.gallery.Gallery.begin_migration``."""
-        begun = gallery.begin_migration(self._embedder.contract, self._embedder.fingerprint)
+        with self._models.steady:
+            present = self._models.present
+            begun = gallery.begin_migration(present.contract, present.fingerprint)
         self._wanted.set()
         return begun
 
@@ -52,7 +50,7 @@ class Migrator:
         """Why an open migration does not go on at the moment."""
         if not migration.open:
             return None
-        space = self._embedder.contract.embedding_space
+        space = self._models.present.contract.embedding_space
         if migration.to_space != space:
             return (
                 f"the loaded model makes the embedding space {space}: load {migration.model}, with which this was "
@@ -82,22 +80,24 @@ class Migrator:
             self._wanted.wait(_REST)
 
     def _carry_on(self, gallery: Gallery) -> None:
-        space = self._embedder.contract.embedding_space
+        embedder = self._models.present
+        space = embedder.contract.embedding_space
         if not any(each.open and each.to_space == space for each in gallery.migrations()):
             return
         self._problems.pop(gallery.name, None)
-        _LOG.info("gallery %s is being migrated to %s", gallery.name, self._embedder.contract.name)
+        _LOG.info("gallery %s is being migrated to %s", gallery.name, embedder.contract.name)
         spread = Piecework(self._engine.spare, at_once=self._engine.workers, turn=lambda: not self._stop.is_set())
+
+        def look(crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+            embedded = self._models.like(embedder).embed(crops)
+            self._heard(len(crops))
+            return embedded.embedding, embedded.viewpoint
+
         try:
-            ended = gallery.migrate(self._embedder.contract, self._look, spread, self._stop)
+            ended = gallery.migrate(embedder.contract, look, spread, self._stop)
         except NotMigratable:
             return  # cancelled meanwhile
         _LOG.info(
             "the migration of gallery %s is %s: %s of %s images",
             gallery.name, ended.state, f"{ended.done:,}", f"{ended.total:,}",
         )  # fmt: skip
-
-    def _look(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        embedded = self._embedder.embed(crops)
-        self._heard(len(crops))
-        return embedded.embedding, embedded.viewpoint

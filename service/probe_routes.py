@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -9,12 +10,14 @@ from fastapi.concurrency import run_in_threadpool
 
 from index.embedder import Embedder
 from service import descriptions as say
+from service.audit_trail import note
 from service.caller import caller_of
 from service.context import context_of, index_problems
 from service.documents import answer
 from service.parameters import read_parameters
 from service.problems import NotReady
 from service.shown_paths import shown
+from service.uploads import require_no_properties
 
 router = APIRouter(tags=["model and health"])
 
@@ -29,6 +32,27 @@ async def model(request: Request) -> Response:
     models = context_of(request).models
     previous = None if models.previous is None else _model_document(models.previous)
     return answer({**_model_document(models.present), "previous": previous})
+
+
+@router.post(
+    "/v1/model/reload", summary="Load the model file anew",
+    responses=say.responses(say.RELOAD_ANSWER, 400, 409, 413, 422, 503),
+    openapi_extra=say.request({"application/json": {"schema": say.NOTHING}}, (), required=False),
+)  # fmt: skip
+async def reload_model(request: Request) -> Response:
+    """For a file that was replaced: until this, or SIGHUP, that changes nothing.
+
+    It is opened beside the model that answers, proved, and answers from then on; what is at work ends with the old one.
+    The same file again changes nothing. A file that cannot be used (422), or whose embedding space would leave a
+    gallery without a model (409), leaves the old one in its place.
+    """
+    context = context_of(request)
+    read_parameters(request, ())
+    await require_no_properties(request, context.settings, what="a reload")
+    done = await run_in_threadpool(context.reloader.reload)
+    note(request, old=done.old.fingerprint, new=done.new.fingerprint)
+    document = {"changed": done.changed, "old": asdict(done.old), "new": asdict(done.new)}
+    return answer({**document, "seconds": round(done.seconds, 3)})
 
 
 @router.get(

@@ -41,6 +41,14 @@ class ImportNotFound(errors.NotFound):
     """No import of that id."""
 
 
+class ModelRefused(VehicleSearchError):
+    """The model file that was to be loaded cannot be used."""
+
+
+class ReloadUnderWay(errors.Conflict):
+    """The model is being loaded anew already."""
+
+
 class NotReady(VehicleSearchError):
     """The service is starting or stopping."""
 
@@ -121,12 +129,14 @@ _STATUS: dict[type[VehicleSearchError], tuple[int, str]] = {
     errors.EmbeddingSpaceMismatch: (409, "Embedding space mismatch"),
     errors.GalleryConflict: (409, "Gallery conflict"),
     errors.NotMigratable: (409, "Cannot be migrated"),
+    ReloadUnderWay: (409, "Reload under way"),
     errors.PictureTooLarge: (413, "Picture too large"),
     RequestTooLarge: (413, "Request too large"),
     errors.UnsupportedPicture: (415, "Not a picture type that is read"),
     UnsupportedBody: (415, "Unsupported media type"),
     errors.BoxOutsidePicture: (422, "Box outside the picture"),
     errors.InvalidValue: (422, "Invalid value"),
+    ModelRefused: (422, "Model file refused"),
     errors.EmbeddingNotFinite: (422, "Embedding not finite"),
     QueueFull: (429, "Too many requests"),
     RateExceeded: (429, "Too many requests with this key"),

@@ -54,6 +54,7 @@ ROUTES: Final[Mapping[str, Access]] = {
     f"GET {_GALLERY}/migrations": ADMIN,
     f"GET {_GALLERY}/migrations/{{migration_id}}": ADMIN,
     f"DELETE {_GALLERY}/migrations/{{migration_id}}": ADMIN,
+    "POST /v1/model/reload": Access("admin", everywhere=True),  # the model answers for all galleries
     "GET /v1/audit": ADMIN,  # a key of some galleries sees their entries
     "GET /v2": OPEN,
     "GET /v2/health/live": OPEN,

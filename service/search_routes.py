@@ -135,10 +135,12 @@ async def embeddings(request: Request) -> Response:
     async with turn_of(request) as turn:
         upload = await turn.upload(Limits.of(context.settings, "max_queries"))
         await note_pictures(request, upload.images)
-        looked, _ = await context.engine.look_at_all([(data, None) for data in upload.images], keep=False)
+        embedder = context.embedder
+        pictures = [(data, None) for data in upload.images]
+        looked, _ = await context.engine.look_at_all(pictures, keep=False, embedder=embedder)
         if len(looked) == 1 and not isinstance(looked[0], Seen):
             raise BadPicture(problem_of(looked[0], pointer="/image"))
-        parts = Parts(_embeddings(context, looked))
+        parts = Parts(_embeddings(embedder, looked))
 
         async def more() -> bytes:
             return (await context.engine.run(parts.piece, urgency=Urgency.BATCH))[0]
@@ -149,15 +151,15 @@ async def embeddings(request: Request) -> Response:
         return StreamedAnswer(first, parts, more, seconds=context.settings.body_seconds, place=turn.keep_place())
 
 
-def _embeddings(context: Context, looked: list[Looked]) -> Iterator[bytes]:
-    names = context.embedder.contract.viewpoints
+def _embeddings(embedder: Embedder, looked: list[Looked]) -> Iterator[bytes]:
+    names = embedder.contract.viewpoints
     results = (
         {"embedding": one.embedding.tolist(), "viewpoint": viewpoint_document(names, one.viewpoint)}
         if isinstance(one, Seen)
         else {"problem": problem_of(one, pointer=f"/image/{number}")}
         for number, one in enumerate(looked)
     )
-    yield encode({"model": context.embedder.fingerprint})[:-1] + b',"results":['
+    yield encode({"model": embedder.fingerprint})[:-1] + b',"results":['
     yield from encode_elements(results, together=1)
     yield b"]}"
 

@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from index.errors import InvalidValue
+from service.documents import read_json
 from service.problems import BodyTooSlow, MalformedRequest, RequestTooLarge, UnsupportedBody
 from service.request_trace import body_complete
 from service.settings import Settings
@@ -80,6 +81,13 @@ async def read_document(request: Request, *, max_bytes: int, max_seconds: float)
     if max_bytes > _MAX_DOCUMENT:
         return await _whole(request, _MAX_DOCUMENT, max_seconds, limit="the fixed limit of a JSON document")
     return await _whole(request, max_bytes, max_seconds)
+
+
+async def require_no_properties(request: Request, settings: Settings, *, what: str) -> None:
+    """Read the body of a request that says all in its path: none, or an empty JSON object; InvalidValue otherwise."""
+    body = await read_document(request, max_bytes=settings.max_body_bytes, max_seconds=settings.body_seconds)
+    if body and read_json(body, what="the body") != {}:
+        raise InvalidValue(f"{what} takes no properties; send no body", pointer="")
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:

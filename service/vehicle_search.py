@@ -1,11 +1,11 @@
 """The service's door: ``vehicle-search serve``, ``keys``, and ``query`` for whoever asks one."""
 
+import asyncio
 import contextlib
 import errno
 import gc
 import logging
 import os
-import signal
 import socket
 import sys
 import time
@@ -21,6 +21,7 @@ from index.errors import EmbeddingSpaceMismatch, GalleryNotFound, GalleryUnavail
 from index.gallery import GalleryHome
 from index.machine.cpu_quota import usable_cpus
 from index.machine.mounts import network_warning
+from index.machine.steady_clock import SteadyClock
 from index.storage.key_database import KeyDatabase
 from service.http_protocol import http_protocol
 from service.keyring import Keyring
@@ -28,6 +29,7 @@ from service.keys_command import keys
 from service.log_lines import set_up_log
 from service.query_command import query
 from service.settings import PREFIX, Settings, read_settings
+from service.signals import Signals
 from service.tls_files import CIPHERS, TlsFiles
 from service.trace_export import TraceExport
 
@@ -50,8 +52,7 @@ With the first key that is made every request needs one.
   vehicle-search --version
 """
 
-_ALONE_THREADS = 8  # for a picture that is alone; a model this size gains little by more
-
+_LAST_SECONDS = 1.0  # for requests that are cut off to say so
 _LOG = logging.getLogger("service")
 
 
@@ -88,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve(settings: Settings) -> int:
     """Load everything, serve until a signal, return 0."""
-    began = time.perf_counter()
+    began, signals = time.perf_counter(), Signals(grace=settings.grace_seconds)
     set_up_log(settings.log_format, settings.log_level)
     _require_apart(settings)
     keyring, tls, traces = _keyring(settings), _tls(settings), TraceExport.from_environment(os.environ)
@@ -108,6 +109,7 @@ def serve(settings: Settings) -> int:
             assert config.ssl is not None  # noqa: S101  # it has the certificate
             tls.watch(config.ssl)
         server = _Server(config, app, lambda: _ready(settings, app, time.perf_counter() - began))
+        signals.hand_over(stop=server.stop, hang_up=app.state.context.reloader.ask)
         server.run(sockets=[listener])
     finally:
         listener.close()
@@ -169,31 +171,27 @@ def _bind(settings: Settings) -> socket.socket:
 def _load(settings: Settings, keyring: Keyring, traces: TraceExport | None) -> FastAPI:
     from index.bulk.import_job import ImportFolder
     from index.data_folder import DataFolder
-    from index.embedder import Embedder
     from index.gallery import GallerySpec
     from service.application import create_app
     from service.context import galleries_of
-    from service.loaded_models import LoadedModels
+    from service.loaded_models import LoadedModels, open_model
 
     if (warning := network_warning(settings.data_dir)) is not None:
         _LOG.warning("%s", warning)
     workers = settings.threads or usable_cpus()
-    alone = min(workers, _ALONE_THREADS)
-    embedder = Embedder(
-        settings.model, device=settings.device, threads=1, alone_threads=alone, gpu_memory=settings.gpu_model_memory
-    )
+    embedder = open_model(settings.model, settings)
     previous = None
     if settings.previous_model is not None:
-        previous = Embedder(
-            settings.previous_model, device=settings.device, threads=1, gpu_memory=settings.gpu_model_memory
-        )
+        previous = open_model(settings.previous_model, settings, alone=False)
         if previous.contract.embedding_space == embedder.contract.embedding_space:
             raise StartError(
                 f"previous_model {settings.previous_model} makes vectors of the same embedding space as model "
                 f"{settings.model}, so galleries need not move: leave it out"
             )
+    erasing_clock = SteadyClock()
     home = DataFolder(
         settings.data_dir, default_spec=GallerySpec.for_model(embedder.contract), read_only=settings.read_only,
+        erasing_clock=erasing_clock,
         device=_index_device(settings), max_galleries=settings.max_galleries,
     )  # fmt: skip
     for name, problem in home.problems().items():
@@ -215,7 +213,7 @@ def _load(settings: Settings, keyring: Keyring, traces: TraceExport | None) -> F
     imports = ImportFolder(settings.data_dir, read_only=settings.read_only)
     return create_app(
         settings=settings, embedder=embedder, home=home, workers=workers, imports=imports, previous=previous,
-        keyring=keyring, traces=traces,
+        keyring=keyring, traces=traces, erasing_clock=erasing_clock,
     )  # fmt: skip
 
 
@@ -268,7 +266,10 @@ def _reachable(host: str) -> str:
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, turns readiness off as soon as it is told to stop, and exits with 0."""
+    """Says when it is ready, turns readiness off as soon as it is told to stop, and exits with 0.
+
+    Told twice, it gives running requests no more time; all else is as it was.
+    """
 
     def __init__(self, config: uvicorn.Config, app: FastAPI, on_ready: Any) -> None:
         super().__init__(config)
@@ -279,18 +280,25 @@ class _Server(uvicorn.Server):
         if self.started:
             self._on_ready()
 
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        self._app.state.stopping = True
-        super().handle_exit(sig, frame)
-
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        """Signals are heard all along; see ``service.signals``."""
+        yield
+
+    def stop(self, times: int) -> None:
+        """Stop in order; told more than once, at once."""
+        self._app.state.stopping = self.should_exit = True
+        self.force_exit = times > 1
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self.force_exit:  # it has waited for nobody, and left the rest to us
+            tasks = list(self.server_state.tasks)
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks, timeout=_LAST_SECONDS)
+            await self.lifespan.shutdown()
 
 
 if __name__ == "__main__":

@@ -101,6 +101,11 @@ class _Worker:
         except BaseException as error:
             _fail(rest, NotReady(f"the worker ended with {type(error).__name__}: {error}"))
             fatal = error
+        finally:
+            del (
+                jobs,
+                rest,
+            )  # an error holds the frames that it came through, this one too, and they would hold the error
         return fatal
 
 
@@ -153,7 +158,7 @@ class WorkerPool:
         return self._submit(_Job(work, urgency, company))
 
     def _submit(self, job: _Job) -> "Future[Any]":
-        job.future.add_done_callback(lambda future: self._forget(job) if future.cancelled() else None)
+        job.future.add_done_callback(self._forget)  # not by the job, which would hold itself
         with self._turn:
             if self._closed:
                 raise NotReady("the service is stopping")
@@ -180,11 +185,14 @@ class WorkerPool:
         if left := sum(thread is not None and thread.is_alive() for thread in threads):
             _LOG.warning("%d workers have not come back within %.0f s and are left behind", left, CLOSED_WITHIN)
 
-    def _forget(self, job: _Job) -> None:
+    def _forget(self, future: "Future[Any]") -> None:
         """Let go of what a cancelled piece of work holds, though no worker is free to pass it over."""
+        if not future.cancelled():
+            return
         with self._turn:
-            if job in self._waiting[job.urgency]:
-                self._waiting[job.urgency].remove(job)
+            for waiting in self._waiting.values():
+                for job in [each for each in waiting if each.future is future]:
+                    waiting.remove(job)
 
     def _start(self) -> None:
         worker = _Worker()

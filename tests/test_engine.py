@@ -24,6 +24,7 @@ from index.gallery import GallerySpec
 from service.application import create_app
 from service.context import Context
 from service.engine import Engine, Seen
+from service.loaded_models import LoadedModels
 from service.metrics import Metrics
 from service.problems import NotReady, QueueFull
 from service.settings import Settings
@@ -45,7 +46,7 @@ def embedder(tiny_model: Path) -> Embedder:
 
 @pytest.fixture
 def engine(embedder: Embedder) -> Iterator[Engine]:
-    made = Engine(embedder, Metrics(), workers=2, queue_size=1, max_pixels=10_000)
+    made = Engine(LoadedModels(present=embedder), Metrics(), workers=2, queue_size=1, max_pixels=10_000)
     yield made
     made.close()
 
@@ -227,13 +228,13 @@ def test_a_model_that_begins_to_fail_ends_readiness_until_it_answers(
         def embed(self, crops: NDArray[np.uint8], *, alone: bool = False) -> Embedded:
             raise ModelError("the device is gone")
 
-    engine.embedder = Failing()
+    engine._models.replace(Failing())
     for _ in range(2):
         with pytest.raises(NotReady, match="the device is gone"):
             run(engine.check)
     with pytest.raises(ModelError):
         run(lambda: engine.look_at_all([(jpeg(0), None)], keep=False))
-    engine.embedder = whole
+    engine._models.replace(whole)
     run(engine.check)
 
 
@@ -314,7 +315,7 @@ def test_a_picture_that_the_model_fails_with_fails_alone(tiny_model: Path) -> No
             return super().embed(crops, alone=alone)
 
     embedder = Poisoned(tiny_model, device="cpu", threads=1)
-    engine = Engine(embedder, Metrics(), workers=1, queue_size=1, max_pixels=10_000)
+    engine = Engine(LoadedModels(present=embedder), Metrics(), workers=1, queue_size=1, max_pixels=10_000)
     pictures = [(jpeg(0), None), (BLACK, None), (b"text", None), (jpeg(1), None)]
     kinds = [type(seen) for seen in engine.look_at(pictures, keep=False)]
     assert kinds == [Seen, ModelError, UnsupportedPicture, Seen]

@@ -1,4 +1,4 @@
-"""What the service said it had done is done, however it ends: kill -9 at random moments, under load.
+"""What the service said it had done is done, however it ends: kill -9 or SIGTERM at random moments, under load.
 
 ``FAULT_ROUNDS`` (10; `make fault`: 100) kills a service that often, ``FAULT_SEED`` makes the same draws again.
 """
@@ -9,6 +9,7 @@ import random
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,9 +66,10 @@ class Ledger:
 
 
 def client(address: str, number: int, pictures: list[bytes], ledger: Ledger, rng: random.Random) -> None:
-    """Write, replace, erase and search until nobody answers any more."""
+    """Write, replace, erase and search until nobody answers any more, or with 503."""
     own = [f"c{number}-{n}" for n in range(IDS)]
-    with contextlib.suppress(httpx.TransportError), httpx.Client(base_url=address, timeout=30) as http:
+    ends = contextlib.suppress(httpx.TransportError, _Stopping)
+    with ends, httpx.Client(base_url=address, timeout=30, event_hooks={"response": [_require_service]}) as http:
         while True:
             what, image_id, picture = rng.random(), rng.choice(own), rng.randrange(PICTURES)
             if what < 0.45:
@@ -85,6 +87,17 @@ def client(address: str, number: int, pictures: list[bytes], ledger: Ledger, rng
                 ledger.end(image_id, None)
             else:
                 _look(http, own, pictures, ledger)
+
+
+class _Stopping(Exception):
+    """The service stops."""
+
+
+def _require_service(response: httpx.Response) -> None:
+    if response.status_code == 503:
+        response.read()
+        assert response.json()["type"].endswith("not-ready"), response.text
+        raise _Stopping
 
 
 def _batch(http: httpx.Client, own: list[str], pictures: list[bytes], ledger: Ledger, rng: random.Random) -> None:
@@ -111,8 +124,8 @@ def _found(matches: list[dict[str, Any]], image_id: str) -> bool:
     return len(distances) == 1 and distances[0] <= SAME
 
 
-def load_until_killed(
-    address: str, process: subprocess.Popen[str], pictures: list[bytes], ledger: Ledger, rng: random.Random
+def load_until_ended(
+    address: str, end: Callable[[], None], pictures: list[bytes], ledger: Ledger, rng: random.Random
 ) -> None:
     failures: list[BaseException] = []
 
@@ -127,7 +140,7 @@ def load_until_killed(
         thread.start()
     ledger.wait(rng.randrange(11, 60))
     time.sleep(rng.uniform(0, 0.05))  # at any moment of what is being done
-    process.kill()
+    end()
     for thread in clients:
         thread.join()
     assert not failures, failures
@@ -169,13 +182,32 @@ def test_what_was_acknowledged_survives_kill_9(
     for _ in range(rounds):
         with started(data, tiny_model, door=EARLY_COMMAND) as (address, process):
             check(address, pictures, ledger)
-            load_until_killed(address, process, pictures, ledger, rng)
+            load_until_ended(address, process.kill, pictures, ledger, rng)
         assert examine(data / "galleries/default").findings == []
     with serving(data, tiny_model, door=EARLY_COMMAND) as address:
         check(address, pictures, ledger)
         assert httpx.get(f"{address}{GALLERY}").json()["kind"] == kind
     assert ledger.acknowledged > 10 * rounds
     assert kind == "flat" or (data / "galleries/default" / SNAPSHOT).exists()
+
+
+@pytest.mark.timeout(120)
+def test_what_was_acknowledged_survives_sigterm(tiny_model: Path, tmp_path: Path, pictures: list[bytes]) -> None:
+    """Also where no grace is given, or a second signal ends it: what was told is done, and it ends with 0."""
+    rng, ledger, data = random.Random(SEED), Ledger(), tmp_path / "data"
+    for times, grace in ((1, 20), (1, 0), (2, 20)):
+        with started(data, tiny_model, "--grace-seconds", str(grace)) as (address, process):
+            check(address, pictures, ledger)
+
+            def end(process: subprocess.Popen[str] = process, times: int = times) -> None:
+                for _ in range(times):
+                    process.terminate()
+
+            load_until_ended(address, end, pictures, ledger, rng)
+            assert process.wait(30) == 0
+        assert examine(data / "galleries/default").findings == []
+    with serving(data, tiny_model) as address:
+        check(address, pictures, ledger)
 
 
 def test_erased_added_and_replaced_it_is_one_hit_with_its_last_picture(

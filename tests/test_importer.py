@@ -74,7 +74,7 @@ def test_a_job_goes_on_with_the_model_that_its_gallery_moves_to(
     new = Embedder(next_model, device="cpu", threads=1)
     old.home, old.next = home, new
     old.move.set()
-    engine = Engine(new, Metrics(), workers=1, queue_size=4, max_pixels=10**6)
+    engine = Engine(LoadedModels(present=new), Metrics(), workers=1, queue_size=4, max_pixels=10**6)
     folder = ImportFolder(home.path)
     importer = Importer(
         folder, home, engine, LoadedModels(present=new, previous=old), Metrics(), root=pictures.parent,
@@ -115,7 +115,7 @@ def test_a_job_into_a_gallery_that_fails_waits_and_the_others_go_on(
     monkeypatch.setattr("service.importer.RETRIED_EVERY", 0.05)
     yard = home.create("yard", home.get("default").spec)[0]
     yard._database._writer.set_commit_hook(fail)
-    engine = Engine(old, Metrics(), workers=1, queue_size=4, max_pixels=10**6)
+    engine = Engine(LoadedModels(present=old), Metrics(), workers=1, queue_size=4, max_pixels=10**6)
     folder = ImportFolder(home.path)
     importer = Importer(
         folder, home, engine, LoadedModels(present=old), Metrics(), root=pictures.parent, max_pixels=10**6

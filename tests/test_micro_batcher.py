@@ -1,6 +1,8 @@
 """Callers that share calls of a real model."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -136,3 +138,16 @@ def test_turns_are_had_at_the_same_time(tiny_model: Path, threads: ThreadPoolExe
     batcher = MicroBatcher(turns=2, most=1)
     for future in [threads.submit(batcher.embed, model, crops_of(model, 7)) for _ in range(2)]:
         future.result(30)
+
+
+def test_a_call_that_is_over_holds_neither_model_nor_crops(tiny_model: Path) -> None:
+    """At once, and not when the interpreter next looks for cycles: a model that was replaced is to be freed."""
+    batcher, embedder = MicroBatcher(turns=1, most=1), Embedder(tiny_model, device="cpu", threads=1)
+    model = weakref.ref(embedder)
+    gc.disable()
+    try:
+        batcher.embed(embedder, crops_of(embedder, 1))
+        del embedder
+        assert model() is None
+    finally:
+        gc.enable()

@@ -14,6 +14,7 @@ from index.embedder import Embedded, Embedder
 from index.errors import ModelError
 from index.gallery import GallerySpec, Metadata, NewImage
 from service.engine import Engine
+from service.loaded_models import LoadedModels
 from service.metrics import Metrics
 from service.migrator import Migrator
 from tests.pictures import jpeg
@@ -62,7 +63,7 @@ def home(tmp_path: Path, tiny_model: Path) -> Iterator[DataFolder]:
 
 @pytest.fixture
 def engine(model: Watched) -> Iterator[Engine]:
-    made = Engine(model, Metrics(), workers=2, queue_size=4, max_pixels=10_000)
+    made = Engine(LoadedModels(present=model), Metrics(), workers=2, queue_size=4, max_pixels=10_000)
     yield made
     made.close()
 
@@ -91,7 +92,7 @@ def test_it_waits_for_requests(
     home: DataFolder, engine: Engine, model: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.engine.SPARE_PATIENCE_SECONDS", 3600)
-    migrator = Migrator(home, model, engine)
+    migrator = Migrator(home, LoadedModels(present=model), engine)
 
     def seen() -> bool:
         """While the request is still at work: from its end on the migration may look at pictures."""
@@ -109,7 +110,7 @@ def test_among_requests_without_end_it_goes_on_all_the_same(
     home: DataFolder, engine: Engine, model: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.engine.SPARE_PATIENCE_SECONDS", 0.01)
-    migrator = Migrator(home, model, engine)
+    migrator = Migrator(home, LoadedModels(present=model), engine)
     asyncio.run(asyncio.wait_for(beside_a_request(engine, migrator, home, lambda: state(home) == "finished"), 60))
     migrator.close()
 
@@ -120,7 +121,7 @@ def test_a_worker_stays_free_for_searches(
     monkeypatch.setattr("service.engine.QUIET_SECONDS", 3600)
     asyncio.run(engine.run(lambda: None))  # somebody asked not long ago
     model.go_on.clear()
-    migrator = Migrator(home, model, engine)
+    migrator = Migrator(home, LoadedModels(present=model), engine)
     migrator.begin(home.get("default"))
     migrator.start()
     until(lambda: engine._spare == 1)
@@ -133,7 +134,7 @@ def test_a_worker_stays_free_for_searches(
 
 def test_closing_ends_it_and_the_next_one_goes_on(home: DataFolder, engine: Engine, model: Watched) -> None:
     model.go_on.clear()
-    migrator = Migrator(home, model, engine)
+    migrator = Migrator(home, LoadedModels(present=model), engine)
     migrator.begin(home.get("default"))
     migrator.start()
     until(lambda: state(home) == "running")
@@ -144,7 +145,7 @@ def test_closing_ends_it_and_the_next_one_goes_on(home: DataFolder, engine: Engi
     closing.join(30)
     assert not closing.is_alive()
     assert state(home) == "waiting"
-    again = Migrator(home, model, engine)
+    again = Migrator(home, LoadedModels(present=model), engine)
     again.start()
     until(lambda: state(home) == "finished")
     again.close()
@@ -163,7 +164,7 @@ def test_a_fault_is_told_and_tried_again(
 ) -> None:
     monkeypatch.setattr("service.migrator._REST", 0.05)
     model.failing = fault
-    migrator = Migrator(home, model, engine)
+    migrator = Migrator(home, LoadedModels(present=model), engine)
     migrator.begin(home.get("default"))
     migrator.start()
     (known,) = home.get("default").migrations()

@@ -143,9 +143,11 @@ def test_probes_and_the_page_need_none(guarded: Guarded, client: httpx.Client, r
 
 
 def test_what_is_about_all_galleries_needs_a_key_of_all(guarded: Guarded, client: httpx.Client) -> None:
-    assert [route for route, access in ROUTES.items() if access.everywhere] == ["GET /metrics"]
-    refused(call(client, "GET /metrics", guarded.tokens["read yard"]), 403, "some galleries only")
-    assert call(client, "GET /metrics", guarded.tokens["read"]).status_code == 200
+    everywhere = {route: access.scope for route, access in ROUTES.items() if access.everywhere}
+    assert everywhere == {"POST /v1/model/reload": "admin", "GET /metrics": "read"}
+    for route, scope in everywhere.items():
+        refused(call(client, route, guarded.tokens[f"{scope} yard"]), 403, "some galleries only")
+        assert call(client, route, guarded.tokens[str(scope)]).status_code == 200
 
 
 def test_a_key_sees_its_galleries_alone(guarded: Guarded, client: httpx.Client) -> None:

@@ -1,7 +1,9 @@
 """Work by its urgency, and workers that are lost. Order is proved with events."""
 
+import gc
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
@@ -235,3 +237,39 @@ def test_company_that_hangs_is_given_up_together(pool_of: Maker, monkeypatch: py
             future.result(30)
     assert pool.submit(lambda: 12, SINGLE).result(30) == 12
     held.go_on.set()  # what comes after all is dropped
+
+
+class Load:
+    """What a piece of work holds: pictures, a model."""
+
+
+@pytest.mark.parametrize("end", ["done", "failed", "cancelled"])
+def test_work_that_is_over_holds_nothing(pool_of: Maker, end: str) -> None:
+    """At once, and not when the interpreter next looks for cycles: a model that was replaced is to be freed."""
+    pool = pool_of()
+    load, gate = Load(), Gate()
+    held = weakref.ref(load)
+
+    def work(load: Load) -> None:
+        assert load
+        if end == "failed":
+            raise ValueError(end)
+
+    gc.disable()
+    try:
+        first = pool.submit(gate, SINGLE)
+        assert gate.begun.wait(30)
+        future = pool.submit(partial(work, load), SINGLE)
+        if end == "cancelled":
+            assert future.cancel()
+        gate.go_on.set()
+        first.result(30)
+        if end == "done":
+            future.result(30)
+        elif end == "failed":
+            assert isinstance(future.exception(30), ValueError)
+        pool.submit(lambda: None, SINGLE).result(30)
+        del load, future
+        assert held() is None
+    finally:
+        gc.enable()

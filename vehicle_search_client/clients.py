@@ -95,6 +95,7 @@ class Routes:
     audit = Route(calls.audit)
     model = Route(calls.model)
     status = Route(calls.status)
+    reload_model = Route(calls.reload_model)
     alive = Route(calls.alive)
     ready = Route(calls.ready)
     metrics = Route(calls.metrics)

@@ -315,6 +315,19 @@ class StatusReply:
     previous: Mapping[str, str] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReloadReply:
+    """What came of loading the model file anew: ``old`` and ``new`` have ``name``, ``fingerprint`` and ``provider``.
+
+    Not ``changed``: the file is what was loaded already.
+    """
+
+    changed: bool
+    old: Mapping[str, str]
+    new: Mapping[str, str]
+    seconds: float
+
+
 def read_reply(kind: type[T], document: Mapping[str, Any], **more: Any) -> T:
     """A dataclass of what a document has of its fields; ``more`` stands for fields that were read already.
 
