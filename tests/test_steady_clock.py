@@ -182,7 +182,7 @@ def test_a_service_whose_clock_is_set_goes_on(
 
         def stalled() -> Iterator[bytes]:
             yield b"half"
-            until(lambda: "408" in httpx.get(f"{address}/metrics").text)
+            until(lambda: 'status="408"' in httpx.get(f"{address}/metrics").text)
 
         assert httpx.post(f"{gallery}/search", content=stalled(), timeout=60).status_code == 408
         offset.write_text("+0")
