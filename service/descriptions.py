@@ -203,18 +203,20 @@ MODEL_ANSWER = _object(
         "description": "the model of galleries that have not moved yet, where previous_model names one",
     },
 )  # fmt: skip
-_BYTES = {"type": ["integer", "null"]}
+_SIZE = {"type": ["integer", "null"]}
 _STATUS_MODEL: dict[str, Any] = {
     "name": _TEXT, "fingerprint": _TEXT, "provider": _TEXT, "precision": _TEXT, "embedding_space": _TEXT,
 }  # fmt: skip
 _WORK = _object(waiting=_COUNT, running=_COUNT)
 STATUS_ANSWER = _object(
+    "Status",
     started_at={"type": "string", "format": "date-time"}, uptime_seconds={"type": "number"},
     read_only={"type": "boolean"}, draining={"type": "boolean", "description": "stopping: no more work is taken"},
     versions={"type": "object", "additionalProperties": _TEXT, "description": "of the service and its libraries"},
     model=_object(**_STATUS_MODEL), previous={"type": ["object", "null"], "properties": _STATUS_MODEL},
     galleries=_list(
         _object(
+            optional=["images", "kind", "embedding_space", "index_problem", "wal_bytes", "migration"],
             name=_TEXT, images=_COUNT, kind=_TEXT, embedding_space=_TEXT,
             problem={**_NULLABLE_TEXT, "description": "why it is damaged; of one that cannot be used no more is told"},
             index_problem={**_NULLABLE_TEXT, "description": "why searches are slower than they should be"},
@@ -232,11 +234,12 @@ STATUS_ANSWER = _object(
     ),
     disk=_object(
         folder={**_NULLABLE_TEXT, "description": "the data folder; told to keys with the scope admin"},
-        free_bytes=_BYTES, total_bytes=_BYTES,
+        free_bytes=_SIZE, total_bytes=_SIZE,
     ),
 )  # fmt: skip
 _BRIEF_MODEL = _object(name=_TEXT, fingerprint=_TEXT, provider=_TEXT)
 RELOAD_ANSWER = _object(
+    "Reload",
     changed={"type": "boolean", "description": "false: the file is what was loaded already"},
     old={**_BRIEF_MODEL, "description": "the model that answered"},
     new={**_BRIEF_MODEL, "description": "the model that answers now"},

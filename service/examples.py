@@ -68,6 +68,7 @@ _CONTRACT = {
     "training": {},
 }  # fmt: skip
 _LOADED = {"fingerprint": _FINGERPRINT, "provider": "CPUExecutionProvider", "contract": _CONTRACT}
+_BRIEF = {"name": MODEL, "fingerprint": _FINGERPRINT, "provider": "CPUExecutionProvider"}
 _MIGRATION = {
     "id": MIGRATION, "gallery": GALLERY, "state": "running", "done": 1200, "total": 30_000,
     "model": {"name": MODEL, "fingerprint": _FINGERPRINT}, "from_space": "default-mvan-2025", "to_space": _SPACE,
@@ -123,6 +124,28 @@ BODIES: Final[Mapping[str, Any]] = {
         ],
         "next": "20260504T000000000000Z-4096",
     },
+    "Status": {
+        "started_at": "2026-05-04T08:00:00Z", "uptime_seconds": 7872.5, "read_only": False, "draining": False,
+        "versions": {"vehicle-search": "0.1.0", "onnxruntime": "1.23.2", "faiss": "1.13.0", "sqlite": "3.51.2"},
+        "model": {**_BRIEF, "precision": "int8", "embedding_space": _SPACE}, "previous": None,
+        "galleries": [
+            {
+                "name": GALLERY, "images": 1_000_000, "kind": "auto", "embedding_space": _SPACE, "problem": None,
+                "index_problem": None, "wal_bytes": 4_120_032, "migration": None,
+            },
+            _DAMAGED,
+        ],
+        "imports": {"queued": 0, "running": 1, "done": 12, "failed": 0, "cancelled": 0},
+        "queue": {
+            "taken": 3, "limit": 66,
+            "work": {
+                "single": {"waiting": 1, "running": 2}, "batch": {"waiting": 0, "running": 0},
+                "spare": {"waiting": 0, "running": 0},
+            },
+        },
+        "disk": {"folder": "/data", "free_bytes": 412_316_860_416, "total_bytes": 1_099_511_627_776},
+    },
+    "Reload": {"changed": True, "old": {**_BRIEF, "fingerprint": _OTHER}, "new": _BRIEF, "seconds": 0.412},
     "Alive": {"status": "alive"},
     "Readiness": {"status": "degraded", "damaged": {_DAMAGED["name"]: _DAMAGED["problem"]}, "problems": {}},
     "Failures": "path,image_id,import_failure\nv0001_01.jpg,v0001_01,the picture cannot be decoded: it ends early\n",

@@ -37,7 +37,7 @@ async def model(request: Request) -> Response:
 @router.post(
     "/v1/model/reload", summary="Load the model file anew",
     responses=say.responses(say.RELOAD_ANSWER, 400, 409, 413, 422, 503),
-    openapi_extra=say.request({"application/json": {"schema": say.NOTHING}}, (), required=False),
+    openapi_extra=say.request(say.NO_PROPERTIES, (), required=False),
 )  # fmt: skip
 async def reload_model(request: Request) -> Response:
     """For a file that was replaced: until this, or SIGHUP, that changes nothing.

@@ -7,6 +7,7 @@ does not declare no test of ours may see.
 
 import asyncio
 import contextlib
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -95,6 +96,17 @@ class Stage:
                 client.put(f"/v1/galleries/{name}", json={"keep_crops": name != "lean"}).raise_for_status()
                 client.put(f"/v1/galleries/{name}/images/a", content=jpeg(0)).raise_for_status()
         return self._client(self._serving("moved-on", model=1))
+
+    @cached_property
+    def replaced(self) -> httpx.Client:
+        """One whose model file is another than was loaded, of another embedding space than its gallery's."""
+        model = self.folder / "replaced.onnx"
+        shutil.copy(self.models[0], model)
+        client = self._client(self.closing.enter_context(serving(self.folder / "replaced", model)))
+        client.put(_path(IMAGE), content=jpeg(0)).raise_for_status()
+        shutil.copy(self.models[1], self.folder / "next.onnx")
+        (self.folder / "next.onnx").replace(model)
+        return client
 
     @cached_property
     def crowded(self) -> tuple[httpx.Client, str]:
@@ -310,6 +322,7 @@ OWN: Mapping[tuple[str, int], Way] = {
     (f"DELETE {MIGRATION}", 409): lambda stage, *_: _deleted_twice(stage.moved_on, _moving(stage, "ended")),
     (f"POST {GALLERY}/migrations", 507): lambda stage, *_: stage.moved_on_and_crowded.post(f"{_path(GALLERY)}/migrations"),
     (f"DELETE {MIGRATION}", 507): lambda stage, *_: stage.crowded[0].delete(stage.crowded[1]),
+    ("POST /v1/model/reload", 409): lambda stage, *_: stage.replaced.post("/v1/model/reload"),
     ("GET /readyz", 503): lambda stage, *_: stage.stopping("/readyz"),
     ("GET /v2/health/ready", 503): lambda stage, *_: stage.stopping("/v2/health/ready"),
 }  # fmt: skip
