@@ -203,17 +203,14 @@ MODEL_ANSWER = _object(
         "description": "the model of galleries that have not moved yet, where previous_model names one",
     },
 )  # fmt: skip
-_SIZE = {"type": ["integer", "null"]}
-_STATUS_MODEL: dict[str, Any] = {
-    "name": _TEXT, "fingerprint": _TEXT, "provider": _TEXT, "precision": _TEXT, "embedding_space": _TEXT,
-}  # fmt: skip
+_SPACE = {"type": ["integer", "null"], "minimum": 0}
+_STATUS_MODEL = _object(name=_TEXT, fingerprint=_TEXT, provider=_TEXT, precision=_TEXT, embedding_space=_TEXT)
 _WORK = _object(waiting=_COUNT, running=_COUNT)
 STATUS_ANSWER = _object(
-    "Status",
-    started_at={"type": "string", "format": "date-time"}, uptime_seconds={"type": "number"},
-    read_only={"type": "boolean"}, draining={"type": "boolean", "description": "stopping: no more work is taken"},
+    "Status", started_at=_TIME, uptime_seconds=_NUMBER,
+    read_only=_FLAG, draining={**_FLAG, "description": "stopping: no more work is taken"},
     versions={"type": "object", "additionalProperties": _TEXT, "description": "of the service and its libraries"},
-    model=_object(**_STATUS_MODEL), previous={"type": ["object", "null"], "properties": _STATUS_MODEL},
+    model=_STATUS_MODEL, previous={"oneOf": [{"type": "null"}, _STATUS_MODEL]},
     galleries=_list(
         _object(
             optional=["images", "kind", "embedding_space", "index_problem", "wal_bytes", "migration"],
@@ -222,8 +219,10 @@ STATUS_ANSWER = _object(
             index_problem={**_NULLABLE_TEXT, "description": "why searches are slower than they should be"},
             wal_bytes={**_COUNT, "description": "written and not yet brought into the database"},
             migration={
-                "type": ["object", "null"], "description": "the open move to another model",
-                "properties": {"id": _TEXT, "state": _TEXT, "done": _COUNT, "total": _COUNT, "to_space": _TEXT},
+                "oneOf": [
+                    {"type": "null"}, _object(id=_TEXT, state=_TEXT, done=_COUNT, total=_COUNT, to_space=_TEXT),
+                ],
+                "description": "the open move to another model",
             },
         )
     ),
@@ -234,16 +233,16 @@ STATUS_ANSWER = _object(
     ),
     disk=_object(
         folder={**_NULLABLE_TEXT, "description": "the data folder; told to keys with the scope admin"},
-        free_bytes=_SIZE, total_bytes=_SIZE,
+        free_bytes=_SPACE, total_bytes=_SPACE,
     ),
 )  # fmt: skip
 _BRIEF_MODEL = _object(name=_TEXT, fingerprint=_TEXT, provider=_TEXT)
 RELOAD_ANSWER = _object(
     "Reload",
-    changed={"type": "boolean", "description": "false: the file is what was loaded already"},
+    changed={**_FLAG, "description": "false: the file is what was loaded already"},
     old={**_BRIEF_MODEL, "description": "the model that answered"},
     new={**_BRIEF_MODEL, "description": "the model that answers now"},
-    seconds={"type": "number", "description": "that it took"},
+    seconds={**_NUMBER, "description": "that it took"},
 )  # fmt: skip
 _MIGRATION = _object(
     "Migration", id=_TEXT, gallery=_TEXT,

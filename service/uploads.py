@@ -19,9 +19,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
-from index.errors import InvalidValue
+from index.errors import InvalidValue, UndecodablePicture
 from service.documents import read_json
-from service.problems import BodyTooSlow, MalformedRequest, RequestTooLarge, UnsupportedBody
+from service.problems import BadPicture, BodyTooSlow, MalformedRequest, RequestTooLarge, UnsupportedBody, problem_of
 from service.request_trace import body_complete
 from service.settings import Settings
 
@@ -148,8 +148,8 @@ async def read_archive(request: Request, settings: Settings, file: Path) -> Arch
 async def read_upload(request: Request, limits: Limits, *, metadata: bool = False) -> Upload:
     """Pictures of a raw or multipart body, with ``metadata`` also that part.
 
-    Raises MalformedRequest, RequestTooLarge, UnsupportedBody, InvalidValue, as soon as the bytes that came say so, and
-    BodyTooSlow where they do not come.
+    Raises MalformedRequest, RequestTooLarge, UnsupportedBody, InvalidValue, BadPicture (there are no bytes), as soon as
+    the bytes that came say so, and BodyTooSlow where they do not come.
     """
     async with _deadline(limits.max_seconds):
         upload = await _read(request, limits, metadata=metadata)
@@ -167,7 +167,8 @@ async def _read(request: Request, limits: Limits, *, metadata: bool) -> Upload:
             )
         body = b"".join([chunk async for chunk in _chunks(request, limits.max_bytes, hold=limits.hold)])
         if not body:
-            raise MalformedRequest("the body is empty: send a picture, or multipart/form-data with parts 'image'")
+            empty = UndecodablePicture("the body is empty: send a picture, or multipart/form-data with parts 'image'")
+            raise BadPicture(problem_of(empty, pointer="/image"))
         return Upload(images=[body], complete=time.perf_counter())
     parts = _Parts(limits, metadata=metadata)
     parser = _FormParser(_boundary(options), parts)
