@@ -21,13 +21,13 @@ from typing import Any, Final, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from index.contract import Resize
-from index.crops import Box, cut, model_crop, read_picture, stored_crop
+from index.crops import Box
 from index.embedder import Embedder
-from index.errors import EmbeddingNotFinite, ModelError, PictureError, PictureTooLarge, VehicleSearchError
+from index.errors import VehicleSearchError
 from service.loaded_models import LoadedModels
 from service.metrics import WAITED, Metrics, PieceOfWork
-from service.micro_batcher import MicroBatcher, Shared
+from service.micro_batcher import Shared
+from service.picture_looker import Looked, PictureLooker, Seen
 from service.problems import NotReady, QueueFull
 from service.request_trace import carried, record
 from service.worker_pool import Company, Loss, Urgency, WorkerPool
@@ -48,37 +48,6 @@ _TOGETHER: Final = 2  # requests that a worker of a CPU takes at a time; see DEC
 _REMEMBERED: Final = 0.9  # of what was known of the model's time, when a new one comes
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """One picture after the model: ``crop`` uint8 (H, W, 3), ``embedding`` float32 (D,), ``viewpoint`` (V,) or None.
-
-    ``stored`` is the bytes that a gallery keeps, where they were asked for; the decoded picture is let go, because a
-    batch of photographs would not fit in memory. Times are in seconds: of its own decoding, of the call of the model
-    that it was part of, and of waiting for that.
-    """
-
-    crop: NDArray[np.uint8]
-    embedding: NDArray[np.float32]
-    viewpoint: NDArray[np.float32] | None
-    stored: bytes | None
-    decode: float
-    embed: float
-    share: float  # of ``embed``, which others had, too
-    queue: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Decoded:
-    """One picture before the model; see ``Seen``."""
-
-    crop: NDArray[np.uint8]
-    stored: bytes | None
-    seconds: float
-
-
-Looked = Seen | PictureError | EmbeddingNotFinite | ModelError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +92,6 @@ class Engine:
         """``workers``: pictures worked on at a time, a core each; ``batch``: crops in one call, 0: by the device."""
         self._models, self.workers = models, workers
         self._metrics = metrics
-        self._max_pixels = max_pixels
         self._places = workers + queue_size
         self._taken = 0
         self._answered = time.monotonic()  # when the model last did; it was warmed up on opening
@@ -133,7 +101,9 @@ class Engine:
         self._turns = workers if on_cpu else _TURNS_ELSEWHERE
         self._chunk_most = max(_CHUNK, self._batch)
         self._crop_seconds = 0.0  # of the model for a crop, lately
-        self._batcher = self._new_batcher()
+        self._looker = PictureLooker(
+            metrics, turns=self._turns, batch=self._batch, max_pixels=max_pixels, on_answer=self._heard_of
+        )
         self.threads = workers if self._batch == 1 else workers + self._turns * self._batch
         self._pool = WorkerPool(
             self.threads, at_once={Urgency.BATCH: workers if on_cpu else workers + self._turns},
@@ -252,8 +222,9 @@ class Engine:
         for one in asked:
             one.piece.began()
         resize = embedder.contract.resize
-        decoded = [one.context.run(self._decode_all, one.pictures, resize, keep=False) for one in asked]
-        looked = iter(self._look_on(embedder, [each for pictures in decoded for each in pictures]))
+        decoded = [one.context.run(self._looker.decode, one.pictures, resize, keep=False) for one in asked]
+        flat = [each for pictures in decoded for each in pictures]
+        looked = iter(self._looker.look_on(embedder, flat, alone=self._alone))
         embedded = time.perf_counter()
         for one, seconds in zip(asked, waited, strict=True):
             own = [next(looked) for _ in one.pictures]
@@ -349,108 +320,37 @@ class Engine:
         it fails with all. Runs on a worker.
         """
         embedder = embedder or self.embedder
-        return self._look_on(embedder, self._decode_all(pictures, embedder.contract.resize, keep=keep))
-
-    def _decode_all(
-        self, pictures: Sequence[tuple[bytes, Box | None]], resize: Resize, *, keep: bool
-    ) -> list[_Decoded | PictureError]:
-        decoded: list[_Decoded | PictureError] = []
-        for data, box in pictures:
-            try:
-                decoded.append(self._decode(data, box, resize, keep=keep))
-            except PictureError as error:
-                decoded.append(self._with_setting(error))
-        return decoded
-
-    def _look_on(self, embedder: Embedder, decoded: Sequence[_Decoded | PictureError]) -> list[Looked]:
-        """Embed what could be decoded."""
-        seen = iter(self._seen(embedder, [one for one in decoded if isinstance(one, _Decoded)]))
-        return [next(seen) if isinstance(one, _Decoded) else one for one in decoded]
-
-    def _decode(self, data: bytes, box: Box | None, resize: Resize, *, keep: bool) -> _Decoded:
-        start = time.perf_counter()
-        stored = stored_crop(data, box=box, max_pixels=self._max_pixels) if keep else None
-        if stored is None:
-            image = read_picture(data, max_pixels=self._max_pixels)
-            image = image if box is None else cut(image, box)
-        else:
-            image = stored.image
-        crop = model_crop(image, resize)
-        seconds = time.perf_counter() - start
-        self._metrics.stage("decode", seconds)
-        return _Decoded(crop=crop, stored=None if stored is None else stored.data, seconds=seconds)
-
-    def _seen(self, embedder: Embedder, decoded: Sequence[_Decoded]) -> list[Looked]:
-        """Embed what is decoded together, or where that fails one by one; ModelError where the model fails with all."""
-        if not decoded:
-            return []
-        try:
-            shared = self.embed(embedder, np.stack([one.crop for one in decoded]))
-        except ModelError as error:
-            if len(decoded) == 1:
-                raise
-            results: list[Looked] = []
-            for one in decoded:
-                try:
-                    results += self._seen(embedder, [one])
-                except ModelError as own:
-                    results.append(own)
-            if all(isinstance(one, ModelError) for one in results):
-                raise ModelError(str(error)) from error
-            return results
-        viewpoints = shared.embedded.viewpoint
-        seen: list[Looked] = []
-        for at, one in enumerate(decoded):
-            vector, viewpoint = shared.embedded.embedding[at], None if viewpoints is None else viewpoints[at]
-            if not np.isfinite(vector).all() or (viewpoint is not None and not np.isfinite(viewpoint).all()):
-                seen.append(EmbeddingNotFinite("the model's answer to this picture is not finite"))
-                continue
-            seen.append(
-                Seen(
-                    crop=one.crop,
-                    embedding=vector,
-                    viewpoint=viewpoint,
-                    stored=one.stored,
-                    decode=one.seconds,
-                    embed=shared.seconds,
-                    queue=shared.waited,
-                    share=shared.share / len(decoded),
-                )
-            )
-        return seen
+        decoded = self._looker.decode(pictures, embedder.contract.resize, keep=keep)
+        return self._looker.look_on(embedder, decoded, alone=self._alone)
 
     def embed(self, embedder: Embedder, crops: NDArray[np.uint8]) -> Shared:
         """Embed crops, uint8 (N, H, W, 3), in the model's turn; raises what ``Embedder.embed`` raises.
 
         Runs on a worker.
         """
-        shared = self._batcher.embed(embedder, crops, alone=self._asked == 1 and not self._spare)
-        each = shared.share / max(1, len(crops))
-        self._metrics.embedded(shared.share, len(crops), seconds=shared.seconds, waited=shared.waited)
-        if embedder is self.embedder:
-            self._answered = time.monotonic()
-            known = self._crop_seconds or each
-            self._crop_seconds = _REMEMBERED * known + (1 - _REMEMBERED) * each
-        return shared
-
-    def _with_setting(self, error: PictureError) -> PictureError:
-        """The error with the setting that decides, where one does."""
-        if type(error) is PictureTooLarge:
-            return PictureTooLarge(f"{error}, set by max_pixels")
-        return error
+        return self._looker.embed(embedder, crops, alone=self._alone)
 
     def _answer_once(self) -> None:
         embedder = self.embedder
         embedder.embed(np.full((1, *embedder.contract.input_size, 3), 128, dtype=np.uint8))
         self._answered = time.monotonic()
 
-    def _new_batcher(self) -> MicroBatcher:
-        return MicroBatcher(turns=self._turns, most=self._batch, on_batch=self._metrics.batch)
+    @property
+    def _alone(self) -> bool:
+        """Whether the caller's work is all there is."""
+        return self._asked == 1 and not self._spare
+
+    def _heard_of(self, embedder: Embedder, seconds: float) -> None:
+        """A model answered, in so many seconds a crop."""
+        if embedder is self.embedder:
+            self._answered = time.monotonic()
+            known = self._crop_seconds or seconds
+            self._crop_seconds = _REMEMBERED * known + (1 - _REMEMBERED) * seconds
 
     def _lost(self, how: Loss) -> None:
         """A worker hangs or died, and may have had a turn of the model: readiness waits for a new answer."""
         self._metrics.lost_workers.labels(how).inc()
-        self._batcher = self._new_batcher()
+        self._looker.begin_anew()
         self._answered = time.monotonic() - FRESH_SECONDS
 
     def close(self) -> None:

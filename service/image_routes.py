@@ -29,8 +29,8 @@ from service.documents import (
     read_json_lenient,
     require_distinct_keys,
 )
-from service.engine import Seen
 from service.parameters import ERASE, PAGE, filters_of, read_parameters
+from service.picture_looker import Seen
 from service.problems import BadPicture, UnsupportedBody, pointer_of, problem_of
 from service.request_turn import RequestTurn, turn_of
 from service.streamed_answer import Parts, StreamedAnswer

@@ -14,8 +14,8 @@ from service.audit_trail import note, note_pictures
 from service.context import Context, context_of, image_id_of
 from service.descriptions import GalleryName, ImageId
 from service.documents import encode, encode_elements, encoded_answer, viewpoint_document
-from service.engine import Looked, Seen
 from service.parameters import BOX, COMBINE, SEARCH, Values, read_parameters, search_options_of
+from service.picture_looker import Looked, Seen
 from service.problems import BadPicture, problem_of
 from service.request_turn import RequestTurn, turn_of
 from service.searcher import Found, Searcher

@@ -19,7 +19,7 @@ from index.errors import VehicleSearchError
 from index.gallery import Gallery, Match, SearchOptions
 from service.context import Context
 from service.documents import encode, encode_elements, match_document, viewpoint_document
-from service.engine import Looked, Seen
+from service.picture_looker import Looked, Seen
 from service.problems import BadPicture, pointer_of, problem_of
 from service.streamed_answer import Parts
 

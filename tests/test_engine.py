@@ -23,9 +23,10 @@ from index.errors import BoxOutsidePicture, ModelError, PictureTooLarge, Unsuppo
 from index.gallery import GallerySpec
 from service.application import create_app
 from service.context import Context
-from service.engine import Engine, Seen
+from service.engine import Engine
 from service.loaded_models import LoadedModels
 from service.metrics import Metrics
+from service.picture_looker import Seen
 from service.problems import NotReady, QueueFull
 from service.settings import Settings
 from service.worker_pool import Urgency
