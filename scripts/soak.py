@@ -45,7 +45,8 @@ class Sample:
     """The process at one moment."""
 
     megabytes: float
-    files: int
+    files: int  # sockets apart: these are as many as there are clients
+    sockets: int
     threads: int
 
 
@@ -85,10 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             clients = args.times * places
             print(f"{clients} clients of a service that takes {places} requests, {args.seconds:.0f} s, {args.slow} slow "
                   f"heads and {args.slow // 20} slow bodies among them, seed {args.seed}")  # fmt: skip
+            before = _sample(process.pid).sockets
             samples, probes = asyncio.run(_load(args, address, process.pid, clients, pictures, ledger))
             _tell_answers(ledger, report)
             _tell_probes(probes, args.late, report)
             _tell_growth(samples, args.growth, report)
+            _tell_sockets(process.pid, before, report)
             _tell_images(address, pictures, ledger, report)
             process.terminate()
             report.tell(process.wait(120) == 0, "SIGTERM ends it with 0")
@@ -181,11 +184,30 @@ def probe(address: str, seconds: float) -> Probes:
 
 
 def _sample(pid: int) -> Sample:
+    files = _files(pid)
+    sockets = sum(file.startswith("socket:") for file in files)
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     return Sample(
-        megabytes=int(status["VmRSS"].split()[0]) / 1000, files=sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()),
+        megabytes=int(status["VmRSS"].split()[0]) / 1000, files=len(files) - sockets, sockets=sockets,
         threads=int(status["Threads"]),
     )  # fmt: skip
+
+
+def _files(pid: int) -> list[str]:
+    """What each open file of a process is; those that are closed meanwhile are left out."""
+    files = []
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            files.append(str(file.readlink()))
+    return files
+
+
+def _tell_sockets(pid: int, before: int, report: Report) -> None:
+    """Every connection ends when its client has left."""
+    ends = time.monotonic() + 3 * BODY_SECONDS
+    while (left := _sample(pid).sockets) > before and time.monotonic() < ends:
+        time.sleep(0.1)
+    report.tell(left <= before, f"sockets: {left} when all have left, {before} before they came")
 
 
 def _tell_answers(ledger: Ledger, report: Report) -> None:
@@ -219,7 +241,7 @@ def _tell_growth(samples: Sequence[Sample], growth: float, report: Report) -> No
         print(line)
     third = len(samples) // 3
     middle, last = samples[third : 2 * third], samples[2 * third :]
-    for name, unit in (("megabytes", "MB resident"), ("files", "open files"), ("threads", "threads")):
+    for name, unit in (("megabytes", "MB resident"), ("files", "open files beside sockets"), ("threads", "threads")):
         before, after = (statistics.median(getattr(each, name) for each in part) for part in (middle, last))
         most = max(getattr(each, name) for each in samples)
         report.tell(

@@ -311,7 +311,8 @@ async def send_slowly(address: str, ledger: Ledger, *, head: bool, seconds: floa
             writer.write(whole[: cut // 2 if head else cut])
             trickle = asyncio.create_task(_trickle(writer))
             try:
-                answer = await asyncio.wait_for(connection.answer(), 3 * seconds + 10)
+                async with asyncio.timeout(3 * seconds + 10):
+                    answer = await connection.answer()
             finally:
                 trickle.cancel()
             ledger.statuses[what, answer.status] += 1
