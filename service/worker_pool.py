@@ -102,10 +102,8 @@ class _Worker:
             _fail(rest, NotReady(f"the worker ended with {type(error).__name__}: {error}"))
             fatal = error
         finally:
-            del (
-                jobs,
-                rest,
-            )  # an error holds the frames that it came through, this one too, and they would hold the error
+            # an error holds the frames that it came through, this one too, and they would hold the error
+            del jobs, rest
         return fatal
 
 
