@@ -8,7 +8,7 @@ DATA ?= data
 TRAINING_DATA ?= training-data
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
-.PHONY: help serve install install-test check fix test test-gpu fault bench bench-model bench-gallery bench-gpu bench-bulk bench-train \
+.PHONY: help serve install install-test check fix test test-deep test-gpu openapi fault bench bench-model bench-gallery bench-gpu bench-bulk bench-train \
 	train-default reproduce-small reproduce-medium demo-gallery figure clean
 
 help:  ## list the targets
@@ -46,7 +46,14 @@ fix: install-test  ## mend what ruff can mend
 	$(BIN)/ruff format .
 
 test: install-test  ## every test that needs no GPU
-	$(BIN)/python -m pytest -m 'not gpu'
+	$(BIN)/python -m pytest -m 'not gpu and not deep'
+
+openapi: install-test  ## write docs/openapi.json as the service serves it (a test holds them together)
+	$(BIN)/python -m service.openapi_file
+
+test-deep: install-test  ## schemathesis against a running service, and every fuzz test a hundredfold (an hour on two cores)
+	$(PIP) install --quiet -e '.[deep]'
+	FUZZ=100 $(BIN)/python -m pytest --timeout 7200 -m 'deep or fuzz'
 
 test-gpu: $(GPU_VENV)/.installed  ## the tests that need a GPU, in an environment of their own (CUDA 13, driver 580 or newer)
 	$(GPU_VENV)/bin/python -m pytest -m gpu

@@ -22,9 +22,10 @@ MAX_ATTRIBUTE_NAME: Final = 128  # characters
 MAX_ATTRIBUTE_TEXT: Final = 1024  # characters of a value
 
 IMAGE_ID: Final = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"  # pattern of a client's own id
+GALLERY_NAME: Final = r"[a-z0-9][a-z0-9_-]{0,62}"
 
 _IMAGE_ID = re.compile(IMAGE_ID)
-_GALLERY_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_GALLERY_NAME = re.compile(GALLERY_NAME)
 _INT64 = range(-(2**63), 2**63)
 _MAX_TIME_TEXT = 64
 _SHOWN = 60  # characters of a refused value in a message

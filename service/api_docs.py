@@ -12,19 +12,21 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
-from service.route_access import ROUTES
+from service.openapi_document import complete_document
 
 _ASSETS = "/docs/assets"
-_KEY = "key"  # name of the security scheme
-_SCHEME = {
-    "type": "http", "scheme": "bearer",
-    "description": "A token that `vehicle-search keys create` printed; where none was made none is asked for.",
-}  # fmt: skip
 
 
 def add_docs(app: FastAPI) -> None:
-    """Serve the page and its files; say in the OpenAPI file which scope of a key every route asks for."""
-    _describe_keys(app)
+    """Serve the page and its files, and the OpenAPI file with all that FastAPI does not know of it."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = complete_document(plain())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it
     folder = Path(str(importlib.resources.files("fastapi_offline"))) / "static"
     app.mount(_ASSETS, StaticFiles(directory=folder), name="docs-assets")
 
@@ -52,20 +54,3 @@ def page_headers(page: str) -> dict[str, str]:
         "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
         "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
     }  # fmt: skip
-
-
-def _describe_keys(app: FastAPI) -> None:
-    plain = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = plain()
-            document.setdefault("components", {})["securitySchemes"] = {_KEY: _SCHEME}
-            for path, operations in document["paths"].items():
-                for method, operation in operations.items():
-                    scope = ROUTES[f"{method.upper()} {path}"].scope
-                    operation["security"] = [] if scope is None else [{_KEY: [scope]}, {}]  # {}: where none was made
-        assert app.openapi_schema is not None  # noqa: S101  # plain() keeps it there
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it

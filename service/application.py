@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
 from starlette.exceptions import HTTPException
+from starlette.types import Lifespan
 
 from index.bulk.import_job import ImportFolder
 from index.embedder import Embedder
@@ -47,6 +48,28 @@ A picture of a vehicle in, the pictures of the same vehicle out, ranked by Eucli
 Every route can be tried from this page. Start with **search**: choose the gallery `default`, pick a picture, execute.
 Errors are `application/problem+json`; the field `detail` says what to do.
 """
+
+
+def routed_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """The routes and what they say of themselves, without the parts that they answer by."""
+    app = FastAPI(
+        title="Vehicle search", version=version("vehicle-search"), description=_DESCRIPTION, lifespan=lifespan,
+        docs_url=None, redoc_url=None, redirect_slashes=False,
+        dependencies=[Depends(require_access), Depends(require_audit)],
+        generate_unique_id_function=lambda route: route.name,
+        exception_handlers={
+            VehicleSearchError: on_known_error, BadPicture: on_bad_picture, HTTPException: on_http_exception,
+            Exception: on_bug,
+        },
+    )  # fmt: skip
+    rooms = (
+        search_routes, image_routes, import_routes, gallery_routes, migration_routes, audit_routes, probe_routes,
+        inference_routes,
+    )  # fmt: skip
+    for room in rooms:
+        app.include_router(room.router)
+    add_docs(app)
+    return app
 
 
 def create_app(
@@ -116,27 +139,12 @@ def create_app(
                 at_the_end.callback(Sweeper(home, seconds=settings.sweep_seconds).close)
             yield
 
-    app = FastAPI(
-        title="Vehicle search", version=version("vehicle-search"), description=_DESCRIPTION, lifespan=lifespan,
-        docs_url=None, redoc_url=None, redirect_slashes=False,
-        dependencies=[Depends(require_access), Depends(require_audit)],
-        exception_handlers={
-            VehicleSearchError: on_known_error, BadPicture: on_bad_picture, HTTPException: on_http_exception,
-            Exception: on_bug,
-        },
-    )  # fmt: skip
+    app = routed_app(lifespan=lifespan)
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
         importer=importer, audit=audit, failures=failures,
     )  # fmt: skip
     app.state.stopping = False
-    rooms = (
-        search_routes, image_routes, import_routes, gallery_routes, migration_routes, audit_routes, probe_routes,
-        inference_routes,
-    )  # fmt: skip
-    for room in rooms:
-        app.include_router(room.router)
-    add_docs(app)
     if audit is not None:
         app.add_middleware(AuditTrail, log=audit, required=settings.audit_required)
     app.add_middleware(PlainPaths)

@@ -3,14 +3,18 @@
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from index.errors import InvalidValue
 from service import descriptions as say
 from service.audit_pages import AuditFilter, read_page
 from service.audit_trail import ACTIONS, note
 from service.caller import caller_of
 from service.context import context_of
 from service.documents import encode, encoded_answer
-from service.parameters import AUDIT, read_parameters
+from service.parameters import AUDIT, Parameter, choice, read_parameters
+
+ACTION = Parameter(
+    name="action", description="Entries of this action.", schema={"type": "string", "enum": list(ACTIONS)},
+    read=choice(*ACTIONS),
+)  # fmt: skip
 
 router = APIRouter(tags=["audit"])
 
@@ -19,7 +23,7 @@ router = APIRouter(tags=["audit"])
     "/v1/audit",
     summary="Who did what?",
     responses=say.responses(say.AUDIT_ANSWER, 422),
-    openapi_extra=say.request(None, AUDIT),
+    openapi_extra=say.request(None, (*AUDIT, ACTION)),
 )
 async def get_audit(request: Request) -> Response:
     """Entries of the audit log, latest first, as far as they are kept; of the key's galleries, where it has some.
@@ -27,15 +31,11 @@ async def get_audit(request: Request) -> Response:
     ``next`` is the cursor of what is older, null where nothing is. A page that has to look through much may be short.
     Looking is an entry, too.
     """
-    values = read_parameters(request, AUDIT)
-    action, caller = values.one("action"), caller_of(request)
-    if action is not None and action not in ACTIONS:
-        raise InvalidValue(
-            f"parameter action = {action[:60]!a}: one of {', '.join(ACTIONS)} is expected", pointer="/query/action"
-        )
+    values = read_parameters(request, (*AUDIT, ACTION))
+    caller = caller_of(request)
     note(request, gallery=values.one("gallery"))
     wanted = AuditFilter(
-        since=values.one("since"), until=values.one("until"), key=values.one("key"), action=action,
+        since=values.one("since"), until=values.one("until"), key=values.one("key"), action=values.one("action"),
         gallery=values.one("gallery"), reaches=caller.reaches,
     )  # fmt: skip
     folder = context_of(request).settings.audit_folder

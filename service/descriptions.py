@@ -1,4 +1,7 @@
-"""What the API says about itself in OpenAPI: bodies, parameters, answers and problems."""
+"""What the API says about itself in OpenAPI: bodies, parameters, answers and problems.
+
+A schema with a title is a component of that name; ``service.examples`` has an example of each that is a whole body.
+"""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, get_args
@@ -7,75 +10,104 @@ from fastapi import Path
 
 from index.bulk.import_job import STATES
 from index.gallery import BUILT_KINDS, KINDS, VECTORS, MigrationState
-from index.metadata import IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
-from service.inference_protocol import HEADER_LENGTH
-from service.parameters import ATTRIBUTE, Parameter
-from service.problems import (
-    MEDIA_TYPE,
-    RESPONSES,
-    NotReady,
-    RateExceeded,
-    ScopeMissing,
-    Unauthenticated,
-    problem_of,
-)
+from index.metadata import GALLERY_NAME, IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
+from service import examples
+from service.inference_protocol import HEADER_LENGTH, MAX_ID
+from service.parameters import ATTRIBUTE, ATTRIBUTE_VALUE, STORABLE, Parameter
+from service.problems import MEDIA_TYPE, RESPONSES
 
-GalleryName = Annotated[str, Path(description="Name of the gallery.", examples=["default"])]
-ImportId = Annotated[str, Path(description="Id of the import job.")]
-ImageId = Annotated[str, Path(description="Id of the image.", examples=["v0015_03"])]
+GalleryName = Annotated[
+    str,
+    Path(
+        description="Name of the gallery.",
+        examples=[examples.GALLERY],
+        json_schema_extra={"pattern": f"^{GALLERY_NAME}$"},
+    ),
+]
+ImportId = Annotated[str, Path(description="Id of the import job.", examples=[examples.IMPORT])]
+ImageId = Annotated[
+    str,
+    Path(description="Id of the image.", examples=[examples.IMAGE], json_schema_extra={"pattern": f"^{IMAGE_ID}$"}),
+]
 
 _JSON = "application/json"
+MAX_RETENTION_DAYS = 36_500
+
 _BINARY = {"type": "string", "format": "binary"}
 _PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/gif")
-_IMAGES = {"type": "array", "items": _BINARY, "description": "one part 'image' a picture"}
+_IMAGES = {"type": "array", "items": _BINARY, "minItems": 1, "description": "one part 'image' a picture"}
 _EXAMPLE_METADATA = '[{"image_id": "cam1-000001", "vehicle_id": "v17", "camera_id": "c001", "captured_at": "2026-05-04T10:11:12Z", "attributes": {"colour": "red"}}]'  # noqa: E501
 
 _ATTRIBUTE_HELP = (
     "Only images whose attribute NAME has this value (write the attribute's name for NAME). A value written like a "
     'JSON number means the number; "quotes" make it a string. Repeated: any of them.'
 )
-_PROBLEM = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string", "description": "what is wrong and, where it helps, what to do"},
-        "errors": {
-            "type": "array",
-            "items": {"type": "object", "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}}},
-        },
-    },
-}
-_VIEWPOINT = {
-    "type": "object",
-    "additionalProperties": {"type": "number"},
-    "examples": [{"front": 0.01, "rear": 0.97, "side": 0.02}],
-}
+_TEXT = {"type": "string"}
+_COUNT = {"type": "integer", "minimum": 0}
+_NUMBER = {"type": "number"}
+_FLAG = {"type": "boolean"}
+_TIME = {"type": "string", "format": "date-time"}
 _NULLABLE_TEXT = {"type": ["string", "null"]}
+_NULLABLE_TIME = {"type": ["string", "null"], "format": "date-time"}
+
+
+def _object(*title: str, optional: Sequence[str] = (), **properties: object) -> dict[str, Any]:
+    """An object that has all of these properties but for the optional ones, and the title where one is given."""
+    required = [name for name in properties if name not in optional]
+    return {
+        **({"title": title[0]} if title else {}), "type": "object", "properties": properties, "required": required,
+    }  # fmt: skip
+
+
+def _list(item: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": item}
+
+
+_VECTOR = _list(_NUMBER)
+_PROBLEM = _object(
+    "Problem", optional=["errors"],
+    type={**_TEXT, "format": "uri", "description": "what programs tell problems apart by"}, title=_TEXT,
+    status={"type": "integer", "minimum": 400, "maximum": 599},
+    detail={**_TEXT, "description": "what is wrong and, where it helps, what to do"},
+    errors={
+        **_list(_object(pointer={**_TEXT, "description": "RFC 6901: what of the request is at fault"}, detail=_TEXT)),
+        "description": "where the request is at fault",
+    },
+)  # fmt: skip
+_VIEWPOINT = {
+    "title": "Viewpoint", "type": "object", "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1},
+    "description": "probability of each viewpoint; empty where the model has one",
+}  # fmt: skip
 _IMAGE_FIELDS: dict[str, Any] = {
-    "image_id": {"type": "string"},
+    "image_id": _TEXT,
     "vehicle_id": _NULLABLE_TEXT,
     "camera_id": _NULLABLE_TEXT,
-    "captured_at": {"type": ["string", "null"], "format": "date-time"},
+    "captured_at": _NULLABLE_TIME,
     "viewpoint": _VIEWPOINT,
     "attributes": {"type": "object", "additionalProperties": {"type": ["string", "number"]}},
-    "crop": {**_NULLABLE_TEXT, "description": "path of the stored crop"},
+    "crop": {**_NULLABLE_TEXT, "description": "path of the stored crop; null where the gallery keeps none"},
 }
-_IMAGE = {"type": "object", "properties": {**_IMAGE_FIELDS, "ingested_at": {"type": "string", "format": "date-time"}}}
-_MATCH = {
-    "type": "object",
-    "properties": {
-        "rank": {"type": "integer", "minimum": 1},
-        "distance": {"type": "number", "description": "Euclidean"},
-        **_IMAGE_FIELDS,
-        "embedding": {"type": "array", "items": {"type": "number"}, "description": "with include=embedding"},
-    },
+_STORED_FIELDS = {**_IMAGE_FIELDS, "ingested_at": _TIME}
+_IMAGE = _object("Image", **_STORED_FIELDS)
+_MATCH = _object(
+    "Match", optional=["embedding"],
+    rank={"type": "integer", "minimum": 1}, distance={"type": "number", "minimum": 0, "description": "Euclidean"},
+    **_IMAGE_FIELDS, embedding={**_VECTOR, "description": "with include=embedding"},
+)  # fmt: skip
+_MAP = _list(_list(_NUMBER))
+_ATTENTION = {
+    **_object("Attention", **dict[str, Any]({"global": _MAP, "local": _MAP})),
+    "description": "with include=attention",
 }
-_MATCHES = {"type": "array", "items": _MATCH}
-_TIMING = {"type": "object", "additionalProperties": {"type": "number"}}
-_MAP = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
+_FOUND: dict[str, Any] = {
+    "viewpoint": _VIEWPOINT, "matches": _list(_MATCH),
+    "embedding": {**_VECTOR, "description": "of the query, with include=embedding"}, "attention": _ATTENTION,
+}  # fmt: skip
+_TIMING = {
+    **_object(decode=_NUMBER, queue=_NUMBER, embed=_NUMBER, search=_NUMBER, total=_NUMBER),
+    "description": "milliseconds",
+}
+_FINGERPRINT = {**_TEXT, "description": "SHA-256 of the model's file"}
 _KIND = {
     "type": "string",
     "enum": list(KINDS),
@@ -90,115 +122,110 @@ _VECTORS = {
     "description": "how the index keeps vectors in memory; distances are exact with each",
 }
 _GALLERY = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string"},
-        "images": {"type": "integer"},
-        "embedding_space": {"type": "string"},
-        "embedding_dim": {"type": "integer"},
-        "viewpoints": {"type": "array", "items": {"type": "string"}},
-        "kind": _KIND,
-        "vectors": _VECTORS,
-        "index": {
-            "type": "object",
-            "description": "what finds the images now",
-            "properties": {
-                "kind": {"type": "string", "enum": list(BUILT_KINDS)},
-                "vectors": {"type": "string", "enum": list(VECTORS)},
-                "device": {"type": "string", "enum": ["cpu", "cuda"], "description": "where it looks for them"},
-                "images": {"type": "integer", "description": "that it answers for"},
-                "waiting": {"type": "integer", "description": "further images, looked at one by one until taken in"},
-                "building": {
-                    "type": ["string", "null"],
-                    "enum": [*BUILT_KINDS, None],
+    **_object(
+        "Gallery",
+        name=_TEXT, images=_COUNT, embedding_space=_TEXT, embedding_dim={"type": "integer", "minimum": 1},
+        viewpoints=_list(_TEXT), kind=_KIND, vectors=_VECTORS,
+        index={
+            **_object(
+                kind={"type": "string", "enum": list(BUILT_KINDS)}, vectors={"type": "string", "enum": list(VECTORS)},
+                device={"type": "string", "enum": ["cpu", "cuda"], "description": "where it looks for them"},
+                images={**_COUNT, "description": "that it answers for"},
+                waiting={**_COUNT, "description": "further images, looked at one by one until taken in"},
+                building={
+                    "type": ["string", "null"], "enum": [*BUILT_KINDS, None],
                     "description": "the kind that is being built beside it",
                 },
-                "problem": {
-                    "type": ["string", "null"],
-                    "description": "why the last such work was given up, or the GPU does not answer",
+                problem={
+                    **_NULLABLE_TEXT, "description": "why the last such work was given up, or the GPU does not answer",
                 },
-            },
+            ),
+            "description": "what finds the images now",
         },
-        "retention_days": {"type": ["number", "null"]},
-        "keep_crops": {"type": "boolean"},
-        "last_change": {"type": "integer"},
-        "created_at": {"type": "string", "format": "date-time"},
-        "disk_bytes": {"type": "integer"},
-        "problem": {"type": ["string", "null"], "description": "why it cannot be used; other fields lack then"},
-    },
-}
-
-
-_VECTOR = {"type": "array", "items": {"type": "number"}}
-
-
-def _object(**properties: object) -> dict[str, Any]:
-    return {"type": "object", "properties": properties}
-
-
-def _list(item: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": item}
-
-
-_TEXT = {"type": "string"}
-_COUNT = {"type": "integer"}
-_TIME = {"type": "string", "format": "date-time"}
-_NULLABLE_TIME = {"type": ["string", "null"], "format": "date-time"}
-_INGESTED = {"type": "string", "enum": ["created", "updated", "failed"]}
+        retention_days={"type": ["number", "null"]}, keep_crops=_FLAG, last_change=_COUNT, created_at=_TIME,
+        disk_bytes=_COUNT, problem={"type": "null"},
+    ),
+}  # fmt: skip
+_DAMAGED_GALLERY = _object("DamagedGallery", name=_TEXT, problem={**_TEXT, "description": "why it cannot be used"})
 
 SEARCH_ANSWER = _object(
-    gallery=_TEXT, model={**_TEXT, "description": "fingerprint of the file"}, queries=_COUNT, viewpoint=_VIEWPOINT,
-    matches=_MATCHES, embedding=_VECTOR, attention=_object(**{"global": _MAP, "local": _MAP}), timing_ms=_TIMING,
+    "SearchAnswer", optional=["embedding", "attention"],
+    gallery=_TEXT, model=_FINGERPRINT, queries={"type": "integer", "minimum": 1}, **_FOUND, timing_ms=_TIMING,
 )  # fmt: skip
 BATCH_ANSWER = _object(
-    gallery=_TEXT, model=_TEXT, timing_ms=_TIMING,
-    results=_list({"oneOf": [_object(viewpoint=_VIEWPOINT, matches=_MATCHES), _object(problem=_PROBLEM)]}),
+    "BatchAnswer",
+    gallery=_TEXT, model=_FINGERPRINT, timing_ms=_TIMING,
+    results=_list({"oneOf": [_object(optional=["embedding", "attention"], **_FOUND), _object(problem=_PROBLEM)]}),
 )  # fmt: skip
 EMBEDDINGS_ANSWER = _object(
-    model=_TEXT, results=_list(_object(embedding=_VECTOR, viewpoint=_VIEWPOINT, problem=_PROBLEM))
+    "EmbeddingsAnswer",
+    model=_FINGERPRINT,
+    results=_list({"oneOf": [_object(embedding=_VECTOR, viewpoint=_VIEWPOINT), _object(problem=_PROBLEM)]}),
 )
 INGEST_ANSWER = _object(
-    created=_COUNT, updated=_COUNT, failed=_COUNT,
-    results=_list(_object(image_id=_NULLABLE_TEXT, status=_INGESTED, problem=_PROBLEM)),
+    "IngestAnswer", created=_COUNT, updated=_COUNT, failed=_COUNT,
+    results=_list(
+        {
+            "oneOf": [
+                _object(image_id=_TEXT, status={"type": "string", "enum": ["created", "updated"]}),
+                _object(image_id=_NULLABLE_TEXT, status={"const": "failed"}, problem=_PROBLEM),
+            ]
+        }
+    ),
 )  # fmt: skip
 IMAGE_ANSWER = _IMAGE
-PAGE_ANSWER = _object(images={"type": "array", "items": _IMAGE}, next=_NULLABLE_TEXT)
-DELETED_ANSWER = _object(deleted={"type": "integer"})
+PUT_ANSWER = _object("StoredImage", **_STORED_FIELDS, status={"type": "string", "enum": ["created", "updated"]})
+PAGE_ANSWER = _object(
+    "ImagePage", images=_list(_IMAGE), next={**_NULLABLE_TEXT, "description": "cursor of the next page"}
+)
+DELETED_ANSWER = _object("Deleted", deleted=_COUNT)
 GALLERY_ANSWER = _GALLERY
-GALLERIES_ANSWER = _object(galleries={"type": "array", "items": _GALLERY})
-_MODEL: dict[str, Any] = {
-    "fingerprint": {"type": "string"}, "provider": {"type": "string"}, "contract": {"type": "object"}
+GALLERIES_ANSWER = _object("Galleries", galleries=_list({"oneOf": [_GALLERY, _DAMAGED_GALLERY]}))
+_SIZE = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2}
+_CONTRACT = {
+    **_object(
+        "Contract", contract_version={"const": 1}, name=_TEXT, backbone=_TEXT,
+        input_size={**_SIZE, "description": "height and width in pixels"},
+        resize=_object(size=_SIZE, crop=_SIZE, filter=_TEXT, aspect=_TEXT),
+        embedding_dim={"type": "integer", "minimum": 1},
+        viewpoints=_list(_TEXT), distance={"const": "l2"}, normalized=_FLAG, precision=_TEXT,
+        routing_threshold={"type": ["number", "null"]}, embedding_space=_TEXT, trained_on=_list(_TEXT),
+        viewpoint_labels_from=_TEXT, metrics={"type": "object"}, created_at=_TEXT, git_revision=_TEXT,
+        training={"type": "object"},
+    ),
+    "description": "what the model's file says of itself",
 }  # fmt: skip
+_LOADED: dict[str, Any] = {"fingerprint": _FINGERPRINT, "provider": _TEXT, "contract": _CONTRACT}
 MODEL_ANSWER = _object(
-    **_MODEL,
+    "Model", **_LOADED,
     previous={
-        "type": ["object", "null"], "properties": _MODEL,
+        "oneOf": [{"type": "null"}, _object(**_LOADED)],
         "description": "the model of galleries that have not moved yet, where previous_model names one",
     },
 )  # fmt: skip
 _MIGRATION = _object(
-    id=_TEXT, gallery=_TEXT,
+    "Migration", id=_TEXT, gallery=_TEXT,
     state={
         "type": "string", "enum": list(get_args(MigrationState)),
         "description": "switched: the new vectors answer, the old ones are being removed; failed: some images cannot "
         "be embedded anew and the gallery stays as it was, begin again when they are mended or erased",
     },
-    done={"type": "integer", "description": "images that have a vector of the new space"},
-    total={"type": "integer", "description": "images of the gallery"},
+    done={**_COUNT, "description": "images that have a vector of the new space"},
+    total={**_COUNT, "description": "images of the gallery"},
     model=_object(name=_TEXT, fingerprint=_TEXT), from_space=_TEXT, to_space=_TEXT,
-    begun_at={"type": "string", "format": "date-time"}, ended_at={"type": ["string", "null"], "format": "date-time"},
+    begun_at=_TIME, ended_at=_NULLABLE_TIME,
     problem={**_NULLABLE_TEXT, "description": "why it does not go on at the moment"},
-    failures={"type": "integer", "description": "images that cannot be embedded anew"},
+    failures={**_COUNT, "description": "images that cannot be embedded anew"},
     failed=_list(_object(image_id=_TEXT, detail=_TEXT)),
 )  # fmt: skip
 MIGRATION_ANSWER = _MIGRATION
-MIGRATIONS_ANSWER = _object(migrations=_list(_MIGRATION))
-NOTHING: dict[str, Any] = {"type": "object", "additionalProperties": False}
+MIGRATIONS_ANSWER = _object("Migrations", migrations=_list(_MIGRATION))
+NOTHING: dict[str, Any] = {"title": "Nothing", "type": "object", "additionalProperties": False}
 _IMPORT = _object(
-    id=_TEXT, gallery=_TEXT, state={**_TEXT, "enum": list(STATES)},
+    "Import", id=_TEXT, gallery=_TEXT, state={**_TEXT, "enum": list(STATES)},
     source={
-        "type": "object", "description": "archive: the name that it was sent with; or path, below import_root",
-        "properties": {"archive": _NULLABLE_TEXT, "path": _TEXT},
+        "oneOf": [_object(archive=_NULLABLE_TEXT), _object(path=_TEXT)],
+        "description": "archive: the name that it was sent with; or path, below import_root",
     },
     created_at=_TIME, started_at=_NULLABLE_TIME, finished_at=_NULLABLE_TIME,
     total={"type": ["integer", "null"], "description": "images and rows; null until everything was looked at"},
@@ -209,87 +236,122 @@ _IMPORT = _object(
     problem={**_NULLABLE_TEXT, "description": "why the job failed, or waits"},
 )  # fmt: skip
 IMPORT_ANSWER = _IMPORT
-IMPORTS_ANSWER = _object(imports=_list(_IMPORT))
+IMPORTS_ANSWER = _object("Imports", imports=_list(_IMPORT))
 
+_AUDITED: dict[str, Any] = {
+    "time": _TIME, "action": _TEXT, "key": {**_TEXT, "description": "id of the caller's key, or keyless"},
+    "address": _NULLABLE_TEXT, "gallery": _NULLABLE_TEXT, "image_id": _TEXT, "model": _TEXT,
+    "filters": {"type": "object", "description": "the query string", "additionalProperties": _list(_TEXT)},
+    "pictures": {**_list(_TEXT), "description": "SHA-256 of each that was searched for"},
+    "matches": {**_COUNT, "description": "that were answered"},
+    "count": {**_COUNT, "description": "images that were stored or erased; crops; entries that are missing"},
+    "images": {**_list(_TEXT), "description": "ids that were stored, the first 256"},
+    "import_id": _TEXT, "migration_id": _TEXT, "source": {"type": "object"}, "status": _COUNT, "request_id": _TEXT,
+}  # fmt: skip
 AUDIT_ANSWER = _object(
+    "AuditPage",
     entries=_list(
         {
-            "type": "object",
-            "properties": {
-                "time": _TIME, "action": _TEXT, "key": {**_TEXT, "description": "id of the caller's key, or keyless"},
-                "address": _NULLABLE_TEXT, "gallery": _NULLABLE_TEXT, "image_id": _TEXT,
-                "filters": {"type": "object", "description": "the query string", "additionalProperties": _list(_TEXT)},
-                "pictures": {**_list(_TEXT), "description": "SHA-256 of each that was searched for"},
-                "matches": {**_COUNT, "description": "that were answered"},
-                "count": {**_COUNT, "description": "images that were stored or erased; entries that are missing"},
-                "images": {**_list(_TEXT), "description": "ids that were stored, the first 256"},
-                "status": _COUNT, "request_id": _TEXT,
-            },
+            **_object("AuditEntry", optional=[name for name in _AUDITED if name not in ("time", "action")], **_AUDITED),
             "additionalProperties": True,
         }
     ),
-    next=_NULLABLE_TEXT,
+    next={**_NULLABLE_TEXT, "description": "cursor of what is older"},
+)
+ALIVE_ANSWER = _object("Alive", status={"const": "alive"})
+_BY_GALLERY = {"type": "object", "additionalProperties": _TEXT}
+READINESS_ANSWER = _object(
+    "Readiness", status={"type": "string", "enum": ["ready", "degraded"]},
+    damaged={**_BY_GALLERY, "description": "galleries that answer 503, and why"},
+    problems={**_BY_GALLERY, "description": "galleries that answer slower than they should, and why"},
 )  # fmt: skip
 
 _OCTETS = "application/octet-stream"
-_INFERENCE_ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
-_TENSOR: dict[str, Any] = {"name": _TEXT, "datatype": _TEXT, "shape": _list(_COUNT)}
+_INFERENCE_ERROR = _object("InferenceError", error=_TEXT)
+_TENSOR: dict[str, Any] = {"name": _TEXT, "datatype": _TEXT, "shape": _list({"type": "integer"})}
 _TENSOR_DATA = {
     **_TENSOR, "data": {"type": "array", "description": "numbers in a row or nested; or binary_data_size"},
     "parameters": _object(binary_data_size=_COUNT),
 }  # fmt: skip
-SERVER_ANSWER = _object(name=_TEXT, version=_TEXT, extensions=_list(_TEXT))
-LIVE_ANSWER = _object(live={"type": "boolean"})
-READY_ANSWER = _object(ready={"type": "boolean"})
-MODEL_READY_ANSWER = _object(name=_TEXT, ready={"type": "boolean"})
+SERVER_ANSWER = _object("Server", name=_TEXT, version=_TEXT, extensions=_list(_TEXT))
+LIVE_ANSWER = _object("Live", live=_FLAG)
+READY_ANSWER = _object("Ready", ready=_FLAG)
+MODEL_READY_ANSWER = _object("ModelReady", name=_TEXT, ready=_FLAG)
 TENSORS_ANSWER = _object(
-    name=_TEXT, platform=_TEXT, inputs=_list(_object(**_TENSOR)), outputs=_list(_object(**_TENSOR))
-)
-INFERENCE_ANSWER = _object(model_name=_TEXT, id=_TEXT, outputs=_list(_object(**_TENSOR_DATA)))
+    "Tensors",
+    name=_TEXT, platform=_TEXT, inputs=_list(_object(**_TENSOR)), outputs=_list(_object(**_TENSOR)),
+)  # fmt: skip
+INFERENCE_ANSWER = _object(
+    "InferenceAnswer", optional=["id"], model_name=_TEXT, id=_TEXT,
+    outputs=_list(_object(optional=["data", "parameters"], **_TENSOR_DATA)),
+)  # fmt: skip
+_BYTES = {**_BINARY, "description": f"that JSON, its length in the header {HEADER_LENGTH}, then the tensor"}
+
+
+def _strict(part: Any) -> Any:
+    """A schema whose objects take nothing that it does not name."""
+    if isinstance(part, list):
+        return [_strict(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    inner = {name: _strict(each) for name, each in part.items()}
+    return {**inner, "additionalProperties": False} if part.get("type") == "object" else inner
+
+
 INFERENCE = {
-    kind: {"schema": schema}
-    for kind, schema in (
-        (
-            _JSON,
-            _object(
-                id=_TEXT, inputs=_list(_object(**_TENSOR_DATA)),
-                outputs=_list(_object(name=_TEXT, parameters=_object(binary_data={"type": "boolean"}))),
-                parameters=_object(binary_data_output={"type": "boolean"}),
+    _JSON: {
+        "schema": _strict(_object(
+            "InferenceRequest", optional=["id", "outputs", "parameters"],
+            id={**_TEXT, "maxLength": MAX_ID}, inputs={
+                **_list(_object(optional=["data", "parameters"], **_TENSOR_DATA)), "minItems": 1, "maxItems": 1,
+            },
+            outputs=_list(
+                _object(
+                    optional=["parameters"], name=_TEXT, parameters=_object(optional=["binary_data"], binary_data=_FLAG)
+                )
             ),
-        ),
-        (_OCTETS, {**_BINARY, "description": f"that JSON, its length in the header {HEADER_LENGTH}, then the tensor"}),
-    )
+            parameters=_object(optional=["binary_data_output"], binary_data_output=_FLAG),
+        ))
+    },
+    _OCTETS: {"schema": _BYTES},
 }  # fmt: skip
 
 _RAW = {kind: {"schema": _BINARY} for kind in _PICTURE_TYPES}
-_LABEL = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_LABEL}
+_LABEL = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_LABEL, "pattern": STORABLE}
+_ATTRIBUTE_NAME = {"minLength": 1, "maxLength": MAX_ATTRIBUTE_NAME, "pattern": STORABLE}
+_PIXELS = {"type": "integer", "maximum": 2**31 - 1}
+_TIME_OR_NULL = {**_NULLABLE_TIME, "description": "with an offset"}
+
+
+def _attributes(*more: str) -> dict[str, Any]:
+    return {
+        "type": ["object", "null"], "maxProperties": MAX_ATTRIBUTES, "propertyNames": _ATTRIBUTE_NAME,
+        "additionalProperties": {
+            "type": ["string", "number", *more], "maxLength": MAX_ATTRIBUTE_TEXT, "pattern": STORABLE,
+            "description": "a string or a finite number; a whole number of at most 64 bits",
+        },
+    }  # fmt: skip
+
+
 _DESCRIPTION = {
-    "type": "object",
-    "additionalProperties": False,
+    "title": "ImageDescription", "type": "object", "additionalProperties": False,
     "properties": {
         "image_id": {
             "type": ["string", "null"], "pattern": f"^{IMAGE_ID}$",
             "description": "yours, or left away for one of ours; written again it replaces the image",
         },
-        "vehicle_id": _LABEL,
-        "camera_id": _LABEL,
-        "captured_at": {"type": ["string", "null"], "format": "date-time", "description": "with an offset"},
-        "attributes": {
-            "type": ["object", "null"], "maxProperties": MAX_ATTRIBUTES,
-            "propertyNames": {"minLength": 1, "maxLength": MAX_ATTRIBUTE_NAME},
-            "additionalProperties": {
-                "type": ["string", "number"], "maxLength": MAX_ATTRIBUTE_TEXT,
-                "description": "a string or a finite number; a whole number of at most 64 bits",
-            },
-        },
+        "vehicle_id": _LABEL, "camera_id": _LABEL, "captured_at": _TIME_OR_NULL, "attributes": _attributes(),
         "box": {
-            "type": ["array", "null"], "items": {"type": "integer", "minimum": 0}, "minItems": 4, "maxItems": 4,
+            "type": ["array", "null"],
+            "prefixItems": [{**_PIXELS, "minimum": 0}] * 2 + [{**_PIXELS, "minimum": 1}] * 2,
+            "items": {"type": "integer"}, "minItems": 4, "maxItems": 4,
             "description": "the vehicle in the upright picture: x, y, width, height in pixels",
         },
     },
 }  # fmt: skip
 _METADATA_ONE = {
     "type": "string", "description": "JSON object", "contentMediaType": _JSON, "contentSchema": _DESCRIPTION,
+    "examples": ['{"vehicle_id": "v17", "camera_id": "c001", "attributes": {"colour": "red"}}'],
 }  # fmt: skip
 _METADATA_ALL = {
     "type": "string", "description": "JSON array, one object an image, in order", "contentMediaType": _JSON,
@@ -298,41 +360,59 @@ _METADATA_ALL = {
 
 
 def _form(required: Sequence[str], **parts: object) -> dict[str, Any]:
-    return {"multipart/form-data": {"schema": {"type": "object", "required": list(required), "properties": parts}}}
+    schema = {"type": "object", "additionalProperties": False, "required": list(required), "properties": parts}
+    return {"multipart/form-data": {"schema": schema}}
 
 
 PICTURE_OR_PARTS = {**_form(["image"], image=_IMAGES), **_RAW}
-PARTS = _form(["image"], image=_IMAGES)
-PARTS_AND_METADATA = _form(["image"], image=_IMAGES, metadata=_METADATA_ALL)
+PARTS_AND_METADATA = {**_form(["image"], image=_IMAGES, metadata=_METADATA_ALL), **_RAW}
 PICTURE_OR_PART_AND_METADATA = {**_RAW, **_form(["image"], image=_BINARY, metadata=_METADATA_ONE)}
 IMPORT = {
     **_form(["archive"], archive=_BINARY),
     _JSON: {
         "schema": {
-            "type": "object", "additionalProperties": False, "required": ["path"],
-            "properties": {"path": {"type": "string", "description": "below the setting import_root"}},
+            "title": "ImportPath", "type": "object", "additionalProperties": False, "required": ["path"],
+            "properties": {
+                "path": {**_TEXT, "minLength": 1, "maxLength": 4096, "description": "below the setting import_root"}
+            },
         },
-        "example": {"path": "2026-05-04/crops.zip"},
     },
 }  # fmt: skip
 MERGE_PATCH = {
-    kind: {"schema": {"type": "object"}, "example": {"vehicle_id": "v17", "attributes": {"colour": None}}}
-    for kind in ("application/merge-patch+json", "application/json")
-}
-GALLERY_SPEC = {
-    "application/json": {
+    kind: {
         "schema": {
+            "title": "MergePatch", "type": "object", "additionalProperties": False,
+            "properties": {
+                "vehicle_id": _LABEL, "camera_id": _LABEL, "captured_at": _TIME_OR_NULL,
+                "attributes": _attributes("null"),
+            },
+        }
+    }
+    for kind in ("application/merge-patch+json", _JSON)
+}  # fmt: skip
+GALLERY_SPEC = {
+    _JSON: {
+        "schema": {
+            "title": "GalleryProperties",
             "type": "object",
             "additionalProperties": False,
             "properties": {
                 "kind": _KIND,
                 "vectors": _VECTORS,
-                "retention_days": {"type": ["number", "null"], "exclusiveMinimum": 0},
+                "retention_days": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": MAX_RETENTION_DAYS},
                 "keep_crops": {"type": "boolean"},
             },
         },
-        "example": {"retention_days": 30},
     }
+}
+NO_PROPERTIES = {_JSON: {"schema": NOTHING}}
+IF_NONE_MATCH = {
+    "name": "If-None-Match", "in": "header", "required": False, "schema": {"type": "string"},
+    "description": "An ETag, or several with commas: where one is the crop's it is not sent again.",
+}  # fmt: skip
+_CROP_HEADERS = {
+    "ETag": {"description": "names the content", "required": True, "schema": _TEXT},
+    "Cache-Control": {"description": "kept, but asked for each time", "required": True, "schema": _TEXT},
 }
 
 
@@ -344,8 +424,8 @@ def request(
     if attributes:
         documents.append(
             {
-                "name": ATTRIBUTE + "NAME", "in": "query", "required": False, "schema": {"type": "string"},
-                "description": _ATTRIBUTE_HELP,
+                "name": ATTRIBUTE + "NAME", "in": "query", "required": False, "description": _ATTRIBUTE_HELP,
+                "schema": {"type": "string", "pattern": ATTRIBUTE_VALUE}, "example": "red",
             }
         )  # fmt: skip
     extra: dict[str, Any] = {"parameters": documents} if documents else {}
@@ -357,57 +437,71 @@ def request(
 def problems(*statuses: int, key: bool = True) -> dict[int | str, dict[str, Any]]:
     """Responses that are problem documents; with those of a route that asks for a ``key``, where it does."""
     everywhere = _WITH_KEY if key else (403,)
-    return {
-        status: _problem(status) for status in sorted({*everywhere, *statuses, *([408] if 400 in statuses else [])})
-    }
+    late = [408] if 400 in statuses else []
+    return {status: _problem(status) for status in sorted({*everywhere, *statuses, *late, 431})}
 
 
 _WITH_KEY = (401, 403, 429, 503)
-_EXAMPLES = {
-    error["status"]: error
-    for error in (
-        problem_of(Unauthenticated("this service asks for a key: send the header Authorization: Bearer TOKEN")),
-        problem_of(ScopeMissing("key 3f0c6e1d2a3b (camera-7) has the scopes write; this route asks for read")),
-        problem_of(RateExceeded("key 3f0c6e1d2a3b (camera-7) may send 5 requests a second, 5 at once")),
-        problem_of(NotReady("the service is stopping")),
-    )
-}
-_HEADERS = {
-    401: {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "Bearer, and what is wrong (RFC 6750)"}},
-    429: {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}},
-}
 
 
 def _problem(status: int) -> dict[str, Any]:
-    content: dict[str, Any] = {"schema": _PROBLEM}
-    if status in _EXAMPLES:
-        content["example"] = _EXAMPLES[status]
-    response = {"description": RESPONSES[status], "content": {MEDIA_TYPE: content}}
-    return response if status not in _HEADERS else {**response, "headers": _HEADERS[status]}
+    return {"description": RESPONSES[status], "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
 
 
-def responses(schema: dict[str, Any], *statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The answer of a route and its problems."""
-    return {200: {"description": "OK", "content": {"application/json": {"schema": schema}}}, **problems(*statuses)}
+def header(name: str, description: str, *, kind: str = "string", required: bool = True) -> dict[str, Any]:
+    """A header of an answer."""
+    return {name: {"description": description, "required": required, "schema": {"type": kind}}}
+
+
+def answered(
+    schema: dict[str, Any], *, media_type: str = _JSON, description: str = "OK", headers: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """One answer that is no problem."""
+    response: dict[str, Any] = {"description": description, "content": {media_type: {"schema": schema}}}
+    return response if headers is None else {**response, "headers": headers}
+
+
+def accepted(schema: dict[str, Any], description: str) -> dict[int | str, dict[str, Any]]:
+    """The answer to what goes on afterwards: Location says where it can be watched."""
+    return {202: answered(schema, description=description, headers=header("Location", "path of what was begun"))}
+
+
+def crop_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The answers to who asks for a crop."""
+    content = {kind: {"schema": _BINARY} for kind in ("image/jpeg", "image/png")}
+    return {
+        200: {"description": "The picture", "content": content, "headers": _CROP_HEADERS},
+        304: {"description": "It is the one that the client has", "headers": _CROP_HEADERS},
+        **problems(*statuses),
+    }
+
+
+def responses(schema: dict[str, Any], *statuses: int, created: bool = False) -> dict[int | str, dict[str, Any]]:
+    """The answer of a route and its problems; ``created``: it answers with 201 where there was none before."""
+    new: dict[int | str, dict[str, Any]] = {201: answered(schema, description="Created")} if created else {}
+    return {200: answered(schema), **new, **problems(*statuses)}
 
 
 def inference_responses(
     schema: dict[str, Any], *statuses: int, binary: bool = False, key: bool = True
 ) -> dict[int | str, dict[str, Any]]:
     """The answer of a route of the inference protocol and its errors; ``binary``: tensors may follow the JSON."""
-    answer: dict[str, Any] = {"description": "OK", "content": {_JSON: {"schema": schema}}}
+    answer = answered(schema)
     if binary:
         answer["content"][_OCTETS] = {"schema": _BINARY}
-        answer["headers"] = {
-            HEADER_LENGTH: {"description": "bytes of JSON, where tensors follow", "schema": {"type": "integer"}}
-        }
-    errors = {
-        status: {**problem, "content": {_JSON: {"schema": _INFERENCE_ERROR, **_inference_example(status)}}}
-        for status, problem in problems(*statuses, key=key).items()
+        answer["headers"] = header(HEADER_LENGTH, "bytes of JSON, where tensors follow", kind="integer", required=False)
+    error = {_JSON: {"schema": _INFERENCE_ERROR}}
+    return {
+        200: answer,
+        **{
+            status: problem if status == 431 else {**problem, "content": error}  # said before there is a path
+            for status, problem in problems(*statuses, key=key).items()
+        },
     }
-    return {200: answer, **errors}
 
 
-def _inference_example(status: int | str) -> dict[str, Any]:
-    example = _EXAMPLES.get(status)
-    return {} if example is None else {"example": {"error": example["detail"]}}
+FAILURES = answered(
+    {"title": "Failures", **_TEXT}, media_type="text/csv", description="A manifest.csv",
+    headers=header("Content-Disposition", "a name for the file"),
+)  # fmt: skip
+FIGURES = answered({"title": "Figures", **_TEXT}, media_type="text/plain", description="Exposition format")

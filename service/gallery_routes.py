@@ -17,7 +17,6 @@ from service.documents import answer, gallery_document, read_json
 from service.parameters import CONFIRM, read_parameters
 from service.uploads import read_document
 
-_MAX_RETENTION_DAYS = 36_500
 _INDEX: dict[str, tuple[str, ...]] = {"kind": KINDS, "vectors": VECTORS}  # the first of each is the default
 
 router = APIRouter(tags=["galleries"])
@@ -38,7 +37,7 @@ async def list_galleries(request: Request) -> Response:
 @router.put(
     "/v1/galleries/{gallery}",
     summary="Create a gallery",
-    responses={**say.responses(say.GALLERY_ANSWER, 400, 409, 413, 422, 503, 507), 201: {"description": "Created"}},
+    responses=say.responses(say.GALLERY_ANSWER, 400, 409, 413, 422, 503, 507, created=True),
     openapi_extra=say.request(say.GALLERY_SPEC, (), required=False),
     dependencies=[Depends(require_writable)],
 )
@@ -119,9 +118,9 @@ def _properties(document: object) -> dict[str, Any]:
     days = document.get("retention_days")
     if days is not None:
         number = isinstance(days, int | float) and not isinstance(days, bool)
-        if not number or not 0 < days <= _MAX_RETENTION_DAYS:
+        if not number or not 0 < days <= say.MAX_RETENTION_DAYS:
             raise InvalidValue(
-                f"retention_days must be a number above 0 and up to {_MAX_RETENTION_DAYS:,}, or null",
+                f"retention_days must be a number above 0 and up to {say.MAX_RETENTION_DAYS:,}, or null",
                 pointer="/retention_days",
             )
     return {**index, "retention_days": None if days is None else float(days), "keep_crops": keep_crops}

@@ -68,10 +68,7 @@ async def add_images(request: Request, gallery: GalleryName) -> Response:
 @router.put(
     "/v1/galleries/{gallery}/images/{image_id}",
     summary="Add or replace one image",
-    responses={
-        **say.responses(say.IMAGE_ANSWER, 400, 404, 409, 413, 415, 422, 429, 503, 507),
-        201: {"description": "Created"},
-    },
+    responses=say.responses(say.PUT_ANSWER, 400, 404, 409, 413, 415, 422, 429, 503, 507, created=True),
     openapi_extra=say.request(say.PICTURE_OR_PART_AND_METADATA, ()),
     dependencies=[Depends(require_writable)],
 )
@@ -211,11 +208,8 @@ async def delete_image(request: Request, gallery: GalleryName, image_id: ImageId
     "/v1/galleries/{gallery}/images/{image_id}/crop",
     summary="Fetch the stored crop",
     response_class=Response,
-    responses={
-        200: {"description": "The picture", "content": {"image/jpeg": {}, "image/png": {}}},
-        304: {"description": "Not modified"},
-        **say.problems(404, 422, 503),
-    },
+    responses=say.crop_responses(404, 422, 503),
+    openapi_extra={"parameters": [say.IF_NONE_MATCH]},
 )
 async def get_crop(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
     """The crop as it was embedded. Its ETag names the content and never changes meaning."""

@@ -39,12 +39,8 @@ router = APIRouter(tags=["imports"])
     status_code=202,
     dependencies=[Depends(require_writable)],
     responses={
+        **say.accepted(say.IMPORT_ANSWER, "Accepted"),
         **say.problems(400, 404, 409, 413, 415, 422, 429, 503, 507),
-        202: {
-            "description": "Accepted; Location names the job",
-            "content": {"application/json": {"schema": say.IMPORT_ANSWER}},
-            "headers": {"Location": {"schema": {"type": "string"}}},
-        },
     },
     openapi_extra=say.request(say.IMPORT, ()),
 )
@@ -94,10 +90,7 @@ async def get_import(request: Request, import_id: ImportId) -> Response:
     "/v1/imports/{import_id}/failures",
     summary="What failed in an import",
     response_class=Response,
-    responses={
-        200: {"description": "A manifest.csv", "content": {"text/csv": {}}},
-        **say.problems(404, 422, 507),
-    },
+    responses={200: say.FAILURES, **say.problems(404, 422)},
 )
 async def get_failures(request: Request, import_id: ImportId) -> Response:
     """As a ``manifest.csv`` with a column that says why; beside the pictures, mended, it can be imported in turn."""
@@ -113,7 +106,7 @@ async def get_failures(request: Request, import_id: ImportId) -> Response:
     summary="Cancel or remove an import",
     dependencies=[Depends(require_writable)],
     responses={
-        **say.responses(say.IMPORT_ANSWER, 404, 422, 507),
+        **say.responses(say.IMPORT_ANSWER, 404, 422),
         204: {"description": "It had ended, and is removed"},
     },
 )

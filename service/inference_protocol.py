@@ -18,7 +18,7 @@ from service.problems import MalformedRequest, RequestTooLarge
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 MAX_JSON: Final = 4 * 2**20  # bytes; reading a tensor from JSON holds other requests up
-_LONGEST_ID: Final = 1000  # characters
+MAX_ID: Final = 1000  # characters
 _REQUEST_KEYS: Final = ("id", "inputs", "outputs", "parameters")
 _INPUT_KEYS: Final = ("name", "shape", "datatype", "data", "parameters")
 _OUTPUT_KEYS: Final = ("name", "parameters")
@@ -60,8 +60,8 @@ def read_inference(body: bytes, header_length: str | None, asked: Asked) -> Infe
     head, binary = _parts(body, header_length)
     document = _object(read_json(head, what="the request", short=True), _REQUEST_KEYS, "the request", "")
     request_id = document.get("id")
-    if request_id is not None and not (isinstance(request_id, str) and len(request_id) <= _LONGEST_ID):
-        raise InvalidValue(f"id must be a string of at most {_LONGEST_ID} characters", pointer="/id")
+    if request_id is not None and not (isinstance(request_id, str) and len(request_id) <= MAX_ID):
+        raise InvalidValue(f"id must be a string of at most {MAX_ID} characters", pointer="/id")
     parameters = _parameters(document, ("binary_data_output",), "")
     outputs = _outputs(
         document, asked, everywhere=_flag(parameters, "binary_data_output", "/parameters", default=False)

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from index.embedder import Embedder
 from index.errors import EmbeddingNotFinite
 from service import descriptions as say
+from service import examples
 from service.audit_trail import note
 from service.context import Context, context_of
 from service.documents import answer
@@ -21,7 +22,7 @@ from service.probe_routes import require_ready
 from service.problems import ModelNotFound
 from service.uploads import read_body
 
-ModelName = Annotated[str, Path(description="The contract's name of a loaded model.", examples=["default-mvan"])]
+ModelName = Annotated[str, Path(description="The contract's name of a loaded model.", examples=[examples.MODEL])]
 
 router = APIRouter(tags=["open inference protocol"])
 

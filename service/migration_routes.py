@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from index.errors import InvalidValue, MigrationNotFound
 from index.gallery import Gallery, Migration
 from service import descriptions as say
+from service import examples
 from service.audit_trail import note
 from service.context import Context, context_of, require_writable
 from service.descriptions import GalleryName
@@ -18,7 +19,7 @@ from service.uploads import read_document
 _PATH = "/v1/galleries/{gallery}/migrations"
 _MOST_ID = 64  # characters
 
-MigrationId = Annotated[str, Path(description="Id of the migration.", examples=["5f0c6e1d2a3b"])]
+MigrationId = Annotated[str, Path(description="Id of the migration.", examples=[examples.MIGRATION])]
 
 router = APIRouter(tags=["migrations"])
 
@@ -28,14 +29,10 @@ router = APIRouter(tags=["migrations"])
     summary="Move a gallery to the loaded model",
     status_code=202,
     responses={
-        202: {
-            "description": "Begun, or under way already",
-            "headers": {"Location": {"description": "path of the migration", "schema": {"type": "string"}}},
-            "content": {"application/json": {"schema": say.MIGRATION_ANSWER}},
-        },
+        **say.accepted(say.MIGRATION_ANSWER, "Begun, or under way already"),
         **say.problems(400, 404, 409, 413, 422, 503, 507),
     },
-    openapi_extra=say.request({"application/json": {"schema": say.NOTHING}}, (), required=False),
+    openapi_extra=say.request(say.NO_PROPERTIES, (), required=False),
     dependencies=[Depends(require_writable)],
 )
 async def begin_migration(request: Request, gallery: GalleryName) -> Response:

@@ -14,9 +14,11 @@ from index.crops import Box
 from index.errors import InvalidValue
 from index.gallery import Attribute, Filters, GroupBy, SearchOptions
 from index.manifest import parse_time
-from index.metadata import MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, check_label
+from index.metadata import MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_LABEL, check_label
 
 ATTRIBUTE = "attribute."
+ATTRIBUTE_VALUE = rf'^("[^\u0000]{{0,{MAX_ATTRIBUTE_TEXT}}}"|[^\u0000]{{0,{MAX_ATTRIBUTE_TEXT}}})$'  # pattern
+STORABLE = r"^[^\u0000]*$"  # pattern of what a database gives back
 MAX_PARAMETERS = 256  # in one query string; SQL has its limits too
 
 _INT64 = range(-(2**63), 2**63)
@@ -33,6 +35,7 @@ class Parameter:
     schema: dict[str, Any]
     read: Callable[[str], object]
     repeatable: bool = False
+    required: bool = False  # said of it; the route asks for it
 
     def document(self) -> dict[str, Any]:
         """Its OpenAPI form."""
@@ -41,7 +44,7 @@ class Parameter:
             "name": self.name,
             "in": "query",
             "description": self.description,
-            "required": False,
+            "required": self.required,
             "schema": schema,
         }
 
@@ -147,7 +150,9 @@ def _box(text: str) -> Box:
     return x, y, width, height
 
 
-def _choice(*allowed: str) -> Callable[[str], str]:
+def choice(*allowed: str) -> Callable[[str], str]:
+    """What reads one of these words and nothing else."""
+
     def read(text: str) -> str:
         if text not in allowed:
             raise ValueError(f"{' or '.join(allowed)} is expected")
@@ -190,10 +195,11 @@ def _attribute_name(name: str) -> str:
 
 def _attribute_values(name: str, text: str) -> Iterable[Attribute]:
     """A text that is written like a JSON number means that number; quotes around it mean the string."""
-    if len(text) > MAX_ATTRIBUTE_TEXT + 2 or "\0" in text:
+    quoted = len(text) >= 2 and text[0] == text[-1] == '"'
+    if len(text) > MAX_ATTRIBUTE_TEXT + 2 * quoted or "\0" in text:
         rule = f"the value has at most {MAX_ATTRIBUTE_TEXT} characters, without NUL"
         raise InvalidValue(f"parameter {name[:60]!a}: {rule}", pointer=_at(name))
-    if len(text) >= 2 and text[0] == text[-1] == '"':
+    if quoted:
         return [text[1:-1]]
     if not _NUMBER.fullmatch(text):
         return [text]
@@ -206,16 +212,21 @@ def _at(name: str) -> str:
     return f"/query/{name[:60].replace('~', '~0').replace('/', '~1')}"
 
 
-_TEXT = {"type": "string", "minLength": 1, "maxLength": 256}
-_INSTANT = {"type": "string", "format": "date-time"}
+_TEXT = {"type": "string", "minLength": 1, "maxLength": MAX_LABEL, "pattern": STORABLE}
+_INSTANT = {"type": "string", "format": "date-time", "examples": ["2026-05-04T10:11:12Z"]}
+_CURSOR = {"type": "string", "pattern": "^[A-Za-z0-9_=-]{1,400}$"}
 
 BOX = Parameter(
     name="box", description="Part of the upright picture: x,y,width,height in pixels, as in 10,20,200,150.",
-    schema={"type": "string", "pattern": r"^\d+,\d+,\d+,\d+$"}, read=_box,
+    schema={
+        "type": "string", "pattern": "^[0-9]{1,9},[0-9]{1,9},[1-9][0-9]{0,8},[1-9][0-9]{0,8}$",
+        "examples": ["10,20,60,40"],
+    },
+    read=_box,
 )  # fmt: skip
 COMBINE = Parameter(
     name="combine", description="With 2–8 pictures of one vehicle: search for the mean of their embeddings.",
-    schema={"type": "string", "enum": ["mean"]}, read=_choice("mean"),
+    schema={"type": "string", "enum": ["mean"]}, read=choice("mean"),
 )  # fmt: skip
 
 
@@ -243,11 +254,16 @@ SEARCH = (
     ),
     Parameter(
         name="group_by", description="The best image of each vehicle; images without a vehicle stand alone.",
-        schema={"type": "string", "enum": ["vehicle_id"]}, read=_choice("vehicle_id"),
+        schema={"type": "string", "enum": ["vehicle_id"]}, read=choice("vehicle_id"),
     ),
     Parameter(
         name="include", description="More in the answer: embedding, attention or both with a comma.",
-        schema={"type": "string", "examples": ["embedding", "attention", "embedding,attention"]}, read=_include,
+
+        schema={
+            "type": "string", "pattern": "^(embedding|attention)(,(embedding|attention))*$",
+            "examples": ["embedding", "attention", "embedding,attention"],
+        },
+        read=_include,
     ),
 )  # fmt: skip
 PAGE = (
@@ -255,14 +271,14 @@ PAGE = (
         name="limit", description="Images on a page.", read=_integer(1, 1000),
         schema={"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
     ),
-    Parameter(name="cursor", description="The field next of the page before.", schema={"type": "string"}, read=_cursor),
+    Parameter(name="cursor", description="The field next of the page before.", schema=_CURSOR, read=_cursor),
     *FILTERS,
 )  # fmt: skip
 ERASE = (
     *FILTERS,
     Parameter(
         name="all", description="true: erase every image.", schema={"type": "string", "enum": ["true"]},
-        read=_choice("true"),
+        read=choice("true"),
     ),
 )  # fmt: skip
 AUDIT = (
@@ -270,16 +286,19 @@ AUDIT = (
         name="limit", description="Entries on a page.", read=_integer(1, 1000),
         schema={"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
     ),
-    Parameter(name="cursor", description="The field next of the page before.", schema={"type": "string"}, read=_cursor),
+    Parameter(name="cursor", description="The field next of the page before.", schema=_CURSOR, read=_cursor),
     Parameter(name="since", description="Entries of this time or later.", schema=_INSTANT, read=_time),
     Parameter(name="until", description="Entries before this time.", schema=_INSTANT, read=_time),
     Parameter(
         name="key", description="Entries of the key with this id; keyless: of callers without one.", schema=_TEXT,
         read=_label("key"),
     ),
-    Parameter(name="action", description="Entries of this action.", schema=_TEXT, read=_label("action")),
     Parameter(name="gallery", description="Entries about this gallery.", schema=_TEXT, read=_label("gallery")),
 )  # fmt: skip
 CONFIRM = Parameter(
-    name="confirm", description="The gallery's own name.", schema={"type": "string"}, read=lambda text: text
+    name="confirm",
+    description="The gallery's own name.",
+    schema={"type": "string"},
+    read=lambda text: text,
+    required=True,
 )

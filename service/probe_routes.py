@@ -30,8 +30,9 @@ async def model(request: Request) -> Response:
 
 
 @router.get(
-    "/livez", summary="Is the process alive?", responses={200: {"description": "Yes"}, **say.problems(422, key=False)}
-)
+    "/livez", summary="Is the process alive?",
+    responses={200: say.answered(say.ALIVE_ANSWER, description="Yes"), **say.problems(422, key=False)},
+)  # fmt: skip
 async def livez(request: Request) -> Response:
     """Whatever the model does."""
     read_parameters(request, ())
@@ -41,7 +42,7 @@ async def livez(request: Request) -> Response:
 @router.get(
     "/readyz",
     summary="Is the service ready?",
-    responses={200: {"description": "Yes"}, **say.problems(422, 503, key=False)},
+    responses={200: say.answered(say.READINESS_ANSWER, description="Yes"), **say.problems(422, 503, key=False)},
 )
 async def readyz(request: Request) -> Response:
     """The model is warmed up on the wanted provider, the galleries are loaded, and the service is not stopping.
@@ -70,7 +71,7 @@ async def readyz(request: Request) -> Response:
     "/metrics",
     summary="Figures for Prometheus",
     response_class=Response,
-    responses={200: {"description": "Exposition format", "content": {"text/plain": {}}}, **say.problems(422)},
+    responses={200: say.FIGURES, **say.problems(422)},
 )
 def metrics(request: Request) -> Response:
     """In base units: seconds, bytes, requests, images."""

@@ -140,6 +140,7 @@ RESPONSES: dict[int, str] = {
     415: "Not a picture type that is read",
     422: "An unknown or invalid parameter or metadata field",
     429: "The queue is full, or the key sends more than it may; Retry-After says when to try again",
+    431: "The request line and the header fields are too large",
     503: "Not ready, or the gallery is damaged, or the keys cannot be read",
     507: "The disk is full; reads go on",
 }

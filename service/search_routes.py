@@ -69,7 +69,7 @@ async def search(request: Request, gallery: GalleryName) -> Response:
     "/v1/galleries/{gallery}/search/batch",
     summary="Search for several vehicles",
     responses=say.responses(say.BATCH_ANSWER, 400, 404, 409, 413, 415, 422, 429, 503),
-    openapi_extra=say.request(say.PARTS, SEARCH, attributes=True),
+    openapi_extra=say.request(say.PICTURE_OR_PARTS, SEARCH, attributes=True),
 )
 async def search_batch(request: Request, gallery: GalleryName) -> Response:
     """One vehicle a part ``image``; the results come in the order of the parts, a bad picture's as a problem."""

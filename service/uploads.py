@@ -150,6 +150,8 @@ async def _read(request: Request, limits: Limits, *, metadata: bool) -> Upload:
                 f"content type {content_type.decode('latin-1')[:80]!a}: send multipart/form-data or a picture"
             )
         body = b"".join([chunk async for chunk in _chunks(request, limits.max_bytes)])
+        if not body:
+            raise MalformedRequest("the body is empty: send a picture, or multipart/form-data with parts 'image'")
         return Upload(images=[body], complete=time.perf_counter())
     boundary = _boundary(options)
     parts = _Parts(limits, metadata=metadata)

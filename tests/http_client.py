@@ -7,24 +7,39 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import jsonschema
+from jsonschema.exceptions import best_match
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+
+from index.manifest import parse_time
 
 PROBLEM = "application/problem+json"
 
 
+_TOLD_ANYWAY = re.compile(  # headers that the OpenAPI file need not name: HTTP's own, and what browsers obey
+    "cache-control|connection|content-.*|date|server-timing|transfer-encoding|x-content-type-options|vary|access-control-.*"
+)
+
+
 class AnswerCheck:
-    """A hook of httpx: each answer is valid JSON or none, each refusal a problem, each status in the OpenAPI file."""
+    """A hook of httpx: each answer is valid JSON or none, each refusal a problem, and all of it is in the OpenAPI file.
+
+    That is its status, its media type, its headers, and every field of its body.
+    """
 
     def __init__(self, address: str) -> None:
+        self._api = ApiSchemas(httpx.get(f"{address}/openapi.json").json())
         self._routes = [
             (re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), operations)
-            for path, operations in httpx.get(f"{address}/openapi.json").json()["paths"].items()
+            for path, operations in self._api.document["paths"].items()
         ]
 
     def __call__(self, response: httpx.Response) -> None:
         response.read()
         kind = response.headers.get("content-type", "")
         refusal = response.status_code >= 400 and response.request.method != "HEAD"
-        if refusal and response.request.url.path.startswith("/v2"):
+        if refusal and response.status_code != 431 and response.request.url.path.startswith("/v2"):
             assert list(response.json()) == ["error"], (response, response.text)
         elif refusal:
             assert kind == PROBLEM, (response, response.text)
@@ -40,7 +55,56 @@ class AnswerCheck:
         for pattern, operations in self._routes:
             if pattern.fullmatch(path) and method in operations:
                 known = operations[method]["responses"]
-                assert str(response.status_code) in known, f"{method} {path}: {response.status_code} is not documented"
+                where = f"{method} {path}: {response.status_code}"
+                assert str(response.status_code) in known, f"{where} is not documented"
+                self._assert_as_documented(response, known[str(response.status_code)], where)
+
+    def _assert_as_documented(self, response: httpx.Response, known: dict[str, Any], where: str) -> None:
+        headers = {name.lower(): one for name, one in known.get("headers", {}).items()}
+        for name, one in headers.items():
+            assert name in response.headers or not one["required"], f"{where} lacks the header {name}"
+        for name in response.headers:
+            assert name in headers or _TOLD_ANYWAY.fullmatch(name), f"{where}: header {name} is not documented"
+        kind = response.headers.get("content-type", "").partition(";")[0]
+        assert bool(kind) is bool(known.get("content")), f"{where} comes as {kind}"
+        if kind:
+            assert kind in known["content"], f"{where} comes as {kind}"
+            if kind.endswith("json"):
+                self._api.require(response.json(), known["content"][kind]["schema"])
+
+
+_HERE = "urn:openapi"
+_FORMATS = jsonschema.FormatChecker()
+
+
+@_FORMATS.checks("date-time", ValueError)  # type: ignore[untyped-decorator]
+def _is_time(value: object) -> bool:
+    return not isinstance(value, str) or parse_time(value) is not None
+
+
+class ApiSchemas:
+    """What the schemas of an OpenAPI file say of documents; fields that they do not name are none."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+        own = Resource(contents=_closed(document), specification=DRAFT202012)
+        self._registry: Registry[Any] = Registry().with_resource(_HERE, own)
+
+    def require(self, document: object, schema: dict[str, Any]) -> None:
+        """Raise AssertionError where a document is not what a schema says."""
+        validator = jsonschema.Draft202012Validator(_closed(schema), registry=self._registry, format_checker=_FORMATS)
+        wrong = best_match(validator.iter_errors(document))
+        assert wrong is None, f"{wrong.json_path}: {wrong.message}"
+
+
+def _closed(part: Any) -> Any:
+    """A schema whose objects have no properties but those that it names."""
+    if isinstance(part, list):
+        return [_closed(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    closed = {name: f"{_HERE}{each}" if name == "$ref" else _closed(each) for name, each in part.items()}
+    return {"additionalProperties": False, **closed} if isinstance(part.get("properties"), dict) else closed
 
 
 def strict_json(data: bytes) -> Any:

@@ -44,7 +44,8 @@ def test_every_route_tells_its_problems(client: httpx.Client) -> None:
             for status, response in operation["responses"].items():
                 assert response["description"]
                 if int(status) >= 400:
-                    kind = "application/json" if path.startswith("/v2") else PROBLEM
+                    own = path.startswith("/v2") and status != "431"  # that is said before there is a path
+                    kind = "application/json" if own else PROBLEM
                     assert list(response["content"]) == [kind], (path, method, status)
             known = set(operation["responses"])
             assert "403" in known

@@ -58,9 +58,8 @@ def test_what_a_property_may_be_is_named(client: httpx.Client, name: str) -> Non
     document = refused(client.put(f"/v1/galleries/{name}", json={"vectors": "int8"}), 422, "fp32, fp16, sq8")
     assert document["errors"][0]["pointer"] == "/vectors"
     for property_, values in (("kind", ["flat", "ivf", "hnsw", "auto"]), ("vectors", ["fp32", "fp16", "sq8"])):
-        put = client.get("/openapi.json").json()["paths"]["/v1/galleries/{gallery}"]["put"]
-        schema = put["requestBody"]["content"]["application/json"]["schema"]["properties"][property_]
-        assert schema["enum"] == values
+        schemas = client.get("/openapi.json").json()["components"]["schemas"]
+        assert schemas["GalleryProperties"]["properties"][property_]["enum"] == values
 
 
 def test_a_description_follows_what_is_stored(client: httpx.Client, gallery: str) -> None:

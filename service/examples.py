@@ -1,0 +1,186 @@
+"""An example of every body that the API takes or gives, by the title of its schema, and of every problem."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from index.errors import (
+    GalleryConflict,
+    GalleryNotFound,
+    ImageNotFound,
+    InvalidValue,
+    MigrationNotFound,
+    StorageFull,
+    UndecodablePicture,
+    VehicleSearchError,
+)
+from service.problems import (
+    BodyTooSlow,
+    ImportNotFound,
+    ModelNotFound,
+    NotReady,
+    RateExceeded,
+    RequestTooLarge,
+    ScopeMissing,
+    Unauthenticated,
+    UnsupportedBody,
+    plain_problem,
+    problem_of,
+)
+
+GALLERY: Final = "default"
+IMAGE: Final = "v0015_03"
+IMPORT: Final = "4be0643f1d98573b97cdca98a65347dd"
+MIGRATION: Final = "5f0c6e1d2a3b"
+MODEL: Final = "default-mvan"
+
+_FINGERPRINT = "9f2c5d0f7a1e4b6c8d3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f3a2b1c"
+_OTHER = "3b7a1c9e5d2f4860a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718"
+_SPACE = "default-mvan-2026-05-04"
+_CROP = f"/v1/galleries/{GALLERY}/images/{IMAGE}/crop"
+_REAR = {"front": 0.01, "rear": 0.97, "side": 0.02}
+_IMAGE: Mapping[str, Any] = {
+    "image_id": IMAGE, "vehicle_id": "v17", "camera_id": "c002", "captured_at": "2026-05-04T10:11:12Z",
+    "viewpoint": {"front": 0.9, "rear": 0.05, "side": 0.05}, "attributes": {"colour": "red", "lane": 2},
+    "ingested_at": "2026-05-04T10:11:14.123456Z", "crop": _CROP,
+}  # fmt: skip
+_MATCH = {
+    "rank": 1, "distance": 0.4127, **{name: value for name, value in _IMAGE.items() if name != "ingested_at"},
+}  # fmt: skip
+_TIMES = {"decode": 1.1, "queue": 0.2, "embed": 31.0, "search": 0.6, "total": 33.4}
+_BAD_PICTURE = problem_of(UndecodablePicture("the picture cannot be decoded: it ends early"), pointer="/image/1")
+_GALLERY = {
+    "name": GALLERY, "images": 1_000_000, "embedding_space": _SPACE, "embedding_dim": 512,
+    "viewpoints": ["front", "rear", "side"], "kind": "auto", "vectors": "fp16",
+    "index": {
+        "kind": "hnsw", "vectors": "fp16", "device": "cpu", "images": 999_000, "waiting": 1000, "building": None,
+        "problem": None,
+    },
+    "retention_days": 30.0, "keep_crops": True, "last_change": 1_000_412, "created_at": "2026-05-04T10:11:12Z",
+    "disk_bytes": 5_368_709_120, "problem": None,
+}  # fmt: skip
+_DAMAGED = {"name": "yard", "problem": "data/galleries/yard/gallery.sqlite is damaged; try `vehicle-index repair`"}
+_CONTRACT = {
+    "contract_version": 1, "name": MODEL, "backbone": "efficientnet_lite0", "input_size": [224, 224],
+    "resize": {"size": [224, 224], "crop": [224, 224], "filter": "bilinear", "aspect": "stretch"},
+    "embedding_dim": 512, "viewpoints": ["front", "rear", "side"], "distance": "l2", "normalized": True,
+    "precision": "int8", "routing_threshold": None, "embedding_space": _SPACE, "trained_on": ["renders"],
+    "viewpoint_labels_from": "renders", "metrics": {}, "created_at": "2026-05-04T10:11:12Z", "git_revision": "unknown",
+    "training": {},
+}  # fmt: skip
+_LOADED = {"fingerprint": _FINGERPRINT, "provider": "CPUExecutionProvider", "contract": _CONTRACT}
+_MIGRATION = {
+    "id": MIGRATION, "gallery": GALLERY, "state": "running", "done": 1200, "total": 30_000,
+    "model": {"name": MODEL, "fingerprint": _FINGERPRINT}, "from_space": "default-mvan-2025", "to_space": _SPACE,
+    "begun_at": "2026-05-04T10:11:12Z", "ended_at": None, "problem": None, "failures": 1,
+    "failed": [{"image_id": "v0001_01", "detail": "its crop is missing on the disk"}],
+}  # fmt: skip
+_IMPORT = {
+    "id": IMPORT, "gallery": GALLERY, "state": "running", "source": {"archive": "crops.zip"},
+    "created_at": "2026-05-04T10:11:12Z", "started_at": "2026-05-04T10:11:13Z", "finished_at": None, "total": 30_000,
+    "done": 1200, "created": 1100, "updated": 50, "unchanged": 48, "failed": 2, "images_per_second": 181.5,
+    "failures": f"/v1/imports/{IMPORT}/failures", "problem": None,
+}  # fmt: skip
+_TENSOR = {"name": "embedding", "datatype": "FP32", "shape": [1, 4], "data": [0.5, -0.5, 0.5, -0.5]}
+_PATCH = {"vehicle_id": "v17", "attributes": {"colour": None}}
+
+BODIES: Final[Mapping[str, Any]] = {
+    "SearchAnswer": {
+        "gallery": GALLERY, "model": _FINGERPRINT, "queries": 1, "viewpoint": _REAR, "matches": [_MATCH],
+        "timing_ms": _TIMES,
+    },
+    "BatchAnswer": {
+        "gallery": GALLERY, "model": _FINGERPRINT, "timing_ms": _TIMES,
+        "results": [{"viewpoint": _REAR, "matches": [_MATCH]}, {"problem": _BAD_PICTURE}],
+    },
+    "EmbeddingsAnswer": {
+        "model": _FINGERPRINT,
+        "results": [{"embedding": _TENSOR["data"], "viewpoint": _REAR}, {"problem": _BAD_PICTURE}],
+    },
+    "IngestAnswer": {
+        "created": 1, "updated": 0, "failed": 1,
+        "results": [
+            {"image_id": IMAGE, "status": "created"}, {"image_id": None, "status": "failed", "problem": _BAD_PICTURE},
+        ],
+    },
+    "Image": _IMAGE,
+    "StoredImage": {**_IMAGE, "status": "created"},
+    "ImagePage": {"images": [_IMAGE], "next": "djAwMTVfMDM.5d41402abc4b2a76"},
+    "Deleted": {"deleted": 12},
+    "Gallery": _GALLERY,
+    "Galleries": {"galleries": [_GALLERY, _DAMAGED]},
+    "Model": {**_LOADED, "previous": None},
+    "Migration": _MIGRATION,
+    "Migrations": {"migrations": [_MIGRATION]},
+    "Import": _IMPORT,
+    "Imports": {"imports": [_IMPORT]},
+    "AuditPage": {
+        "entries": [
+            {
+                "time": "2026-05-04T10:11:12.345678Z", "action": "search", "key": "3f0c6e1d2a3b", "address": "10.0.0.5",
+                "gallery": GALLERY, "filters": {"camera_id": ["c002"]}, "pictures": [_OTHER], "matches": 10,
+                "status": 200, "request_id": "7b0f3c1e9a4d4c7e8f1a2b3c4d5e6f70",
+            }
+        ],
+        "next": "20260504T000000000000Z-4096",
+    },
+    "Alive": {"status": "alive"},
+    "Readiness": {"status": "degraded", "damaged": {_DAMAGED["name"]: _DAMAGED["problem"]}, "problems": {}},
+    "Failures": "path,image_id,import_failure\nv0001_01.jpg,v0001_01,the picture cannot be decoded: it ends early\n",
+    "Figures": 'vehicle_search_requests_total{method="GET",route="/livez",status="200"} 1.0\n',
+    "Server": {"name": "vehicle-search", "version": "0.1.0", "extensions": ["binary_tensor_data"]},
+    "Live": {"live": True},
+    "Ready": {"ready": True},
+    "ModelReady": {"name": MODEL, "ready": True},
+    "Tensors": {
+        "name": MODEL, "platform": "onnxruntime_onnx",
+        "inputs": [{"name": "crops", "datatype": "UINT8", "shape": [-1, 224, 224, 3]}],
+        "outputs": [{"name": "embedding", "datatype": "FP32", "shape": [-1, 512]}],
+    },
+    "InferenceAnswer": {"model_name": MODEL, "id": "mine", "outputs": [_TENSOR]},
+    "InferenceRequest": {
+        "id": "mine",
+        "inputs": [
+            {
+                "name": "crops", "datatype": "UINT8", "shape": [1, 224, 224, 3],
+                "parameters": {"binary_data_size": 150_528},
+            }
+        ],
+        "outputs": [{"name": "embedding", "parameters": {"binary_data": False}}],
+    },
+    "GalleryProperties": {"kind": "auto", "retention_days": 30},
+    "MergePatch": _PATCH,
+    "ImportPath": {"path": "2026-05-04/crops.zip"},
+    "Nothing": {},
+}  # fmt: skip
+
+_NOT_FOUND: Mapping[str, VehicleSearchError] = {
+    "{model}": ModelNotFound(f"no model 'huge' is loaded; there is {MODEL}"),
+    "{import_id}": ImportNotFound(f"there is no import {IMPORT!a}"),
+    "{migration_id}": MigrationNotFound(f"gallery {GALLERY} knows no migration {MIGRATION!a}"),
+    "{image_id}": ImageNotFound(f"gallery {GALLERY} has no image {IMAGE}"),
+    "{gallery}": GalleryNotFound("there is no gallery yard; PUT /v1/galleries/yard creates it"),
+}
+_PROBLEMS = {
+    document["status"]: document
+    for document in (
+        problem_of(UndecodablePicture("the picture cannot be decoded: it ends early"), pointer="/image"),
+        problem_of(Unauthenticated("this service asks for a key: send the header Authorization: Bearer TOKEN")),
+        problem_of(ScopeMissing("key 3f0c6e1d2a3b (camera-7) has the scopes write; this route asks for read")),
+        problem_of(BodyTooSlow("the body did not arrive within 30 s, the limit set by body_seconds")),
+        problem_of(GalleryConflict("gallery yard exists with retention_days 30, not null")),
+        problem_of(RequestTooLarge("the body is larger than 134,217,728 bytes, the limit set by max_body_bytes")),
+        problem_of(UnsupportedBody("content encoding 'gzip': send the body as it is")),
+        problem_of(InvalidValue("unknown parameter 'camera'; this route knows none", pointer="/query/camera")),
+        problem_of(RateExceeded("key 3f0c6e1d2a3b (camera-7) may send 5 requests a second, 5 at once")),
+        plain_problem(431, "request line and header fields are larger than 65,536 bytes"),
+        problem_of(NotReady("the service is stopping")),
+        problem_of(StorageFull("no space left on the device; nothing was stored")),
+    )
+}
+
+
+def problem_example(status: int, path: str) -> dict[str, Any]:
+    """The problem document of a status as the route with this path template may answer it."""
+    if status == 404:
+        return problem_of(next(error for part, error in _NOT_FOUND.items() if part in path))
+    return _PROBLEMS[status]
