@@ -41,8 +41,9 @@ class Embedder:
     """One model file, opened once. ``embed`` and ``attention`` may be called from any number of threads.
 
     ``device``: "cuda" is refused where CUDA does not really run; "auto" uses it where it does. ``threads``: cores that
-    one call keeps busy, by default the container's CPU quota. ``gpu_memory``: bytes of the GPU that ONNX Runtime may
-    take for it, 0: as many as it asks for.
+    one call keeps busy, by default the container's CPU quota. ``alone_threads``: cores that a call keeps busy where it
+    says that it is alone; more than ``threads`` take a second session on a CPU, and on a GPU mean nothing.
+    ``gpu_memory``: bytes of the GPU that ONNX Runtime may take for it, 0: as many as it asks for.
 
     Raises ModelError (missing, not a model, fails to run), ContractError, DeviceUnavailable.
     """
@@ -54,8 +55,9 @@ class Embedder:
     threads: int
 
     def __init__(
-        self, model: Path, *, device: Device = "auto", threads: int | None = None, gpu_memory: int = 0
-    ) -> None:
+        self, model: Path, *, device: Device = "auto", threads: int | None = None, alone_threads: int = 0,
+        gpu_memory: int = 0,
+    ) -> None:  # fmt: skip
         if not model.is_file():
             raise ModelError(f"there is no model file {model}; name one that `vehicle-model export` wrote")
         self.threads = usable_cpus() if threads is None else threads
@@ -75,16 +77,23 @@ class Embedder:
             self._session = _session(model, [_CPU], self.threads)  # the GPU opens but does not work
             self.provider = self._session.get_providers()[0]
             self._run_once()
+        self._alone_session = self._session
+        if self.provider == _CPU and alone_threads > self.threads:
+            self._alone_session = _session(model, [_CPU], alone_threads)
+            self._run(self._fetches, self._grey(), alone=True)
 
-    def embed(self, crops: NDArray[np.uint8]) -> Embedded:
-        """Embed crops, uint8 (N, H, W, 3); N may be 0. Values that are not finite are passed on as they are."""
+    def embed(self, crops: NDArray[np.uint8], *, alone: bool = False) -> Embedded:
+        """Embed crops, uint8 (N, H, W, 3); N may be 0. Values that are not finite are passed on as they are.
+
+        ``alone``: no other call is made now, so this one may have ``alone_threads``.
+        """
         if self._is_empty(crops):
             V = len(self.contract.viewpoints)  # noqa: N806
             return Embedded(
                 embedding=np.empty((0, self.contract.embedding_dim), dtype=np.float32),
                 viewpoint=np.empty((0, V), dtype=np.float32) if self.contract.has_viewpoint else None,
             )
-        outputs = self._run(self._fetches, crops)
+        outputs = self._run(self._fetches, crops, alone=alone)
         self._require_shape("embedding", outputs[0], (len(crops), self.contract.embedding_dim))
         if self.contract.has_viewpoint:
             self._require_shape("viewpoint", outputs[1], (len(crops), len(self.contract.viewpoints)))
@@ -110,11 +119,12 @@ class Embedder:
             )
         return len(crops) == 0
 
-    def _run(self, fetches: list[str], crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    def _run(self, fetches: list[str], crops: NDArray[np.uint8], *, alone: bool = False) -> list[NDArray[np.float32]]:
         options = ort.RunOptions()
         options.only_execute_path_to_fetches = True
         try:
-            outputs: list[NDArray[np.float32]] = self._session.run(fetches, {"crops": crops}, options)
+            session = self._alone_session if alone else self._session
+            outputs: list[NDArray[np.float32]] = session.run(fetches, {"crops": crops}, options)
         except Exception as error:  # ONNX Runtime's own exceptions share no base but this one
             limit = _limit(self._gpu_memory if self.provider == _CUDA else 0)
             raise ModelError(
@@ -127,10 +137,12 @@ class Embedder:
 
         Also needed by threads: ONNX Runtime plans each set of fetches on its first run, and the plans are not locked.
         """
-        grey = np.full((1, *self.contract.input_size, 3), 128, dtype=np.uint8)
-        self.embed(grey)
+        self.embed(self._grey())
         if self.has_attention:
-            self.attention(grey)
+            self.attention(self._grey())
+
+    def _grey(self) -> NDArray[np.uint8]:
+        return np.full((1, *self.contract.input_size, 3), 128, dtype=np.uint8)
 
     def _require_shape(self, name: str, output: NDArray[np.float32], shape: tuple[int, ...]) -> None:
         if output.shape != shape:

@@ -25,6 +25,7 @@ from service import (
 from service.api_docs import add_docs
 from service.audit_log import AuditLog
 from service.audit_trail import AuditTrail, RequestIds, require_audit
+from service.body_memory import BodyMemory
 from service.caller import Callers
 from service.context import Context, ask_each, index_problems
 from service.cross_origin import CrossOrigin, read_origins
@@ -81,7 +82,10 @@ def create_app(
     Without a keyring nobody is asked for a key.
     """
     metrics = Metrics()
-    engine = Engine(embedder, metrics, workers=workers, queue_size=settings.queue_size, max_pixels=settings.max_pixels)
+    engine = Engine(
+        embedder, metrics, workers=workers, queue_size=settings.queue_size, max_pixels=settings.max_pixels,
+        batch=settings.model_batch, stuck_seconds=settings.stuck_seconds,
+    )  # fmt: skip
     contract = embedder.contract
     metrics.model.info(
         {
@@ -142,7 +146,7 @@ def create_app(
     app = routed_app(lifespan=lifespan)
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
-        importer=importer, audit=audit, failures=failures,
+        importer=importer, audit=audit, failures=failures, bodies=BodyMemory(settings.max_buffered_bytes),
     )  # fmt: skip
     app.state.stopping = False
     if audit is not None:

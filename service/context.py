@@ -12,6 +12,7 @@ from index.errors import GalleryNotFound, GalleryUnavailable, ReadOnly, StorageE
 from index.gallery import Gallery, GalleryHome
 from index.metadata import check_gallery_name, check_image_id
 from service.audit_log import AuditLog
+from service.body_memory import BodyMemory
 from service.engine import Engine
 from service.gallery_failures import GalleryFailures
 from service.importer import Importer
@@ -37,6 +38,7 @@ class Context:
     metrics: Metrics
     importer: Importer
     migrator: "Migrator"
+    bodies: BodyMemory
     audit: AuditLog | None = None  # where requests are audited
 
     @property

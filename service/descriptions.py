@@ -13,7 +13,7 @@ from index.gallery import BUILT_KINDS, KINDS, VECTORS, MigrationState
 from index.metadata import GALLERY_NAME, IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
 from service import examples
 from service.inference_protocol import HEADER_LENGTH, MAX_ID
-from service.parameters import ATTRIBUTE, ATTRIBUTE_VALUE, STORABLE, Parameter
+from service.parameters import ATTRIBUTE, ATTRIBUTE_VALUE, LONGEST_TIMEOUT_MS, STORABLE, TIMEOUT_HEADER, Parameter
 from service.problems import MEDIA_TYPE, RESPONSES
 
 GalleryName = Annotated[
@@ -416,10 +416,19 @@ _CROP_HEADERS = {
 }
 
 
+_TIMEOUT = {
+    "name": TIMEOUT_HEADER, "in": "header", "required": False,
+    "schema": {"type": "integer", "minimum": 1, "maximum": LONGEST_TIMEOUT_MS},
+    "description": "Milliseconds from the request's arrival within which the answer is of use; past them it is told "
+    "503, and what is not begun is not done. At most the setting request_seconds.",
+}  # fmt: skip
+
+
 def request(
-    content: dict[str, Any] | None, parameters: Sequence[Parameter], *, attributes: bool = False, required: bool = True
-) -> dict[str, Any]:
-    """A route's ``openapi_extra``: its body and its query parameters."""
+    content: dict[str, Any] | None, parameters: Sequence[Parameter], *, attributes: bool = False, required: bool = True,
+    timed: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """A route's ``openapi_extra``: its body and its parameters; ``timed``: it has a deadline (``turn_of``)."""
     documents = [parameter.document() for parameter in parameters]
     if attributes:
         documents.append(
@@ -428,6 +437,8 @@ def request(
                 "schema": {"type": "string", "pattern": ATTRIBUTE_VALUE}, "example": "red",
             }
         )  # fmt: skip
+    if timed:
+        documents.append(_TIMEOUT)
     extra: dict[str, Any] = {"parameters": documents} if documents else {}
     if content is not None:
         extra["requestBody"] = {"required": required, "content": content}

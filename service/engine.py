@@ -1,33 +1,45 @@
-"""The model at work for many clients: a bounded queue in front of as many workers as there are cores.
+"""The model at work for many clients: a bounded queue, workers that take from it by urgency, and the model's turns.
 
 A worker takes one piece of work from beginning to end (decode, embed, search), because decoder and model both release
-the interpreter lock; the event loop only waits. Each worker runs the model on one core, so nothing is held back to
-fill a batch and all cores are busy as soon as there are as many pictures as cores.
+the interpreter lock; the event loop only waits. On a CPU there is a worker a core, each runs the model on one core and
+nobody waits for company; a lone picture has all cores. On a GPU there are more workers than the model takes at a time:
+they decode meanwhile, and what waits for the model together goes through it together.
 """
 
 import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.contract import Resize
 from index.crops import Box, cut, model_crop, read_picture, stored_crop
 from index.embedder import Embedder
-from index.errors import EmbeddingNotFinite, PictureError, PictureTooLarge, VehicleSearchError
+from index.errors import EmbeddingNotFinite, ModelError, PictureError, PictureTooLarge, VehicleSearchError
 from service.metrics import Metrics
+from service.micro_batcher import MicroBatcher, Shared
 from service.problems import NotReady, QueueFull
+from service.worker_pool import Loss, Urgency, WorkerPool
 
-CHUNK = 8  # pictures of a batch that one worker takes at a time
 FRESH_SECONDS = 10.0  # an answer of the model this old still proves that it answers
 PATIENCE_SECONDS = 5.0  # for an answer of the model, when somebody asks whether it answers
 SPARE_PATIENCE_SECONDS = 1.0  # that spare work waits for a moment without requests, so that it goes on at all
 QUIET_SECONDS = 2.0  # without requests, after which spare work may take the last worker too
+STUCK_SECONDS = 60.0  # after which a piece of work is thought to hang
+
+_ON_CPU: Final = "CPUExecutionProvider"
+_TURNS_ELSEWHERE: Final = 2  # one computes while the other's crops are on their way
+_BATCH_ON_CPU: Final = 1  # crops; two take 0.92 of the time of one each, and cores that wait for them cost more
+_BATCH_ELSEWHERE: Final = 32
+_CHUNK_SECONDS: Final = 0.06  # of the model for a part of a large request, so that single ones get their turn soon
+_CHUNK: Final = 8  # pictures in it, at most; on a CPU more of them go no faster
+_REMEMBERED: Final = 0.9  # of what was known of the model's time, when a new one comes
 
 T = TypeVar("T")
 
@@ -37,7 +49,8 @@ class Seen:
     """One picture after the model: ``crop`` uint8 (H, W, 3), ``embedding`` float32 (D,), ``viewpoint`` (V,) or None.
 
     ``stored`` is the bytes that a gallery keeps, where they were asked for; the decoded picture is let go, because a
-    batch of photographs would not fit in memory. Times are in seconds.
+    batch of photographs would not fit in memory. Times are in seconds; ``queue`` is that of waiting for the model, and
+    both it and ``embed`` are divided by the pictures that the request had in one call of the model.
     """
 
     crop: NDArray[np.uint8]
@@ -46,9 +59,19 @@ class Seen:
     stored: bytes | None
     decode: float
     embed: float
+    queue: float
 
 
-Looked = Seen | PictureError | EmbeddingNotFinite
+@dataclass(frozen=True, kw_only=True)
+class _Decoded:
+    """One picture before the model; see ``Seen``."""
+
+    crop: NDArray[np.uint8]
+    stored: bytes | None
+    seconds: float
+
+
+Looked = Seen | PictureError | EmbeddingNotFinite | ModelError
 
 
 def _hear(proof: asyncio.Task[tuple[None, float]]) -> None:
@@ -60,7 +83,11 @@ def _hear(proof: asyncio.Task[tuple[None, float]]) -> None:
 class Engine:
     """Workers and their queue. Every exception of a piece of work reaches whoever waits for it."""
 
-    def __init__(self, embedder: Embedder, metrics: Metrics, *, workers: int, queue_size: int, max_pixels: int) -> None:
+    def __init__(
+        self, embedder: Embedder, metrics: Metrics, *, workers: int, queue_size: int, max_pixels: int, batch: int = 0,
+        stuck_seconds: float = STUCK_SECONDS,
+    ) -> None:  # fmt: skip
+        """``workers``: pictures worked on at a time, a core each; ``batch``: crops in one call, 0: by the device."""
         self.embedder, self.workers = embedder, workers  # the model that answers where no other is named
         self._metrics = metrics
         self._max_pixels = max_pixels
@@ -68,7 +95,17 @@ class Engine:
         self._taken = 0
         self._answered = time.monotonic()  # when the model last did; it was warmed up on opening
         self._proof: asyncio.Task[tuple[None, float]] | None = None
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="worker")
+        on_cpu = embedder.provider == _ON_CPU
+        self._batch = batch or (_BATCH_ON_CPU if on_cpu else _BATCH_ELSEWHERE)
+        self._turns = workers if on_cpu else _TURNS_ELSEWHERE
+        self._chunk_most = max(_CHUNK, self._batch)
+        self._crop_seconds = 0.0  # of the model for a crop, lately
+        self._batcher = self._new_batcher()
+        self.threads = workers if self._batch == 1 else workers + self._turns * self._batch
+        self._pool = WorkerPool(
+            self.threads, at_once={Urgency.BATCH: workers if on_cpu else workers + self._turns},
+            stuck_seconds=stuck_seconds, on_loss=self._lost,
+        )  # fmt: skip
         self._closed = False
         self._turn = threading.Condition()
         self._asked = self._spare = 0  # pieces of work of requests, and spare ones, that are waiting or at work
@@ -82,6 +119,8 @@ class Engine:
         """
         if self._closed:
             raise NotReady("the service is stopping")
+        if missing := self._pool.missing:
+            raise NotReady(f"{missing} of {self.threads} workers are lost and not replaced yet; the log says more")
         if time.monotonic() - self._answered < FRESH_SECONDS:
             return
         if self._proof is None or self._proof.done():
@@ -94,15 +133,19 @@ class Engine:
         except VehicleSearchError as error:
             raise NotReady(f"the model fails: {error}") from error
 
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """A place in the queue for one request; raises QueueFull at once when there is none."""
+    def require_room(self) -> None:
+        """Raise QueueFull where there is no place for one more request, NotReady where the service stops."""
         if self._closed:
             raise NotReady("the service is stopping")
         if self._taken >= self._places:
             raise QueueFull(
                 f"{self._taken} requests are waiting or at work, the limit set by queue_size; try again later"
             )
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """A place in the queue for one request; raises what ``require_room`` raises."""
+        self.require_room()
         self._taken += 1
         self._metrics.queue.set(self._taken)
         try:
@@ -111,8 +154,11 @@ class Engine:
             self._taken -= 1
             self._metrics.queue.set(self._taken)
 
-    async def run(self, work: Callable[[], T]) -> tuple[T, float]:
-        """Do ``work`` on a worker; its result and the seconds it waited for one."""
+    async def run(self, work: Callable[[], T], *, urgency: Urgency = Urgency.SINGLE) -> tuple[T, float]:
+        """Do ``work`` on a worker; its result and the seconds it waited for one.
+
+        Work whose request ends before its turn, at a deadline or because the client leaves, is not done.
+        """
         asked = time.perf_counter()
 
         def timed() -> tuple[T, float]:
@@ -123,7 +169,7 @@ class Engine:
         with self._turn:
             self._asked += 1
         try:
-            future = self._pool.submit(timed)
+            future = self._pool.submit(timed, urgency)
         except BaseException:
             self._answered_one()
             raise
@@ -144,7 +190,7 @@ class Engine:
                 raise NotReady("the service is stopping")
             self._spare += 1
             try:
-                future = self._pool.submit(work)
+                future = self._pool.submit(work, Urgency.SPARE)
             except BaseException:
                 self._spare -= 1
                 raise
@@ -186,58 +232,101 @@ class Engine:
 
         async def chunk(start: int) -> tuple[T, float]:
             async with gate:
-                return await self.run(lambda: work(batch[start : start + size]))
+                return await self.run(lambda: work(batch[start : start + size]), urgency=Urgency.BATCH)
 
-        size = max(1, min(CHUNK, -(-len(batch) // self.workers)))
+        size = self._chunk(len(batch))
         done = await asyncio.gather(*(chunk(start) for start in range(0, len(batch), size)))
         return [made for made, _ in done], sum(waited for _, waited in done)
+
+    def _chunk(self, count: int) -> int:
+        """Pictures of a request with so many that go through the model together."""
+        quick = self._chunk_most if not self._crop_seconds else int(_CHUNK_SECONDS / self._crop_seconds)
+        return max(1, min(self._chunk_most, quick, -(-count // self.workers)))
 
     def look_at(
         self, pictures: Sequence[tuple[bytes, Box | None]], *, keep: bool, embedder: Embedder | None = None
     ) -> list[Looked]:
         """Decode pictures one by one and embed them together; ``keep`` also makes the form that is stored.
 
-        Runs on a worker.
+        A picture that cannot be decoded, or with which the model fails, is an error in its place. ModelError where
+        it fails with all. Runs on a worker.
         """
         embedder = embedder or self.embedder
-        resize = embedder.contract.resize
         results: dict[int, Looked] = {}
-        crops, kept, seconds, rows = [], [], [], []
+        decoded: dict[int, _Decoded] = {}
         for number, (data, box) in enumerate(pictures):
-            start = time.perf_counter()
             try:
-                stored = stored_crop(data, box=box, max_pixels=self._max_pixels) if keep else None
-                if stored is None:
-                    image = read_picture(data, max_pixels=self._max_pixels)
-                    image = image if box is None else cut(image, box)
-                else:
-                    image = stored.image
-                crops.append(model_crop(image, resize))
+                decoded[number] = self._decode(data, box, embedder.contract.resize, keep=keep)
             except PictureError as error:
                 results[number] = self._with_setting(error)
-                continue
-            kept.append(None if stored is None else stored.data)
-            rows.append(number)
-            seconds.append(time.perf_counter() - start)
-            self._metrics.stage("decode", seconds[-1])
-        if crops:
-            start = time.perf_counter()
-            embedded = embedder.embed(np.stack(crops))
-            each = (time.perf_counter() - start) / len(crops)
-            if embedder is self.embedder:
-                self._answered = time.monotonic()
-            for at, number in enumerate(rows):
-                self._metrics.stage("embed", each)
-                vector = embedded.embedding[at]
-                viewpoint = None if embedded.viewpoint is None else embedded.viewpoint[at]
-                if not np.isfinite(vector).all() or (viewpoint is not None and not np.isfinite(viewpoint).all()):
-                    results[number] = EmbeddingNotFinite("the model's answer to this picture is not finite")
-                    continue
-                results[number] = Seen(
-                    crop=crops[at], embedding=vector, viewpoint=viewpoint, stored=kept[at], decode=seconds[at],
-                    embed=each,
-                )  # fmt: skip
+        results |= zip(decoded, self._seen(embedder, list(decoded.values())), strict=True)
         return [results[number] for number in range(len(pictures))]
+
+    def _decode(self, data: bytes, box: Box | None, resize: Resize, *, keep: bool) -> _Decoded:
+        start = time.perf_counter()
+        stored = stored_crop(data, box=box, max_pixels=self._max_pixels) if keep else None
+        if stored is None:
+            image = read_picture(data, max_pixels=self._max_pixels)
+            image = image if box is None else cut(image, box)
+        else:
+            image = stored.image
+        crop = model_crop(image, resize)
+        seconds = time.perf_counter() - start
+        self._metrics.stage("decode", seconds)
+        return _Decoded(crop=crop, stored=None if stored is None else stored.data, seconds=seconds)
+
+    def _seen(self, embedder: Embedder, decoded: Sequence[_Decoded]) -> list[Looked]:
+        """Embed what is decoded together, or where that fails one by one; ModelError where the model fails with all."""
+        if not decoded:
+            return []
+        try:
+            shared = self.embed(embedder, np.stack([one.crop for one in decoded]))
+        except ModelError as error:
+            if len(decoded) == 1:
+                raise
+            results: list[Looked] = []
+            for one in decoded:
+                try:
+                    results += self._seen(embedder, [one])
+                except ModelError as own:
+                    results.append(own)
+            if all(isinstance(one, ModelError) for one in results):
+                raise ModelError(str(error)) from error
+            return results
+        viewpoints = shared.embedded.viewpoint
+        seen: list[Looked] = []
+        for at, one in enumerate(decoded):
+            vector, viewpoint = shared.embedded.embedding[at], None if viewpoints is None else viewpoints[at]
+            if not np.isfinite(vector).all() or (viewpoint is not None and not np.isfinite(viewpoint).all()):
+                seen.append(EmbeddingNotFinite("the model's answer to this picture is not finite"))
+                continue
+            seen.append(
+                Seen(
+                    crop=one.crop,
+                    embedding=vector,
+                    viewpoint=viewpoint,
+                    stored=one.stored,
+                    decode=one.seconds,
+                    embed=shared.seconds / len(decoded),
+                    queue=shared.waited / len(decoded),
+                )
+            )
+        return seen
+
+    def embed(self, embedder: Embedder, crops: NDArray[np.uint8]) -> Shared:
+        """Embed crops, uint8 (N, H, W, 3), in the model's turn; raises what ``Embedder.embed`` raises.
+
+        Runs on a worker.
+        """
+        shared = self._batcher.embed(embedder, crops, alone=self._asked == 1 and not self._spare)
+        each = shared.share / max(1, len(crops))
+        for _ in crops:
+            self._metrics.stage("embed", each)
+        if embedder is self.embedder:
+            self._answered = time.monotonic()
+            known = self._crop_seconds or each
+            self._crop_seconds = _REMEMBERED * known + (1 - _REMEMBERED) * each
+        return shared
 
     def _with_setting(self, error: PictureError) -> PictureError:
         """The error with the setting that decides, where one does."""
@@ -249,9 +338,18 @@ class Engine:
         self.embedder.embed(np.full((1, *self.embedder.contract.input_size, 3), 128, dtype=np.uint8))
         self._answered = time.monotonic()
 
+    def _new_batcher(self) -> MicroBatcher:
+        return MicroBatcher(turns=self._turns, most=self._batch, on_batch=self._metrics.batch)
+
+    def _lost(self, how: Loss) -> None:
+        """A worker hangs or died, and may have had a turn of the model: readiness waits for a new answer."""
+        self._metrics.lost_workers.labels(how).inc()
+        self._batcher = self._new_batcher()
+        self._answered = time.monotonic() - FRESH_SECONDS
+
     def close(self) -> None:
         """Take no more work and wait for what runs."""
         with self._turn:
             self._closed = True
             self._turn.notify_all()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()

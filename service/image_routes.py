@@ -29,7 +29,8 @@ from service.documents import (
 from service.engine import Seen
 from service.parameters import ERASE, PAGE, filters_of, read_parameters
 from service.problems import BadPicture, UnsupportedBody, pointer_of, problem_of
-from service.uploads import Limits, Upload, read_document, read_upload
+from service.request_turn import RequestTurn, turn_of
+from service.uploads import Limits, Upload, read_document
 
 _MERGE_PATCH_TYPES = ("application/merge-patch+json", "application/json")
 _NOTHING = ImageDescription(image_id=None, metadata=Metadata(), box=None)
@@ -41,7 +42,7 @@ router = APIRouter(tags=["images"])
     "/v1/galleries/{gallery}/images",
     summary="Add a batch of images",
     responses=say.responses(say.INGEST_ANSWER, 400, 404, 409, 413, 415, 422, 429, 503, 507),
-    openapi_extra=say.request(say.PARTS_AND_METADATA, ()),
+    openapi_extra=say.request(say.PARTS_AND_METADATA, (), timed=True),
     dependencies=[Depends(require_writable)],
 )
 async def add_images(request: Request, gallery: GalleryName) -> Response:
@@ -53,11 +54,11 @@ async def add_images(request: Request, gallery: GalleryName) -> Response:
     context = context_of(request)
     read_parameters(request, ())
     target = context.comparable(gallery)
-    async with context.engine.place():
-        upload = await read_upload(request, Limits.of(context.settings, "max_images"), metadata=True)
+    async with turn_of(request) as turn:
+        upload = await turn.upload(Limits.of(context.settings, "max_images"), metadata=True)
         descriptions = await run_in_threadpool(_descriptions, upload)
         outcome = await context.models.by_its_own(
-            target, lambda embedder: _ingest(context, embedder, target, upload.images, descriptions)
+            target, lambda embedder: _ingest(context, turn, embedder, target, upload.images, descriptions)
         )
     counts = {status: sum(one["status"] == status for one in outcome) for status in ("created", "updated", "failed")}
     stored = [one["image_id"] for one in outcome if one["status"] != "failed"]
@@ -69,7 +70,7 @@ async def add_images(request: Request, gallery: GalleryName) -> Response:
     "/v1/galleries/{gallery}/images/{image_id}",
     summary="Add or replace one image",
     responses=say.responses(say.PUT_ANSWER, 400, 404, 409, 413, 415, 422, 429, 503, 507, created=True),
-    openapi_extra=say.request(say.PICTURE_OR_PART_AND_METADATA, ()),
+    openapi_extra=say.request(say.PICTURE_OR_PART_AND_METADATA, (), timed=True),
     dependencies=[Depends(require_writable)],
 )
 async def put_image(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
@@ -78,8 +79,8 @@ async def put_image(request: Request, gallery: GalleryName, image_id: ImageId) -
     read_parameters(request, ())
     own = image_id_of(image_id)
     target = context.comparable(gallery)
-    async with context.engine.place():
-        upload = await read_upload(request, Limits.of(context.settings, "max_images"), metadata=True)
+    async with turn_of(request) as turn:
+        upload = await turn.upload(Limits.of(context.settings, "max_images"), metadata=True)
         if len(upload.images) != 1:
             raise InvalidValue(f"{len(upload.images)} parts 'image' were sent; PUT takes one", pointer="/image")
         description = _NOTHING
@@ -98,7 +99,7 @@ async def put_image(request: Request, gallery: GalleryName, image_id: ImageId) -
             (seen,), _ = await context.engine.look_at_all(pictures, keep=True, embedder=embedder)
             if isinstance(seen, VehicleSearchError):
                 raise BadPicture(problem_of(seen, pointer=pointer_of(seen, "/image", "/metadata/box")))
-            (status,) = await _store(context, target, [_new_image(own, description, seen, embedder)])
+            (status,) = await _store(context, turn, target, [_new_image(own, description, seen, embedder)])
             return status
 
         status = await context.models.by_its_own(target, put)
@@ -233,6 +234,7 @@ class _Refused:
 
 async def _ingest(
     context: Context,
+    turn: RequestTurn,
     embedder: Embedder,
     gallery: Gallery,
     images: list[bytes],
@@ -261,13 +263,14 @@ async def _ingest(
             problem = problem_of(seen, pointer=pointer_of(seen, f"/image/{number}", f"/metadata/{number}/box"))
             results[number] = {"image_id": description.image_id, "status": "failed", "problem": problem}
     if new:
-        written = await _store(context, gallery, [image for _, image in new])
+        written = await _store(context, turn, gallery, [image for _, image in new])
         for (number, image), status in zip(new, written, strict=True):
             results[number] = {"image_id": image.image_id, "status": status}
     return [results[number] for number in range(len(images))]
 
 
-async def _store(context: Context, gallery: Gallery, new: list[NewImage]) -> list[str]:
+async def _store(context: Context, turn: RequestTurn, gallery: Gallery, new: list[NewImage]) -> list[str]:
+    await turn.settle()
     start = time.perf_counter()
     written = await run_in_threadpool(gallery.add, new)
     context.metrics.stage("store", (time.perf_counter() - start) / len(new))

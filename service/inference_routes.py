@@ -1,6 +1,5 @@
 """The model by the Open Inference Protocol, for programs that speak it to any server: crops in, tensors out."""
 
-import time
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -20,7 +19,8 @@ from service.inference_protocol import HEADER_LENGTH, Asked, Inference, read_inf
 from service.parameters import read_parameters
 from service.probe_routes import require_ready
 from service.problems import ModelNotFound
-from service.uploads import read_body
+from service.request_turn import turn_of
+from service.uploads import Limits
 
 ModelName = Annotated[str, Path(description="The contract's name of a loaded model.", examples=[examples.MODEL])]
 
@@ -86,7 +86,7 @@ async def model_ready(request: Request, model: ModelName) -> Response:
 @router.post(
     "/v2/models/{model}/infer", summary="Infer",
     responses=say.inference_responses(say.INFERENCE_ANSWER, 400, 404, 413, 415, 422, 429, 503, binary=True),
-    openapi_extra=say.request(say.INFERENCE, ()),
+    openapi_extra=say.request(say.INFERENCE, (), timed=True),
 )  # fmt: skip
 async def infer(request: Request, model: ModelName) -> Response:
     """One input ``crops``, UINT8 (N, H, W, 3): upright RGB crops that are resized as the contract says.
@@ -102,8 +102,8 @@ async def infer(request: Request, model: ModelName) -> Response:
         size=embedder.contract.input_size, most=settings.max_queries, setting=f"max_queries = {settings.max_queries}",
         outputs=_outputs(embedder), usual=[name for name in _outputs(embedder) if not name.endswith("attention")],
     )  # fmt: skip
-    async with context.engine.place():
-        body = await read_body(request, max_bytes=settings.max_body_bytes, max_seconds=settings.body_seconds)
+    async with turn_of(request) as turn:
+        body = await turn.body(Limits.of(settings, "max_queries"))
         inference = await run_in_threadpool(read_inference, body, request.headers.get(HEADER_LENGTH), asked)
         note(request, count=len(inference.crops))
         parts, _ = await context.engine.in_chunks(
@@ -134,16 +134,13 @@ def _tensors(
 ) -> dict[str, NDArray[np.float32]]:
     """The outputs that are asked for, float32 (N, …), of some of the crops; runs on a worker."""
     wanted = {output.name for output in inference.outputs}
-    start = time.perf_counter()
     tensors: dict[str, Any] = {}
     if wanted & {"embedding", "viewpoint"}:
-        embedded = embedder.embed(crops)
+        embedded = context.engine.embed(embedder, crops).embedded
         tensors |= {"embedding": embedded.embedding, "viewpoint": embedded.viewpoint}
     if wanted & {"global_attention", "local_attention"}:
         maps = embedder.attention(crops)
         tensors |= {"global_attention": maps.globally, "local_attention": maps.locally}
-    for _ in crops:
-        context.metrics.stage("embed", (time.perf_counter() - start) / len(crops))
     chosen = {name: tensor for name, tensor in tensors.items() if name in wanted}
     if not all(np.isfinite(tensor).all() for tensor in chosen.values()):
         raise EmbeddingNotFinite("the model's answer to these crops is not finite")

@@ -55,12 +55,24 @@ class Metrics:
             registry=self.registry,
         )
         self.queue = Gauge("vehicle_search_queue_requests", "Requests waiting or at work.", registry=self.registry)
+        self._batches = Histogram(
+            "vehicle_search_batch_images", "Crops that went through the model together.",
+            buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry,
+        )  # fmt: skip
+        self.lost_workers = Counter(
+            "vehicle_search_lost_workers", "Workers that hung or died and were replaced.", ["how"],
+            registry=self.registry,
+        )  # fmt: skip
         self.model = Info("vehicle_search_model", "The model that answers.", registry=self.registry)
         self._by_stage = {name: self._stages.labels(name) for name in ("queue", "decode", "embed", "search", "store")}
 
     def stage(self, name: str, seconds: float) -> None:
         """One picture's time in a stage."""
         self._by_stage[name].observe(seconds)
+
+    def batch(self, crops: int) -> None:
+        """A call of the model with so many crops."""
+        self._batches.observe(crops)
 
     def watch_galleries(self, sizes: Callable[[], tuple[Mapping[str, int], Iterable[str]]]) -> None:
         """Report the size of every gallery, and which cannot be used, asked for when Prometheus asks."""

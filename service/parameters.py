@@ -16,6 +16,8 @@ from index.gallery import Attribute, Filters, GroupBy, SearchOptions
 from index.manifest import parse_time
 from index.metadata import MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_LABEL, check_label
 
+TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+LONGEST_TIMEOUT_MS = 86_400_000
 ATTRIBUTE = "attribute."
 ATTRIBUTE_VALUE = rf'^("[^\u0000]{{0,{MAX_ATTRIBUTE_TEXT}}}"|[^\u0000]{{0,{MAX_ATTRIBUTE_TEXT}}})$'  # pattern
 STORABLE = r"^[^\u0000]*$"  # pattern of what a database gives back

@@ -52,6 +52,14 @@ class MalformedRequest(VehicleSearchError):
     """The body is not the multipart or JSON that it says it is."""
 
 
+class DeadlinePassed(VehicleSearchError):
+    """The request was not answered in time."""
+
+
+class ClientLeft(VehicleSearchError):
+    """Whoever asked is gone, and hears nothing."""
+
+
 class BodyTooSlow(VehicleSearchError):
     """The body did not arrive in time."""
 
@@ -121,7 +129,9 @@ _STATUS: dict[type[VehicleSearchError], tuple[int, str]] = {
     errors.EmbeddingNotFinite: (422, "Embedding not finite"),
     QueueFull: (429, "Too many requests"),
     RateExceeded: (429, "Too many requests with this key"),
+    ClientLeft: (499, "Client left"),
     NotReady: (503, "Not ready"),
+    DeadlinePassed: (503, "Deadline passed"),
     errors.GalleryUnavailable: (503, "Gallery damaged"),
     errors.ModelError: (503, "Model failed"),
     errors.StorageError: (503, "Storage failed"),
@@ -141,7 +151,7 @@ RESPONSES: dict[int, str] = {
     422: "An unknown or invalid parameter or metadata field",
     429: "The queue is full, or the key sends more than it may; Retry-After says when to try again",
     431: "The request line and the header fields are too large",
-    503: "Not ready, or the gallery is damaged, or the keys cannot be read",
+    503: "Not ready, or past the deadline, or the gallery is damaged, or the keys cannot be read",
     507: "The disk is full; reads go on",
 }
 

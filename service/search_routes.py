@@ -16,8 +16,10 @@ from service.documents import encode, encoded_answer, viewpoint_document
 from service.engine import Looked, Seen
 from service.parameters import BOX, COMBINE, SEARCH, Values, read_parameters, search_options_of
 from service.problems import problem_of
+from service.request_turn import turn_of
 from service.searcher import Found, Searcher
-from service.uploads import Limits, read_upload
+from service.uploads import Limits
+from service.worker_pool import Urgency
 
 MAX_COMBINED = 8  # pictures of one vehicle
 
@@ -28,7 +30,7 @@ router = APIRouter(tags=["search"])
     "/v1/galleries/{gallery}/search",
     summary="Where else was this vehicle seen?",
     responses=say.responses(say.SEARCH_ANSWER, 400, 404, 409, 413, 415, 422, 429, 503),
-    openapi_extra=say.request(say.PICTURE_OR_PARTS, (BOX, COMBINE, *SEARCH), attributes=True),
+    openapi_extra=say.request(say.PICTURE_OR_PARTS, (BOX, COMBINE, *SEARCH), attributes=True, timed=True),
 )
 async def search(request: Request, gallery: GalleryName) -> Response:
     """Send a picture as the raw body (``--data-binary @car.jpg``) or as the part ``image``; get ranked matches.
@@ -44,8 +46,8 @@ async def search(request: Request, gallery: GalleryName) -> Response:
         max_images=MAX_COMBINED,
         images_setting="8 pictures of one vehicle",
     )
-    async with context.engine.place():
-        upload = await read_upload(request, limits)
+    async with turn_of(request) as turn:
+        upload = await turn.upload(limits)
         await note_pictures(request, upload.images)
         several, box = len(upload.images) > 1, values.one("box")
         if several and values.one("combine") is None:
@@ -69,22 +71,22 @@ async def search(request: Request, gallery: GalleryName) -> Response:
     "/v1/galleries/{gallery}/search/batch",
     summary="Search for several vehicles",
     responses=say.responses(say.BATCH_ANSWER, 400, 404, 409, 413, 415, 422, 429, 503),
-    openapi_extra=say.request(say.PICTURE_OR_PARTS, SEARCH, attributes=True),
+    openapi_extra=say.request(say.PICTURE_OR_PARTS, SEARCH, attributes=True, timed=True),
 )
 async def search_batch(request: Request, gallery: GalleryName) -> Response:
     """One vehicle a part ``image``; the results come in the order of the parts, a bad picture's as a problem."""
     context = context_of(request)
     values = read_parameters(request, SEARCH, attributes=True)
     target = _searched(context, gallery, values)
-    async with context.engine.place():
-        upload = await read_upload(request, Limits.of(context.settings, "max_queries"))
+    async with turn_of(request) as turn:
+        upload = await turn.upload(Limits.of(context.settings, "max_queries"))
         await note_pictures(request, upload.images)
 
         async def find(embedder: Embedder) -> tuple[Found, float]:
             searcher = _searcher(context, embedder, target, values)
             pictures = [(data, None) for data in upload.images]
             looked, waited = await context.engine.look_at_all(pictures, keep=False, embedder=embedder)
-            found, again = await context.engine.run(lambda: searcher.each(looked))
+            found, again = await context.engine.run(lambda: searcher.each(looked), urgency=Urgency.BATCH)
             return found, waited + again
 
         found, waited = await context.models.by_its_own(target, find)
@@ -96,7 +98,7 @@ async def search_batch(request: Request, gallery: GalleryName) -> Response:
     "/v1/galleries/{gallery}/images/{image_id}/similar",
     summary="Search with a stored image",
     responses=say.responses(say.SEARCH_ANSWER, 404, 409, 422, 429, 503),
-    openapi_extra=say.request(None, SEARCH, attributes=True),
+    openapi_extra=say.request(None, SEARCH, attributes=True, timed=True),
 )
 async def similar(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
     """The same search with a stored image as the query; the image itself is left out."""
@@ -110,7 +112,8 @@ async def similar(request: Request, gallery: GalleryName, image_id: ImageId) -> 
         searcher = _searcher(context, embedder, target, values, exclude=own)
         return await context.engine.run(lambda: searcher.stored(own))
 
-    async with context.engine.place():
+    async with turn_of(request) as turn:
+        await turn.begin()
         found, waited = await context.models.by_its_own(target, find)
     note(request, matches=found.matches)
     return _timed(found, waited, since=began)
@@ -120,19 +123,19 @@ async def similar(request: Request, gallery: GalleryName, image_id: ImageId) -> 
     "/v1/embeddings",
     summary="Embed pictures",
     responses=say.responses(say.EMBEDDINGS_ANSWER, 400, 413, 415, 422, 429, 503),
-    openapi_extra=say.request(say.PICTURE_OR_PARTS, ()),
+    openapi_extra=say.request(say.PICTURE_OR_PARTS, (), timed=True),
 )
 async def embeddings(request: Request) -> Response:
     """The vectors that a gallery would store, and the viewpoint; a bad one of several is a problem in its place."""
     context = context_of(request)
     read_parameters(request, ())
-    async with context.engine.place():
-        upload = await read_upload(request, Limits.of(context.settings, "max_queries"))
+    async with turn_of(request) as turn:
+        upload = await turn.upload(Limits.of(context.settings, "max_queries"))
         await note_pictures(request, upload.images)
         looked, _ = await context.engine.look_at_all([(data, None) for data in upload.images], keep=False)
         if len(looked) == 1 and not isinstance(looked[0], Seen):
             raise looked[0]
-        body, _ = await context.engine.run(lambda: _embeddings(context, looked))
+        body, _ = await context.engine.run(lambda: _embeddings(context, looked), urgency=Urgency.BATCH)
     return encoded_answer(body)
 
 
@@ -173,7 +176,7 @@ def _timed(found: Found, waited: float, *, since: float) -> Response:
     """The answer with what it took, in milliseconds; ``since`` is when the request was complete."""
     seconds = {
         "decode": found.decode,
-        "queue": waited,
+        "queue": waited + found.queue,
         "embed": found.embed,
         "search": found.search,
         "total": time.perf_counter() - since,

@@ -29,6 +29,7 @@ class Found:
     body: bytes
     matches: int
     decode: float = 0.0
+    queue: float = 0.0  # for the model; that for a worker is not in it
     embed: float = 0.0
     search: float = 0.0
 
@@ -64,7 +65,7 @@ class Searcher:
             document["attention"] = self._attention(seen[0].crop)
         return Found(
             body=encode(document), matches=len(matches), decode=sum(one.decode for one in seen),
-            embed=sum(one.embed for one in seen), search=search,
+            queue=sum(one.queue for one in seen), embed=sum(one.embed for one in seen), search=search,
         )  # fmt: skip
 
     def stored(self, image_id: str) -> Found:
@@ -98,7 +99,7 @@ class Searcher:
         body = encode(head)[:-1] + b',"results":[' + b",".join(map(encode, results)) + b"]}"
         return Found(
             body=body, matches=sum(map(len, found)), decode=sum(one.decode for one in seen),
-            embed=sum(one.embed for one in seen), search=search,
+            queue=sum(one.queue for one in seen), embed=sum(one.embed for one in seen), search=search,
         )  # fmt: skip
 
     def _find(self, queries: NDArray[np.float32]) -> tuple[list[list[Match]], float]:

@@ -55,8 +55,15 @@ class Settings(BaseSettings):
     threads: int = Field(
         default=0, ge=0, le=1024, description="pictures worked on at a time; 0: the cores this process may use"
     )
+    model_batch: int = Field(
+        default=0, ge=0, le=1024, description="pictures of different requests that go through the model together where "
+        "they wait for it; 0: 1 on a CPU, where it gains nothing, and 32 on a GPU",
+    )  # fmt: skip
     queue_size: int = Field(default=64, ge=1, le=100_000, description="requests that may wait; one more is told 429")
     max_body_bytes: int = Field(default=128 * 2**20, ge=1024, description="largest request body in bytes")
+    max_buffered_bytes: int = Field(
+        default=512 * 2**20, ge=1024, description="bytes that all bodies in memory may take; one more is told 429"
+    )
     max_pixels: int = Field(default=50_000_000, ge=1, description="largest picture in pixels")
     max_images: int = Field(default=256, ge=1, le=10_000, description="pictures in one batch ingestion")
     max_queries: int = Field(
@@ -71,6 +78,16 @@ class Settings(BaseSettings):
         gt=0,
         le=3600,
         description="time within which a request's body must have arrived; an archive may not stall longer",
+    )
+    request_seconds: float = Field(
+        default=300,
+        gt=0,
+        le=86_400,
+        description="time within which pictures must be searched for or embedded; past it a request is told 503, and "
+        "what is not begun is not done. The header X-Request-Timeout-Ms asks for less",
+    )
+    stuck_seconds: float = Field(
+        default=60, ge=1, le=3600, description="time after which a worker is thought to hang, and replaced"
     )
     grace_seconds: int = Field(
         default=20, ge=0, le=3600, description="time that running requests get when the service stops"
@@ -122,6 +139,15 @@ class Settings(BaseSettings):
     def _both(self) -> Self:
         if (self.tls_certificate is None) is not (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together: set both, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _one_fits(self) -> Self:
+        if self.max_buffered_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"max_buffered_bytes = {self.max_buffered_bytes:,} is less than max_body_bytes = "
+                f"{self.max_body_bytes:,}, so that no body of that size could be taken"
+            )
         return self
 
     @property

@@ -7,7 +7,7 @@ would damage pictures.
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,9 @@ _LONGEST_FILENAME = 255  # characters
 _METADATA_AN_IMAGE = 2**16  # bytes of the part 'metadata' an image; every picture may say a lot about itself
 
 
+def _nothing(_: int) -> None: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What a body may hold, and the settings that say so."""
@@ -42,6 +45,7 @@ class Limits:
     max_seconds: float
     max_images: int
     images_setting: str  # name of the setting, or what else sets the limit
+    hold: Callable[[int], None] = _nothing  # hears of bytes that are kept, and raises where there is no room for them
 
     @classmethod
     def of(cls, settings: Settings, images: Literal["max_images", "max_queries"]) -> Self:
@@ -77,10 +81,11 @@ async def read_document(request: Request, *, max_bytes: int, max_seconds: float)
     return await _whole(request, max_bytes, max_seconds)
 
 
-async def read_body(request: Request, *, max_bytes: int, max_seconds: float) -> bytes:
+async def read_body(request: Request, limits: Limits) -> bytes:
     """A body as it is; raises what ``read_document`` raises, and UnsupportedBody where it is compressed."""
     _require_plain_encoding(request)
-    return await _whole(request, max_bytes, max_seconds)
+    async with _deadline(limits.max_seconds):
+        return b"".join([chunk async for chunk in _chunks(request, limits.max_bytes, hold=limits.hold)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +154,7 @@ async def _read(request: Request, limits: Limits, *, metadata: bool) -> Upload:
             raise UnsupportedBody(
                 f"content type {content_type.decode('latin-1')[:80]!a}: send multipart/form-data or a picture"
             )
-        body = b"".join([chunk async for chunk in _chunks(request, limits.max_bytes)])
+        body = b"".join([chunk async for chunk in _chunks(request, limits.max_bytes, hold=limits.hold)])
         if not body:
             raise MalformedRequest("the body is empty: send a picture, or multipart/form-data with parts 'image'")
         return Upload(images=[body], complete=time.perf_counter())
@@ -157,7 +162,7 @@ async def _read(request: Request, limits: Limits, *, metadata: bool) -> Upload:
     parts = _Parts(limits, metadata=metadata)
     try:
         parser = MultipartParser(boundary, parts.callbacks())
-        async for chunk in _chunks(request, limits.max_bytes):
+        async for chunk in _chunks(request, limits.max_bytes, hold=limits.hold):
             parser.write(chunk)
     except FormParserError as error:
         raise MalformedRequest(f"the multipart body is damaged: {error}") from error
@@ -192,7 +197,9 @@ async def _deadline(seconds: float) -> AsyncIterator[None]:
         raise BodyTooSlow(f"the body did not arrive within {seconds:g} s, the limit set by body_seconds") from error
 
 
-async def _chunks(request: Request, max_bytes: int, limit: str = _LIMIT) -> AsyncIterator[bytes]:
+async def _chunks(
+    request: Request, max_bytes: int, limit: str = _LIMIT, *, hold: Callable[[int], None] = _nothing
+) -> AsyncIterator[bytes]:
     """The body as it comes; RequestTooLarge as soon as it is known to be, MalformedRequest where the client leaves."""
     too_large = RequestTooLarge(f"the body is larger than {max_bytes:,} bytes, {limit}")
     declared = request.headers.get("content-length", "")
@@ -204,6 +211,7 @@ async def _chunks(request: Request, max_bytes: int, limit: str = _LIMIT) -> Asyn
             size += len(chunk)
             if size > max_bytes:
                 raise too_large
+            hold(len(chunk))
             yield chunk
     except ClientDisconnect as error:
         raise MalformedRequest("the client left before the body ended") from error  # nobody hears it

@@ -46,6 +46,8 @@ With the first key that is made every request needs one.
   vehicle-search --version
 """
 
+_ALONE_THREADS = 8  # for a picture that is alone; a model this size gains little by more
+
 _LOG = logging.getLogger("service")
 
 
@@ -152,7 +154,10 @@ def _load(settings: Settings, keyring: Keyring) -> FastAPI:
     if (warning := network_warning(settings.data_dir)) is not None:
         _LOG.warning("%s", warning)
     workers = settings.threads or usable_cpus()
-    embedder = Embedder(settings.model, device=settings.device, threads=1, gpu_memory=settings.gpu_model_memory)
+    alone = min(workers, _ALONE_THREADS)
+    embedder = Embedder(
+        settings.model, device=settings.device, threads=1, alone_threads=alone, gpu_memory=settings.gpu_model_memory
+    )
     previous = None
     if settings.previous_model is not None:
         previous = Embedder(

@@ -1,6 +1,7 @@
 """Workers, their queue, and what reaches a client when they are full or stopped; the service runs in this process."""
 
 import asyncio
+import io
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ import onnx
 import pytest
 from fastapi import FastAPI
 from numpy.typing import NDArray
+from PIL import Image
 
 from index.bulk.import_job import ImportFolder
 from index.data_folder import DataFolder
@@ -21,7 +23,7 @@ from index.errors import BoxOutsidePicture, ModelError, PictureTooLarge, Unsuppo
 from index.gallery import GallerySpec
 from service.application import create_app
 from service.context import Context
-from service.engine import CHUNK, Engine, Seen
+from service.engine import Engine, Seen
 from service.metrics import Metrics
 from service.problems import NotReady, QueueFull
 from service.settings import Settings
@@ -29,6 +31,10 @@ from tests.host_device import AilingDevice
 from tests.http_client import parts, refused
 from tests.index_kinds import build_early
 from tests.pictures import jpeg
+
+_file = io.BytesIO()
+Image.new("RGB", (64, 64)).save(_file, "PNG")
+BLACK = _file.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +75,7 @@ def run(work: Callable[[], Awaitable[Any]]) -> Any:
 
 
 def test_a_picture_is_seen_alone_as_in_a_batch(engine: Engine) -> None:
-    pictures = [(jpeg(number), None) for number in range(2 * CHUNK + 3)]
+    pictures = [(jpeg(number), None) for number in range(19)]
     together, waited = run(lambda: engine.look_at_all(pictures, keep=True))
     assert waited >= 0
     for (data, _), seen in zip(pictures, together, strict=True):
@@ -217,7 +223,7 @@ def test_a_model_that_begins_to_fail_ends_readiness_until_it_answers(
         def __init__(self) -> None:
             self.__dict__.update(vars(whole))
 
-        def embed(self, crops: NDArray[np.uint8]) -> Embedded:
+        def embed(self, crops: NDArray[np.uint8], *, alone: bool = False) -> Embedded:
             raise ModelError("the device is gone")
 
     engine.embedder = Failing()
@@ -236,7 +242,7 @@ def test_workers_that_are_stuck_end_readiness(engine: Engine, monkeypatch: pytes
     go_on = threading.Event()
 
     async def work() -> None:
-        stuck = [asyncio.create_task(engine.run(lambda: go_on.wait(60))) for _ in range(engine.workers)]
+        stuck = [asyncio.create_task(engine.run(lambda: go_on.wait(60))) for _ in range(engine.threads)]
         await asyncio.sleep(0)  # both are with the workers
         for _ in range(2):
             with pytest.raises(NotReady, match="not answered"):
@@ -245,6 +251,64 @@ def test_workers_that_are_stuck_end_readiness(engine: Engine, monkeypatch: pytes
         await asyncio.gather(*stuck)
         monkeypatch.setattr("service.engine.PATIENCE_SECONDS", 30)
         await engine.check()
+
+    run(work)
+
+
+def test_a_picture_that_the_model_fails_with_fails_alone(tiny_model: Path) -> None:
+    class Poisoned(Embedder):
+        """A model that fails with whatever holds a black picture, or with all."""
+
+        ever = False
+
+        def embed(self, crops: NDArray[np.uint8], *, alone: bool = False) -> Embedded:
+            if self.ever or not all(crop.any() for crop in crops):
+                raise ModelError("poisoned")
+            return super().embed(crops, alone=alone)
+
+    embedder = Poisoned(tiny_model, device="cpu", threads=1)
+    engine = Engine(embedder, Metrics(), workers=1, queue_size=1, max_pixels=10_000)
+    pictures = [(jpeg(0), None), (BLACK, None), (b"text", None), (jpeg(1), None)]
+    kinds = [type(seen) for seen in engine.look_at(pictures, keep=False)]
+    assert kinds == [Seen, ModelError, UnsupportedPicture, Seen]
+    embedder.ever = True
+    with pytest.raises(ModelError, match="poisoned"):
+        engine.look_at(pictures, keep=False)
+    engine.close()
+
+
+def test_a_model_that_hangs_is_told_of_and_comes_back(tiny_model: Path, tmp_path: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Hanging(Embedder):
+        """A model whose device does not answer a picture that is black."""
+
+        def embed(self, crops: NDArray[np.uint8], *, alone: bool = False) -> Embedded:
+            if not crops.any():
+                begun.set()
+                assert go_on.wait(60)
+            return super().embed(crops, alone=alone)
+
+    embedder = Hanging(tiny_model, device="cpu", threads=1)
+    home = DataFolder(tmp_path / "data", default_spec=GallerySpec.for_model(embedder.contract))
+    settings, imports = Settings(stuck_seconds=1), ImportFolder(home.path)
+    app = create_app(settings=settings, embedder=embedder, home=home, workers=1, imports=imports)
+
+    async def work() -> None:
+        async with calling(app) as client:
+            path = "/v1/galleries/default"
+            stuck = asyncio.create_task(client.put(f"{path}/images/a", content=BLACK))
+            await asyncio.to_thread(begun.wait, 30)
+            behind = asyncio.create_task(client.post(f"{path}/search", content=jpeg(0)))
+            refused(await stuck, 503, "stuck_seconds")
+            refused(await client.get("/readyz"), 503, "lost and not replaced")
+            assert (await client.get("/livez")).status_code == 200
+            assert 'vehicle_search_lost_workers_total{how="hung"} 1.0' in (await client.get("/metrics")).text
+            assert (await behind).status_code == 200  # by the one that took its place
+            assert (await client.get("/readyz")).status_code == 200
+            go_on.set()
+            assert (await client.post(f"{path}/search", content=jpeg(0))).json()["matches"] == []  # nothing was stored
+            assert (await client.get(path)).json()["images"] == 0
 
     run(work)
 

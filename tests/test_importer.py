@@ -32,7 +32,7 @@ class Overtaken(Embedder):
         self.home: DataFolder
         self.next: Embedder
 
-    def embed(self, crops: NDArray[np.uint8]) -> Embedded:
+    def embed(self, crops: NDArray[np.uint8], *, alone: bool = False) -> Embedded:
         if getattr(self, "move", None) is not None and self.move.is_set():
             self.move.clear()
             gallery = self.home.get("default")

@@ -31,7 +31,7 @@ class Watched(Embedder):
         self.go_on.set()
         self.watching = True
 
-    def embed(self, crops: NDArray[np.uint8]) -> Embedded:
+    def embed(self, crops: NDArray[np.uint8], *, alone: bool = False) -> Embedded:
         if getattr(self, "watching", False):
             self.go_on.wait(60)
             if self.failing is not None:

@@ -15,9 +15,9 @@ def family(kind: type[VehicleSearchError]) -> list[type[VehicleSearchError]]:
 
 
 def test_every_error_that_a_client_can_cause_has_a_status() -> None:
-    ours = {
+    ours = {  # and what nobody hears
         errors.DataFolderLocked, errors.DataFolderUnusable, errors.IndexDeviceUnavailable, errors.NotEnoughMemory,
-        VehicleSearchError,
+        VehicleSearchError, problems.ClientLeft,
     }  # fmt: skip
     groups = {errors.PictureError, errors.NotFound, errors.Conflict}
     for kind in family(VehicleSearchError):

@@ -1,0 +1,270 @@
+"""Deadlines, clients that leave and slow senders, in a service in this process that is asked by its ASGI door."""
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from starlette.types import Message
+
+from index.bulk.import_job import ImportFolder
+from index.data_folder import DataFolder
+from index.embedder import Embedder
+from index.gallery import GallerySpec, NewImage
+from service.application import create_app
+from service.context import Context
+from service.settings import Settings
+from tests.pictures import jpeg
+
+SEARCH, IMAGE = "/v1/galleries/default/search", "/v1/galleries/default/images/a"
+
+
+@pytest.fixture(scope="module")
+def embedder(tiny_model: Path) -> Embedder:
+    return Embedder(tiny_model, device="cpu", threads=1)
+
+
+Maker = Callable[..., FastAPI]
+
+
+@pytest.fixture
+def app_of(embedder: Embedder, tmp_path: Path) -> Maker:
+    """A service with one worker and one place to wait."""
+
+    def make(**settings: Any) -> FastAPI:
+        home = DataFolder(tmp_path / "data", default_spec=GallerySpec.for_model(embedder.contract))
+        return create_app(
+            settings=Settings(queue_size=1, **settings), embedder=embedder, home=home, workers=1,
+            imports=ImportFolder(home.path),
+        )  # fmt: skip
+
+    return make
+
+
+class Exchange:
+    """A request whose body is sent, and whose client leaves, when the test says so."""
+
+    def __init__(self, app: FastAPI, method: str, path: str, headers: dict[str, str]) -> None:
+        self._messages: asyncio.Queue[Message] = asyncio.Queue()
+        self.sent: list[Message] = []
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "path": path,
+            "raw_path": path.encode(), "query_string": b"", "root_path": "", "scheme": "http",
+            "headers": [(b"host", b"localhost"), *((k.lower().encode(), v.encode()) for k, v in headers.items())],
+            "client": ("127.0.0.1", 5), "server": ("127.0.0.1", 8000),
+        }  # fmt: skip
+        self.task = asyncio.create_task(app(scope, self._messages.get, self._send))
+
+    async def _send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    def body(self, data: bytes, *, more: bool = False) -> None:
+        self._messages.put_nowait({"type": "http.request", "body": data, "more_body": more})
+
+    def leave(self) -> None:
+        self._messages.put_nowait({"type": "http.disconnect"})
+
+    async def answer(self) -> tuple[int, dict[str, str], Any]:
+        await asyncio.wait_for(self.task, 30)
+        headers = {name.decode().lower(): value.decode() for name, value in self.sent[0]["headers"]}
+        body = b"".join(message.get("body", b"") for message in self.sent[1:])
+        return self.sent[0]["status"], headers, json.loads(body) if body else None
+
+
+class Service:
+    """A running one, whose only worker can be kept busy."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.app = app
+        self.context: Context = app.state.context
+
+    def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Exchange:
+        exchange = Exchange(self.app, method, path, {name.replace("_", "-"): value for name, value in headers.items()})
+        if body is not None:
+            exchange.body(body)
+        return exchange
+
+    @asynccontextmanager
+    async def busy(self) -> AsyncIterator[None]:
+        begun, go_on = threading.Event(), threading.Event()
+
+        def work() -> None:
+            begun.set()
+            assert go_on.wait(30)
+
+        blocked = asyncio.create_task(self.context.engine.run(work))
+        await asyncio.to_thread(begun.wait, 30)
+        try:
+            yield
+        finally:
+            go_on.set()
+            await blocked
+
+    async def until_taken(self, count: int) -> None:
+        while self.context.engine._taken != count:
+            await asyncio.sleep(0)
+
+    def decoded(self) -> float:
+        seconds: float = self.context.metrics._by_stage["decode"]._sum.get()
+        return seconds
+
+
+def run(app: FastAPI, work: Callable[[Service], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with app.router.lifespan_context(app), asyncio.timeout(60):
+            await work(Service(app))
+
+    asyncio.run(bounded())
+
+
+@pytest.mark.parametrize(
+    ("settings", "headers", "says"),
+    [
+        ({}, {"X_Request_Timeout_Ms": "50"}, r"within 0.05 s, set by the header X-Request-Timeout-Ms"),
+        ({"request_seconds": 0.05}, {}, r"within 0.05 s, set by request_seconds"),
+        ({"request_seconds": 0.05}, {"X_Request_Timeout_Ms": "60000"}, r"within 0.05 s, set by request_seconds"),
+    ],
+)
+def test_past_its_deadline_a_request_is_told_so_and_nothing_is_done(
+    app_of: Maker, settings: dict[str, float], headers: dict[str, str], says: str
+) -> None:
+    async def work(service: Service) -> None:
+        async with service.busy():
+            for exchange in (
+                service.send("POST", SEARCH, jpeg(0), **headers),
+                service.send("PUT", IMAGE, jpeg(0), **headers),
+            ):
+                status, _, problem = await exchange.answer()
+                assert (status, problem["type"]) == (503, "urn:vehicle-search:problem:deadline-passed")
+                assert says in problem["detail"]
+            assert service.context.engine._taken == 0
+        await service.context.engine.run(lambda: None)  # the worker is through with what waited
+        assert service.decoded() == 0
+        assert service.context.gallery("default").count() == 0
+
+    run(app_of(**settings), work)
+
+
+def test_a_request_in_time_is_answered(app_of: Maker) -> None:
+    async def work(service: Service) -> None:
+        status, _, _ = await service.send("POST", SEARCH, jpeg(0), X_Request_Timeout_Ms="20000").answer()
+        assert status == 200
+
+    run(app_of(), work)
+
+
+@pytest.mark.parametrize("value", ["0", "-5", "1.5", "soon", "", "86400001", "1" * 40, "٣"])
+def test_a_deadline_that_is_none_is_refused(app_of: Maker, value: str) -> None:
+    async def work(service: Service) -> None:
+        exchange = service.send("POST", SEARCH, jpeg(0), X_Request_Timeout_Ms=value)
+        status, _, problem = await exchange.answer()
+        assert status == 422
+        assert "X-Request-Timeout-Ms" in problem["detail"]
+        assert problem["errors"][0]["pointer"] == "/header/X-Request-Timeout-Ms"
+
+    run(app_of(), work)
+
+
+def test_what_is_being_stored_is_stored_and_answered_though_the_time_is_over(
+    app_of: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(service: Service) -> None:
+        gallery = service.context.gallery("default")
+        begun, go_on, add = threading.Event(), threading.Event(), gallery.add
+
+        def slowly(images: list[NewImage]) -> Any:
+            begun.set()
+            assert go_on.wait(30)
+            return add(images)
+
+        monkeypatch.setattr(gallery, "add", slowly)
+        late = service.send("PUT", IMAGE, jpeg(0), X_Request_Timeout_Ms="3000")
+        await asyncio.to_thread(begun.wait, 30)
+        late.leave()
+        await asyncio.sleep(3.1)
+        go_on.set()
+        status, _, document = await late.answer()
+        assert (status, document["status"]) == (201, "created")
+        assert gallery.count() == 1
+
+    run(app_of(), work)
+
+
+def test_a_client_that_leaves_frees_its_place_and_leaves_nothing(app_of: Maker) -> None:
+    async def work(service: Service) -> None:
+        async with service.busy():
+            for method, path in (
+                ("POST", SEARCH),
+                ("PUT", IMAGE),
+                ("GET", f"{IMAGE}/similar"),
+                ("POST", "/v1/embeddings"),
+            ):
+                gone = service.send(method, path, jpeg(0) if method != "GET" else b"")
+                await service.until_taken(1)
+                gone.leave()
+                await gone.answer()
+                assert service.context.engine._taken == 0  # though the worker is busy still
+            assert service.context.bodies.taken == 0
+        await service.context.engine.run(lambda: None)
+        assert service.decoded() == 0
+        assert service.context.gallery("default").count() == 0
+        text = service.context.metrics.text().decode()
+        assert f'route="{SEARCH.replace("default", "{gallery}")}",status="499"' in text
+
+    run(app_of(), work)
+
+
+def test_slow_senders_keep_no_place(app_of: Maker) -> None:
+    async def work(service: Service) -> None:
+        data = jpeg(0)
+        slow = [service.send("POST", SEARCH) for _ in range(10)]  # there are two places
+        for exchange in slow:
+            exchange.body(data[:100], more=True)
+        while service.context.bodies.taken < 1000:
+            await asyncio.sleep(0)
+        status, _, _ = await service.send("POST", SEARCH, data).answer()
+        assert status == 200
+        for exchange in slow[:2]:
+            exchange.body(data[100:])
+            assert (await exchange.answer())[0] == 200
+        for exchange in slow[2:]:
+            exchange.leave()
+            assert (await exchange.answer())[0] == 400
+        assert service.context.bodies.taken == 0
+
+    run(app_of(), work)
+
+
+def test_bodies_together_are_bounded(app_of: Maker) -> None:
+    async def work(service: Service) -> None:
+        held = service.send("POST", SEARCH)
+        held.body(b"x" * 1500, more=True)
+        while service.context.bodies.taken < 1500:
+            await asyncio.sleep(0)
+        status, headers, problem = await service.send("POST", SEARCH, b"x" * 600).answer()
+        assert status == 429
+        assert "max_buffered_bytes" in problem["detail"]
+        assert int(headers["retry-after"]) >= 1
+        held.body(b"")
+        assert (await held.answer())[0] == 415
+        assert (await service.send("POST", SEARCH, b"x" * 600).answer())[0] == 415
+
+    run(app_of(max_body_bytes=2000, max_buffered_bytes=2000), work)
+
+
+def test_a_full_service_refuses_before_the_body_comes(app_of: Maker) -> None:
+    async def work(service: Service) -> None:
+        async with service.busy(), service.context.engine.place():
+            waiting = service.send("POST", SEARCH, jpeg(0))
+            await service.until_taken(2)
+            status, headers, problem = await service.send("POST", SEARCH).answer()  # it never sends one
+            assert (status, headers["retry-after"]) == (429, "1")
+            assert "queue_size" in problem["detail"]
+        assert (await waiting.answer())[0] == 200
+
+    run(app_of(), work)
