@@ -1,11 +1,11 @@
 """Thousands of requests that schemathesis draws from the OpenAPI file, sent to a real service (`make test-deep`)."""
 
 import json
+import logging
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -22,6 +22,8 @@ from tests.server_process import started
 ROUNDS = 3
 EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "100"))  # of each operation and phase in a round
 GROWTH = 200 << 20  # bytes that a round may add to the service's memory; the galleries grow, too
+
+_LOG = logging.getLogger(__name__)
 
 pytestmark = pytest.mark.deep
 
@@ -41,7 +43,7 @@ def drawn(schema: Path, address: str, *headers: str) -> None:
 
 @pytest.mark.parametrize("keyed", [False, True], ids=["keyless", "with keys"])
 def test_the_service_does_what_its_openapi_file_says(
-    tiny_model: Path, next_model: Path, tmp_path: Path, keyed: bool, record_property: Callable[[str, object], None]
+    tiny_model: Path, next_model: Path, tmp_path: Path, keyed: bool
 ) -> None:
     pytest.importorskip("schemathesis")
     import_path = tmp_path / "root" / BODIES["ImportPath"]["path"]
@@ -71,7 +73,7 @@ def test_the_service_does_what_its_openapi_file_says(
             assert httpx.get(f"{address}/readyz", timeout=60).json()["status"] == "ready"
             taken.append(psutil.Process(process.pid).memory_info().rss)
         figures = httpx.get(f"{address}/metrics", headers=headers).text
-        record_property("resident memory after each round", taken)
+        _LOG.info("resident MB after each round: %s", [each >> 20 for each in taken])
         process.terminate()
         assert process.wait(60) == 0
     assert 'status="500"' not in figures
