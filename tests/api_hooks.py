@@ -14,13 +14,11 @@ import schemathesis
 from hypothesis import strategies as st
 from schemathesis.transport.serialization import Binary
 
-from service.parameters import TIMEOUT_HEADER
 from tests.pictures import encoded, jpeg, photograph, png
 
 VIEWPOINTS = ("front", "rear", "side")
 MODEL, SIZE = "tiny", 64  # the tiny model's name, and the side of its crops
 IMPORT_PATH = "2026-05-04/crops.zip"  # the example of the OpenAPI file; below the import root of the run
-ENOUGH = 60_000  # milliseconds; a request of fewer may rightly be answered with 503
 
 _PICTURES = [jpeg(0), png(1), *(encoded(photograph(2), kind) for kind in ("WEBP", "BMP", "GIF"))]
 _MOST_COMBINED = 8
@@ -49,11 +47,6 @@ def read_csv(_: Any, response: Any) -> str:
 @schemathesis.hook  # type: ignore[untyped-decorator]
 def before_call(_: Any, case: Any, **__: Any) -> None:
     """Make what is to be accepted acceptable as a whole."""
-    headers = case.headers or {}
-    asked = headers.get(TIMEOUT_HEADER, "")
-    if str(asked).isdecimal() and 0 < int(asked) < ENOUGH:
-        headers[TIMEOUT_HEADER] = type(asked)(ENOUGH)
-        case._record_starting_state()
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     name, query = case.operation.definition.raw["operationId"], case.query

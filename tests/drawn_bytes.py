@@ -20,26 +20,37 @@ def examples(count: int) -> settings:
     )  # fmt: skip
 
 
-@st.composite
-def damaged(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
-    """A file with some bytes changed, written over, taken out, put in twice or cut off, or with another one inside."""
-    data = bytearray(draw(whole))
-    for _ in range(draw(st.integers(1, 4))):
-        at, length = draw(st.integers(0, max(0, len(data) - 1))), draw(st.integers(1, 40))
-        how = draw(st.sampled_from(["flip", "write", "extreme", "take out", "twice", "cut off", "splice"]))
+EDITS = st.lists(
+    st.tuples(
+        st.sampled_from(["flip", "write", "extreme", "take out", "twice", "cut off", "splice"]),
+        st.integers(0, 1 << 24), st.binary(min_size=1, max_size=40), st.sampled_from(_EXTREMES),
+    ),
+    min_size=1, max_size=4,
+)  # fmt: skip
+
+
+def edited(whole: bytes, edits: list[tuple[str, int, bytes, bytes]], other: bytes) -> bytes:
+    """A file with some bytes changed, written over, taken out, put in twice or cut off, or going on as another one."""
+    data = bytearray(whole)
+    for how, place, written, extreme in edits:
+        at = place % max(1, len(data))
         if how == "flip" and data:
-            data[at] ^= 1 << draw(st.integers(0, 7))
+            data[at] ^= 1 << len(written) % 8
         elif how == "write":
-            data[at : at + length] = draw(st.binary(min_size=1, max_size=length))
+            data[at : at + len(written)] = written
         elif how == "extreme":
-            value = draw(st.sampled_from(_EXTREMES))
-            data[at : at + len(value)] = value
+            data[at : at + len(extreme)] = extreme
         elif how == "take out":
-            del data[at : at + length]
+            del data[at : at + len(written)]
         elif how == "twice":
-            data[at:at] = data[at : at + 8 * length]
+            data[at:at] = data[at : at + 8 * len(written)]
         elif how == "cut off":
             del data[at:]
-        else:
-            data[at:] = draw(whole)[at:]
+        elif how == "splice":
+            data[at:] = other[at:]
     return bytes(data)
+
+
+def damaged(whole: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    """Files that ``edited`` makes of others."""
+    return st.builds(edited, whole, EDITS, whole)
