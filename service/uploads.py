@@ -8,8 +8,8 @@ import asyncio
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -116,7 +116,7 @@ async def read_archive(request: Request, settings: Settings, file: Path) -> Arch
             "application/json with a path"
         )
     part = _ArchivePart()
-    parser = MultipartParser(_boundary(options), part.callbacks())
+    parser = _FormParser(_boundary(options), part)
     size = 0
     with await run_in_threadpool(file.open, "wb") as opened:
         chunks = _chunks(request, settings.max_import_bytes, "the limit set by max_import_bytes")
@@ -125,10 +125,7 @@ async def read_archive(request: Request, settings: Settings, file: Path) -> Arch
                 chunk = await anext(chunks, None)
             if chunk is None:
                 break
-            try:
-                parser.write(chunk)
-            except FormParserError as error:
-                raise _damaged(error) from error
+            parser.write(chunk)
             size += len(chunk)
             if part.held >= _WRITTEN_AT_ONCE:
                 await run_in_threadpool(opened.write, part.take())
@@ -159,14 +156,10 @@ async def _read(request: Request, limits: Limits, *, metadata: bool) -> Upload:
         if not body:
             raise MalformedRequest("the body is empty: send a picture, or multipart/form-data with parts 'image'")
         return Upload(images=[body], complete=time.perf_counter())
-    boundary = _boundary(options)
     parts = _Parts(limits, metadata=metadata)
-    try:
-        parser = MultipartParser(boundary, parts.callbacks())
-        async for chunk in _chunks(request, limits.max_bytes, hold=limits.hold):
-            parser.write(chunk)
-    except FormParserError as error:
-        raise _damaged(error) from error
+    parser = _FormParser(_boundary(options), parts)
+    async for chunk in _chunks(request, limits.max_bytes, hold=limits.hold):
+        parser.write(chunk)
     return parts.upload()
 
 
@@ -186,12 +179,6 @@ def _boundary(options: Mapping[bytes, bytes]) -> bytes:
     if not boundary:
         raise MalformedRequest("the content type multipart/form-data has no boundary")
     return boundary
-
-
-def _damaged(error: FormParserError) -> MalformedRequest:
-    """What the parser says but for the place, which it counts in the piece of the body that came last."""
-    reason = re.sub(r" (?:at (?:index )?\d+|\(\d+\))$", "", str(error))
-    return MalformedRequest(f"the multipart body is damaged: {reason}")
 
 
 @asynccontextmanager
@@ -284,6 +271,35 @@ class _PartReader(ABC):
 
     def _all_end(self) -> None:
         self._ended = True
+
+
+class _FormParser:
+    """Takes a multipart body apart, in whatever pieces it comes: the same body gives the same parts or the same error.
+
+    Raises MalformedRequest, on construction for a boundary that is too long.
+    """
+
+    def __init__(self, boundary: bytes, parts: _PartReader) -> None:
+        self._begun = False
+        with self._translated():
+            self._parser = MultipartParser(boundary, parts.callbacks())
+
+    def write(self, piece: bytes) -> None:
+        """The next piece."""
+        if not self._begun:
+            piece = piece.lstrip(b"\r\n")  # the parser would pass over all that follows these in their piece
+        if piece:
+            self._begun = True
+            with self._translated():
+                self._parser.write(piece)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except FormParserError as error:  # a place in it is counted in the last piece, so nobody can use it
+            reason = re.sub(r" (?:at (?:index )?\d+|\(\d+\))$", "", str(error))
+            raise MalformedRequest(f"the multipart body is damaged: {reason}") from error
 
 
 class _ArchivePart(_PartReader):

@@ -23,7 +23,7 @@ from tests.server_process import started
 
 ROUNDS = 3
 EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "100"))  # of each operation and phase in a round
-GROWTH = 200 << 20  # bytes that a round may add to the service's memory; the galleries grow, too
+GROWTH = 64 << 20  # bytes that a round may add to the service's memory; the galleries grow, too
 
 _LOG = logging.getLogger(__name__)
 

@@ -46,7 +46,8 @@ from service.parameters import (
     search_options_of,
 )
 from service.problems import MalformedRequest, Unauthenticated, problem_of
-from service.uploads import Limits, Upload, read_upload
+from service.settings import Settings
+from service.uploads import Limits, Upload, read_archive, read_upload
 from tests.archives import KINDS, pack
 from tests.drawn_bytes import EDITS, damaged, edited, examples
 from tests.key_holder import a_key
@@ -196,22 +197,33 @@ def form_of(parts: list[tuple[str, bytes]]) -> bytes:
     return body + f"--{BOUNDARY}--\r\n".encode()
 
 
-def read_in(chunks: list[bytes]) -> Upload | tuple[type[Exception], str]:
-    """What ``read_upload`` makes of a body that comes in these pieces, or what it tells."""
-    left = [*chunks]
-
+def _request(left: list[bytes]) -> Request:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": left.pop(0) if left else b"", "more_body": bool(left)}
 
     kind = f"multipart/form-data; boundary={BOUNDARY}".encode()
     scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": [(b"content-type", kind)]}
+    return Request(scope, receive)
+
+
+def read_in(chunks: list[bytes]) -> Upload | tuple[type[Exception], str]:
+    """What ``read_upload`` makes of a body that comes in these pieces, or what it tells."""
     limits = Limits(max_bytes=1000, max_seconds=60, max_images=3, images_setting="max_images = 3")
     try:
-        upload = asyncio.run(read_upload(Request(scope, receive), limits, metadata=True))
+        upload = asyncio.run(read_upload(_request([*chunks]), limits, metadata=True))
     except VehicleSearchError as error:
         return told(error)
     upload.complete = 0.0
     return upload
+
+
+def archive_in(chunks: list[bytes], file: Path) -> bytes | tuple[type[Exception], str]:
+    """As ``read_in``, of ``read_archive``."""
+    try:
+        asyncio.run(read_archive(_request([*chunks]), Settings(max_import_bytes=2000), file))
+    except VehicleSearchError as error:
+        return told(error)
+    return file.read_bytes()
 
 
 def cut_at(body: bytes, cuts: list[int]) -> list[bytes]:
@@ -226,6 +238,15 @@ def test_a_body_is_the_same_in_whatever_pieces_it_comes(body: bytes, cuts: list[
     assert read_in(cut_at(body, cuts)) == whole
     if len(body) < 300:
         assert read_in([body[at : at + 1] for at in range(len(body))]) == whole
+
+
+@examples(60)
+@given(
+    body=damaged(PARTS.map(form_of).map(lambda body: body.replace(b'"image"', b'"archive"'))),
+    cuts=st.lists(st.integers(0, 500), max_size=12),
+)
+def test_an_archive_is_the_same_in_whatever_pieces_it_comes(tmp_path: Path, body: bytes, cuts: list[int]) -> None:
+    assert archive_in(cut_at(body, cuts), tmp_path / "pieces") == archive_in([body], tmp_path / "whole")
 
 
 @examples(200)

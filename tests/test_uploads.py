@@ -68,6 +68,13 @@ def test_a_damaged_multipart_body(client: httpx.Client, gallery: str, name: str)
     assert client.get(gallery).json()["images"] == 0
 
 
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_multipart_body_of_an_import(client: httpx.Client, gallery: str, name: str) -> None:
+    body, headers = DAMAGED[name]
+    archive = body.replace(b'name="image"', b'name="archive"')
+    refused(client.post(f"{gallery}/imports", content=archive, headers=headers), 400, "multipart")
+
+
 @pytest.mark.parametrize("kind", ["multipart/mixed", "multipart/related; boundary=frontier", "multipart/x"])
 def test_another_multipart(client: httpx.Client, gallery: str, kind: str) -> None:
     refused(sent(client, gallery, WHOLE, {"Content-Type": kind}), 415, "multipart/form-data")
