@@ -12,6 +12,7 @@ from index.bulk.import_job import ImportFolder
 from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import GalleryHome
+from index.machine.library_versions import library_versions
 from service import (
     audit_routes,
     gallery_routes,
@@ -21,10 +22,12 @@ from service import (
     migration_routes,
     probe_routes,
     search_routes,
+    status_routes,
 )
+from service.access_log import AccessLog
 from service.api_docs import add_docs
 from service.audit_log import AuditLog
-from service.audit_trail import AuditTrail, RequestIds, require_audit
+from service.audit_trail import AuditTrail, require_audit
 from service.body_memory import BodyMemory
 from service.caller import Callers
 from service.context import Context, ask_each, index_problems
@@ -39,9 +42,11 @@ from service.metrics import Metrics
 from service.middleware import CallerGuard, PlainPaths, RequestMetrics
 from service.migrator import Migrator
 from service.problems import BadPicture, on_bad_picture, on_bug, on_http_exception, on_known_error
+from service.request_trace import RequestTraces
 from service.route_access import open_paths, require_access
 from service.settings import Settings
 from service.sweeper import Sweeper
+from service.trace_export import TraceExport, TraceSpans
 
 _DESCRIPTION = """
 A picture of a vehicle in, the pictures of the same vehicle out, ranked by Euclidean distance.
@@ -56,6 +61,8 @@ def routed_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     app = FastAPI(
         title="Vehicle search", version=version("vehicle-search"), description=_DESCRIPTION, lifespan=lifespan,
         docs_url=None, redoc_url=None, redirect_slashes=False,
+        # FastAPI's own would tell query strings, which may say whom somebody looks for
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         dependencies=[Depends(require_access), Depends(require_audit)],
         generate_unique_id_function=lambda route: route.name,
         exception_handlers={
@@ -64,8 +71,8 @@ def routed_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         },
     )  # fmt: skip
     rooms = (
-        search_routes, image_routes, import_routes, gallery_routes, migration_routes, audit_routes, probe_routes,
-        inference_routes,
+        search_routes, image_routes, import_routes, gallery_routes, migration_routes, audit_routes, status_routes,
+        probe_routes, inference_routes,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.router)
@@ -75,11 +82,11 @@ def routed_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
 
 def create_app(
     *, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int, imports: ImportFolder,
-    previous: Embedder | None = None, keyring: Keyring | None = None,
+    previous: Embedder | None = None, keyring: Keyring | None = None, traces: TraceExport | None = None,
 ) -> FastAPI:  # fmt: skip
     """The service around a loaded model, or two, and opened galleries; closes all when it stops.
 
-    Without a keyring nobody is asked for a key.
+    Without a keyring nobody is asked for a key. ``traces`` takes a span of every request.
     """
     metrics = Metrics()
     engine = Engine(
@@ -102,6 +109,10 @@ def create_app(
         counts, problems = ask_each(home, lambda gallery: gallery.count())
         return counts, failures.told() | problems
 
+    metrics.queue_limit.set(workers + settings.queue_size)
+    metrics.build.info({"version": version("vehicle-search"), **library_versions()})
+    metrics.watch_disk(settings.data_dir)
+    metrics.watch_logs(lambda: ask_each(home, lambda gallery: gallery.log_bytes())[0].items())
     metrics.watch_galleries(sizes)
     metrics.watch_index_problems(
         lambda: [(name, int(problem is not None)) for name, problem in index_problems(home).items()]
@@ -115,7 +126,7 @@ def create_app(
         ]
     )
     models = LoadedModels(present=embedder, previous=previous)
-    migrator = Migrator(home, embedder, engine)
+    migrator = Migrator(home, embedder, engine, heard=lambda pictures: metrics.batch(pictures, "spare"))
     keyring = keyring or Keyring(None)
     audit = AuditLog(settings.audit_folder, metrics, days=settings.audit_days) if settings.audit else None
     root = settings.import_root
@@ -127,6 +138,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as at_the_end:
+            if traces is not None:
+                at_the_end.callback(traces.close)
             at_the_end.callback(home.close)
             if audit is not None:
                 at_the_end.callback(audit.close)
@@ -146,7 +159,8 @@ def create_app(
     app = routed_app(lifespan=lifespan)
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
-        importer=importer, audit=audit, failures=failures, bodies=BodyMemory(settings.max_buffered_bytes),
+        importer=importer, keyring=keyring, audit=audit, failures=failures,
+        bodies=BodyMemory(settings.max_buffered_bytes),
     )  # fmt: skip
     app.state.stopping = False
     if audit is not None:
@@ -158,9 +172,13 @@ def create_app(
         CallerGuard, callers=Callers(keyring, metrics), open_paths=open_paths(metrics=settings.metrics_open),
         loopback=local, origins=origins,
     )  # fmt: skip
-    app.add_middleware(RequestMetrics, metrics=metrics)  # further out: what the guard refuses is counted too
     if origins:
         app.add_middleware(CrossOrigin, origins=origins)
-    app.add_middleware(RequestIds)
+    app.add_middleware(RequestMetrics, metrics=metrics)  # further out: what the guard refuses is counted too
+    if settings.access_log:
+        app.add_middleware(AccessLog)
+    if traces is not None:
+        app.add_middleware(TraceSpans, export=traces)
+    app.add_middleware(RequestTraces)
     app.add_middleware(InferenceErrors)  # outermost: whoever refuses, it is said as the protocol wants it
     return app

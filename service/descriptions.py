@@ -203,6 +203,39 @@ MODEL_ANSWER = _object(
         "description": "the model of galleries that have not moved yet, where previous_model names one",
     },
 )  # fmt: skip
+_SPACE = {"type": ["integer", "null"], "minimum": 0}
+_STATUS_MODEL = _object(name=_TEXT, fingerprint=_TEXT, provider=_TEXT, precision=_TEXT, embedding_space=_TEXT)
+_WORK = _object(waiting=_COUNT, running=_COUNT)
+STATUS_ANSWER = _object(
+    "Status", started_at=_TIME, uptime_seconds=_NUMBER,
+    read_only=_FLAG, draining={**_FLAG, "description": "stopping: no more work is taken"},
+    versions={"type": "object", "additionalProperties": _TEXT, "description": "of the service and its libraries"},
+    model=_STATUS_MODEL, previous={"oneOf": [{"type": "null"}, _STATUS_MODEL]},
+    galleries=_list(
+        _object(
+            optional=["images", "kind", "embedding_space", "index_problem", "wal_bytes", "migration"],
+            name=_TEXT, images=_COUNT, kind=_TEXT, embedding_space=_TEXT,
+            problem={**_NULLABLE_TEXT, "description": "why it is damaged; of one that cannot be used no more is told"},
+            index_problem={**_NULLABLE_TEXT, "description": "why searches are slower than they should be"},
+            wal_bytes={**_COUNT, "description": "written and not yet brought into the database"},
+            migration={
+                "oneOf": [
+                    {"type": "null"}, _object(id=_TEXT, state=_TEXT, done=_COUNT, total=_COUNT, to_space=_TEXT),
+                ],
+                "description": "the open move to another model",
+            },
+        )
+    ),
+    imports={"type": "object", "additionalProperties": _COUNT, "description": "how many jobs are in which state"},
+    queue=_object(
+        taken={**_COUNT, "description": "requests waiting or at work"}, limit=_COUNT,
+        work=_object(single=_WORK, batch=_WORK, spare=_WORK),
+    ),
+    disk=_object(
+        folder={**_NULLABLE_TEXT, "description": "the data folder; told to keys with the scope admin"},
+        free_bytes=_SPACE, total_bytes=_SPACE,
+    ),
+)  # fmt: skip
 _MIGRATION = _object(
     "Migration", id=_TEXT, gallery=_TEXT,
     state={

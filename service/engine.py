@@ -9,11 +9,14 @@ they decode meanwhile, and what waits for the model together goes through it tog
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +25,11 @@ from index.contract import Resize
 from index.crops import Box, cut, model_crop, read_picture, stored_crop
 from index.embedder import Embedder
 from index.errors import EmbeddingNotFinite, ModelError, PictureError, PictureTooLarge, VehicleSearchError
-from service.metrics import Metrics
+from service.metrics import WAITED, Metrics, PieceOfWork
 from service.micro_batcher import MicroBatcher, Shared
 from service.problems import NotReady, QueueFull
-from service.worker_pool import Loss, Urgency, WorkerPool
+from service.request_trace import carried, record
+from service.worker_pool import Company, Loss, Urgency, WorkerPool
 
 FRESH_SECONDS = 10.0  # an answer of the model this old still proves that it answers
 PATIENCE_SECONDS = 5.0  # for an answer of the model, when somebody asks whether it answers
@@ -39,6 +43,7 @@ _BATCH_ON_CPU: Final = 1  # crops; two take 0.92 of the time of one each, and co
 _BATCH_ELSEWHERE: Final = 32
 _CHUNK_SECONDS: Final = 0.06  # of the model for a part of a large request, so that single ones get their turn soon
 _CHUNK: Final = 8  # pictures in it, at most; on a CPU more of them go no faster
+_TOGETHER: Final = 2  # requests that a worker of a CPU takes at a time; see DECISIONS
 _REMEMBERED: Final = 0.9  # of what was known of the model's time, when a new one comes
 
 T = TypeVar("T")
@@ -49,8 +54,8 @@ class Seen:
     """One picture after the model: ``crop`` uint8 (H, W, 3), ``embedding`` float32 (D,), ``viewpoint`` (V,) or None.
 
     ``stored`` is the bytes that a gallery keeps, where they were asked for; the decoded picture is let go, because a
-    batch of photographs would not fit in memory. Times are in seconds; ``queue`` is that of waiting for the model, and
-    both it and ``embed`` are divided by the pictures that the request had in one call of the model.
+    batch of photographs would not fit in memory. Times are in seconds: of its own decoding, of the call of the model
+    that it was part of, and of waiting for that.
     """
 
     crop: NDArray[np.uint8]
@@ -59,6 +64,7 @@ class Seen:
     stored: bytes | None
     decode: float
     embed: float
+    share: float  # of ``embed``, which others had, too
     queue: float
 
 
@@ -74,10 +80,36 @@ class _Decoded:
 Looked = Seen | PictureError | EmbeddingNotFinite | ModelError
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asked(Generic[T]):
+    """A request with few pictures: ``at`` is the reading of ``time.perf_counter`` when it came."""
+
+    pictures: Sequence[tuple[bytes, Box | None]]
+    then: Callable[[list[Looked]], T]
+    piece: PieceOfWork
+    at: float = field(default_factory=time.perf_counter)
+    context: Context = field(default_factory=copy_context)  # which knows the request's id
+
+    def carry_on(self, looked: list[Looked], embedded: float, others: float) -> T:
+        """Note in the request's own context when the model's call ended and how long it waited for others."""
+        seen = [one for one in looked if isinstance(one, Seen)]
+        if seen:
+            record("embed", seen[0].embed, len(seen), ago=time.perf_counter() - embedded)
+        if others >= WAITED:
+            record("queue", others, len(looked))
+        return self.then(looked)
+
+
 def _hear(proof: asyncio.Task[tuple[None, float]]) -> None:
     """Take the exception of a proof that nobody waits for any more."""
     if not proof.cancelled():
         proof.exception()
+
+
+def _seconds_of(looked: Sequence[Looked]) -> float:
+    """That pictures of one call of the model took."""
+    seen = [one for one in looked if isinstance(one, Seen)]
+    return sum(one.decode for one in seen) + max((one.embed + one.queue for one in seen), default=0.0)
 
 
 class Engine:
@@ -106,6 +138,7 @@ class Engine:
             self.threads, at_once={Urgency.BATCH: workers if on_cpu else workers + self._turns},
             stuck_seconds=stuck_seconds, on_loss=self._lost,
         )  # fmt: skip
+        self._companies: weakref.WeakKeyDictionary[Embedder, Company] = weakref.WeakKeyDictionary()
         self._closed = False
         self._turn = threading.Condition()
         self._asked = self._spare = 0  # pieces of work of requests, and spare ones, that are waiting or at work
@@ -160,21 +193,70 @@ class Engine:
         Work whose request ends before its turn, at a deadline or because the client leaves, is not done.
         """
         asked = time.perf_counter()
+        piece = self._metrics.piece(urgency.name.lower())
 
         def timed() -> tuple[T, float]:
-            waited = time.perf_counter() - asked
-            self._metrics.stage("queue", waited)
+            piece.began()
+            waited = self._waited(asked)
             return work(), waited
 
+        return await self._ask(piece, lambda: self._pool.submit(carried(timed), urgency))
+
+    async def look(
+        self, pictures: Sequence[bytes], box: Box | None, embedder: Embedder, then: Callable[[list[Looked]], T]
+    ) -> tuple[T, float]:
+        """What ``then`` makes, on the same worker, of a request's few pictures; and the seconds it waited for one.
+
+        Pictures of requests that wait for a worker together go through the model together.
+        """
+        piece = self._metrics.piece(Urgency.SINGLE.name.lower())
+        asked = _Asked(pictures=[(data, box) for data in pictures], then=then, piece=piece)
+        with self._turn:
+            company = self._companies.setdefault(embedder, Company(self._together, partial(self._look, embedder)))
+        return await self._ask(piece, lambda: self._pool.join(company, asked, Urgency.SINGLE))
+
+    async def _ask(self, piece: PieceOfWork, submit: Callable[[], "Future[T]"]) -> T:
         with self._turn:
             self._asked += 1
         try:
-            future = self._pool.submit(timed, urgency)
+            future = submit()
         except BaseException:
+            piece.ended()
             self._answered_one()
             raise
+        future.add_done_callback(piece.ended)
         future.add_done_callback(self._answered_one)
         return await asyncio.wrap_future(future)
+
+    def _waited(self, since: float) -> float:
+        waited = time.perf_counter() - since
+        self._metrics.stage("queue", waited)
+        return waited
+
+    def _together(self) -> int:
+        """Requests with few pictures that a worker takes at a time."""
+        if self._batch != 1:
+            return 1  # calls of the model are shared between workers
+        return max(1, min(_TOGETHER, int(_CHUNK_SECONDS / (self._crop_seconds or _CHUNK_SECONDS))))
+
+    def _look(self, embedder: Embedder, asked: "Sequence[_Asked[Any]]") -> Iterator[Any]:
+        """What comes of each request: what it makes of its pictures and the seconds it waited, or an error."""
+        waited = [one.context.run(self._waited, one.at) for one in asked]
+        began = time.perf_counter()
+        for one in asked:
+            one.piece.began()
+        resize = embedder.contract.resize
+        decoded = [one.context.run(self._decode_all, one.pictures, resize, keep=False) for one in asked]
+        looked = iter(self._look_on(embedder, [each for pictures in decoded for each in pictures]))
+        embedded = time.perf_counter()
+        for one, seconds in zip(asked, waited, strict=True):
+            own = [next(looked) for _ in one.pictures]
+            others = max(0.0, time.perf_counter() - began - _seconds_of(own))  # it waited for them, too
+            try:
+                outcome: Any = one.context.run(one.carry_on, own, embedded, others), seconds + others
+            except Exception as error:
+                outcome = error
+            yield outcome
 
     def spare(self, work: Callable[[], T]) -> "Future[T]":
         """Do ``work`` on a worker that requests leave; waits, in the caller's thread, until there is one.
@@ -182,18 +264,27 @@ class Engine:
         While there are requests, one worker at least is left to them (where there is more than one), and work begins
         when none of them is waiting or at work, or after a second. It should be small: who comes then waits for it.
         """
+        piece = self._metrics.piece(Urgency.SPARE.name.lower())
+
+        def begun() -> T:
+            piece.began()
+            return work()
+
         with self._turn:
             self._turn.wait_for(lambda: self._closed or not self._asked, timeout=SPARE_PATIENCE_SECONDS)
             while not self._closed and self._spare >= self._left():
                 self._turn.wait(timeout=QUIET_SECONDS)
             if self._closed:
+                piece.ended()
                 raise NotReady("the service is stopping")
             self._spare += 1
             try:
-                future = self._pool.submit(work, Urgency.SPARE)
+                future = self._pool.submit(begun, Urgency.SPARE)
             except BaseException:
+                piece.ended()
                 self._spare -= 1
                 raise
+        future.add_done_callback(piece.ended)
         future.add_done_callback(self._spared_one)
         return future
 
@@ -252,15 +343,23 @@ class Engine:
         it fails with all. Runs on a worker.
         """
         embedder = embedder or self.embedder
-        results: dict[int, Looked] = {}
-        decoded: dict[int, _Decoded] = {}
-        for number, (data, box) in enumerate(pictures):
+        return self._look_on(embedder, self._decode_all(pictures, embedder.contract.resize, keep=keep))
+
+    def _decode_all(
+        self, pictures: Sequence[tuple[bytes, Box | None]], resize: Resize, *, keep: bool
+    ) -> list[_Decoded | PictureError]:
+        decoded: list[_Decoded | PictureError] = []
+        for data, box in pictures:
             try:
-                decoded[number] = self._decode(data, box, embedder.contract.resize, keep=keep)
+                decoded.append(self._decode(data, box, resize, keep=keep))
             except PictureError as error:
-                results[number] = self._with_setting(error)
-        results |= zip(decoded, self._seen(embedder, list(decoded.values())), strict=True)
-        return [results[number] for number in range(len(pictures))]
+                decoded.append(self._with_setting(error))
+        return decoded
+
+    def _look_on(self, embedder: Embedder, decoded: Sequence[_Decoded | PictureError]) -> list[Looked]:
+        """Embed what could be decoded."""
+        seen = iter(self._seen(embedder, [one for one in decoded if isinstance(one, _Decoded)]))
+        return [next(seen) if isinstance(one, _Decoded) else one for one in decoded]
 
     def _decode(self, data: bytes, box: Box | None, resize: Resize, *, keep: bool) -> _Decoded:
         start = time.perf_counter()
@@ -307,8 +406,9 @@ class Engine:
                     viewpoint=viewpoint,
                     stored=one.stored,
                     decode=one.seconds,
-                    embed=shared.seconds / len(decoded),
-                    queue=shared.waited / len(decoded),
+                    embed=shared.seconds,
+                    queue=shared.waited,
+                    share=shared.share / len(decoded),
                 )
             )
         return seen
@@ -320,8 +420,7 @@ class Engine:
         """
         shared = self._batcher.embed(embedder, crops, alone=self._asked == 1 and not self._spare)
         each = shared.share / max(1, len(crops))
-        for _ in crops:
-            self._metrics.stage("embed", each)
+        self._metrics.embedded(shared.share, len(crops), seconds=shared.seconds, waited=shared.waited)
         if embedder is self.embedder:
             self._answered = time.monotonic()
             known = self._crop_seconds or each

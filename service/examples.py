@@ -109,6 +109,31 @@ BODIES: Final[Mapping[str, Any]] = {
     "Gallery": _GALLERY,
     "Galleries": {"galleries": [_GALLERY, _DAMAGED]},
     "Model": {**_LOADED, "previous": None},
+    "Status": {
+        "started_at": "2026-05-04T10:11:12Z", "uptime_seconds": 86_400.0, "read_only": False, "draining": False,
+        "versions": {"vehicle-search": "0.1.0", "onnxruntime": "1.24.0"},
+        "model": {
+            "name": MODEL, "fingerprint": _FINGERPRINT, "provider": "CPUExecutionProvider", "precision": "int8",
+            "embedding_space": _SPACE,
+        },
+        "previous": None,
+        "galleries": [
+            {
+                "name": GALLERY, "problem": None, "images": 1_000_000, "kind": "auto", "embedding_space": _SPACE,
+                "index_problem": None, "wal_bytes": 4_153_012, "migration": None,
+            },
+            _DAMAGED,
+        ],
+        "imports": {"queued": 0, "running": 1, "done": 12, "failed": 0, "cancelled": 0},
+        "queue": {
+            "taken": 3, "limit": 66,
+            "work": {
+                "single": {"waiting": 1, "running": 2}, "batch": {"waiting": 0, "running": 0},
+                "spare": {"waiting": 0, "running": 0},
+            },
+        },
+        "disk": {"folder": "/srv/vehicle-search/data", "free_bytes": 512_000_000_000, "total_bytes": 1_000_000_000_000},
+    },
     "Migration": _MIGRATION,
     "Migrations": {"migrations": [_MIGRATION]},
     "Import": _IMPORT,

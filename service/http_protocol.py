@@ -1,16 +1,19 @@
 """HTTP/1.1 as uvicorn reads it with httptools, and what has to be said before there is a request to route.
 
-Heads are bounded, bytes that are no HTTP are told so as a problem document, and offers to change the protocol are
-passed over: curl ``--http2`` and Java's client send ``Upgrade: h2c`` with every request, and the parser would stop
-before their bodies.
+Heads are bounded, in bytes and in time, bytes that are no HTTP are told so as a problem document, and offers to change
+the protocol are passed over: curl ``--http2`` and Java's client send ``Upgrade: h2c`` with every request, and the
+parser would stop before their bodies.
 """
 
+import asyncio
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from service.context import Context
+from service.metrics import NO_ROUTE, OTHER_METHOD
 from service.problems import MEDIA_TYPE, plain_problem, problem_response
 
 MAX_HEAD = 2**16  # bytes of request line and header fields
@@ -18,14 +21,31 @@ MAX_HEAD = 2**16  # bytes of request line and header fields
 _OFFERS = (b"connection", b"upgrade", b"http2-settings")
 
 
+def http_protocol(sender_seconds: float) -> "type[HttpProtocol]":
+    """The protocol with a time within which a head must arrive, and what of a body comes after its answer."""
+    return type("HttpProtocol", (HttpProtocol,), {"sender_seconds": sender_seconds})
+
+
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
+    sender_seconds: ClassVar[float]
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._late: asyncio.TimerHandle | None = None
+        self._in_message = False
         self._messages = 0  # begun on this connection
         self._in_head = self._refused = False
         self._head = 0  # bytes of a head that is not complete, after those that came with its beginning
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect_nothing()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -49,21 +69,53 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._messages += 1
         self._in_head, self._head = True, 0
+        self._in_message = True
+        self._expect()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._expect_nothing()
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
             self._refuse_head()
         if not self._skipped():
             super().on_headers_complete()
+            # for whoever has to give up an answer that has begun
+            self.scope["abort"] = self.transport.abort  # type: ignore[typeddict-unknown-key]
 
     def on_body(self, body: bytes) -> None:
         if not self._skipped():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._in_message = False
+        self._expect_nothing()
         if not self._skipped():
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_message and not self.transport.is_closing():
+            self._expect()  # the rest of a body that was answered before its end
+
+    def _expect(self) -> None:
+        """Wait for the sender from now on: who sends nothing, or a byte now and then, would hold a file for ever."""
+        self._expect_nothing()
+        self._late = self.loop.call_later(self.sender_seconds, self._give_up)
+
+    def _expect_nothing(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _give_up(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._expect()  # an answer to an earlier request is under way
+        elif self._in_head:
+            self._refuse(
+                408, f"the head did not arrive within {self.sender_seconds:g} s, the limit set by body_seconds"
+            )
+        else:
+            self.transport.close()
 
     def _skipped(self) -> bool:
         """Whether this message gets no answer from the application: not at all, or not in this form."""
@@ -93,6 +145,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Answer and close: what follows on this connection cannot be understood."""
         self._refused = True
         self.logger.warning("refused with %d: %s", status, detail)
+        context: Context = self.config.app.state.context  # type: ignore[union-attr]  # the application that we serve
+        context.metrics.answered(OTHER_METHOD, NO_ROUTE, status, 0.0)
         body = bytes(problem_response(plain_problem(status, detail)).body)
         head = [STATUS_LINE[status]]
         for name, value in self.server_state.default_headers:

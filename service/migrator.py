@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,18 @@ _LOG = logging.getLogger("service.migrator")
 class Migrator:
     """Carries every open migration to the present model on, also those that a restart interrupted.
 
-    The workers that take part are those that requests leave; see ``Engine.spare``.
+    The workers that take part are those that requests leave; see ``Engine.spare``. ``heard`` is told how many pictures
+    each call of the model got.
     """
 
-    def __init__(self, home: GalleryHome, embedder: Embedder, engine: Engine) -> None:
-        self._home, self._embedder, self._engine = home, embedder, engine
+    def __init__(
+        self,
+        home: GalleryHome,
+        embedder: Embedder,
+        engine: Engine,
+        heard: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._home, self._embedder, self._engine, self._heard = home, embedder, engine, heard
         self._stop, self._wanted = threading.Event(), threading.Event()
         self._problems: dict[str, str] = {}
         self._thread = threading.Thread(target=self._work, name="migrator", daemon=True)
@@ -91,4 +99,5 @@ class Migrator:
 
     def _look(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         embedded = self._embedder.embed(crops)
+        self._heard(len(crops))
         return embedded.embedding, embedded.viewpoint

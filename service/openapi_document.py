@@ -28,14 +28,26 @@ _ASKED: Final = (
         "name": "X-Request-ID", "in": "header", "required": False, "schema": _TEXT,
         "description": "What logs call the request; where there is none, or a strange one, it gets one of ours.",
     },
+    {
+        "name": "traceparent", "in": "header", "required": False, "schema": _TEXT,
+        "description": "The caller's place in a trace (W3C Trace Context); a strange one is passed over.",
+    },
 )  # fmt: skip
+_TIMING: Final = {
+    "Server-Timing": {
+        "description": "milliseconds of each stage, where pictures were worked on or galleries searched",
+        "required": False, "schema": _TEXT,
+    }
+}  # fmt: skip
 _ASKED_OF: Final[Mapping[str, Mapping[str, Any]]] = {
     "infer": {
         "name": HEADER_LENGTH, "in": "header", "required": False, "schema": {"type": "integer", "minimum": 0},
         "description": "Bytes of JSON, where the tensor follows as binary data.",
     }
 }  # fmt: skip
-_TOLD: Final = {"X-Request-ID": {"description": "the request's, or one of ours", "required": True, "schema": _TEXT}}
+_TOLD: Final = {
+    "X-Request-ID": {"description": "the request's, or one of ours", "required": True, "schema": _TEXT}, **_TIMING,
+}  # fmt: skip
 _TOLD_WITH: Final[Mapping[int, Mapping[str, Any]]] = {
     401: {
         "WWW-Authenticate": {

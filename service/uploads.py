@@ -19,8 +19,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
-from index.errors import InvalidValue
-from service.problems import BodyTooSlow, MalformedRequest, RequestTooLarge, UnsupportedBody
+from index.errors import InvalidValue, UndecodablePicture
+from service.problems import BadPicture, BodyTooSlow, MalformedRequest, RequestTooLarge, UnsupportedBody, problem_of
+from service.request_trace import body_complete
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -86,7 +87,9 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     """A body as it is; raises what ``read_document`` raises, and UnsupportedBody where it is compressed."""
     _require_plain_encoding(request)
     async with _deadline(limits.max_seconds):
-        return b"".join([chunk async for chunk in _chunks(request, limits.max_bytes, hold=limits.hold)])
+        body = b"".join([chunk async for chunk in _chunks(request, limits.max_bytes, hold=limits.hold)])
+    body_complete(time.perf_counter())
+    return body
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,11 +140,13 @@ async def read_archive(request: Request, settings: Settings, file: Path) -> Arch
 async def read_upload(request: Request, limits: Limits, *, metadata: bool = False) -> Upload:
     """Pictures of a raw or multipart body, with ``metadata`` also that part.
 
-    Raises MalformedRequest, RequestTooLarge, UnsupportedBody, InvalidValue, as soon as the bytes that came say so, and
+    Raises MalformedRequest, RequestTooLarge, UnsupportedBody, InvalidValue, BadPicture (no bytes), as soon as the bytes that came say so, and
     BodyTooSlow where they do not come.
     """
     async with _deadline(limits.max_seconds):
-        return await _read(request, limits, metadata=metadata)
+        upload = await _read(request, limits, metadata=metadata)
+    body_complete(upload.complete)
+    return upload
 
 
 async def _read(request: Request, limits: Limits, *, metadata: bool) -> Upload:
@@ -154,7 +159,8 @@ async def _read(request: Request, limits: Limits, *, metadata: bool) -> Upload:
             )
         body = b"".join([chunk async for chunk in _chunks(request, limits.max_bytes, hold=limits.hold)])
         if not body:
-            raise MalformedRequest("the body is empty: send a picture, or multipart/form-data with parts 'image'")
+            empty = UndecodablePicture("the body is empty: send a picture, or multipart/form-data with parts 'image'")
+            raise BadPicture(problem_of(empty, pointer="/image"))
         return Upload(images=[body], complete=time.perf_counter())
     parts = _Parts(limits, metadata=metadata)
     parser = _FormParser(_boundary(options), parts)

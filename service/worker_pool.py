@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -38,27 +38,30 @@ class Urgency(IntEnum):
     SPARE = 2  # nobody waits: imports and migrations
 
 
+@dataclass(frozen=True, eq=False)
+class Company:
+    """Work that one worker does better together: it is submitted with the same company, and means nothing else.
+
+    ``most`` says how many pieces a worker may take at a time. ``together`` does them: what comes of each in order, as
+    soon as it is there, a result or the exception that whoever waits for it gets.
+    """
+
+    most: Callable[[], int]
+    together: Callable[[Sequence[Any]], Iterable[Any]]
+
+
 @dataclass(eq=False)
 class _Job:
-    work: Callable[[], Any]
+    work: Any  # a callable without arguments, or what its company knows to do
     urgency: Urgency
+    company: Company | None = None
     future: "Future[Any]" = field(default_factory=Future)
 
-    def carry_out(self) -> BaseException | None:
-        """Do the work; returns what must end the worker, too."""
-        try:
-            result = self.work()
-        except Exception as failure:
-            self._settle(partial(self.future.set_exception, failure))
-        except BaseException as error:
-            self.fail(f"the worker ended with {type(error).__name__}: {error}")
-            return error
+    def settle(self, outcome: Any) -> None:
+        if isinstance(outcome, BaseException):
+            self._settle(partial(self.future.set_exception, outcome))
         else:
-            self._settle(partial(self.future.set_result, result))
-        return None
-
-    def fail(self, reason: str) -> None:
-        self._settle(partial(self.future.set_exception, NotReady(reason)))
+            self._settle(partial(self.future.set_result, outcome))
 
     def _settle(self, settle: Callable[[], None]) -> None:
         """Unless it was settled meanwhile, by the watcher or by the worker that came back after all."""
@@ -66,12 +69,39 @@ class _Job:
             settle()
 
 
+def _fail(jobs: Sequence[_Job], error: BaseException) -> None:
+    for job in jobs:
+        job.settle(error)
+
+
 @dataclass(eq=False)
 class _Worker:
     thread: threading.Thread | None = None
-    job: _Job | None = None
-    began: float = 0.0  # the time.monotonic() of its job
+    jobs: Sequence[_Job] = ()
+    began: float = 0.0  # the time.monotonic() of its jobs
     given_up: bool = False
+
+    @property
+    def alive(self) -> bool:
+        return self.thread is not None and self.thread.is_alive()
+
+    def carry_out(self) -> BaseException | None:
+        """Do its jobs; returns what must end the worker, too."""
+        jobs, company = self.jobs, self.jobs[0].company  # jobs go to nobody when the worker is given up meanwhile
+        rest = list(jobs)
+        fatal: BaseException | None = None
+        try:
+            outcomes = [jobs[0].work()] if company is None else company.together([job.work for job in jobs])
+            for outcome in outcomes:
+                rest.pop(0).settle(outcome)
+            if rest:
+                raise RuntimeError(f"{len(jobs) - len(rest)} results came of {len(jobs)} pieces of work")
+        except Exception as error:
+            _fail(rest, error)
+        except BaseException as error:
+            _fail(rest, NotReady(f"the worker ended with {type(error).__name__}: {error}"))
+            fatal = error
+        return fatal
 
 
 class WorkerPool:
@@ -113,12 +143,21 @@ class WorkerPool:
 
     def submit(self, work: Callable[[], T], urgency: Urgency) -> "Future[T]":
         """Have ``work`` done; a future that is cancelled before its turn is not. NotReady once the pool is closed."""
-        job = _Job(work, urgency)
+        return self._submit(_Job(work, urgency))
+
+    def join(self, company: Company, work: object, urgency: Urgency) -> "Future[Any]":
+        """As ``submit``, for work that a worker may do together with others of its company that wait.
+
+        A worker takes no more of them than its share of what waits, so that none is idle beside one that has two.
+        """
+        return self._submit(_Job(work, urgency, company))
+
+    def _submit(self, job: _Job) -> "Future[Any]":
         job.future.add_done_callback(lambda future: self._forget(job) if future.cancelled() else None)
         with self._turn:
             if self._closed:
                 raise NotReady("the service is stopping")
-            self._waiting[urgency].append(job)
+            self._waiting[job.urgency].append(job)
             self._turn.notify()
         return job.future
 
@@ -154,23 +193,37 @@ class WorkerPool:
         self._workers.append(worker)
 
     def _serve(self, worker: _Worker) -> None:
-        while (job := self._next(worker)) is not None:
-            fatal = job.carry_out()
+        while self._next(worker):
+            fatal = worker.carry_out()
             if not self._finished(worker, fatal):
                 return
 
-    def _next(self, worker: _Worker) -> _Job | None:
+    def _next(self, worker: _Worker) -> bool:
+        """Give a worker its next jobs, when there are some; False where it must end."""
         with self._turn:
             while True:
                 job = None if self._closed else self._pick()
                 if job is None:
                     if self._closed:
-                        return None
+                        return False
                     self._turn.wait()
                 elif job.future.set_running_or_notify_cancel():
-                    worker.job, worker.began = job, time.monotonic()
+                    worker.jobs, worker.began = [job, *self._companions(job)], time.monotonic()
                     self._busy[job.urgency] += 1
-                    return job
+                    return True
+
+    def _companions(self, job: _Job) -> list[_Job]:
+        """What a worker takes beside a job; with the lock held."""
+        if job.company is None:
+            return []
+        waiting = self._waiting[job.urgency]
+        like = [other for other in waiting if other.company is job.company]
+        share = -(-(1 + len(like)) // max(1, len(self._workers)))
+        wanted = like[: min(share, job.company.most()) - 1]
+        taken = [other for other in wanted if other.future.set_running_or_notify_cancel()]
+        for other in taken:
+            waiting.remove(other)
+        return taken
 
     def _pick(self) -> _Job | None:
         """The most urgent work, or less urgent work that was passed over often enough."""
@@ -198,9 +251,9 @@ class WorkerPool:
 
     def _free(self, worker: _Worker) -> None:
         """With the lock held."""
-        if worker.job is not None:
-            self._busy[worker.job.urgency] -= 1
-            worker.job = None
+        if worker.jobs:
+            self._busy[worker.jobs[0].urgency] -= 1
+            worker.jobs = ()
 
     def _give_up(self, worker: _Worker) -> float:
         """With the lock held; the seconds until another takes its place."""
@@ -226,13 +279,14 @@ class WorkerPool:
         now = time.monotonic()
         with self._turn:
             hung = [
-                (job, self._give_up(worker))
+                (worker.jobs, self._give_up(worker))
                 for worker in list(self._workers)
-                if (job := worker.job) is not None and now - worker.began > self._stuck_seconds
+                if (worker.jobs and now - worker.began > self._stuck_seconds) or not worker.alive
             ]
-        for job, rest in hung:
+        lost = NotReady(f"the worker has not come back for {self._stuck_seconds:g} s (stuck_seconds); try again later")
+        for jobs, rest in hung:
             self._tell("hung", rest)
-            job.fail(f"the worker has not come back for {self._stuck_seconds:g} s (stuck_seconds); try again later")
+            _fail(jobs, lost)
 
     def _replace(self) -> None:
         with self._turn:

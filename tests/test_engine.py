@@ -27,6 +27,7 @@ from service.engine import Engine, Seen
 from service.metrics import Metrics
 from service.problems import NotReady, QueueFull
 from service.settings import Settings
+from service.worker_pool import Urgency
 from tests.host_device import AilingDevice
 from tests.http_client import parts, refused
 from tests.index_kinds import build_early
@@ -251,6 +252,52 @@ def test_workers_that_are_stuck_end_readiness(engine: Engine, monkeypatch: pytes
         await asyncio.gather(*stuck)
         monkeypatch.setattr("service.engine.PATIENCE_SECONDS", 30)
         await engine.check()
+
+    run(work)
+
+
+def test_searches_that_wait_together_go_through_the_model_together(tiny_model: Path, tmp_path: Path) -> None:
+    lots: list[int] = []
+
+    class Counted(Embedder):
+        """A model that notes how many crops it is given."""
+
+        def embed(self, crops: NDArray[np.uint8], *, alone: bool = False) -> Embedded:
+            lots.append(len(crops))
+            return super().embed(crops, alone=alone)
+
+    embedder = Counted(tiny_model, device="cpu", threads=1)
+    home = DataFolder(tmp_path / "data", default_spec=GallerySpec.for_model(embedder.contract))
+    app = create_app(settings=Settings(), embedder=embedder, home=home, workers=1, imports=ImportFolder(home.path))
+    context: Context = app.state.context
+    begun, go_on = threading.Event(), threading.Event()
+
+    def block() -> None:
+        begun.set()
+        assert go_on.wait(60)
+
+    async def work() -> None:
+        async with calling(app) as client:
+            path = "/v1/galleries/default"
+            files = [("image", (f"{n}.jpg", jpeg(n))) for n in range(6)]
+            ids = [one["image_id"] for one in (await client.post(f"{path}/images", files=files)).json()["results"]]
+            blocked = asyncio.create_task(context.engine.run(block))
+            await asyncio.to_thread(begun.wait, 60)
+            lots.clear()
+            bodies = [*(jpeg(n) for n in range(6)), b"text"]
+            asked = [asyncio.create_task(client.post(f"{path}/search?top_k=1", content=body)) for body in bodies]
+            while context.engine._pool.depths()[Urgency.SINGLE][0] < len(bodies):
+                await asyncio.sleep(0)
+            go_on.set()
+            await blocked
+            *answers, bad = await asyncio.gather(*asked)
+            refused(bad, 415, "text")
+            assert [answer.json()["matches"][0]["image_id"] for answer in answers] == ids
+            assert max(answer.json()["matches"][0]["distance"] for answer in answers) <= 1e-3
+            assert lots == [2, 2, 2]
+            for answer in answers:
+                timing = answer.json()["timing_ms"]
+                assert timing["queue"] + timing["embed"] + timing["decode"] + timing["search"] <= timing["total"]
 
     run(work)
 

@@ -1,11 +1,18 @@
 """What reaches the server before there is a request: heads that are too large, offers of other protocols, no HTTP."""
 
+import http.client
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
 import httpx
 import pytest
 
 from service.http_protocol import MAX_HEAD
 from tests.http_client import PROBLEM, body_of, exchange, status_of
 from tests.pictures import jpeg
+from tests.server_process import serving, started
 
 OFFER = (
     "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
@@ -15,6 +22,33 @@ OFFER = (
 
 def head(first: str, *fields: str) -> bytes:
     return "\r\n".join([first, "Host: localhost", *fields, "", ""]).encode("latin-1")
+
+
+def test_a_connection_is_kept_for_whatever_comes_next(server: str) -> None:
+    connection = http.client.HTTPConnection(urlsplit(server).netloc, timeout=60)
+    connection.connect()
+    socket = connection.sock
+    for method, path, body, status in (
+        ("GET", "/livez", None, 200),
+        ("POST", "/v1/galleries/default/search", jpeg(0), 200),
+        ("POST", "/v1/galleries/default/search", b"no picture", 415),
+        ("POST", "/v1/galleries/default/search?misspelt=1", jpeg(0), 422),  # before the body is read
+        ("HEAD", "/v1/galleries", None, 200),
+        ("POST", "/v1/galleries/default/search", jpeg(1), 200),
+    ):
+        connection.request(method, path, body=body, headers={"Content-Type": "image/jpeg"})
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == status
+        assert connection.sock is socket
+    connection.close()
+
+
+def test_uvloop_and_httptools_are_at_work(tiny_model: Path, tmp_path: Path) -> None:
+    with started(tmp_path / "data", tiny_model) as (_, process):
+        loaded = Path(f"/proc/{process.pid}/maps").read_text()
+    assert "uvloop/loop" in loaded
+    assert "httptools/parser" in loaded
 
 
 def test_an_offer_of_another_protocol_loses_no_body(server: str) -> None:
@@ -67,6 +101,44 @@ def test_a_head_that_never_ends_is_cut_off(server: str) -> None:
         answer = b""
     assert not answer or status_of(answer) == 431
     assert httpx.get(f"{server}/livez").status_code == 200
+
+
+def test_who_sends_slowly_holds_no_connection(tiny_model: Path, tmp_path: Path) -> None:
+    unread = head("POST /v1/nowhere HTTP/1.1", "Content-Length: 999999")
+    with serving(tmp_path / "data", tiny_model, "--body-seconds", "0.5") as server:
+        where = urlsplit(server)
+        began = [b"", b"G", b"GET /livez HTTP/1.1\r\nHost: loc", head("GET /livez HTTP/1.1") + b"GET /li", unread]
+        with ExitStack() as opened:
+            connections = [
+                opened.enter_context(socket.create_connection((where.hostname or "", where.port or 0), timeout=60))
+                for _ in began
+            ]
+            for connection, piece in zip(connections, began, strict=True):
+                connection.sendall(piece)
+            silent, first, cut, second, refused = (received(connection) for connection in connections)
+    assert silent == b""
+    for answer in (first, cut):
+        assert status_of(answer) == 408
+        assert "0.5 s, the limit set by body_seconds" in body_of(answer)["detail"]
+    assert (second.count(b"HTTP/1.1 200 OK"), second.count(b"HTTP/1.1 408 ")) == (1, 1)
+    assert status_of(refused) == 404
+
+
+def received(connection: socket.socket) -> bytes:
+    """Everything until the other side closes."""
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_an_answer_may_take_longer_than_a_head(tiny_model: Path, tmp_path: Path) -> None:
+    """A connection that has sent the begin of the next request is not cut off under the answer to the former."""
+    picture = jpeg(0)
+    batch = b"".join(b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n%s\r\n' % picture for _ in range(64))
+    body = batch + b"--x--\r\n"
+    fields = ("Content-Type: multipart/form-data; boundary=x", f"Content-Length: {len(body)}")
+    with serving(tmp_path / "data", tiny_model, "--body-seconds", "0.05", "--threads", "1") as server:
+        answer = exchange(server, head("POST /v1/embeddings HTTP/1.1", *fields) + body + b"GET /li", whole=False)
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert answer.count(b'"embedding"') == 64
 
 
 def test_a_head_just_below_the_limit_and_a_large_body_are_taken(server: str) -> None:

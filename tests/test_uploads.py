@@ -75,6 +75,12 @@ def test_a_damaged_multipart_body_of_an_import(client: httpx.Client, gallery: st
     refused(client.post(f"{gallery}/imports", content=archive, headers=headers), 400, "multipart")
 
 
+@pytest.mark.parametrize("path", ["images", "search", "search/batch"])
+def test_a_body_without_bytes(client: httpx.Client, gallery: str, path: str) -> None:
+    document = refused(client.post(f"{gallery}/{path}"), 400, "the body is empty")
+    assert document["errors"][0]["pointer"] == "/image"
+
+
 @pytest.mark.parametrize("kind", ["multipart/mixed", "multipart/related; boundary=frontier", "multipart/x"])
 def test_another_multipart(client: httpx.Client, gallery: str, kind: str) -> None:
     refused(sent(client, gallery, WHOLE, {"Content-Type": kind}), 415, "multipart/form-data")

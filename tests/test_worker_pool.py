@@ -1,14 +1,16 @@
 """Work by its urgency, and workers that are lost. Order is proved with events."""
 
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
+from typing import Any
 
 import pytest
 
 from service.problems import NotReady
-from service.worker_pool import Loss, Urgency, WorkerPool
+from service.worker_pool import Company, Loss, Urgency, WorkerPool
 
 SINGLE, BATCH, SPARE = Urgency
 
@@ -168,3 +170,68 @@ def test_closing_does_not_wait_for_ever(pool_of: Maker, monkeypatch: pytest.Monk
     assert gate.begun.wait(30)
     pool.close()
     gate.go_on.set()
+
+
+def test_work_that_likes_company_is_shared_out(pool_of: Maker) -> None:
+    pool, gates = pool_of(2), [Gate(), Gate()]
+    for gate in gates:
+        pool.submit(gate, SINGLE)
+        assert gate.begun.wait(30)
+    lots: list[list[int]] = []
+
+    def together(numbers: Sequence[int]) -> list[object]:
+        lots.append(list(numbers))
+        return [ValueError(f"{number}") if number == 3 else number * 10 for number in numbers]
+
+    company, other = Company(lambda: 4, together), Company(lambda: 1, together)
+    futures = [pool.join(company, number, SINGLE) for number in range(6)]
+    stranger, gone = pool.join(other, 100, SINGLE), pool.join(company, 6, SINGLE)
+    assert gone.cancel()
+    gates[0].go_on.set()
+    assert [future.result(30) for future in futures if future is not futures[3]] == [0, 10, 20, 40, 50]
+    with pytest.raises(ValueError, match="3"):
+        futures[3].result(30)
+    assert stranger.result(30) == 1000
+    assert lots == [[0, 1, 2], [3, 4], [5], [100]]  # of six that wait, three are its share of two workers
+    assert pool.depths()[SINGLE] == (0, 1)
+    gates[1].go_on.set()
+
+
+@pytest.mark.parametrize(
+    ("together", "says"),
+    [(lambda _: 1 // 0, "division"), (lambda _: [], "0 results came of 2"), (lambda _: sys.exit(4), "SystemExit: 4")],
+)
+def test_company_that_fails_fails_all_of_it(
+    pool_of: Maker, together: Callable[[Sequence[int]], Any], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.worker_pool.FIRST_REST", 0.01)
+    pool, gate = pool_of(stuck=0.4), Gate()
+    pool.submit(gate, SINGLE)
+    assert gate.begun.wait(30)
+    company = Company(lambda: 2, together)
+    futures = [pool.join(company, number, SINGLE) for number in range(2)]
+    gate.go_on.set()
+    for future in futures:
+        with pytest.raises((ZeroDivisionError, RuntimeError, NotReady), match=says):
+            future.result(30)
+    assert pool.submit(lambda: 11, SINGLE).result(30) == 11
+
+
+def test_company_that_hangs_is_given_up_together(pool_of: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.worker_pool.FIRST_REST", 0.01)
+    pool, gate, held = pool_of(stuck=0.4), Gate(), Gate()
+    pool.submit(gate, SINGLE)
+    assert gate.begun.wait(30)
+
+    def together(numbers: Sequence[int]) -> Sequence[int]:
+        held()
+        return numbers
+
+    company = Company(lambda: 2, together)
+    futures = [pool.join(company, number, SINGLE) for number in range(2)]
+    gate.go_on.set()
+    for future in futures:
+        with pytest.raises(NotReady, match="stuck_seconds"):
+            future.result(30)
+    assert pool.submit(lambda: 12, SINGLE).result(30) == 12
+    held.go_on.set()  # what comes after all is dropped

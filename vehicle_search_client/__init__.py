@@ -46,6 +46,7 @@ from vehicle_search_client.replies import (
     MigrationReply,
     ModelReply,
     SearchReply,
+    StatusReply,
     StoredImage,
     to_pandas,
 )
@@ -54,7 +55,7 @@ __all__ = [
     "DEFAULT_URL", "AddedImage", "AddedImages", "AsyncVehicleSearch", "AuditPage", "BadRequest", "BatchReply",
     "BatchSize", "Busy", "Conflict", "Crop", "DiskFull", "Embedding", "EmbeddingsReply", "Fault", "Forbidden",
     "GalleryReply", "ImagePage", "ImportReply", "InvalidRequest", "Match", "MigrationReply", "ModelReply", "NewImage",
-    "NotFound", "Patience", "Picture", "Problem", "Refused", "SearchReply", "StoredImage", "TimedOut", "TooLarge",
-    "Unauthorized", "Unavailable", "UnexpectedAnswer", "Unreachable", "UnsupportedType", "UnusableInput",
+    "NotFound", "Patience", "Picture", "Problem", "Refused", "SearchReply", "StatusReply", "StoredImage", "TimedOut",
+    "TooLarge", "Unauthorized", "Unavailable", "UnexpectedAnswer", "Unreachable", "UnsupportedType", "UnusableInput",
     "VehicleSearch", "VehicleSearchError", "to_pandas",
 ]  # fmt: skip

@@ -41,6 +41,7 @@ from vehicle_search_client.replies import (
     MigrationReply,
     ModelReply,
     SearchReply,
+    StatusReply,
     StoredImage,
     read_reply,
     search_reply,
@@ -363,6 +364,11 @@ def cancel_migration(migration_id: str, *, gallery: str = "default") -> Call[Mig
 def model() -> Call[ModelReply]:
     """The loaded model's contract, fingerprint and execution provider."""
     return Call(method="GET", path="/v1/model", read=_read(ModelReply))
+
+
+def status() -> Call[StatusReply]:
+    """Versions, model, galleries, jobs, queue and disk of the service, as they are now."""
+    return Call(method="GET", path="/v1/status", read=_read(StatusReply))
 
 
 def alive() -> Call[bool]:
