@@ -140,8 +140,8 @@ async def read_archive(request: Request, settings: Settings, file: Path) -> Arch
 async def read_upload(request: Request, limits: Limits, *, metadata: bool = False) -> Upload:
     """Pictures of a raw or multipart body, with ``metadata`` also that part.
 
-    Raises MalformedRequest, RequestTooLarge, UnsupportedBody, InvalidValue, BadPicture (no bytes), as soon as the bytes that came say so, and
-    BodyTooSlow where they do not come.
+    Raises MalformedRequest, RequestTooLarge, UnsupportedBody, InvalidValue, BadPicture (there are no bytes), as soon as
+    the bytes that came say so, and BodyTooSlow where they do not come.
     """
     async with _deadline(limits.max_seconds):
         upload = await _read(request, limits, metadata=metadata)
