@@ -21,6 +21,7 @@ from tests.key_holder import bearer, kept_key
 from tests.pictures import jpeg
 from tests.server_process import started
 
+ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 3
 EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "100"))  # of each operation and phase in a round
 GROWTH = 64 << 20  # bytes that a round may add to the service's memory; the galleries grow, too
@@ -33,12 +34,12 @@ pytestmark = pytest.mark.deep
 def drawn(schema: Path, address: str, *headers: str) -> None:
     """Run every phase with every check, without a finding."""
     command = [
-        sys.executable, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml", "run", str(schema), "--url",
+        sys.executable, "-m", "schemathesis.cli", "--config-file", str(ROOT / "schemathesis.toml"), "run", str(schema), "--url",
         address, "--checks", "all", "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", str(EXAMPLES),
         "--request-timeout", "60", *(word for header in headers for word in ("-H", header)),
     ]  # fmt: skip
-    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.api_hooks"}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.api_hooks", "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(command, env=environment, cwd=schema.parent, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert len(re.findall(r"✅ (?:Examples|Coverage|Fuzzing|Stateful)", run.stdout)) == 4, run.stdout
 
