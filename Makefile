@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 GPU_VENV := .venv-gpu
+PEERS_VENV := .venv-peers
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DATA ?= data
 TRAINING_DATA ?= training-data
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
 .PHONY: help serve install install-test check fix test test-gpu fault soak bench bench-model bench-gallery bench-gpu bench-bulk bench-train \
-	train-default reproduce-small reproduce-medium demo-gallery figure clean
+	bench-serve train-default reproduce-small reproduce-medium demo-gallery figure clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
@@ -33,7 +34,7 @@ install-test: $(VENV)/.installed-test  ## install what tests and training need
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/.python
 	@echo "installing tests and trainer into $(VENV): about 400 MB with a CPU build of torch, some 3 GB with a CUDA build;"
 	@echo "which one pip takes depends on its index (see https://pytorch.org/get-started/locally for the CPU one)"
-	@$(PIP) install --quiet -e '.[cpu,parquet,train,render,dev]' && touch $@ $(VENV)/.installed
+	@$(PIP) install --quiet -e '.[cpu,otel,parquet,train,render,dev]' && touch $@ $(VENV)/.installed
 
 check: install-test  ## ruff, format, mypy strict, import rules
 	$(BIN)/ruff check .
@@ -57,7 +58,7 @@ bench-gpu: $(GPU_VENV)/.installed  ## bench-gallery with the kinds that a GPU ta
 $(GPU_VENV)/.installed: pyproject.toml
 	@$(PYTHON) -m venv $(GPU_VENV) && $(GPU_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25'
 	@echo "installing tests, trainer and CUDA libraries into $(GPU_VENV): several GB"
-	@$(GPU_VENV)/bin/python -m pip install --quiet -e '.[parquet,train,dev]'
+	@$(GPU_VENV)/bin/python -m pip install --quiet -e '.[otel,parquet,train,dev]'
 	@$(GPU_VENV)/bin/python -m pip uninstall --quiet --yes onnxruntime  # the trainer's; onnxruntime-gpu has the same files
 	@$(GPU_VENV)/bin/python -m pip install --quiet -e '.[gpu]' && touch $@
 
@@ -78,6 +79,18 @@ bench-gallery: install-test  ## every kind of index: recall, searches, inserts, 
 
 bench-bulk: install-test  ## imports of 30,000 to 300,000 pictures and a migration: rate, memory, searches meanwhile
 	$(BIN)/python -m scripts.bench_bulk
+
+bench-serve: install-test $(PEERS_VENV)/.installed runs/bench-serve/resnet50.onnx  ## the service under load beside LitServe and BentoML: rate, p99, memory
+	$(BIN)/python -m scripts.bench_serve
+	$(BIN)/python -m scripts.bench_serve --model runs/bench-serve/resnet50.onnx --clients 8 --work search --seconds 30
+
+$(PEERS_VENV)/.installed:
+	@$(PYTHON) -m venv $(PEERS_VENV) && $(PEERS_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25'
+	@echo "installing LitServe and BentoML into $(PEERS_VENV): about 300 MB"
+	@$(PEERS_VENV)/bin/python -m pip install --quiet litserve bentoml onnxruntime faiss-cpu 'pillow>=11.3' && touch $@
+
+runs/bench-serve/resnet50.onnx: | install-test
+	@$(BIN)/python -m scripts.make_untrained_model --backbone resnet50 --out $@
 
 bench-train: install-test  ## pictures a second of a training over its forward and backward alone
 	$(BIN)/python -m scripts.bench_train
@@ -102,4 +115,4 @@ figure: install  ## docs/search.jpg: a query and its matches
 	$(BIN)/python scripts/make_figure.py
 
 clean:  ## remove .venv and caches, keep data
-	rm -rf $(VENV) $(GPU_VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(GPU_VENV) $(PEERS_VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

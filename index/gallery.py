@@ -271,6 +271,10 @@ class Gallery(Protocol):
         """Images that a search can return."""
         ...
 
+    def log_bytes(self) -> int:
+        """Bytes that were written and are not yet brought into the database, at once."""
+        ...
+
     def add(self, images: Sequence[NewImage]) -> list[Literal["created", "updated"]]:
         """Write images in one transaction, in order; an id that exists is replaced whole."""
         ...

@@ -166,6 +166,9 @@ class LocalGallery:
         with self._view() as (connection, _):
             return image_rows.count(connection, self._passing(Filters()))
 
+    def log_bytes(self) -> int:
+        return self._database.log_bytes()
+
     def add(self, images: Sequence[NewImage]) -> list[Literal["created", "updated"]]:
         self._database.require_writable()
         self._database.require_room()

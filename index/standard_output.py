@@ -12,7 +12,7 @@ def printed(run: Callable[[], int]) -> int:
         if sys.stdout is not None:  # closed by whoever started the program
             sys.stdout.flush()
     except BrokenPipeError:
-        _print_to_nobody()
+        print_to_nobody()
         return 0
     return code
 
@@ -23,8 +23,9 @@ def tell(line: str) -> None:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        _print_to_nobody()
+        print_to_nobody()
 
 
-def _print_to_nobody() -> None:
+def print_to_nobody() -> None:
+    """Drop what is printed from now on, and what could not be."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered is written at the latest on exit

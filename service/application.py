@@ -12,6 +12,7 @@ from index.bulk.import_job import ImportFolder
 from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import GalleryHome
+from index.machine.library_versions import library_versions
 from service import (
     audit_routes,
     gallery_routes,
@@ -21,10 +22,12 @@ from service import (
     migration_routes,
     probe_routes,
     search_routes,
+    status_routes,
 )
+from service.access_log import AccessLog
 from service.api_docs import add_docs
 from service.audit_log import AuditLog
-from service.audit_trail import AuditTrail, RequestIds, require_audit
+from service.audit_trail import AuditTrail, require_audit
 from service.body_memory import BodyMemory
 from service.caller import Callers
 from service.context import Context, ask_each, index_problems
@@ -40,9 +43,11 @@ from service.middleware import CallerGuard, PlainPaths, RequestMetrics
 from service.migrator import Migrator
 from service.problems import BadPicture, on_bad_picture, on_bug, on_http_exception, on_known_error
 from service.reloader import Reloader
+from service.request_trace import RequestTraces
 from service.route_access import open_paths, require_access
 from service.settings import Settings
 from service.sweeper import Sweeper
+from service.trace_export import TraceExport, TraceSpans
 
 _DESCRIPTION = """
 A picture of a vehicle in, the pictures of the same vehicle out, ranked by Euclidean distance.
@@ -54,12 +59,13 @@ Errors are `application/problem+json`; the field `detail` says what to do.
 
 def create_app(
     *, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int, imports: ImportFolder,
-    previous: Embedder | None = None, keyring: Keyring | None = None,
+    previous: Embedder | None = None, keyring: Keyring | None = None, traces: TraceExport | None = None,
     erasing_clock: Callable[[], datetime] | None = None,
 ) -> FastAPI:  # fmt: skip
     """The service around a loaded model, or two, and opened galleries; closes all when it stops.
 
-    Without a keyring nobody is asked for a key. ``erasing_clock``: what the audit log's files are too old by.
+    Without a keyring nobody is asked for a key. ``traces`` takes a span of every request. ``erasing_clock``: what the
+    audit log's files are too old by.
     """
     metrics = Metrics()
     models = LoadedModels(present=embedder, previous=previous)
@@ -74,6 +80,10 @@ def create_app(
         counts, problems = ask_each(home, lambda gallery: gallery.count())
         return counts, failures.told() | problems
 
+    metrics.queue_limit.set(workers + settings.queue_size)
+    metrics.build.info({"version": version("vehicle-search"), **library_versions()})
+    metrics.watch_disk(settings.data_dir)
+    metrics.watch_logs(lambda: ask_each(home, lambda gallery: gallery.log_bytes())[0].items())
     metrics.watch_galleries(sizes)
     metrics.watch_index_problems(
         lambda: [(name, int(problem is not None)) for name, problem in index_problems(home).items()]
@@ -86,7 +96,7 @@ def create_app(
             if migration.open
         ]
     )
-    migrator = Migrator(home, models, engine)
+    migrator = Migrator(home, models, engine, heard=lambda pictures: metrics.batch(pictures, "spare"))
     reloader = Reloader(settings.model, models, home, lambda file: open_model(file, settings))
     keyring = keyring or Keyring(None)
     audit = None
@@ -101,6 +111,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as at_the_end:
+            if traces is not None:
+                at_the_end.callback(traces.close)
             at_the_end.callback(home.close)
             if audit is not None:
                 at_the_end.callback(audit.close)
@@ -122,6 +134,8 @@ def create_app(
     app = FastAPI(
         title="Vehicle search", version=version("vehicle-search"), description=_DESCRIPTION, lifespan=lifespan,
         docs_url=None, redoc_url=None, redirect_slashes=False,
+        # FastAPI's own would tell query strings, which may say whom somebody looks for
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         dependencies=[Depends(require_access), Depends(require_audit)],
         exception_handlers={
             VehicleSearchError: on_known_error, BadPicture: on_bad_picture, HTTPException: on_http_exception,
@@ -130,13 +144,13 @@ def create_app(
     )  # fmt: skip
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
-        reloader=reloader, importer=importer, audit=audit, failures=failures,
+        reloader=reloader, importer=importer, keyring=keyring, audit=audit, failures=failures,
         bodies=BodyMemory(settings.max_buffered_bytes),
     )  # fmt: skip
     app.state.stopping = False
     rooms = (
-        search_routes, image_routes, import_routes, gallery_routes, migration_routes, audit_routes, probe_routes,
-        inference_routes,
+        search_routes, image_routes, import_routes, gallery_routes, migration_routes, audit_routes, status_routes,
+        probe_routes, inference_routes,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.router)
@@ -150,10 +164,14 @@ def create_app(
         CallerGuard, callers=Callers(keyring, metrics), open_paths=open_paths(metrics=settings.metrics_open),
         loopback=local, origins=origins,
     )  # fmt: skip
-    app.add_middleware(RequestMetrics, metrics=metrics)  # further out: what the guard refuses is counted too
     if origins:
         app.add_middleware(CrossOrigin, origins=origins)
-    app.add_middleware(RequestIds)
+    app.add_middleware(RequestMetrics, metrics=metrics)  # further out: what the guard refuses is counted too
+    if settings.access_log:
+        app.add_middleware(AccessLog)
+    if traces is not None:
+        app.add_middleware(TraceSpans, export=traces)
+    app.add_middleware(RequestTraces)
     app.add_middleware(InferenceErrors)  # outermost: whoever refuses, it is said as the protocol wants it
     return app
 

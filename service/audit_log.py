@@ -82,6 +82,7 @@ class AuditLog:
         """
         line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
         waiting = _Waiting(line, flush, Future())
+        waiting.written.set_running_or_notify_cancel()  # who stops waiting for it does not stop the log
         try:
             self._waiting.put_nowait(waiting)
         except queue.Full:
@@ -144,7 +145,8 @@ class AuditLog:
 
     def _append(self, data: bytes, *, flush: bool) -> None:
         """All of it or nothing."""
-        if self._handle is None or self._size >= self._largest or self._clock() - self._began >= OLDEST_FILE:
+        old = self._size >= self._largest or self._clock() - self._began >= OLDEST_FILE
+        if self._handle is None or old or not self._in_place(self._handle):
             self._begin()
         assert self._handle is not None  # noqa: S101  # _begin has opened it
         try:
@@ -154,9 +156,21 @@ class AuditLog:
             if flush:
                 os.fsync(self._handle)
         except OSError:
-            os.ftruncate(self._handle, self._size)
+            try:
+                os.ftruncate(self._handle, self._size)
+            except OSError:  # of a file that may only be appended to: the next entry begins another one
+                os.close(self._handle)
+                self._handle = None
             raise
         self._size += len(data)
+
+    def _in_place(self, handle: int) -> bool:
+        """Whether what is written can be read by its name; a file that was removed takes entries all the same."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(self._path.stat(), os.fstat(handle)):
+                return True
+        _LOG.warning("%s was removed, and with it what was written to it", self._path)
+        return False
 
     def _begin(self) -> None:
         """Begin a file."""

@@ -2,15 +2,12 @@
 
 import asyncio
 import hashlib
-import re
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -47,7 +44,6 @@ ACTIONS: Final = (*sorted(set(AUDITED.values())), "entries-missing")
 _ONLY_LOOK: Final = ("search", "embed", "read-audit")  # what they did is not undone by a loss of power
 _INLINE = 1 << 18  # bytes that are hashed at once; more would hold up other requests
 _MOST_FILTERS, _LONGEST_VALUE = 64, 256
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 
 
 def note(request: Request, **details: object) -> None:
@@ -64,27 +60,6 @@ async def note_pictures(request: Request, pictures: Sequence[bytes]) -> None:
         note(request, pictures=_digests(pictures))
     else:
         note(request, pictures=await run_in_threadpool(_digests, pictures))
-
-
-class RequestIds:
-    """Every request has an id, the client's (``X-Request-ID``) or one of ours; the answer tells it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        given = Headers(scope=scope).get("x-request-id", "")
-        scope["request_id"] = own = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-
-        async def told(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-ID"] = own
-            await send(message)
-
-        await self.app(scope, receive, told)
 
 
 class AuditTrail:

@@ -24,6 +24,11 @@ class Caller:
     key: AccessKey | None
     stranger: bool = False
 
+    @property
+    def admin(self) -> bool:
+        """Whether it may do everything, as anybody may where no keys are asked for."""
+        return not self.stranger and (self.key is None or self.key.allows("admin"))
+
     def reaches(self, gallery: str | None) -> bool:
         """Whether what belongs to this gallery (None: to none) may be shown to it."""
         if self.key is None:
@@ -84,8 +89,7 @@ class Callers:
         key = None if key_id is None else self._keyring.key(key_id)
         if key is None or not key.fits(token):
             raise Unauthenticated(f"the token is none of this service's: {_HOW}", invalid=True)
-        if (why := key.ended(self._clock())) is not None:
-            raise Unauthenticated(f"key {key.key_id} ({key.name}) is {why}; ask for another one", invalid=True)
+        _require_not_ended(key, self._clock())
         return key
 
     def _count(self, key: AccessKey) -> None:
@@ -101,3 +105,15 @@ class Callers:
                     seconds=seconds,
                 )
         self._metrics.key_requests.labels(key.key_id, "admitted").inc()
+
+
+def require_still(caller: Caller, keyring: Keyring) -> None:
+    """After a body that took long: raise Unauthenticated where the caller's key has ended meanwhile, and NotReady."""
+    key = None if caller.key is None else keyring.key(caller.key.key_id)
+    if key is not None:
+        _require_not_ended(key, datetime.now(UTC))
+
+
+def _require_not_ended(key: AccessKey, now: datetime) -> None:
+    if (why := key.ended(now)) is not None:
+        raise Unauthenticated(f"key {key.key_id} ({key.name}) is {why}; ask for another one", invalid=True)

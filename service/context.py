@@ -1,8 +1,10 @@
 """What every route works with, and how it finds it."""
 
 import contextlib
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from starlette.requests import Request
@@ -16,6 +18,7 @@ from service.body_memory import BodyMemory
 from service.engine import Engine
 from service.gallery_failures import GalleryFailures
 from service.importer import Importer
+from service.keyring import Keyring
 from service.loaded_models import LoadedModels
 from service.metrics import Metrics
 from service.settings import Settings
@@ -38,10 +41,13 @@ class Context:
     failures: GalleryFailures
     metrics: Metrics
     importer: Importer
+    keyring: Keyring
     migrator: "Migrator"
     reloader: "Reloader"
     bodies: BodyMemory
     audit: AuditLog | None = None  # where requests are audited
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    began: float = field(default_factory=time.monotonic)  # the same, on a clock that nobody sets
 
     @property
     def embedder(self) -> Embedder:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
-ASKED: Final = "Authorization, Content-Type, If-None-Match, X-Request-ID, X-Request-Timeout-Ms"
+ASKED: Final = "Authorization, Content-Type, If-None-Match, X-Request-ID, X-Request-Timeout-Ms, traceparent, tracestate"
 TOLD: Final = "ETag, Location, Retry-After, Server-Timing, WWW-Authenticate, X-Request-ID"
 REMEMBERED: Final = "600"  # seconds that a browser need not ask again
 
@@ -52,6 +52,7 @@ class CrossOrigin:
                 if origin is not None:
                     answer["Access-Control-Allow-Origin"] = origin
                     answer["Access-Control-Expose-Headers"] = TOLD
+                    answer["Timing-Allow-Origin"] = origin  # else its script sees no Server-Timing among its timings
             await send(message)
 
         await self.app(scope, receive, told)

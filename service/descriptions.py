@@ -183,6 +183,38 @@ RELOAD_ANSWER = _object(
     new={**_BRIEF_MODEL, "description": "the model that answers now"},
     seconds={"type": "number", "description": "that it took"},
 )  # fmt: skip
+_BYTES = {"type": ["integer", "null"]}
+_STATUS_MODEL: dict[str, Any] = {
+    "name": _TEXT, "fingerprint": _TEXT, "provider": _TEXT, "precision": _TEXT, "embedding_space": _TEXT,
+}  # fmt: skip
+_WORK = _object(waiting=_COUNT, running=_COUNT)
+STATUS_ANSWER = _object(
+    started_at={"type": "string", "format": "date-time"}, uptime_seconds={"type": "number"},
+    read_only={"type": "boolean"}, draining={"type": "boolean", "description": "stopping: no more work is taken"},
+    versions={"type": "object", "additionalProperties": _TEXT, "description": "of the service and its libraries"},
+    model=_object(**_STATUS_MODEL), previous={"type": ["object", "null"], "properties": _STATUS_MODEL},
+    galleries=_list(
+        _object(
+            name=_TEXT, images=_COUNT, kind=_TEXT, embedding_space=_TEXT,
+            problem={**_NULLABLE_TEXT, "description": "why it is damaged; of one that cannot be used no more is told"},
+            index_problem={**_NULLABLE_TEXT, "description": "why searches are slower than they should be"},
+            wal_bytes={**_COUNT, "description": "written and not yet brought into the database"},
+            migration={
+                "type": ["object", "null"], "description": "the open move to another model",
+                "properties": {"id": _TEXT, "state": _TEXT, "done": _COUNT, "total": _COUNT, "to_space": _TEXT},
+            },
+        )
+    ),
+    imports={"type": "object", "additionalProperties": _COUNT, "description": "how many jobs are in which state"},
+    queue=_object(
+        taken={**_COUNT, "description": "requests waiting or at work"}, limit=_COUNT,
+        work=_object(single=_WORK, batch=_WORK, spare=_WORK),
+    ),
+    disk=_object(
+        folder={**_NULLABLE_TEXT, "description": "the data folder; told to keys with the scope admin"},
+        free_bytes=_BYTES, total_bytes=_BYTES,
+    ),
+)  # fmt: skip
 _MIGRATION = _object(
     id=_TEXT, gallery=_TEXT,
     state={

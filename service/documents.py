@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -69,6 +70,14 @@ def encoded_answer(body: bytes, *, status: int = 200, headers: Mapping[str, str]
 def encode(document: object) -> bytes:
     """RFC 8259 JSON in ASCII; ValueError for NaN and infinities."""
     return _ENCODER.encode(document).encode("ascii")
+
+
+def encode_elements(documents: Iterable[object], *, together: int) -> Iterator[bytes]:
+    """The elements of a JSON array without its brackets, so many documents at a time."""
+    documents, comma = iter(documents), b""
+    while group := list(islice(documents, together)):
+        yield comma + encode(group)[1:-1]
+        comma = b","
 
 
 def viewpoint_document(names: Sequence[str], row: NDArray[np.float32] | None) -> dict[str, float]:

@@ -13,7 +13,8 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
@@ -25,9 +26,10 @@ from index.crops import Box, cut, model_crop, read_picture, stored_crop
 from index.embedder import Embedder
 from index.errors import EmbeddingNotFinite, ModelError, PictureError, PictureTooLarge, VehicleSearchError
 from service.loaded_models import LoadedModels
-from service.metrics import Metrics
+from service.metrics import WAITED, Metrics, PieceOfWork
 from service.micro_batcher import MicroBatcher, Shared
 from service.problems import NotReady, QueueFull
+from service.request_trace import carried, record
 from service.worker_pool import Company, Loss, Urgency, WorkerPool
 
 FRESH_SECONDS = 10.0  # an answer of the model this old still proves that it answers
@@ -76,16 +78,27 @@ class _Decoded:
     seconds: float
 
 
+Looked = Seen | PictureError | EmbeddingNotFinite | ModelError
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Asked(Generic[T]):
     """A request with few pictures: ``at`` is the reading of ``time.perf_counter`` when it came."""
 
     pictures: Sequence[tuple[bytes, Box | None]]
-    then: "Callable[[list[Looked]], T]"
-    at: float
+    then: Callable[[list[Looked]], T]
+    piece: PieceOfWork
+    at: float = field(default_factory=time.perf_counter)
+    context: Context = field(default_factory=copy_context)  # which knows the request's id
 
-
-Looked = Seen | PictureError | EmbeddingNotFinite | ModelError
+    def carry_on(self, looked: list[Looked], embedded: float, others: float) -> T:
+        """Note in the request's own context when the model's call ended and how long it waited for others."""
+        seen = [one for one in looked if isinstance(one, Seen)]
+        if seen:
+            record("embed", seen[0].embed, len(seen), ago=time.perf_counter() - embedded)
+        if others >= WAITED:
+            record("queue", others, len(looked))
+        return self.then(looked)
 
 
 def _hear(proof: asyncio.Task[tuple[None, float]]) -> None:
@@ -186,11 +199,14 @@ class Engine:
         Work whose request ends before its turn, at a deadline or because the client leaves, is not done.
         """
         asked = time.perf_counter()
+        piece = self._metrics.piece(urgency.name.lower())
 
         def timed() -> tuple[T, float]:
-            return work(), self._waited(asked)
+            piece.began()
+            waited = self._waited(asked)
+            return work(), waited
 
-        return await self._ask(lambda: self._pool.submit(timed, urgency))
+        return await self._ask(piece, lambda: self._pool.submit(carried(timed), urgency))
 
     async def look(
         self, pictures: Sequence[bytes], box: Box | None, embedder: Embedder, then: Callable[[list[Looked]], T]
@@ -199,19 +215,22 @@ class Engine:
 
         Pictures of requests that wait for a worker together go through the model together.
         """
-        asked = _Asked(pictures=[(data, box) for data in pictures], then=then, at=time.perf_counter())
+        piece = self._metrics.piece(Urgency.SINGLE.name.lower())
+        asked = _Asked(pictures=[(data, box) for data in pictures], then=then, piece=piece)
         with self._turn:
             company = self._companies.setdefault(embedder, Company(self._together, partial(self._look, embedder)))
-        return await self._ask(lambda: self._pool.join(company, asked, Urgency.SINGLE))
+        return await self._ask(piece, lambda: self._pool.join(company, asked, Urgency.SINGLE))
 
-    async def _ask(self, submit: Callable[[], "Future[T]"]) -> T:
+    async def _ask(self, piece: PieceOfWork, submit: Callable[[], "Future[T]"]) -> T:
         with self._turn:
             self._asked += 1
         try:
             future = submit()
         except BaseException:
+            piece.ended()
             self._answered_one()
             raise
+        future.add_done_callback(piece.ended)
         future.add_done_callback(self._answered_one)
         return await asyncio.wrap_future(future)
 
@@ -228,14 +247,19 @@ class Engine:
 
     def _look(self, embedder: Embedder, asked: "Sequence[_Asked[Any]]") -> Iterator[Any]:
         """What comes of each request: what it makes of its pictures and the seconds it waited, or an error."""
-        waited = [self._waited(one.at) for one in asked]
+        waited = [one.context.run(self._waited, one.at) for one in asked]
         began = time.perf_counter()
-        looked = iter(self.look_at([each for one in asked for each in one.pictures], keep=False, embedder=embedder))
+        for one in asked:
+            one.piece.began()
+        resize = embedder.contract.resize
+        decoded = [one.context.run(self._decode_all, one.pictures, resize, keep=False) for one in asked]
+        looked = iter(self._look_on(embedder, [each for pictures in decoded for each in pictures]))
+        embedded = time.perf_counter()
         for one, seconds in zip(asked, waited, strict=True):
             own = [next(looked) for _ in one.pictures]
-            others = time.perf_counter() - began - _seconds_of(own)  # it waited for them, too
+            others = max(0.0, time.perf_counter() - began - _seconds_of(own))  # it waited for them, too
             try:
-                outcome: Any = one.then(own), seconds + max(0.0, others)
+                outcome: Any = one.context.run(one.carry_on, own, embedded, others), seconds + others
             except Exception as error:
                 outcome = error
             yield outcome
@@ -246,18 +270,27 @@ class Engine:
         While there are requests, one worker at least is left to them (where there is more than one), and work begins
         when none of them is waiting or at work, or after a second. It should be small: who comes then waits for it.
         """
+        piece = self._metrics.piece(Urgency.SPARE.name.lower())
+
+        def begun() -> T:
+            piece.began()
+            return work()
+
         with self._turn:
             self._turn.wait_for(lambda: self._closed or not self._asked, timeout=SPARE_PATIENCE_SECONDS)
             while not self._closed and self._spare >= self._left():
                 self._turn.wait(timeout=QUIET_SECONDS)
             if self._closed:
+                piece.ended()
                 raise NotReady("the service is stopping")
             self._spare += 1
             try:
-                future = self._pool.submit(work, Urgency.SPARE)
+                future = self._pool.submit(begun, Urgency.SPARE)
             except BaseException:
+                piece.ended()
                 self._spare -= 1
                 raise
+        future.add_done_callback(piece.ended)
         future.add_done_callback(self._spared_one)
         return future
 
@@ -316,15 +349,23 @@ class Engine:
         it fails with all. Runs on a worker.
         """
         embedder = embedder or self.embedder
-        results: dict[int, Looked] = {}
-        decoded: dict[int, _Decoded] = {}
-        for number, (data, box) in enumerate(pictures):
+        return self._look_on(embedder, self._decode_all(pictures, embedder.contract.resize, keep=keep))
+
+    def _decode_all(
+        self, pictures: Sequence[tuple[bytes, Box | None]], resize: Resize, *, keep: bool
+    ) -> list[_Decoded | PictureError]:
+        decoded: list[_Decoded | PictureError] = []
+        for data, box in pictures:
             try:
-                decoded[number] = self._decode(data, box, embedder.contract.resize, keep=keep)
+                decoded.append(self._decode(data, box, resize, keep=keep))
             except PictureError as error:
-                results[number] = self._with_setting(error)
-        results |= zip(decoded, self._seen(embedder, list(decoded.values())), strict=True)
-        return [results[number] for number in range(len(pictures))]
+                decoded.append(self._with_setting(error))
+        return decoded
+
+    def _look_on(self, embedder: Embedder, decoded: Sequence[_Decoded | PictureError]) -> list[Looked]:
+        """Embed what could be decoded."""
+        seen = iter(self._seen(embedder, [one for one in decoded if isinstance(one, _Decoded)]))
+        return [next(seen) if isinstance(one, _Decoded) else one for one in decoded]
 
     def _decode(self, data: bytes, box: Box | None, resize: Resize, *, keep: bool) -> _Decoded:
         start = time.perf_counter()
@@ -385,8 +426,7 @@ class Engine:
         """
         shared = self._batcher.embed(embedder, crops, alone=self._asked == 1 and not self._spare)
         each = shared.share / max(1, len(crops))
-        for _ in crops:
-            self._metrics.stage("embed", each)
+        self._metrics.embedded(shared.share, len(crops), seconds=shared.seconds, waited=shared.waited)
         if embedder is self.embedder:
             self._answered = time.monotonic()
             known = self._crop_seconds or each

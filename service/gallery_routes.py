@@ -15,6 +15,7 @@ from service.context import Context, ask_each, context_of, require_writable
 from service.descriptions import GalleryName
 from service.documents import answer, gallery_document, read_json
 from service.parameters import CONFIRM, read_parameters
+from service.shown_paths import shown
 from service.uploads import read_document
 
 _MAX_RETENTION_DAYS = 36_500
@@ -28,11 +29,15 @@ async def list_galleries(request: Request) -> Response:
     """Every gallery that the key is for, by name. Of a damaged one there is only its ``name`` and the ``problem``."""
     read_parameters(request, ())
     caller = caller_of(request)
-    known, problems = await run_in_threadpool(ask_each, context_of(request).home, lambda gallery: gallery.info())
-    documents = [{"name": name, "problem": problem} for name, problem in problems.items()]
+    context = context_of(request)
+    known, problems = await run_in_threadpool(ask_each, context.home, lambda gallery: gallery.info())
+    documents = [
+        {"name": name, "problem": shown(problem, context.settings.data_dir, admin=caller.admin)}
+        for name, problem in problems.items()
+    ]
     documents += map(gallery_document, known.values())
-    shown = [document for document in documents if caller.reaches(str(document["name"]))]
-    return answer({"galleries": sorted(shown, key=lambda document: str(document["name"]))})
+    reached = [document for document in documents if caller.reaches(str(document["name"]))]
+    return answer({"galleries": sorted(reached, key=lambda document: str(document["name"]))})
 
 
 @router.put(

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from service.context import Context
+from service.metrics import NO_ROUTE, OTHER_METHOD
 from service.problems import MEDIA_TYPE, plain_problem, problem_response
 
 MAX_HEAD = 2**16  # bytes of request line and header fields
@@ -77,6 +79,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse_head()
         if not self._skipped():
             super().on_headers_complete()
+            # for whoever has to give up an answer that has begun
+            self.scope["abort"] = self.transport.abort  # type: ignore[typeddict-unknown-key]
 
     def on_body(self, body: bytes) -> None:
         if not self._skipped():
@@ -141,6 +145,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Answer and close: what follows on this connection cannot be understood."""
         self._refused = True
         self.logger.warning("refused with %d: %s", status, detail)
+        context: Context = self.config.app.state.context  # type: ignore[union-attr]  # the application that we serve
+        context.metrics.answered(OTHER_METHOD, NO_ROUTE, status, 0.0)
         body = bytes(problem_response(plain_problem(status, detail)).body)
         head = [STATUS_LINE[status]]
         for name, value in self.server_state.default_headers:

@@ -2,7 +2,9 @@
 
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from service.descriptions import GalleryName, ImageId
 from service.documents import (
     answer,
     encode,
+    encode_elements,
     encoded_answer,
     image_document,
     read_json,
@@ -30,9 +33,11 @@ from service.engine import Seen
 from service.parameters import ERASE, PAGE, filters_of, read_parameters
 from service.problems import BadPicture, UnsupportedBody, pointer_of, problem_of
 from service.request_turn import RequestTurn, turn_of
+from service.streamed_answer import Parts, StreamedAnswer
 from service.uploads import Limits, Upload, read_document
 
 _MERGE_PATCH_TYPES = ("application/merge-patch+json", "application/json")
+_TOGETHER = 32  # images that are encoded at once
 _NOTHING = ImageDescription(image_id=None, metadata=Metadata(), box=None)
 
 router = APIRouter(tags=["images"])
@@ -123,11 +128,18 @@ async def list_images(request: Request, gallery: GalleryName) -> Response:
     target = context.gallery(gallery)
     filters = filters_of(values, target.spec.viewpoints)
 
-    def listing() -> bytes:
+    def listing() -> Iterator[bytes]:
         page = target.page(filters, limit=values.one("limit", 100), cursor=values.one("cursor"))
-        return encode({"images": [image_document(image, target.name) for image in page.images], "next": page.cursor})
+        yield b'{"images":['
+        yield from encode_elements((image_document(image, target.name) for image in page.images), together=_TOGETHER)
+        yield b'],"next":%s}' % encode(page.cursor)
 
-    return encoded_answer(await run_in_threadpool(listing))
+    parts = Parts(listing())
+    first = await run_in_threadpool(parts.piece)
+    if parts.ended:
+        return encoded_answer(first)
+    more = partial(run_in_threadpool, parts.piece)
+    return StreamedAnswer(first, parts, more, seconds=context.settings.body_seconds)
 
 
 @router.delete(
@@ -279,7 +291,7 @@ async def _store(context: Context, turn: RequestTurn, gallery: Gallery, new: lis
     await turn.settle()
     start = time.perf_counter()
     written = await run_in_threadpool(gallery.add, new)
-    context.metrics.stage("store", (time.perf_counter() - start) / len(new))
+    context.metrics.stage("store", time.perf_counter() - start, len(new))
     return list(written)
 
 

@@ -4,12 +4,12 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import StreamingResponse
 
 from index.bulk.failure_file import ENCODING, ERRORS
 from index.bulk.import_job import ImportFolder, ImportJob, archive_in
@@ -18,13 +18,14 @@ from index.bulk.picture_archive import is_archive
 from index.errors import InvalidValue
 from service import descriptions as say
 from service.audit_trail import note
-from service.caller import caller_of
+from service.caller import caller_of, require_still
 from service.context import Context, context_of, require_writable
 from service.descriptions import GalleryName, ImportId
 from service.documents import answer, read_json, time_text
 from service.importer import source_below
 from service.parameters import read_parameters
 from service.problems import UnsupportedBody
+from service.streamed_answer import Parts, StreamedAnswer
 from service.uploads import content_type_of, read_archive, read_document
 
 _LONGEST_PATH = 4096
@@ -61,6 +62,7 @@ async def post_import(request: Request, gallery: GalleryName) -> Response:
     receiving = await run_in_threadpool(folder.receive)
     try:
         sent = await _sent(context, request, folder, receiving)
+        require_still(caller_of(request), context.keyring)
         job = ImportJob(
             job_id=uuid.uuid4().hex, gallery=target.name, state="queued", created_at=time_text(datetime.now(UTC)),
             path=sent.path, name=sent.name,
@@ -105,7 +107,10 @@ async def get_failures(request: Request, import_id: ImportId) -> Response:
     job = _job(request, import_id)
     lines = await run_in_threadpool(context_of(request).importer.failures, job)
     headers = {"Content-Disposition": 'attachment; filename="failures.csv"', "X-Content-Type-Options": "nosniff"}
-    return StreamingResponse(_blocks(lines), media_type="text/csv; charset=utf-8; header=present", headers=headers)
+    parts = Parts(_blocks(lines))
+    first, more = await run_in_threadpool(parts.piece), partial(run_in_threadpool, parts.piece)
+    seconds, kind = context_of(request).settings.body_seconds, "text/csv; charset=utf-8; header=present"
+    return StreamedAnswer(first, parts, more, seconds=seconds, media_type=kind, headers=headers)
 
 
 @router.delete(

@@ -243,6 +243,7 @@ class Importer:
                 gallery=gallery, embedder=embedder, workers=SpareWorkers(self._engine), root=self._root_of(job),
                 max_pixels=self._max_pixels,
                 embedded_at_once=EMBEDDED_AT_ONCE.get(embedder.provider, EMBEDDED_AT_ONCE_ELSEWHERE),
+                heard=lambda pictures: self._metrics.batch(pictures, "spare"),
             )  # fmt: skip
             with closing(ingestion.run(plan)) as steps:
                 for _ in steps:
@@ -348,6 +349,7 @@ def source_below(root: Path | None, path: str) -> Path:
             raise InvalidValue(
                 f"path {path[:200]!a}: there is no such folder or file below the import root", pointer="/path"
             )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InvalidValue(f"path {path[:200]!a} cannot be a path: {error}", pointer="/path") from error
+    except (OSError, ValueError, RuntimeError) as error:  # a name that is too long, a NUL, links in a circle
+        reason = getattr(error, "strerror", None) or "no file can have such a name"  # the whole would tell where we are
+        raise InvalidValue(f"path {path[:200]!a} cannot be read: {reason}", pointer="/path") from error
     return found

@@ -14,6 +14,7 @@ from index.access_key import SCOPES, AccessKey, check_key_name, digest_of, new_t
 from index.errors import DataFolderUnusable, InvalidValue
 from index.manifest import parse_time
 from index.metadata import check_gallery_name
+from index.standard_output import print_to_nobody, printed
 from index.storage.key_database import KeyDatabase
 from index.text_table import table_lines
 from service.documents import time_text
@@ -41,8 +42,12 @@ _AGES = {"d": "days", "h": "hours"}
 def keys(words: Sequence[str]) -> int:
     """Run the command; returns the exit code. Raises VehicleSearchError."""
     arguments = _parser().parse_args(words)
-    code: int = arguments.run(arguments, KeyDatabase(arguments.data_dir))
-    return code
+    try:
+        return printed(lambda: int(arguments.run(arguments, KeyDatabase(arguments.data_dir))))
+    except OSError as error:  # of what it prints; the files have errors of their own
+        print(f"vehicle-search: {error}", file=sys.stderr)
+        print_to_nobody()
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -99,7 +104,13 @@ def _create(arguments: argparse.Namespace, database: KeyDatabase) -> int:
     first = not database.all()
     database.add(key)
     print(f"key {key_id} ({key.name}): {_described(key)}. This is shown once:", file=sys.stderr, flush=True)
-    print(token, flush=True)
+    try:
+        print(token, flush=True)
+    except OSError:
+        database.revoke(key_id, now)
+        print(f"nobody has seen key {key_id}, so it is revoked: make another one", file=sys.stderr)
+        print_to_nobody()
+        return 2
     if first:
         print("It is the first: every request needs a key from now on.", file=sys.stderr)
     return 0

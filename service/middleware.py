@@ -9,8 +9,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from index.errors import VehicleSearchError
-from service.caller import Callers
-from service.metrics import Metrics
+from service.caller import ANYBODY, Callers
+from service.metrics import NO_ROUTE, Metrics
 from service.problems import Forbidden, NotReady, plain_problem, problem_of, problem_response, refusal, shown_path
 from service.route_access import is_open
 
@@ -21,8 +21,9 @@ class CallerGuard:
     Where there are none it refuses what a web page of another origin, or a name made to resolve to this machine, sends
     through a browser: on loopback the service answers only to names of this machine (DNS rebinding) and to pages that
     came from it. One that was told to listen elsewhere cannot know its names: a page must come from the very host that
-    it calls. ``origins`` may call all the same. A page has no key unless somebody gave it one, so with keys neither is
-    looked at.
+    it calls. What a page only shows, as a picture, comes without an Origin; then its Referer stands for it, where the
+    browser says that it is of another site. ``origins`` may call all the same. A page has no key unless somebody gave
+    it one, so with keys neither is looked at.
     """
 
     def __init__(
@@ -36,7 +37,8 @@ class CallerGuard:
             headers = Headers(scope=scope)
             try:
                 if self._callers.keyless:
-                    self._require_welcome(headers.getlist("host"), headers.getlist("origin"))
+                    scope["caller"] = ANYBODY
+                    self._require_welcome(headers.getlist("host"), _pages(headers))
                 elif is_open(scope["path"], self._open):
                     scope["caller"], scope["open"] = self._callers.recognised(headers.getlist("authorization")), True
                 else:
@@ -91,7 +93,7 @@ class PlainPaths:
 
 
 class RequestMetrics:
-    """Counts requests by method, route template and status, and times them; the outermost of all."""
+    """Counts requests by method, route template and status, and times them; further out than whoever refuses."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
@@ -115,13 +117,13 @@ class RequestMetrics:
                 error: VehicleSearchError = NotReady("the service stopped before the answer was ready")
                 await problem_response(problem_of(error))(scope, receive, watch)
         finally:
-            route = getattr(scope.get("route"), "path", "none")
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            self.metrics.requests.labels(method, route, str(status or 500)).inc()
-            self.metrics.seconds.labels(route).observe(time.perf_counter() - began)
+            self.metrics.answered(scope["method"], route_of(scope), status or 500, time.perf_counter() - began)
 
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+def route_of(scope: Scope) -> str:
+    """The template of the route that answered, once it did; NO_ROUTE where none did."""
+    route: str = getattr(scope.get("route"), "path", NO_ROUTE)
+    return route
 
 
 async def _send_or_drop(send: Send, message: Message) -> None:
@@ -131,6 +133,18 @@ async def _send_or_drop(send: Send, message: Message) -> None:
     except RuntimeError as error:
         if "handler is closed" not in str(error):
             raise
+
+
+def _pages(headers: Headers) -> list[str]:
+    """Origins of the pages that a request comes from, empty where one hides it; none where a link is followed."""
+    shown = headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-dest") != "document"
+    if "origin" in headers or not shown:
+        return headers.getlist("origin")
+    try:
+        page = urlsplit(headers.get("referer", ""))
+        return [f"{page.scheme}://{page.netloc}"]
+    except ValueError:
+        return [""]
 
 
 def _hostname(url: str) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,18 @@ _LOG = logging.getLogger("service.migrator")
 class Migrator:
     """Carries every open migration to the present model on, also those that a restart interrupted.
 
-    The workers that take part are those that requests leave; see ``Engine.spare``.
+    The workers that take part are those that requests leave; see ``Engine.spare``. ``heard`` is told how many pictures
+    each call of the model got.
     """
 
-    def __init__(self, home: GalleryHome, models: LoadedModels, engine: Engine) -> None:
-        self._home, self._models, self._engine = home, models, engine
+    def __init__(
+        self,
+        home: GalleryHome,
+        models: LoadedModels,
+        engine: Engine,
+        heard: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._home, self._models, self._engine, self._heard = home, models, engine, heard
         self._stop, self._wanted = threading.Event(), threading.Event()
         self._problems: dict[str, str] = {}
         self._thread = threading.Thread(target=self._work, name="migrator", daemon=True)
@@ -86,6 +94,7 @@ class Migrator:
 
         def look(crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
             embedded = self._models.like(embedder).embed(crops)
+            self._heard(len(crops))
             return embedded.embedding, embedded.viewpoint
 
         try:

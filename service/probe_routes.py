@@ -1,6 +1,7 @@
 """The model that answers, and the probes of whoever watches the service."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +16,7 @@ from service.context import context_of, index_problems
 from service.documents import answer
 from service.parameters import read_parameters
 from service.problems import NotReady
+from service.shown_paths import shown
 from service.uploads import require_no_properties
 
 router = APIRouter(tags=["model and health"])
@@ -80,14 +82,16 @@ async def readyz(request: Request) -> Response:
     context = context_of(request)
     damaged = context.failures.told() | dict(context.home.problems())
     slower = await run_in_threadpool(index_problems, context.home)
-    reaches = caller_of(request).reaches
-    return answer(
-        {
-            "status": "degraded" if damaged else "ready",
-            "damaged": {name: why for name, why in damaged.items() if reaches(name)},
-            "problems": {name: why for name, why in slower.items() if why is not None and reaches(name)},
+    caller, folder = caller_of(request), context.settings.data_dir
+
+    def told(reasons: Mapping[str, str | None]) -> dict[str, str]:
+        return {
+            name: shown(why, folder, admin=caller.admin)
+            for name, why in reasons.items()
+            if why is not None and caller.reaches(name)
         }
-    )
+
+    return answer({"status": "degraded" if damaged else "ready", "damaged": told(damaged), "problems": told(slower)})
 
 
 @router.get(

@@ -16,6 +16,7 @@ from starlette.types import Scope
 
 from index import errors
 from index.errors import InvalidValue, VehicleSearchError
+from service.shown_paths import shown
 
 MEDIA_TYPE = "application/problem+json"
 TYPES = "urn:vehicle-search:problem:"  # and the error's name: what a program tells problems of one status apart by
@@ -219,7 +220,11 @@ async def on_known_error(request: Request, error: Exception) -> Response:
         _LOG.error("%s: %s", type(error).__name__, error)
     if (gallery := request.path_params.get("gallery")) is not None:
         request.app.state.context.failures.note(gallery, error)
-    return refusal(error)
+    if status_of(error)[0] < 500:
+        return refusal(error)
+    admin = "caller" in request.scope and request.scope["caller"].admin
+    detail = shown(str(error), request.app.state.context.settings.data_dir, admin=admin)
+    return problem_response({**problem_of(error), "detail": detail}, _headers_of(error))
 
 
 async def on_bad_picture(_: Request, error: Exception) -> Response:
@@ -245,7 +250,8 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 async def on_bug(request: Request, error: Exception) -> Response:
     """Handler of everything else: a bug of ours, logged whole and told without its insides."""
     _LOG.error("%s %s failed", request.method, shown_path(request.scope), exc_info=error)
-    return problem_response(plain_problem(500, "the service failed; its log says more"))
+    told = {} if "request_id" not in request.scope else {"X-Request-ID": request.scope["request_id"]}
+    return problem_response(plain_problem(500, "the service failed; its log says more"), told)
 
 
 def _headers_of(error: VehicleSearchError) -> dict[str, str]:

@@ -26,6 +26,7 @@ class RequestTurn:
     ) -> None:
         self._request, self._context, self._timeout, self._at_the_end = request, context, timeout, at_the_end
         self._watch: asyncio.Task[None] | None = None
+        self._place = AsyncExitStack()
         self._held = 0  # bytes
         self.client_left = False
         at_the_end.callback(lambda: context.bodies.give_back(self._held))
@@ -44,11 +45,16 @@ class RequestTurn:
 
     async def begin(self) -> None:
         """Take a place in the queue; from now on it is noticed when the client leaves. Raises QueueFull, NotReady."""
-        await self._at_the_end.enter_async_context(self._context.engine.place())
+        await self._at_the_end.enter_async_context(self._place)
+        await self._place.enter_async_context(self._context.engine.place())
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # a request is one
         self._watch = asyncio.create_task(self._until_left(task))
         self._at_the_end.callback(self._watch.cancel)
+
+    def keep_place(self) -> AsyncExitStack:
+        """The place in the queue, to be let go by whoever sends the answer when the turn has ended."""
+        return self._place.pop_all()
 
     async def settle(self) -> None:
         """What follows is carried out to its end and answered, whatever the time: it writes to the disk."""

@@ -37,6 +37,7 @@ ROUTES: Final[Mapping[str, Access]] = {
     "GET /v1/galleries": READ,
     f"GET {_GALLERY}": READ,
     "GET /v1/model": READ,
+    "GET /v1/status": READ,  # of the key's galleries; folders are named to admins only
     f"POST {_GALLERY}/images": WRITE,
     f"PUT {_GALLERY}/images/{{image_id}}": WRITE,
     f"PATCH {_GALLERY}/images/{{image_id}}": WRITE,

@@ -1,6 +1,7 @@
 """Searching: one picture, several of one vehicle, a batch, or a stored image."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
@@ -12,12 +13,13 @@ from service import descriptions as say
 from service.audit_trail import note, note_pictures
 from service.context import Context, context_of, image_id_of
 from service.descriptions import GalleryName, ImageId
-from service.documents import encode, encoded_answer, viewpoint_document
+from service.documents import encode, encode_elements, encoded_answer, viewpoint_document
 from service.engine import Looked, Seen
 from service.parameters import BOX, COMBINE, SEARCH, Values, read_parameters, search_options_of
-from service.problems import problem_of
-from service.request_turn import turn_of
+from service.problems import BadPicture, problem_of
+from service.request_turn import RequestTurn, turn_of
 from service.searcher import Found, Searcher
+from service.streamed_answer import Parts, StreamedAnswer
 from service.uploads import Limits
 from service.worker_pool import Urgency
 
@@ -63,8 +65,8 @@ async def search(request: Request, gallery: GalleryName) -> Response:
             return await context.engine.look(upload.images, box, embedder, searcher.vehicle)
 
         found, waited = await context.models.by_its_own(target, find)
-    note(request, matches=found.matches)
-    return _timed(found, waited, since=upload.complete)
+        note(request, matches=found.matches)
+        return _timed(context, found, waited, since=upload.complete, turn=turn)
 
 
 @router.post(
@@ -90,8 +92,9 @@ async def search_batch(request: Request, gallery: GalleryName) -> Response:
             return found, waited + again
 
         found, waited = await context.models.by_its_own(target, find)
-    note(request, matches=found.matches)
-    return _timed(found, waited, since=upload.complete)
+        if found.parts.ended:  # else nobody knows yet
+            note(request, matches=found.matches)
+        return _timed(context, found, waited, since=upload.complete, turn=turn)
 
 
 @router.get(
@@ -115,8 +118,8 @@ async def similar(request: Request, gallery: GalleryName, image_id: ImageId) -> 
     async with turn_of(request) as turn:
         await turn.begin()
         found, waited = await context.models.by_its_own(target, find)
-    note(request, matches=found.matches)
-    return _timed(found, waited, since=began)
+        note(request, matches=found.matches)
+        return _timed(context, found, waited, since=began, turn=turn)
 
 
 @router.post(
@@ -136,20 +139,29 @@ async def embeddings(request: Request) -> Response:
         pictures = [(data, None) for data in upload.images]
         looked, _ = await context.engine.look_at_all(pictures, keep=False, embedder=embedder)
         if len(looked) == 1 and not isinstance(looked[0], Seen):
-            raise looked[0]
-        body, _ = await context.engine.run(lambda: _embeddings(embedder, looked), urgency=Urgency.BATCH)
-    return encoded_answer(body)
+            raise BadPicture(problem_of(looked[0], pointer="/image"))
+        parts = Parts(_embeddings(embedder, looked))
+
+        async def more() -> bytes:
+            return (await context.engine.run(parts.piece, urgency=Urgency.BATCH))[0]
+
+        first = await more()
+        if parts.ended:
+            return encoded_answer(first)
+        return StreamedAnswer(first, parts, more, seconds=context.settings.body_seconds, place=turn.keep_place())
 
 
-def _embeddings(embedder: Embedder, looked: list[Looked]) -> bytes:
+def _embeddings(embedder: Embedder, looked: list[Looked]) -> Iterator[bytes]:
     names = embedder.contract.viewpoints
-    results = [
+    results = (
         {"embedding": one.embedding.tolist(), "viewpoint": viewpoint_document(names, one.viewpoint)}
         if isinstance(one, Seen)
         else {"problem": problem_of(one, pointer=f"/image/{number}")}
         for number, one in enumerate(looked)
-    ]
-    return encode({"model": embedder.fingerprint, "results": results})
+    )
+    yield encode({"model": embedder.fingerprint})[:-1] + b',"results":['
+    yield from encode_elements(results, together=1)
+    yield b"]}"
 
 
 def _searched(context: Context, name: str, values: Values) -> Gallery:
@@ -174,14 +186,30 @@ def _searcher(
     )
 
 
-def _timed(found: Found, waited: float, *, since: float) -> Response:
-    """The answer with what it took, in milliseconds; ``since`` is when the request was complete."""
-    seconds = {
-        "decode": found.decode,
-        "queue": waited + found.queue,
-        "embed": found.embed,
-        "search": found.search,
-        "total": time.perf_counter() - since,
-    }
-    timing = encode({name: round(value * 1000, 3) for name, value in seconds.items()})
-    return encoded_answer(b'%s,"timing_ms":%s}' % (found.body[:-1], timing))  # the rest was encoded by the worker
+def _timed(context: Context, found: Found, waited: float, *, since: float, turn: RequestTurn) -> Response:
+    """The answer with what it took, in milliseconds; ``since`` is when the request was complete.
+
+    What does not fit into one piece keeps its place in the queue until it is sent.
+    """
+
+    def end() -> bytes:
+        seconds = {
+            "decode": found.decode,
+            "queue": waited + found.queue,
+            "embed": found.embed,
+            "search": found.search,
+            "total": time.perf_counter() - since,
+        }
+        return b',"timing_ms":%s}' % encode({name: round(value * 1000, 3) for name, value in seconds.items()})
+
+    async def more() -> bytes:
+        nonlocal waited
+        piece, again = await context.engine.run(found.parts.piece, urgency=Urgency.BATCH)
+        waited += again
+        return piece + end() if found.parts.ended else piece
+
+    if found.parts.ended:
+        return encoded_answer(found.first + end())
+    return StreamedAnswer(
+        found.first, found.parts, more, seconds=context.settings.body_seconds, place=turn.keep_place()
+    )

@@ -1,13 +1,14 @@
 """One search as a worker carries it out: from bytes or a stored image to the encoded answer.
 
 Everything that takes time happens here and not on the event loop, building and encoding the answer included: a
-thousand matches with their vectors are megabytes of JSON.
+thousand matches with their vectors are megabytes of JSON. So it is made part by part, and where it is large, of several
+vehicles, they are searched for as far as the answer is wanted.
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,21 +18,35 @@ from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import Gallery, Match, SearchOptions
 from service.context import Context
-from service.documents import encode, match_document, viewpoint_document
+from service.documents import encode, encode_elements, match_document, viewpoint_document
 from service.engine import Looked, Seen
 from service.problems import BadPicture, pointer_of, problem_of
+from service.streamed_answer import Parts
+
+MATCHES_AT_ONCE: Final = 4096  # about, that are held for one answer
+ENCODED_AT_ONCE: Final = 32  # matches; a vector more is some ten kilobytes, so one then
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Found:
-    """An answer, encoded but for its timing, how many matches are in it, and the seconds that its making took."""
+    """An answer: its first piece, what follows, how many matches are in it so far and the seconds that they took.
 
-    body: bytes
-    matches: int
+    ``parts`` end without the last brace, because the timing comes before it.
+    """
+
+    first: bytes = b""
+    parts: Parts = field(default_factory=lambda: Parts(()))
+    matches: int = 0
     decode: float = 0.0
     queue: float = 0.0  # for the model; that for a worker is not in it
     embed: float = 0.0
     search: float = 0.0
+
+    def begun(self, parts: Iterable[bytes]) -> "Found":
+        """Itself, with the first piece of these."""
+        self.parts = Parts(parts)
+        self.first = self.parts.piece()
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,70 +71,85 @@ class Searcher:
                 at = pointer_of(one, f"/image/{number}", "/query/box")
                 raise BadPicture(problem_of(type(one)(f"image {number}: {one}"), pointer=at))
         query = _mean([one.embedding for one in seen], normalized=self.embedder.contract.normalized)
-        (matches,), search = self._find(query[None])
+        found = Found(
+            decode=sum(one.decode for one in seen), queue=max(one.queue for one in seen),
+            embed=max(one.embed for one in seen),
+        )  # fmt: skip
+        (matches,) = self._find(query[None], found)
         rows = [one.viewpoint for one in seen if one.viewpoint is not None]  # none where the model has one viewpoint
         viewpoint: NDArray[np.float32] | None = np.mean(rows, axis=0, dtype=np.float32) if rows else None  # (V,)
-        document = self._head(len(seen)) | self._answer(query, self._named(viewpoint), matches)
-        if self.attention:
-            document["attention"] = self._attention(seen[0].crop)
-        return Found(
-            body=encode(document), matches=len(matches), decode=sum(one.decode for one in seen),
-            queue=max(one.queue for one in seen), embed=max(one.embed for one in seen), search=search,
-        )  # fmt: skip
+        crop = seen[0].crop if self.attention else None
+        return found.begun(self._answer(self._head(len(seen)), query, self._named(viewpoint), matches, crop))
 
     def stored(self, image_id: str) -> Found:
         """Search with a stored image; raises ImageNotFound."""
         image, query = self.gallery.get(image_id), self.gallery.embedding(image_id)
-        (matches,), search = self._find(query[None])
+        found = Found()
+        (matches,) = self._find(query[None], found)
         viewpoint = {name: round(p, 4) for name, p in image.viewpoint.items()}
-        document = self._head(1) | self._answer(query, viewpoint, matches)
+        crop = None
         if self.attention:
             _, data = self.gallery.crop(image_id)
             picture = read_picture(data, max_pixels=self.context.settings.max_pixels)
-            document["attention"] = self._attention(model_crop(picture, self.embedder.contract.resize))
-        return Found(body=encode(document), matches=len(matches), search=search)
+            crop = model_crop(picture, self.embedder.contract.resize)
+        return found.begun(self._answer(self._head(1), query, viewpoint, matches, crop))
 
     def each(self, looked: Sequence[Looked]) -> Found:
         """Search for a vehicle a picture; what was wrong with a picture stands in its place."""
         seen = [one for one in looked if isinstance(one, Seen)]
-        found, search = self._find(np.stack([one.embedding for one in seen])) if seen else ([], 0.0)
-        matches = iter(found)
-        results = []
-        for number, one in enumerate(looked):
-            if isinstance(one, VehicleSearchError):
-                results.append({"problem": problem_of(one, pointer=f"/image/{number}")})
-                continue
-            result = self._answer(one.embedding, self._named(one.viewpoint), next(matches))
-            if self.attention:
-                result["attention"] = self._attention(one.crop)
-            results.append(result)
-        head = {"gallery": self.gallery.name, "model": self.embedder.fingerprint}
-        # one result at a time: the encoder holds the interpreter, and other requests, up while it is at work
-        body = encode(head)[:-1] + b',"results":[' + b",".join(map(encode, results)) + b"]}"
-        return Found(
-            body=body, matches=sum(map(len, found)), decode=sum(one.decode for one in seen),
-            queue=max((one.queue for one in seen), default=0.0), embed=sum(one.share for one in seen), search=search,
+        found = Found(
+            decode=sum(one.decode for one in seen), queue=max((one.queue for one in seen), default=0.0),
+            embed=sum(one.share for one in seen),
         )  # fmt: skip
+        return found.begun(self._results(looked, self._found_each(seen, found)))
 
-    def _find(self, queries: NDArray[np.float32]) -> tuple[list[list[Match]], float]:
-        """Matches of each query, float32 (Q, D), and the seconds they took."""
+    def _found_each(self, seen: Sequence[Seen], found: Found) -> Iterator[list[Match]]:
+        """Matches of each picture, of few enough at a time."""
+        together = max(1, MATCHES_AT_ONCE // self.options.top_k)
+        for start in range(0, len(seen), together):
+            yield from self._find(np.stack([one.embedding for one in seen[start : start + together]]), found)
+
+    def _results(self, looked: Sequence[Looked], matches: Iterator[list[Match]]) -> Iterator[bytes]:
+        yield encode({"gallery": self.gallery.name, "model": self.embedder.fingerprint})[:-1] + b',"results":['
+        for number, one in enumerate(looked):
+            comma = b"," if number else b""
+            if isinstance(one, VehicleSearchError):
+                yield comma + encode({"problem": problem_of(one, pointer=f"/image/{number}")})
+            else:
+                yield comma
+                crop = one.crop if self.attention else None
+                yield from self._answer({}, one.embedding, self._named(one.viewpoint), next(matches), crop)
+                yield b"}"
+        yield b"]"
+
+    def _find(self, queries: NDArray[np.float32], found: Found) -> list[list[Match]]:
+        """Matches of each query, float32 (Q, D)."""
         start = time.perf_counter()
-        found = self.gallery.search(queries, self.options)
+        matches = self.gallery.search(queries, self.options)
         seconds = time.perf_counter() - start
         self.context.metrics.stage("search", seconds)
-        return found, seconds
+        found.search += seconds
+        found.matches += sum(map(len, matches))
+        return matches
 
     def _head(self, queries: int) -> dict[str, Any]:
         return {"gallery": self.gallery.name, "model": self.embedder.fingerprint, "queries": queries}
 
     def _answer(
-        self, query: NDArray[np.float32], viewpoint: dict[str, float], matches: Sequence[Match]
-    ) -> dict[str, Any]:
-        return {
-            "viewpoint": viewpoint,
-            "matches": [match_document(match, self.gallery.name) for match in matches],
+        self, head: dict[str, Any], query: NDArray[np.float32], viewpoint: dict[str, float], matches: Sequence[Match],
+        crop: NDArray[np.uint8] | None,
+    ) -> Iterator[bytes]:  # fmt: skip
+        """An object without its last brace; with the maps of ``crop`` where there is one."""
+        yield encode({**head, "viewpoint": viewpoint})[:-1] + b',"matches":['
+        documents = (match_document(match, self.gallery.name) for match in matches)
+        yield from encode_elements(documents, together=1 if self.options.embeddings else ENCODED_AT_ONCE)
+        yield b"]"
+        rest = {
             **({"embedding": query.tolist()} if self.options.embeddings else {}),
+            **({} if crop is None else {"attention": self._attention(crop)}),
         }
+        if rest:
+            yield b"," + encode(rest)[1:-1]
 
     def _named(self, viewpoint: NDArray[np.float32] | None) -> dict[str, float]:
         return viewpoint_document(self.embedder.contract.viewpoints, viewpoint)

@@ -77,7 +77,8 @@ class Settings(BaseSettings):
         default=30,
         gt=0,
         le=3600,
-        description="time within which a head, then a body must have arrived; an archive may not stall longer",
+        description="time within which a head, then a body must have arrived; an archive, or a client that takes a "
+        "large answer, may not stall longer",
     )
     request_seconds: float = Field(
         default=300,
@@ -101,6 +102,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least level that is logged"
     )
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="lines for people, or JSON lines for programs"
+    )
     access_log: bool = Field(default=False, description="log a line for every request")
     audit: bool = Field(default=False, description="keep an audit log: who searched, wrote or erased what, and when")
     audit_dir: Path | None = Field(
@@ -117,6 +121,10 @@ class Settings(BaseSettings):
         default=None, description="PEM file of the certificate and its chain, to serve HTTPS; renewed ones are followed"
     )
     tls_key: Path | None = Field(default=None, description="PEM file of its key, without a password")
+    trusted_proxies: str | None = Field(
+        default=None,
+        description="addresses and networks of proxies, with commas, whose X-Forwarded-For is believed",
+    )
     max_galleries: int = Field(default=1000, ge=1, le=100_000, description="galleries that may be made")
     max_uploads: int = Field(default=4, ge=1, le=1000, description="archives of import jobs that may arrive at once")
     metrics_open: bool = Field(default=False, description="answer GET /metrics without a key, too")
@@ -133,6 +141,14 @@ class Settings(BaseSettings):
     @classmethod
     def _origins(cls, text: str | None) -> str | None:
         read_origins(text)
+        return text
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies(cls, text: str | None) -> str | None:
+        for each in (text or "").split(","):
+            if text is not None:
+                ipaddress.ip_network(each.strip())  # what says ValueError is told
         return text
 
     @model_validator(mode="after")

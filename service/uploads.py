@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from index.errors import InvalidValue
 from service.documents import read_json
 from service.problems import BodyTooSlow, MalformedRequest, RequestTooLarge, UnsupportedBody
+from service.request_trace import body_complete
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     """A body as it is; raises what ``read_document`` raises, and UnsupportedBody where it is compressed."""
     _require_plain_encoding(request)
     async with _deadline(limits.max_seconds):
-        return b"".join([chunk async for chunk in _chunks(request, limits.max_bytes, hold=limits.hold)])
+        body = b"".join([chunk async for chunk in _chunks(request, limits.max_bytes, hold=limits.hold)])
+    body_complete(time.perf_counter())
+    return body
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +154,9 @@ async def read_upload(request: Request, limits: Limits, *, metadata: bool = Fals
     BodyTooSlow where they do not come.
     """
     async with _deadline(limits.max_seconds):
-        return await _read(request, limits, metadata=metadata)
+        upload = await _read(request, limits, metadata=metadata)
+    body_complete(upload.complete)
+    return upload
 
 
 async def _read(request: Request, limits: Limits, *, metadata: bool) -> Upload:

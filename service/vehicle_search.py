@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
+import os
 import socket
 import sys
 import time
@@ -24,10 +26,12 @@ from index.storage.key_database import KeyDatabase
 from service.http_protocol import http_protocol
 from service.keyring import Keyring
 from service.keys_command import keys
+from service.log_lines import set_up_log
 from service.query_command import query
 from service.settings import PREFIX, Settings, read_settings
 from service.signals import Signals
 from service.tls_files import CIPHERS, TlsFiles
+from service.trace_export import TraceExport
 
 if TYPE_CHECKING:
     from index.searching.index_device import IndexDevice
@@ -70,7 +74,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if words[0] == "keys":
             return keys(words[1:])
-        return serve(read_settings(words[1:], prog="vehicle-search serve"))
+        settings = read_settings(words[1:], prog="vehicle-search serve")
+        try:
+            return serve(settings)
+        except VehicleSearchError as error:
+            if settings.log_format == "console":
+                raise
+            _LOG.critical("%s", error)  # whoever reads JSON lines reads nothing else
+            return 2
     except VehicleSearchError as error:
         print(f"vehicle-search: {error}", file=sys.stderr)
         return 2
@@ -79,18 +90,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def serve(settings: Settings) -> int:
     """Load everything, serve until a signal, return 0."""
     began, signals = time.perf_counter(), Signals(grace=settings.grace_seconds)
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
-    )
-    logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells of every library that it tries
-    keyring, tls = _keyring(settings), _tls(settings)
+    set_up_log(settings.log_format, settings.log_level)
+    _require_apart(settings)
+    keyring, tls, traces = _keyring(settings), _tls(settings), TraceExport.from_environment(os.environ)
     listener = _bind(settings)
     try:
-        app = _load(settings, keyring)
+        app = _load(settings, keyring, traces)
+        gc.collect()
+        gc.freeze()  # what is loaded stays: each look at it would hold all threads up for 50 ms
         config = uvicorn.Config(
-            app, http=http_protocol(settings.body_seconds), ws="none", log_config=None, access_log=settings.access_log,
+            app, http=http_protocol(settings.body_seconds), ws="none", log_config=None, access_log=False,
             server_header=False, timeout_graceful_shutdown=settings.grace_seconds, log_level="warning", lifespan="on",
             ssl_certfile=settings.tls_certificate, ssl_keyfile=settings.tls_key, ssl_ciphers=CIPHERS,
+            proxy_headers=settings.trusted_proxies is not None, forwarded_allow_ips=settings.trusted_proxies or "",
         )  # fmt: skip
         if tls is not None:
             config.load()
@@ -104,6 +116,18 @@ def serve(settings: Settings) -> int:
         if tls is not None:
             tls.close()
     return 0
+
+
+def _require_apart(settings: Settings) -> None:
+    """Whoever may import into one gallery could else import the crops of all others."""
+    if settings.import_root is None:
+        return
+    root, data = settings.import_root.resolve(), settings.data_dir.resolve()
+    if root.is_relative_to(data) or data.is_relative_to(root):
+        raise StartError(
+            f"import_root {settings.import_root} and the data folder {settings.data_dir} lie in each other: a client "
+            "could import the crops of any gallery; name an import_root beside the data folder"
+        )
 
 
 def _keyring(settings: Settings) -> Keyring:
@@ -144,7 +168,7 @@ def _bind(settings: Settings) -> socket.socket:
     return listener
 
 
-def _load(settings: Settings, keyring: Keyring) -> FastAPI:
+def _load(settings: Settings, keyring: Keyring, traces: TraceExport | None) -> FastAPI:
     from index.bulk.import_job import ImportFolder
     from index.data_folder import DataFolder
     from index.gallery import GallerySpec
@@ -189,7 +213,7 @@ def _load(settings: Settings, keyring: Keyring) -> FastAPI:
     imports = ImportFolder(settings.data_dir, read_only=settings.read_only)
     return create_app(
         settings=settings, embedder=embedder, home=home, workers=workers, imports=imports, previous=previous,
-        keyring=keyring, erasing_clock=erasing_clock,
+        keyring=keyring, traces=traces, erasing_clock=erasing_clock,
     )  # fmt: skip
 
 

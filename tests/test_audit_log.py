@@ -1,7 +1,9 @@
 """What is written of requests: whole lines, on the disk when it is said, and kept as long as it is said."""
 
+import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -164,6 +166,7 @@ def test_more_than_may_wait_is_lost_and_told(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")  # a file that takes nothing for now
     log = AuditLog(tmp_path / "audit", Metrics(), days=1, places=3)
     handle, log._handle = log._handle, os.open(tmp_path / "pipe", os.O_RDWR)
+    log._path = tmp_path / "pipe"
     taken = [log.put({"text": "x" * 70_000}, flush=False)]
     while not log._waiting.empty():  # the thread has it, and is held up
         time.sleep(0)
@@ -197,3 +200,66 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=f"audit log cannot be written to {tmp_path}/file"):
         AuditLog(tmp_path / "file", Metrics(), days=1)
+
+
+def test_an_entry_that_was_cut_off_and_cannot_be_taken_back_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of files that may only be appended to (``chattr +a``)."""
+    log = AuditLog(tmp_path, Metrics(), days=1)
+    log.put({"number": 0}, flush=False).result(10)
+    write = os.write
+
+    def half(handle: int, data: bytes) -> int:
+        write(handle, data[: len(data) // 2])
+        raise OSError(errno.EIO, "Input/output error")
+
+    def refused(handle: int, size: int) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "write", half)
+        broken.setattr(os, "ftruncate", refused)
+        with pytest.raises(NotReady, match="Input/output error"):
+            log.put({"number": 1}, flush=False).result(10)
+    log.put({"number": 2}, flush=False).result(10)
+    log.close()
+    assert len(audit_files(tmp_path)) == 2
+    texts = [path.read_text() for path in audit_files(tmp_path)]
+    assert [json.loads(line).get("number") for line in texts[1].splitlines()] == [None, 2]
+
+
+def test_who_stops_waiting_does_not_stop_the_log(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, Metrics(), days=1)
+    assert not log.put({"number": 0}, flush=True).cancel()
+    log.put({"number": 1}, flush=True).result(10)
+    log.close()
+    assert [each["number"] for each in lines(tmp_path)] == [0, 1]
+
+
+def test_a_file_that_somebody_removes_takes_no_further_entries(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "audit"
+    log = AuditLog(folder, Metrics(), days=1)
+    log.put({"number": 0}, flush=False).result(10)
+    (file,) = audit_files(folder)
+    file.unlink()
+    log.put({"number": 1}, flush=False).result(10)
+    assert [each["number"] for each in lines(folder)] == [1]
+    assert f"{file} was removed" in caplog.text
+    (file,) = audit_files(folder)
+    file.rename(folder / "aside")
+    shutil.copy(folder / "aside", file)
+    log.put({"number": 2}, flush=False).result(10)
+    assert [each["number"] for each in lines(folder)] == [1, 2]
+    shutil.rmtree(folder)
+    with pytest.raises(NotReady, match="No such file"):
+        log.put({"number": 3}, flush=True).result(10)
+    with pytest.raises(NotReady, match="audit_required"):
+        log.require_writable()
+    folder.mkdir()
+    log.put({"number": 4}, flush=True).result(10)
+    log.require_writable()
+    log.close()
+    assert [each.get("number", each.get("count")) for each in lines(folder)] == [1, 4]

@@ -1,19 +1,24 @@
 """What becomes of requests in the audit log, with the real server."""
 
+import asyncio
 import hashlib
 import json
+import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import httpx
 import pytest
 
 from index.access_key import Scope
-from service.audit_log import audit_files
-from service.audit_trail import ACTIONS, AUDITED, MOST_IDS
+from service.audit_log import AuditLog, audit_files
+from service.audit_trail import ACTIONS, AUDITED, MOST_IDS, AuditTrail
+from service.metrics import Metrics
 from service.route_access import OPEN, ROUTES
 from tests.http_client import AnswerCheck, parts, raw, refused
 from tests.key_holder import bearer, kept_key
@@ -235,6 +240,60 @@ def test_a_full_disk(tiny_model: Path, tmp_path: Path, required: bool) -> None:
         text = "".join(path.read_text() for path in audit_files(disk / "audit"))
         assert ('"action":"entries-missing"' in text) or not required
     assert "not in the audit log" in (tmp_path / "err").read_text()
+
+
+@pytest.mark.parametrize(("options", "address"), [((), "127.0.0.1"), (("--trusted-proxies", "127.0.0.1"), "6.6.6.6")])
+def test_only_a_proxy_that_is_named_says_where_a_request_comes_from(
+    tiny_model: Path, tmp_path: Path, options: tuple[str, ...], address: str
+) -> None:
+    data = tmp_path / "data"
+    with serving(data, tiny_model, "--audit", *options) as server:
+        forwarded = {"X-Forwarded-For": "7.7.7.7, 6.6.6.6", "X-Real-IP": "8.8.8.8", "Forwarded": "for=9.9.9.9"}
+        assert httpx.delete(f"{server}{GALLERY}/images/a", headers=forwarded).status_code == 404
+    (entry,) = [json.loads(line) for file in audit_files(data / "audit") for line in file.read_text().splitlines()]
+    assert entry["address"] == address
+
+
+def test_an_erasure_is_answered_when_its_entry_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search is not held up by the disk."""
+    reached, flush = threading.Event(), threading.Event()
+
+    def held(handle: int) -> None:
+        reached.set()
+        assert flush.wait(60)
+
+    log = AuditLog(tmp_path / "audit", Metrics(), days=1)
+    monkeypatch.setattr(os, "fsync", held)
+    sent: list[str] = []
+
+    async def ask(route: str) -> None:
+        method, _, path = route.partition(" ")
+
+        async def answered(scope: Any, receive: Any, send: Any) -> None:
+            scope["route"] = SimpleNamespace(path=path)
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        async def told(message: Any) -> None:
+            sent.append(route)
+
+        scope = {"type": "http", "method": method, "query_string": b"", "path": path}
+        await AuditTrail(answered, log=log, required=False)(scope, None, told)  # type: ignore[arg-type]
+
+    search, erasure = "POST /v1/galleries/{gallery}/search", "DELETE /v1/galleries/{gallery}/images/{image_id}"
+
+    async def both() -> None:
+        await ask(search)
+        erasing = asyncio.create_task(ask(erasure))
+        assert await asyncio.to_thread(reached.wait, 60)
+        await ask(search)
+        assert sent == [search, search]
+        flush.set()
+        await erasing
+
+    asyncio.run(both())
+    assert sent == [search, search, erasure]
+    monkeypatch.undo()
+    log.close()
 
 
 def test_a_service_that_only_reads_needs_a_folder_of_its_own(tiny_model: Path, tmp_path: Path) -> None:

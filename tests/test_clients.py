@@ -19,6 +19,7 @@ from PIL import Image
 
 from tests.archives import pack
 from tests.http_client import AnswerCheck
+from tests.key_holder import kept_key
 from tests.pictures import jpeg, photograph
 from tests.server_process import free_port, serving
 from vehicle_search_client import (
@@ -347,6 +348,20 @@ def test_an_answer_that_does_not_come() -> None:
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(UnusableInput, match="is not the address of a service"):
         VehicleSearch(url)
+
+
+@pytest.mark.parametrize("key", ["", " ", "vsk_secret\nX: y", "vsk_secret vsk_secret", "vsk_sécret", "vsk_secret\0"])
+def test_what_is_no_key_is_not_sent_and_not_shown(key: str) -> None:
+    for kind in (VehicleSearch, AsyncVehicleSearch):
+        with pytest.raises(UnusableInput, match="api_key") as caught:
+            kind(api_key=key)
+        assert "cret" not in str(caught.value)
+
+
+def test_a_key_of_a_file_has_a_line_end(tiny_model: Path, tmp_path: Path) -> None:
+    token = kept_key(tmp_path / "data", "read")
+    with serving(tmp_path / "data", tiny_model) as server, VehicleSearch(server, api_key=f"{token}\r\n") as search:
+        assert search.model().provider
 
 
 def test_what_no_request_can_carry(server: str) -> None:

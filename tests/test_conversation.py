@@ -49,9 +49,8 @@ def held(talk: Talk[Any], *events: httpx.Response | httpx.TransportError) -> tup
             if isinstance(step, Wait):
                 pauses.append(step.seconds)
                 step = next(talk)
-                continue
-            event = next(coming)
-            step = talk.throw(event) if isinstance(event, Exception) else talk.send(event)
+            else:
+                step = talk.send(next(coming))
     except StopIteration as end:
         assert next(coming, None) is None, "something was not asked for"
         return end.value, pauses

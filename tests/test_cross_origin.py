@@ -33,6 +33,7 @@ def test_a_browser_that_asks_first_is_told_without_a_key(open_to_page: tuple[str
         assert told.headers["access-control-allow-origin"] == origin
         assert "POST" in told.headers["access-control-allow-methods"]
         assert "Authorization" in told.headers["access-control-allow-headers"]
+        assert "traceparent" in told.headers["access-control-allow-headers"]
         assert told.headers["vary"] == "Origin"
         assert "access-control-allow-credentials" not in told.headers
 
@@ -46,7 +47,7 @@ def test_other_pages_are_told_nothing(open_to_page: tuple[str, str], origin: str
     refused(asked, 401)
     answer = httpx.get(f"{address}/v1/galleries", headers={"Origin": origin, **bearer(token)})
     for each in (asked, answer):
-        assert not [name for name in each.headers if name.startswith("access-control")]
+        assert not [name for name in each.headers if name.startswith(("access-control", "timing-allow"))]
         assert each.headers["vary"] == "Origin"
 
 
@@ -56,6 +57,9 @@ def test_a_page_reads_answers_and_refusals(open_to_page: tuple[str, str]) -> Non
         f"{address}/v1/galleries/default/search", content=jpeg(0), headers={"Origin": PAGE, **bearer(token)}
     )
     assert found.status_code == 200
+    assert found.headers["timing-allow-origin"] == PAGE
+    assert "Server-Timing" in found.headers["access-control-expose-headers"]
+    assert "total;dur=" in found.headers["server-timing"]
     without = httpx.get(f"{address}/v1/galleries", headers={"Origin": PAGE})
     refused(without, 401)
     for each in (found, without):

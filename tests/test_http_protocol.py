@@ -1,5 +1,6 @@
 """What reaches the server before there is a request: heads that are too large, offers of other protocols, no HTTP."""
 
+import http.client
 import socket
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from service.http_protocol import MAX_HEAD
 from tests.http_client import PROBLEM, body_of, exchange, status_of
 from tests.pictures import jpeg
-from tests.server_process import serving
+from tests.server_process import serving, started
 
 OFFER = (
     "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
@@ -21,6 +22,33 @@ OFFER = (
 
 def head(first: str, *fields: str) -> bytes:
     return "\r\n".join([first, "Host: localhost", *fields, "", ""]).encode("latin-1")
+
+
+def test_a_connection_is_kept_for_whatever_comes_next(server: str) -> None:
+    connection = http.client.HTTPConnection(urlsplit(server).netloc, timeout=60)
+    connection.connect()
+    socket = connection.sock
+    for method, path, body, status in (
+        ("GET", "/livez", None, 200),
+        ("POST", "/v1/galleries/default/search", jpeg(0), 200),
+        ("POST", "/v1/galleries/default/search", b"no picture", 415),
+        ("POST", "/v1/galleries/default/search?misspelt=1", jpeg(0), 422),  # before the body is read
+        ("HEAD", "/v1/galleries", None, 200),
+        ("POST", "/v1/galleries/default/search", jpeg(1), 200),
+    ):
+        connection.request(method, path, body=body, headers={"Content-Type": "image/jpeg"})
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == status
+        assert connection.sock is socket
+    connection.close()
+
+
+def test_uvloop_and_httptools_are_at_work(tiny_model: Path, tmp_path: Path) -> None:
+    with started(tmp_path / "data", tiny_model) as (_, process):
+        loaded = Path(f"/proc/{process.pid}/maps").read_text()
+    assert "uvloop/loop" in loaded
+    assert "httptools/parser" in loaded
 
 
 def test_an_offer_of_another_protocol_loses_no_body(server: str) -> None:

@@ -1,5 +1,6 @@
 """Keys on the disk, beside a service that reads them."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -39,6 +40,24 @@ def test_no_token_is_on_the_disk_and_only_the_owner_reads_the_file(tmp_path: Pat
     assert token.rpartition("_")[2].encode() not in written
     assert bytes.fromhex(token.rpartition("_")[2]) not in written
     assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_root_gives_away_what_it_has_made_alone(tmp_path: Path) -> None:
+    """Whoever owns the folder may have put a link there."""
+    folder, secret = tmp_path / "data", tmp_path / "shadow"
+    folder.mkdir()
+    os.chown(folder, 4711, 4712)
+    secret.write_bytes(b"")
+    for target in (secret, tmp_path / "none"):
+        (folder / FILE).symlink_to(target)
+        with contextlib.suppress(StorageError, DataFolderUnusable):
+            KeyDatabase(folder).add(a_key("read")[0])
+        (folder / FILE).unlink()
+    assert (secret.stat().st_uid, (tmp_path / "none").exists()) == (0, False)
+    KeyDatabase(folder).add(a_key("read")[0])
+    made = (folder / FILE).stat()
+    assert (made.st_uid, made.st_gid) == (4711, 4712)
 
 
 def test_a_revoked_key_keeps_its_time(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -103,6 +104,31 @@ def test_what_is_wrong_is_one_line(
     assert KeyDatabase(tmp_path).all() == []
 
 
+@pytest.mark.parametrize("how", ["> /dev/full", "| true", "| head -c 0"])
+def test_a_key_that_nobody_saw_does_not_work(tmp_path: Path, how: str) -> None:
+    command = f"{shlex.join(KEYS)} create x --scope read --data-dir {tmp_path} {how}"
+    told = subprocess.run(
+        ["/bin/bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60, check=False
+    )
+    (key,) = KeyDatabase(tmp_path).all()
+    assert (told.returncode, key.ended(datetime.now(UTC))) == (2, "revoked")
+    assert "is revoked" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize(("how", "code"), [("| true", 0), ("> /dev/full", 2)])
+def test_a_list_that_nobody_reads_is_no_fault(tmp_path: Path, how: str, code: int) -> None:
+    for number in range(50):
+        kept_key(tmp_path, "read", name=f"{number:>80}".replace(" ", "x"))
+    command = f"{shlex.join(KEYS)} list --data-dir {tmp_path} {how}"
+    told = subprocess.run(
+        ["/bin/bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert told.returncode == code
+    assert "Traceback" not in told.stderr
+    assert len(told.stderr.splitlines()) == (code != 0)
+
+
 def test_the_folder_is_that_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VEHICLE_SEARCH_DATA_DIR", str(tmp_path / "elsewhere"))
     assert main(["keys", "create", "x", "--scope", "read"]) == 0
@@ -132,7 +158,8 @@ def test_a_running_service_follows(tiny_model: Path, tmp_path: Path) -> None:
         (data / FILE).unlink()
         until(server, 503, bearer(token))
         refused(httpx.get(f"{server}/v1/model"), 503, "is gone")
-        assert httpx.get(f"{server}/livez").status_code == 200
+        for headers in ({}, bearer(token)):
+            assert httpx.get(f"{server}/livez", headers=headers).status_code == 200
     log = (tmp_path / "log").read_text()
     assert "from here on every request needs one" in log
     assert token not in log

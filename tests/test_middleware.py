@@ -47,6 +47,22 @@ def test_a_web_page_of_another_origin_may_not_call(server: str, origin: str, sta
     assert status_of(raw(server, "DELETE", "/v1/galleries/default/images?all=true", "Origin: http://evil")) == 403
 
 
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        (("Sec-Fetch-Dest: image",), 403), (("Sec-Fetch-Dest: image", "Referer: https://evil.example/x"), 403),
+        (("Sec-Fetch-Dest: image", "Referer: http://["), 403), (("Sec-Fetch-Dest: object",), 403),
+        (("Sec-Fetch-Dest: image", "Referer: http://localhost:3000/cars?a"), 200), (("Sec-Fetch-Dest: document",), 200),
+        (("Sec-Fetch-Dest: document", "Origin: https://evil.example"), 403),
+        (("Sec-Fetch-Dest: image", "Origin: https://evil.example", "Referer: http://localhost/"), 403),
+    ],
+)  # fmt: skip
+def test_a_page_of_another_origin_may_not_show_what_is_here(server: str, fields: tuple[str, ...], status: int) -> None:
+    """It cannot read a picture, but whether there is one, and how large; browsers send no Origin with it."""
+    assert status_of(raw(server, "GET", "/livez", "Sec-Fetch-Site: cross-site", *fields)) == status
+    assert status_of(raw(server, "GET", "/livez", "Sec-Fetch-Site: same-origin", "Sec-Fetch-Dest: image")) == 200
+
+
 def test_two_hosts_are_no_host(server: str) -> None:
     assert status_of(raw(server, "GET", "/livez", "Host: 127.0.0.1")) == 403
     for first in (b"127.0.0.1:8000", b"[::1]", b"localhost"):
@@ -68,6 +84,7 @@ def open_server(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         ("cars.example:8000", None, 200), ("10.0.0.5", None, 200), ("cars.example", "https://cars.example", 200),
         ("CARS.example:80", "http://cars.example:3000", 200), ("cars.example", "https://evil.example", 403),
         ("cars.example", "null", 403), ("cars.example", "https://cars.example.evil", 403), ("[", None, 200),
+        ("[", "null", 403),
     ],
 )  # fmt: skip
 def test_a_page_may_call_the_host_that_it_came_from(

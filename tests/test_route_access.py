@@ -1,20 +1,27 @@
 """Which key opens which route, every one of them, with the real server."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import get_args
+from types import SimpleNamespace
+from typing import Any, get_args
 
 import httpx
 import pytest
+from fastapi import Depends, FastAPI
 
 from index.access_key import Scope, new_token
-from service.route_access import OPEN, ROUTES, Access, is_open, open_paths
+from index.errors import VehicleSearchError
+from service.caller import Caller
+from service.metrics import Metrics
+from service.problems import on_known_error
+from service.route_access import OPEN, ROUTES, Access, is_open, open_paths, require_access
 from tests.archives import pack
 from tests.http_client import AnswerCheck, refused
-from tests.key_holder import bearer, kept_key
+from tests.key_holder import a_key, bearer, kept_key
 from tests.pictures import jpeg
 from tests.server_process import serving
 
@@ -169,13 +176,30 @@ def test_no_other_path_is_open(guarded: Guarded, path: str) -> None:
     assert answer.status_code in (401, 404), answer.text
 
 
+def test_a_route_that_is_in_no_table_opens_to_no_key() -> None:
+    app = FastAPI(dependencies=[Depends(require_access)], exception_handlers={VehicleSearchError: on_known_error})
+    app.state.context = SimpleNamespace(metrics=Metrics())
+    app.add_api_route("/v1/new", lambda: None)
+    key, _ = a_key("admin")
+
+    async def called(scope: Any, receive: Any, send: Any) -> None:
+        await app({**scope, "caller": Caller(key)}, receive, send)
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(called), base_url="http://localhost") as client:
+            return await client.get("/v1/new")
+
+    refused(asyncio.run(ask()), 403, "no scope is stated")
+
+
 def test_open_paths_are_those_of_the_table() -> None:
     assert open_paths(metrics=False) == {
         "/livez", "/readyz", "/docs", "/openapi.json", "/v2", "/v2/health/live", "/v2/health/ready",
     }  # fmt: skip
     assert open_paths(metrics=True) - open_paths(metrics=False) == {"/metrics"}
     assert is_open("/docs/assets/x.js", frozenset())
-    assert not is_open("/v1/galleries", open_paths(metrics=True))
+    for path in ("/v1/galleries", "/docs/x", "/docsx", "/docs/assets"):
+        assert not is_open(path, open_paths(metrics=True))
     assert Access("read") != OPEN
 
 

@@ -297,7 +297,8 @@ def test_embeddings_of_one_and_of_several(client: httpx.Client) -> None:
     several = client.post("/v1/embeddings", files=parts(jpeg(1), b"text", jpeg(0))).json()["results"]
     assert np.allclose(alone["results"][0]["embedding"], several[2]["embedding"], atol=1e-4)
     assert several[1]["problem"]["status"] == 415
-    refused(client.post("/v1/embeddings", content=b"text"), 415)
+    told = refused(client.post("/v1/embeddings", content=b"text"), 415)
+    assert told["errors"][0]["pointer"] == "/image"
     refused(client.post("/v1/embeddings?top_k=1", content=jpeg(0)), 422, "none")
 
 

@@ -48,7 +48,9 @@ def test_settings_do_not_change() -> None:
         (("--port",), ("--port", "--help")), (("--nope", "1"), ("--nope", "--help")), (("word",), ("word", "--help")),
         (("--device", "gpu"), ("device", "'gpu'", "cuda")), (("--queue-size", "0"), ("queue_size", "'0'")),
         (("--grace-seconds", "nan"), ("grace_seconds", "'nan'")), (("--max-pixels", "-1"), ("max_pixels",)),
-        (("--access-log=maybe",), ("access",)),
+        (("--access-log=maybe",), ("access",)), (("--trusted-proxies", "10.0.0.1, *"), ("trusted_proxies", "'*'")),
+        (("--trusted-proxies", ""), ("trusted_proxies", "''")),
+        (("--trusted-proxies", "10.0.0.1/8"), ("trusted_proxies", "host bits")),
     ],
 )  # fmt: skip
 def test_a_wrong_option_is_one_line_that_names_it(options: tuple[str, ...], words: tuple[str, ...]) -> None:

@@ -97,8 +97,10 @@ def test_a_renewed_pair_is_taken_into_use_and_a_broken_one_is_not(
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     address = f"https://127.0.0.1:{listener.getsockname()[1]}"
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
     files.watch(context)
     try:
+        assert context.minimum_version is ssl.TLSVersion.TLSv1_2
         assert name_of(address) == "first"
         new = pair(tmp_path / "new", "second")
         shutil.copy(new[0], certificate)  # half of it

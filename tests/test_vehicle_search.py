@@ -48,6 +48,17 @@ def test_a_model_without_contract(tiny_model: Path, tmp_path: Path) -> None:
     assert "vehicle-model export" in line
 
 
+@pytest.mark.parametrize("data", ["root", "root/data", "root/../root/linked/data", ".", "inner"])
+def test_clients_may_not_import_what_galleries_hold(tiny_model: Path, tmp_path: Path, data: str) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "linked").symlink_to(root)
+    (tmp_path / "inner").symlink_to(root / "inside")
+    line = refused(*options(tiny_model, tmp_path / data, "--import-root", str(root)))
+    assert "lie in each other" in line
+    assert str(root) in line
+
+
 @pytest.mark.parametrize("where", ["file", "file/data"])
 def test_a_data_folder_that_cannot_be_written(tiny_model: Path, tmp_path: Path, where: str) -> None:
     (tmp_path / "file").write_text("no folder")

@@ -47,6 +47,7 @@ from vehicle_search_client.replies import (
     ModelReply,
     ReloadReply,
     SearchReply,
+    StatusReply,
     StoredImage,
     to_pandas,
 )
@@ -55,7 +56,8 @@ __all__ = [
     "DEFAULT_URL", "AddedImage", "AddedImages", "AsyncVehicleSearch", "AuditPage", "BadRequest", "BatchReply",
     "BatchSize", "Busy", "Conflict", "Crop", "DiskFull", "Embedding", "EmbeddingsReply", "Fault", "Forbidden",
     "GalleryReply", "ImagePage", "ImportReply", "InvalidRequest", "Match", "MigrationReply", "ModelReply", "NewImage",
-    "NotFound", "Patience", "Picture", "Problem", "Refused", "ReloadReply", "SearchReply", "StoredImage", "TimedOut",
+    "NotFound", "Patience", "Picture", "Problem", "Refused", "ReloadReply", "SearchReply", "StatusReply", "StoredImage",
+    "TimedOut",
     "TooLarge", "Unauthorized", "Unavailable", "UnexpectedAnswer", "Unreachable", "UnsupportedType", "UnusableInput",
     "VehicleSearch", "VehicleSearchError", "to_pandas",
 ]  # fmt: skip

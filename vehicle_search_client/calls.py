@@ -42,6 +42,7 @@ from vehicle_search_client.replies import (
     ModelReply,
     ReloadReply,
     SearchReply,
+    StatusReply,
     StoredImage,
     read_reply,
     search_reply,
@@ -369,6 +370,11 @@ def model() -> Call[ModelReply]:
 def reload_model() -> Call[ReloadReply]:
     """Load the service's model file anew, where it was replaced; Conflict where its vectors fit no gallery."""
     return Call(method="POST", path="/v1/model/reload", read=_read(ReloadReply), repetition="unless begun")
+
+
+def status() -> Call[StatusReply]:
+    """Versions, model, galleries, jobs, queue and disk of the service, as they are now."""
+    return Call(method="GET", path="/v1/status", read=_read(StatusReply))
 
 
 def alive() -> Call[bool]:

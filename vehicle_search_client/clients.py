@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import re
 import threading
 import time
 from collections import deque
@@ -21,7 +22,7 @@ from vehicle_search_client import calls
 from vehicle_search_client.bulk_upload import UPLOAD_PATIENCE, Batch, BatchSize, batches, must_wait, uploaded
 from vehicle_search_client.calls import Call, Filters
 from vehicle_search_client.client_errors import UnusableInput
-from vehicle_search_client.conversation import Patience, Talk, Wait, asked, watched
+from vehicle_search_client.conversation import Outcome, Patience, Talk, Wait, asked, watched
 from vehicle_search_client.picture_input import NewImage, Picture
 from vehicle_search_client.replies import AddedImage, ImportReply, MigrationReply, StoredImage
 from vehicle_search_client.upload_source import images_of
@@ -31,6 +32,7 @@ T = TypeVar("T")
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 _CONNECT_SECONDS: Final = 5.0
+_TOKEN: Final = re.compile(r"[!-~]+")  # what a header of HTTP may hold
 _PATIENCE: Final = Patience()
 _SIZE: Final = BatchSize()
 Source = str | PathLike[str] | Iterable[NewImage | Picture]
@@ -93,6 +95,7 @@ class Routes:
     audit = Route(calls.audit)
     model = Route(calls.model)
     reload_model = Route(calls.reload_model)
+    status = Route(calls.status)
     alive = Route(calls.alive)
     ready = Route(calls.ready)
     metrics = Route(calls.metrics)
@@ -182,26 +185,26 @@ class VehicleSearch(Routes):
         self.close()
 
     def _carry_out(self, talk: Talk[T], stopped: threading.Event | None = None) -> T:
+        outcome: Outcome = None
         try:
-            step = next(talk)
             while True:
+                step = talk.send(outcome)
                 if isinstance(step, Wait):
                     _pause(step.seconds, stopped)
-                    step = next(talk)
-                    continue
-                try:
-                    response = self._send(step)
-                except httpx.TransportError as error:
-                    step = talk.throw(error)
+                    outcome = None
                 else:
-                    step = talk.send(response)
+                    outcome = self._send(step)
         except StopIteration as end:
             result: T = end.value
             return result
 
-    def _send(self, call: Call[Any]) -> httpx.Response:
+    def _send(self, call: Call[Any]) -> Outcome:
         with ExitStack() as opened:
-            return self._http.send(_request(self._http, call, opened))
+            request = _request(self._http, call, opened)
+            try:
+                return self._http.send(request)
+            except httpx.TransportError as error:
+                return error
 
 
 class AsyncVehicleSearch(Routes):
@@ -287,26 +290,26 @@ class AsyncVehicleSearch(Routes):
         await self.close()
 
     async def _carry_out(self, talk: Talk[T]) -> T:
+        outcome: Outcome = None
         try:
-            step = next(talk)
             while True:
+                step = talk.send(outcome)
                 if isinstance(step, Wait):
                     await asyncio.sleep(step.seconds)
-                    step = next(talk)
-                    continue
-                try:
-                    response = await self._send(step)
-                except httpx.TransportError as error:
-                    step = talk.throw(error)
+                    outcome = None
                 else:
-                    step = talk.send(response)
+                    outcome = await self._send(step)
         except StopIteration as end:
             result: T = end.value
             return result
 
-    async def _send(self, call: Call[Any]) -> httpx.Response:
+    async def _send(self, call: Call[Any]) -> Outcome:
         with ExitStack() as opened:
-            return await self._http.send(_request(self._http, call, opened))
+            request = _request(self._http, call, opened)
+            try:
+                return await self._http.send(request)
+            except httpx.TransportError as error:
+                return error
 
 
 class _Stopped(Exception):
@@ -327,12 +330,20 @@ def _options(url: str, api_key: str | None, timeout: float) -> dict[str, Any]:
         raise UnusableInput(f"{url!r} is not the address of a service: {error}") from error
     if base.scheme not in ("http", "https") or not base.host:
         raise UnusableInput(f"{url!r} is not the address of a service, such as {DEFAULT_URL}")
-    headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+    headers = {} if api_key is None else {"Authorization": f"Bearer {_token(api_key)}"}
     return {
         "base_url": base, "headers": headers,
         "timeout": httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS), pool=None),
         "limits": httpx.Limits(max_connections=None, max_keepalive_connections=32),
     }  # fmt: skip
+
+
+def _token(api_key: str) -> str:
+    """A key as a header carries it, without the line end of the file that it was read from."""
+    token = api_key.strip()
+    if not _TOKEN.fullmatch(token):  # it is not shown: messages end up in logs
+        raise UnusableInput("api_key is empty, or has signs that no key has; pass what `keys create` printed")
+    return token
 
 
 def _request(http: httpx.Client | httpx.AsyncClient, call: Call[Any], opened: ExitStack) -> httpx.Request:

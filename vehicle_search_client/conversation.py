@@ -1,4 +1,6 @@
-"""What is asked and how long is waited, as generators that yield calls and pauses and are given answers.
+"""What is asked and how long is waited, as generators that yield calls and pauses and are given what comes of them.
+
+What comes of a call is a response or a transport's error, of a pause nothing.
 
 Nothing here knows whether somebody blocks or awaits, so repeating, splitting and watching are written once.
 """
@@ -38,7 +40,8 @@ class Wait:
     seconds: float
 
 
-Talk = Generator[Call[Any] | Wait, httpx.Response | None, T]
+Outcome = httpx.Response | httpx.TransportError | None
+Talk = Generator[Call[Any] | Wait, Outcome, T]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,16 +83,15 @@ def asked(call: Call[T], patience: Patience) -> Talk[T]:
     """The answer to a call, which is sent again where it may be; raises what the tree of errors has."""
     lost = False
     for attempt in itertools.count():
-        try:
-            response = yield call
-        except httpx.TransportError as error:
-            begun = not isinstance(error, _UNSENT)
-            pause = patience.pause(attempt, None) if _may_follow(call, error) else None
+        response = yield call
+        assert response is not None  # noqa: S101  # something comes of a call
+        if isinstance(response, httpx.TransportError):
+            begun = not isinstance(response, _UNSENT)
+            pause = patience.pause(attempt, None) if _may_follow(call, response) else None
             if pause is None:
-                raise _unreachable(error) from error
+                raise _unreachable(response) from response
             lost = lost or begun
         else:
-            assert response is not None  # noqa: S101  # a call is answered by a response
             if response.status_code < 400 or response.status_code in call.accepted:
                 return _read(call, response)
             refused = _refused(response)

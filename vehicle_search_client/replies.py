@@ -308,6 +308,26 @@ class ReloadReply:
     seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class StatusReply:
+    """A service in one page. Of a damaged gallery there are its name and ``problem`` only.
+
+    ``disk["folder"]`` is None where the key has not the scope admin; the sizes are where the disk does not tell.
+    """
+
+    started_at: datetime
+    uptime_seconds: float
+    read_only: bool
+    draining: bool
+    versions: Mapping[str, str]
+    model: Mapping[str, str]
+    galleries: Sequence[Mapping[str, Any]]
+    imports: Mapping[str, int]
+    queue: Mapping[str, Any]
+    disk: Mapping[str, Any]
+    previous: Mapping[str, str] | None = None
+
+
 def read_reply(kind: type[T], document: Mapping[str, Any], **more: Any) -> T:
     """A dataclass of what a document has of its fields; ``more`` stands for fields that were read already.
 

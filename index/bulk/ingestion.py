@@ -82,7 +82,8 @@ class OwnWorkers:
 class Ingestion:
     """How a plan is carried out. ``root``: see ``read_planned``; ``anew`` also embeds what is stored already.
 
-    The embedder should have one thread of its own: the workers are what keeps the cores busy.
+    The embedder should have one thread of its own: the workers are what keeps the cores busy. ``heard`` is told how
+    many pictures each call of the model got.
     """
 
     gallery: Gallery
@@ -92,6 +93,7 @@ class Ingestion:
     max_pixels: int = MAX_PIXELS
     embedded_at_once: int = EMBEDDED_AT_ONCE
     anew: bool = False
+    heard: Callable[[int], None] = lambda _: None
 
     def run(self, plan: ImportPlan) -> Generator[Progress, None, None]:
         """Import what is left of a plan; says what is done as it is done and durable. One bad image fails no other.
@@ -198,6 +200,7 @@ class Ingestion:
         if not decoded:
             return
         result = self.embedder.embed(np.stack([each.crop for each in decoded]))
+        self.heard(len(decoded))
         for n, each in enumerate(decoded):
             vector = result.embedding[n]
             viewpoint = None if result.viewpoint is None else result.viewpoint[n]

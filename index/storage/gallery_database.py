@@ -116,7 +116,7 @@ class GalleryDatabase:
                 if self._writer.in_transaction:  # SQLite rolls some errors back by itself
                     self._writer.execute("ROLLBACK")
                 raise
-        if self._log_bytes() > (LOG if self._lent else LONGEST_LOG):
+        if self.log_bytes() > (LOG if self._lent else LONGEST_LOG):
             self.empty_log()
 
     @contextmanager
@@ -173,7 +173,11 @@ class GalleryDatabase:
 
     def disk_bytes(self) -> int:
         """Size of the file and its write-ahead log."""
-        return file_size(self.path) + self._log_bytes()
+        return file_size(self.path) + self.log_bytes()
+
+    def log_bytes(self) -> int:
+        """Size of the write-ahead log."""
+        return file_size(log_of(self.path))
 
     def require_open(self) -> None:
         """Raise GalleryNotFound after ``close``."""
@@ -218,9 +222,6 @@ class GalleryDatabase:
                 "brings back a backup"
             ) from error
 
-    def _log_bytes(self) -> int:
-        return file_size(log_of(self.path))
-
     @property
     def _lent(self) -> bool:
         return self._reserve is not None and self._reserve.lent
@@ -252,7 +253,7 @@ class GalleryDatabase:
 
     def _require_finished(self) -> None:
         """Refuse a file whose last writes are still in its log: reading alone cannot bring them in."""
-        if self._log_bytes():
+        if self.log_bytes():
             raise DataFolderUnusable(
                 f"the log of {self.path} holds writes that are not in the file yet (its service was killed, or runs): "
                 "open the data folder once for writing (`vehicle-index list`) before it is read only"

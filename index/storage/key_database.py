@@ -105,15 +105,20 @@ class KeyDatabase:
         return _key(row)
 
     def _make_file(self) -> None:
-        """Only its owner may read it; where root makes it, the folder's owner is that."""
+        """Only its owner may read it; where root makes it, the folder's owner is that.
+
+        What is there is left to whom it belongs: through a link root would give any file of the machine away.
+        """
         try:
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 if os.geteuid() == 0:
                     owner = self.path.parent.stat()
                     os.fchown(handle, owner.st_uid, owner.st_gid)
             finally:
                 os.close(handle)
+        except FileExistsError:
+            return
         except OSError as error:
             raise DataFolderUnusable(f"{self.path} cannot be made: {error.strerror}") from error
 
