@@ -11,7 +11,7 @@ VehicleSearchError
     ├── Forbidden             403  the key may not do that, or the service only reads
     ├── NotFound              404  no such gallery, image, import or migration
     ├── Conflict              409  embedding space or gallery mismatch
-    ├── TooLarge              413  more bytes, pixels or parts than the limit, which the message names
+    ├── TooLarge              413  more bytes, pixels or parts than the limit, which the message names; 431 header fields
     ├── UnsupportedType       415  not a picture type that is read
     ├── InvalidRequest        422  a parameter or metadata field
     ├── Busy                  429  the queue was full, each time
@@ -149,7 +149,7 @@ class DiskFull(Refused):
 
 _BY_STATUS: dict[int, type[Refused]] = {
     400: BadRequest, 401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict, 413: TooLarge,
-    415: UnsupportedType, 422: InvalidRequest, 429: Busy, 503: Unavailable, 507: DiskFull,
+    415: UnsupportedType, 422: InvalidRequest, 429: Busy, 431: TooLarge, 503: Unavailable, 507: DiskFull,
 }  # fmt: skip
 
 
