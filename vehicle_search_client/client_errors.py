@@ -11,7 +11,7 @@ VehicleSearchError
     ├── Forbidden             403  the key may not do that, or the service only reads
     ├── NotFound              404  no such gallery, image, import or migration
     ├── Conflict              409  embedding space or gallery mismatch
-    ├── TooLarge              413  more bytes, pixels or parts than the limit, which the message names; 431 header fields
+    ├── TooLarge              413  more bytes, pixels or parts than the limit, which the message names (431: of a head)
     ├── UnsupportedType       415  not a picture type that is read
     ├── InvalidRequest        422  a parameter or metadata field
     ├── Busy                  429  the queue was full, each time
