@@ -66,8 +66,6 @@ class Embedder:
         self._session = _open(model, device, self.threads, gpu_memory)
         self.contract = _contract(self._session, model)
         self.fingerprint = fingerprint(model)
-        if _stamp(model) != stamp:
-            raise ModelError(f"the model file {model} changed while it was read; try again when it is whole")
         self.provider = self._session.get_providers()[0]
         self._fetches = ["embedding", "viewpoint"] if self.contract.has_viewpoint else ["embedding"]
         outputs = _check_tensors(self._session, self.contract)
@@ -84,6 +82,8 @@ class Embedder:
         if self.provider == _CPU and alone_threads > self.threads:
             self._alone_session = _session(model, [_CPU], alone_threads)
             self._run(self._fetches, self._grey(), alone=True)
+        if _stamp(model) != stamp:  # sessions and fingerprint are of one file
+            raise ModelError(f"the model file {model} changed while it was read; try again when it is whole")
 
     def embed(self, crops: NDArray[np.uint8], *, alone: bool = False) -> Embedded:
         """Embed crops, uint8 (N, H, W, 3); N may be 0. Values that are not finite are passed on as they are.

@@ -161,6 +161,8 @@ class Reloader:
 
     def _opened(self, old: Embedder) -> Embedder:
         """The file's model, proved; ``old`` where it is of this file."""
+        if self._file.exists() and not self._file.is_file():
+            raise ModelRefused(f"{self._file} is no file")
         try:
             if fingerprint(self._file) == old.fingerprint:
                 return old

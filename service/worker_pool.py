@@ -226,10 +226,9 @@ class WorkerPool:
         like = [other for other in waiting if other.company is job.company]
         share = -(-(1 + len(like)) // max(1, len(self._workers)))
         wanted = like[: min(share, job.company.most()) - 1]
-        taken = [other for other in wanted if other.future.set_running_or_notify_cancel()]
-        for other in taken:
-            waiting.remove(other)
-        return taken
+        for other in wanted:
+            waiting.remove(other)  # what is cancelled just now, too: nobody may ask its future again
+        return [other for other in wanted if other.future.set_running_or_notify_cancel()]
 
     def _pick(self) -> _Job | None:
         """The most urgent work, or less urgent work that was passed over often enough."""

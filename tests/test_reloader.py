@@ -1,5 +1,6 @@
 """The model file replaced under a running service: which is taken, which is refused, and that nobody notices."""
 
+import os
 import shutil
 import signal
 import threading
@@ -187,13 +188,36 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     assert models.present is before
 
 
+def test_a_file_that_changes_before_its_second_session_is_open_is_refused(
+    file: Path, models: LoadedModels, home: DataFolder, twin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a picture that is alone would be answered by another model than the rest."""
+    before = models.present
+    run_once = Embedder._run_once
+
+    def changing(self: Embedder) -> None:
+        run_once(self)
+        put(twin, file)
+
+    put(twin, file)
+    monkeypatch.setattr(Embedder, "_run_once", changing)
+    reloader = Reloader(file, models, home, lambda read: Embedder(read, device="cpu", threads=1, alone_threads=2))
+    with pytest.raises(ModelRefused, match="changed while it was read"):
+        reloader.reload()
+    assert models.present is before
+
+
 def test_a_file_that_is_gone_or_none_is_refused(reloader: Reloader, models: LoadedModels, file: Path) -> None:
     before = models.present
     file.unlink()
     with pytest.raises(ModelRefused, match="there is no model file"):
         reloader.reload()
     file.mkdir()
-    with pytest.raises(ModelRefused, match="cannot be read: Is a directory"):
+    with pytest.raises(ModelRefused, match="is no file"):
+        reloader.reload()
+    file.rmdir()
+    os.mkfifo(file)  # opening it would wait for a writer, and a stop for the reload
+    with pytest.raises(ModelRefused, match="is no file"):
         reloader.reload()
     assert models.present is before
 

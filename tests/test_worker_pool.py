@@ -5,7 +5,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from functools import partial
 from typing import Any
 
@@ -273,3 +273,39 @@ def test_work_that_is_over_holds_nothing(pool_of: Maker, end: str) -> None:
         assert held() is None
     finally:
         gc.enable()
+
+
+def test_what_is_cancelled_while_it_is_taken_as_company_costs_no_worker(
+    pool_of: Maker, losses: list[Loss], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, gate, later = pool_of(), Gate(), threading.Event()
+    forget = pool._forget
+
+    def forget_later(future: "Future[Any]") -> None:
+        """As where the worker gets the lock again before whoever cancels does."""
+        assert not future.cancelled() or later.wait(30)
+        forget(future)
+
+    monkeypatch.setattr(pool, "_forget", forget_later)
+    pool.submit(gate, SINGLE)
+    assert gate.begun.wait(30)
+    cancelling: list[threading.Thread] = []
+
+    def cancel_meanwhile() -> int:
+        """Asked with the pool's lock held."""
+        if not cancelling:
+            cancelling.append(threading.Thread(target=second.cancel))
+            cancelling[0].start()
+            while not second.cancelled():
+                cancelling[0].join(0.001)
+        return 2
+
+    company = Company(cancel_meanwhile, lambda asked: list(asked))
+    first, second = (pool.join(company, number, SINGLE) for number in range(2))
+    gate.go_on.set()
+    assert first.result(30) == 0
+    assert pool.submit(lambda: 9, SINGLE).result(30) == 9  # by the same worker
+    later.set()
+    cancelling[0].join(30)
+    assert pool.depths()[SINGLE] == (0, 0)
+    assert losses == []
