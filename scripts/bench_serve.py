@@ -51,6 +51,7 @@ TOGETHER: Final = 16  # pictures in one batch search or ingestion
 CHUNK: Final = 8  # of them that a thread of the limit takes at once
 ADDED_AT_ONCE: Final = 2000
 WARM_UP: Final = 1.0  # seconds at most before each turn
+SAME: Final = 8  # of ten matches that all find: what is nearly as far may change places
 OTHER_CLIENTS: Final = 8  # of batch searches and ingestion
 PEER_BATCH: Final = 8
 _MOST_PIXELS: Final = 50_000_000
@@ -441,7 +442,7 @@ def _contestants(
             found[name], told = quicker_peer(stack, name, folder, model, requests, seconds)
             print(f"{name} {peer_version(name)}: {told}", flush=True)
     expected = {name: one.matches() for name, one in found.items() if isinstance(one, Server)}
-    if len({tuple(matches) for matches in expected.values()}) > 1:
+    if expected and len(set.intersection(*map(set, expected.values()))) < SAME:
         raise SystemExit(f"they do not find the same: {expected}")
     return found
 

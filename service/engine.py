@@ -44,7 +44,8 @@ _BATCH_ON_CPU: Final = 1  # crops; two take 0.92 of the time of one each, and co
 _BATCH_ELSEWHERE: Final = 32
 _CHUNK_SECONDS: Final = 0.06  # of the model for a part of a large request, so that single ones get their turn soon
 _CHUNK: Final = 8  # pictures in it, at most; on a CPU more of them go no faster
-_TOGETHER: Final = 2  # requests that a worker of a CPU takes at a time; see DECISIONS
+_LOT_SECONDS: Final = 0.13  # of the model for the requests that a worker of a CPU takes at a time
+_LOT: Final = 8  # of them, at most
 _REMEMBERED: Final = 0.9  # of what was known of the model's time, when a new one comes
 
 T = TypeVar("T")
@@ -213,7 +214,7 @@ class Engine:
         """Requests with few pictures that a worker takes at a time."""
         if self._batch != 1:
             return 1  # calls of the model are shared between workers
-        return max(1, min(_TOGETHER, int(_CHUNK_SECONDS / (self._crop_seconds or _CHUNK_SECONDS))))
+        return max(1, min(_LOT, int(_LOT_SECONDS / self._crop_seconds))) if self._crop_seconds else 1
 
     def _look(self, embedder: Embedder, asked: "Sequence[_Asked[Any]]") -> Iterator[Any]:
         """What comes of each request: what it makes of its pictures and the seconds it waited, or an error."""

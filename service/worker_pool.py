@@ -151,7 +151,8 @@ class WorkerPool:
     def join(self, company: Company, work: object, urgency: Urgency) -> "Future[Any]":
         """As ``submit``, for work that a worker may do together with others of its company that wait.
 
-        A worker takes no more of them than its share of what waits, so that none is idle beside one that has two.
+        A worker takes no more of them than half its share of what waits: none is idle beside one that has two, and who
+        comes first is not answered last.
         """
         return self._submit(_Job(work, urgency, company))
 
@@ -224,7 +225,7 @@ class WorkerPool:
             return []
         waiting = self._waiting[job.urgency]
         like = [other for other in waiting if other.company is job.company]
-        share = -(-(1 + len(like)) // max(1, len(self._workers)))
+        share = -(-(1 + len(like)) // (2 * max(1, len(self._workers))))
         wanted = like[: min(share, job.company.most()) - 1]
         for other in wanted:
             waiting.remove(other)  # what is cancelled just now, too: nobody may ask its future again

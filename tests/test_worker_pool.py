@@ -186,15 +186,17 @@ def test_work_that_likes_company_is_shared_out(pool_of: Maker) -> None:
         return [ValueError(f"{number}") if number == 3 else number * 10 for number in numbers]
 
     company, other = Company(lambda: 4, together), Company(lambda: 1, together)
-    futures = [pool.join(company, number, SINGLE) for number in range(6)]
-    stranger, gone = pool.join(other, 100, SINGLE), pool.join(company, 6, SINGLE)
+    futures = [pool.join(company, number, SINGLE) for number in range(12)]
+    stranger, gone = pool.join(other, 100, SINGLE), pool.join(company, 12, SINGLE)
     assert gone.cancel()
     gates[0].go_on.set()
-    assert [future.result(30) for future in futures if future is not futures[3]] == [0, 10, 20, 40, 50]
+    results = [future.result(30) for future in futures if future is not futures[3]]
+    assert results == [number * 10 for number in range(12) if number != 3]
     with pytest.raises(ValueError, match="3"):
         futures[3].result(30)
     assert stranger.result(30) == 1000
-    assert lots == [[0, 1, 2], [3, 4], [5], [100]]  # of six that wait, three are its share of two workers
+    # of twelve that wait, six are its share of two workers, and three the half of it
+    assert lots == [[0, 1, 2], [3, 4, 5], [6, 7], [8], [9], [10], [11], [100]]
     assert pool.depths()[SINGLE] == (0, 1)
     gates[1].go_on.set()
 
@@ -211,9 +213,9 @@ def test_company_that_fails_fails_all_of_it(
     pool.submit(gate, SINGLE)
     assert gate.begun.wait(30)
     company = Company(lambda: 2, together)
-    futures = [pool.join(company, number, SINGLE) for number in range(2)]
+    futures = [pool.join(company, number, SINGLE) for number in range(3)]  # two, then one
     gate.go_on.set()
-    for future in futures:
+    for future in futures[:2]:
         with pytest.raises((ZeroDivisionError, RuntimeError, NotReady), match=says):
             future.result(30)
     assert pool.submit(lambda: 11, SINGLE).result(30) == 11
@@ -230,7 +232,7 @@ def test_company_that_hangs_is_given_up_together(pool_of: Maker, monkeypatch: py
         return numbers
 
     company = Company(lambda: 2, together)
-    futures = [pool.join(company, number, SINGLE) for number in range(2)]
+    futures = [pool.join(company, number, SINGLE) for number in range(3)]  # two, then one
     gate.go_on.set()
     for future in futures:
         with pytest.raises(NotReady, match="stuck_seconds"):
