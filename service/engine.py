@@ -304,7 +304,12 @@ class Engine:
                 return await self.run(lambda: work(batch[start : start + size]), urgency=Urgency.BATCH)
 
         size = self._chunk(len(batch))
-        done = await asyncio.gather(*(chunk(start) for start in range(0, len(batch), size)))
+        chunks = [asyncio.create_task(chunk(start)) for start in range(0, len(batch), size)]
+        try:
+            done = await asyncio.gather(*chunks)
+        finally:  # one that fails ends the request: nobody waits for the others
+            for each in chunks:
+                each.cancel()
         return [made for made, _ in done], sum(waited for _, waited in done)
 
     def _chunk(self, count: int) -> int:

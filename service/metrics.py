@@ -23,6 +23,7 @@ _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 WORK: Final = ("single", "batch", "spare")  # as service.worker_pool calls its urgencies
 _BATCHES: Final = ("request", "spare")
+LOSSES: Final = ("hung", "dead")  # as service.worker_pool calls them
 WAITED: Final = 0.0005  # seconds for the model; less is no stage of a request
 NO_ROUTE: Final = "none"
 OTHER_METHOD: Final = "other"
@@ -91,6 +92,8 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self.build = Info("vehicle_search_build", "Releases of the service and its libraries.", registry=self.registry)
+        for how in LOSSES:
+            self.lost_workers.labels(how)  # 0 until there is one: who looks for increases would miss the first
         self._by_stage = {name: self._stages.labels(name) for name in ("queue", "decode", "embed", "search", "store")}
         self._by_work = {work: self._batches.labels(work) for work in _BATCHES}
         self._depth = {work: {"waiting": 0, "running": 0} for work in WORK}

@@ -26,7 +26,7 @@ from index.storage.key_database import KeyDatabase
 from service.http_protocol import http_protocol
 from service.keyring import Keyring
 from service.keys_command import keys
-from service.log_lines import set_up_log
+from service.log_lines import JsonLines, set_up_log
 from service.query_command import query
 from service.settings import PREFIX, Settings, read_settings
 from service.signals import Signals
@@ -227,7 +227,7 @@ def _index_device(settings: Settings) -> "IndexDevice | None":
 
 
 def _ready(settings: Settings, app: FastAPI, seconds: float) -> None:
-    """Tell a person what to copy."""
+    """Tell a person what to copy; a program that it is ready."""
     base = f"{'http' if settings.tls_certificate is None else 'https'}://{_reachable(settings.host)}:{settings.port}"
     picture = "examples/query.jpg" if Path("examples/query.jpg").is_file() else "YOUR_PICTURE.jpg"
     context = app.state.context
@@ -236,9 +236,15 @@ def _ready(settings: Settings, app: FastAPI, seconds: float) -> None:
         f'  add yours: curl -F image=@YOUR_PICTURE.jpg -F \'metadata=[{{"camera_id": "c001"}}]\' '
         f"{base}/v1/galleries/default/images\n"
     )
-    print(
+    greeting = (
         f"vehicle-search is ready after {seconds:.1f} s: model {contract.name} on {context.embedder.provider}, "
-        f"{_first_gallery(context.home)}{_searched_on(settings)}{', only reading' if settings.read_only else ''}\n\n"
+        f"{_first_gallery(context.home)}{_searched_on(settings)}{', only reading' if settings.read_only else ''}"
+    )
+    if settings.log_format == "json":  # containers mix both streams, and whoever reads them reads nothing else
+        print(JsonLines().format(_LOG.makeRecord(_LOG.name, logging.INFO, "", 0, greeting, (), None)), flush=True)
+        return
+    print(
+        f"{greeting}\n\n"
         f"  search:    curl --data-binary @{picture} '{base}/v1/galleries/default/search?top_k=5'\n"
         f"  try it:    {base}/docs\n{'' if settings.read_only else add}",
         flush=True,

@@ -122,7 +122,7 @@ class WorkerPool:
         self._waiting: dict[Urgency, deque[_Job]] = {urgency: deque() for urgency in Urgency}
         self._busy = dict.fromkeys(Urgency, 0)
         self._passed_over = dict.fromkeys(Urgency, 0)
-        self._losses = 0  # since a worker that was started after the last one brought a result
+        self._losses = 0  # since a worker brought a result
         self._due: list[float] = []  # the time.monotonic() at which lost workers are replaced
         self._closed = False
         self._workers: list[_Worker] = []

@@ -105,6 +105,31 @@ def test_an_exception_reaches_whoever_waits(engine: Engine) -> None:
         run(lambda: engine.run(fail))
 
 
+def test_what_is_left_of_a_batch_that_failed_is_not_done(engine: Engine) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    done: list[list[int]] = []
+
+    def work(part: list[int]) -> None:
+        done.append(part)
+        if part == [1]:
+            begun.set()
+            assert go_on.wait(30)
+        elif part == [0]:
+            assert begun.wait(30)
+            raise ModelError("the device is gone")
+
+    async def ask() -> None:
+        before, engine._chunk_most = asyncio.all_tasks(), 1
+        with pytest.raises(ModelError, match="the device is gone"):
+            await engine.in_chunks(list(range(32)), work)
+        go_on.set()
+        await asyncio.gather(*asyncio.all_tasks() - before, return_exceptions=True)
+
+    run(ask)
+    assert len(done) <= 3  # both that were begun, and one that may have taken the place of the first
+    assert engine._asked == 0
+
+
 def test_a_place_is_given_back_whatever_happens(engine: Engine) -> None:
     async def work() -> None:
         async with engine.place(), engine.place(), engine.place():

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from service.log_lines import JsonLines
 from tests.http_client import exchange, strict_json
-from tests.server_process import free_port, refused, serving
+from tests.server_process import COMMAND, free_port, refused, serving
 from tests.test_engine import app, embedder  # noqa: F401  # fixtures
 
 CONSOLE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) +[a-z_.]+: .+")
@@ -65,6 +65,20 @@ def test_what_ends_the_start_is_a_json_line_too(tiny_model: Path, tmp_path: Path
     (line,) = json_lines(refused(*places, "--log-format", "json"))
     assert (line["level"], line["logger"]) == ("critical", "service")
     assert "layout '99'" in line["message"]
+
+
+def test_both_streams_together_are_json_lines(tiny_model: Path, tmp_path: Path) -> None:
+    """As a container's log has them."""
+    places = ("--port", str(free_port()), "--model", str(tiny_model), "--data-dir", str(tmp_path / "data"))
+    command = [*COMMAND, *places, "--log-format", "json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.terminate()
+        lines = json_lines(first + process.stdout.read())
+        assert process.wait(30) == 0
+    assert lines[0]["message"].startswith("vehicle-search is ready after ")
+    assert (lines[0]["level"], lines[0]["logger"]) == ("info", "service")
 
 
 _MISHAPS = """

@@ -5,12 +5,14 @@ import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.metrics import WORK, Metrics
+from service.worker_pool import Loss
 from tests.archives import pack
 from tests.http_client import exchange, parts, raw
 from tests.pictures import jpeg
@@ -53,6 +55,13 @@ def served_names(address: str) -> set[str]:
 def test_the_table_has_every_figure_and_no_other(own: tuple[str, Path]) -> None:
     chapter = OPERATIONS.split("## Seeing inside")[1].split("\n## ")[0]
     assert set(re.findall(r"^\| `((?:vehicle_search|process)_\w+)", chapter, re.MULTILINE)) == served_names(own[0])
+
+
+def test_lost_workers_are_counted_from_nought() -> None:
+    """An alert on their increase would miss the first of a kind that begins at one."""
+    text = Metrics().text().decode()
+    for how in get_args(Loss):
+        assert f'vehicle_search_lost_workers_total{{how="{how}"}} 0.0' in text
 
 
 def test_labels_of_the_table_are_those_that_there_are(own: tuple[str, Path]) -> None:
