@@ -35,6 +35,7 @@ from tests.soak_clients import GALLERY, MAX_BODY, Client, Ledger, send_slowly
 PICTURES: Final = Path("examples/demo-gallery/images")
 BODY_SECONDS: Final = 5
 PROBED_EVERY: Final = 0.05  # seconds
+OPENED_LATE: Final = 4  # threads and their connections to a database, which come when they are first needed
 SAME: Final = 1e-3  # distance of a picture to itself
 _CHART = 8  # lines
 _COLUMNS = 72
@@ -244,8 +245,9 @@ def _tell_growth(samples: Sequence[Sample], growth: float, report: Report) -> No
     for name, unit in (("megabytes", "MB resident"), ("files", "open files beside sockets"), ("threads", "threads")):
         before, after = (statistics.median(getattr(each, name) for each in part) for part in (middle, last))
         most = max(getattr(each, name) for each in samples)
+        few = 0 if name == "megabytes" else OPENED_LATE
         report.tell(
-            after <= before * (1 + growth),
+            after <= before * (1 + growth) + few,
             f"{unit}: {before:.0f} in the middle third, {after:.0f} in the last, {most:.0f} at most",
         )
 

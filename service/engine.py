@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from index.crops import Box
 from index.embedder import Embedder
-from index.errors import VehicleSearchError
 from service.loaded_models import LoadedModels
 from service.metrics import WAITED, Metrics, PieceOfWork
 from service.micro_batcher import Shared
@@ -140,8 +139,8 @@ class Engine:
             await asyncio.wait_for(asyncio.shield(self._proof), PATIENCE_SECONDS)
         except TimeoutError as error:
             raise NotReady(f"the model has not answered for {time.monotonic() - self._answered:.0f} s") from error
-        except VehicleSearchError as error:
-            raise NotReady(f"the model fails: {error}") from error
+        except Exception as error:  # whatever it is, the model has not answered
+            raise NotReady(f"the model fails: {error or type(error).__name__}") from error
 
     def require_room(self) -> None:
         """Raise QueueFull where there is no place for one more request, NotReady where the service stops."""

@@ -20,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from index.errors import InvalidValue, UndecodablePicture
+from service.context import context_of
 from service.documents import read_json
 from service.problems import BadPicture, BodyTooSlow, MalformedRequest, RequestTooLarge, UnsupportedBody, problem_of
 from service.request_trace import body_complete
@@ -78,10 +79,25 @@ class Upload:
 
 
 async def read_document(request: Request, *, max_bytes: int, max_seconds: float) -> bytes:
-    """A body that is one JSON document; RequestTooLarge, BodyTooSlow, or MalformedRequest where the client leaves."""
+    """A body that is one JSON document; RequestTooLarge, BodyTooSlow, or MalformedRequest where the client leaves.
+
+    QueueFull where the bodies of all requests leave no room for it while it arrives.
+    """
+    limit, most = _LIMIT, max_bytes
     if max_bytes > _MAX_DOCUMENT:
-        return await _whole(request, _MAX_DOCUMENT, max_seconds, limit="the fixed limit of a JSON document")
-    return await _whole(request, max_bytes, max_seconds)
+        limit, most = "the fixed limit of a JSON document", _MAX_DOCUMENT
+    held, memory = 0, context_of(request).bodies
+
+    def hold(count: int) -> None:
+        nonlocal held
+        memory.take(count)
+        held += count
+
+    try:
+        async with _deadline(max_seconds):
+            return b"".join([chunk async for chunk in _chunks(request, most, limit, hold=hold)])
+    finally:
+        memory.give_back(held)
 
 
 async def require_no_properties(request: Request, settings: Settings, *, what: str) -> None:
@@ -175,11 +191,6 @@ async def _read(request: Request, limits: Limits, *, metadata: bool) -> Upload:
     async for chunk in _chunks(request, limits.max_bytes, hold=limits.hold):
         parser.write(chunk)
     return parts.upload()
-
-
-async def _whole(request: Request, max_bytes: int, max_seconds: float, *, limit: str = _LIMIT) -> bytes:
-    async with _deadline(max_seconds):
-        return b"".join([chunk async for chunk in _chunks(request, max_bytes, limit)])
 
 
 def _require_plain_encoding(request: Request) -> None:

@@ -257,6 +257,21 @@ def test_bodies_together_are_bounded(app_of: Maker) -> None:
     run(app_of(max_body_bytes=2000, max_buffered_bytes=2000), work)
 
 
+def test_bodies_of_json_are_among_them(app_of: Maker) -> None:
+    async def work(service: Service) -> None:
+        held = service.send("PUT", "/v1/galleries/new")
+        held.body(b" " * 1500, more=True)
+        while service.context.bodies.taken < 1500:
+            await asyncio.sleep(0)
+        status, _, problem = await service.send("PUT", "/v1/galleries/other", b" " * 598 + b"{}").answer()
+        assert (status, "max_buffered_bytes" in problem["detail"]) == (429, True)
+        held.body(b"{}")
+        assert (await held.answer())[0] == 201
+        assert service.context.bodies.taken == 0
+
+    run(app_of(max_body_bytes=2000, max_buffered_bytes=2000), work)
+
+
 def test_a_full_service_refuses_before_the_body_comes(app_of: Maker) -> None:
     async def work(service: Service) -> None:
         async with service.busy(), service.context.engine.place():
