@@ -151,8 +151,8 @@ class WorkerPool:
     def join(self, company: Company, work: object, urgency: Urgency) -> "Future[Any]":
         """As ``submit``, for work that a worker may do together with others of its company that wait.
 
-        A worker takes no more of them than half its share of what waits: none is idle beside one that has two, and who
-        comes first is not answered last.
+        A worker takes no more of them than half its share of what waits, but two where its share is two: none is idle
+        beside one that has two, and who comes first is not answered last.
         """
         return self._submit(_Job(work, urgency, company))
 
@@ -225,8 +225,9 @@ class WorkerPool:
             return []
         waiting = self._waiting[job.urgency]
         like = [other for other in waiting if other.company is job.company]
-        share = -(-(1 + len(like)) // (2 * max(1, len(self._workers))))
-        wanted = like[: min(share, job.company.most()) - 1]
+        share = -(-(1 + len(like)) // max(1, len(self._workers)))
+        lot = max(min(2, share), -(-share // 2))
+        wanted = like[: min(lot, job.company.most()) - 1]
         for other in wanted:
             waiting.remove(other)  # what is cancelled just now, too: nobody may ask its future again
         return [other for other in wanted if other.future.set_running_or_notify_cancel()]

@@ -196,7 +196,7 @@ def test_work_that_likes_company_is_shared_out(pool_of: Maker) -> None:
         futures[3].result(30)
     assert stranger.result(30) == 1000
     # of twelve that wait, six are its share of two workers, and three the half of it
-    assert lots == [[0, 1, 2], [3, 4, 5], [6, 7], [8], [9], [10], [11], [100]]
+    assert lots == [[0, 1, 2], [3, 4, 5], [6, 7], [8, 9], [10], [11], [100]]
     assert pool.depths()[SINGLE] == (0, 1)
     gates[1].go_on.set()
 
