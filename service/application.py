@@ -40,7 +40,7 @@ from service.inference_errors import InferenceErrors
 from service.keyring import Keyring
 from service.loaded_models import LoadedModels, open_model
 from service.metrics import Metrics
-from service.middleware import CallerGuard, PlainPaths, RequestMetrics
+from service.middleware import CallerGuard, PlainPaths, RequestLimit, RequestMetrics
 from service.migrator import Migrator
 from service.problems import BadPicture, on_bad_picture, on_bug, on_http_exception, on_known_error
 from service.reloader import Reloader
@@ -172,6 +172,7 @@ def create_app(
         CallerGuard, callers=Callers(keyring, metrics), open_paths=open_paths(metrics=settings.metrics_open),
         loopback=local, origins=origins,
     )  # fmt: skip
+    app.add_middleware(RequestLimit, most=settings.max_requests, exempt=open_paths(metrics=True))
     if origins:
         app.add_middleware(CrossOrigin, origins=origins)
     app.add_middleware(RequestMetrics, metrics=metrics)  # further out: what the guard refuses is counted too

@@ -11,7 +11,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from index.errors import VehicleSearchError
 from service.caller import ANYBODY, Callers
 from service.metrics import NO_ROUTE, Metrics
-from service.problems import Forbidden, NotReady, plain_problem, problem_of, problem_response, refusal, shown_path
+from service.problems import (
+    Forbidden,
+    NotReady,
+    QueueFull,
+    plain_problem,
+    problem_of,
+    problem_response,
+    refusal,
+    shown_path,
+)
 from service.route_access import is_open
 
 
@@ -64,6 +73,34 @@ class CallerGuard:
                     f"Origin {origin[:100]!a} is not the host that was called, {called[:100]!a}; a proxy in front must "
                     "pass the header Host on"
                 )
+
+
+class RequestLimit:
+    """Refuses what comes while ``most`` requests of any kind are in progress; probes (``exempt``) are answered always.
+
+    Most of them wait for their body, for a thread or for their client: without an end to it they would take memory
+    and open files without an end.
+    """
+
+    def __init__(self, app: ASGIApp, *, most: int, exempt: frozenset[str]) -> None:
+        self.app, self._most, self._exempt = app, most, exempt
+        self._in_progress = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or is_open(scope["path"], self._exempt):
+            await self.app(scope, receive, send)
+            return
+        if self._in_progress >= self._most:
+            error = QueueFull(
+                f"{self._in_progress:,} requests are in progress, the limit set by max_requests; try again later"
+            )
+            await refusal(error)(scope, receive, send)
+            return
+        self._in_progress += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._in_progress -= 1
 
 
 class PlainPaths:

@@ -60,6 +60,9 @@ class Settings(BaseSettings):
         "they wait for it; 0: 1 on a CPU, where it gains nothing, and 32 on a GPU",
     )  # fmt: skip
     queue_size: int = Field(default=64, ge=1, le=100_000, description="requests that may wait; one more is told 429")
+    max_requests: int = Field(
+        default=1000, ge=1, le=100_000, description="requests of any kind in progress; one more is told 429"
+    )
     max_body_bytes: int = Field(default=128 * 2**20, ge=1024, description="largest request body in bytes")
     max_buffered_bytes: int = Field(
         default=512 * 2**20, ge=1024, description="bytes that all bodies in memory may take; one more is told 429"

@@ -257,6 +257,25 @@ def test_bodies_together_are_bounded(app_of: Maker) -> None:
     run(app_of(max_body_bytes=2000, max_buffered_bytes=2000), work)
 
 
+def test_requests_of_all_kinds_are_bounded_and_probes_are_not(app_of: Maker) -> None:
+    async def work(service: Service) -> None:
+        held = [service.send("PUT", "/v1/galleries/new"), service.send("POST", SEARCH)]
+        for exchange in held:
+            exchange.body(b" ", more=True)
+        while service.context.bodies.taken < 2:
+            await asyncio.sleep(0)
+        status, headers, problem = await service.send("GET", "/v1/galleries").answer()
+        assert (status, "max_requests" in problem["detail"], headers["retry-after"]) == (429, True, "1")
+        for probe in ("/livez", "/readyz", "/v2/health/live"):
+            assert (await service.send("GET", probe).answer())[0] == 200
+        for exchange in held:
+            exchange.leave()
+            await exchange.answer()
+        assert (await service.send("GET", "/v1/galleries").answer())[0] == 200
+
+    run(app_of(max_requests=2), work)
+
+
 def test_bodies_of_json_are_among_them(app_of: Maker) -> None:
     async def work(service: Service) -> None:
         held = service.send("PUT", "/v1/galleries/new")
