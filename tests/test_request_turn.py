@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -300,5 +301,47 @@ def test_a_full_service_refuses_before_the_body_comes(app_of: Maker) -> None:
             assert (status, headers["retry-after"]) == (429, "1")
             assert "queue_size" in problem["detail"]
         assert (await waiting.answer())[0] == 200
+
+    run(app_of(), work)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whoever_leaves_whenever_nothing_is_counted_for_ever(app_of: Maker, seed: int) -> None:
+    """Clients that leave, or are late, at drawn moments: every count is what it was, and the workers are all there."""
+    draws = random.Random(seed)
+
+    async def client(service: Service, data: bytes) -> int:
+        method, path = draws.choice(
+            [("POST", SEARCH), ("PUT", IMAGE), ("GET", f"{IMAGE}/similar"), ("POST", "/v1/embeddings")]
+        )
+        headers = {"X_Request_Timeout_Ms": str(draws.randint(1, 40))} if draws.random() < 0.3 else {}
+        exchange = service.send(method, path, None, **headers)
+        exchange.body(data[: len(data) // 2], more=True)
+        for _ in range(draws.randint(0, 30)):
+            await asyncio.sleep(0)
+        if draws.random() < 0.7:
+            exchange.body(data[len(data) // 2 :])
+        if draws.random() < 0.6:
+            await asyncio.sleep(draws.random() / 50)
+            exchange.leave()
+        else:
+            exchange.body(data[len(data) // 2 :])
+        return (await exchange.answer())[0]
+
+    async def work(service: Service) -> None:
+        assert (await service.send("PUT", IMAGE, jpeg(0)).answer())[0] == 201
+        statuses: set[int] = set()
+        for _ in range(10):
+            statuses.update(await asyncio.gather(*(client(service, jpeg(draws.randint(0, 9))) for _ in range(40))))
+        assert statuses <= {200, 201, 400, 404, 429, 499, 503}
+        assert {200, 499} <= statuses
+        engine = service.context.engine
+        while engine._asked:
+            await asyncio.sleep(0.001)
+        assert (engine._taken, engine._spare, service.context.bodies.taken, engine._pool.missing) == (0, 0, 0, 0)
+        assert set(engine._pool.depths().values()) == {(0, 0)}
+        depth = service.context.metrics.depth()
+        assert {number for states in depth.values() for number in states.values()} == {0}
+        assert (await service.send("POST", SEARCH, jpeg(1)).answer())[0] == 200
 
     run(app_of(), work)
