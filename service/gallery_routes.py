@@ -42,7 +42,7 @@ async def list_galleries(request: Request) -> Response:
 @router.put(
     "/v1/galleries/{gallery}",
     summary="Create a gallery",
-    responses=say.responses(say.GALLERY_ANSWER, 400, 409, 413, 422, 503, 507, created=True),
+    responses=say.responses(say.GALLERY_ANSWER, 400, 404, 409, 413, 422, 503, 507, created=True),
     openapi_extra=say.request(say.GALLERY_SPEC, (), required=False),
     dependencies=[Depends(require_writable)],
 )

@@ -298,6 +298,7 @@ OWN: Mapping[tuple[str, int], Way] = {
     ),
     (f"PUT {GALLERY}", 200): lambda stage, *_: stage.plain.put(_path(GALLERY)),
     (f"PUT {GALLERY}", 201): lambda stage, *_: _new_gallery(stage, "new"),
+    (f"PUT {GALLERY}", 404): lambda stage, *_: stage.plain.put("/v1/galleries/new%0A"),  # no path of this route
     (f"PUT {GALLERY}", 409): lambda stage, *_: _new_gallery(stage, "default", retention_days=1),
     (f"PUT {GALLERY}", 507): lambda stage, *_: stage.crowded[0].put("/v1/galleries/new"),
     (f"DELETE {GALLERY}", 204): lambda stage, *_: _dropped(stage, "old"),
