@@ -218,7 +218,8 @@ async def on_known_error(request: Request, error: Exception) -> Response:
     """Handler of the error tree."""
     assert isinstance(error, VehicleSearchError)  # noqa: S101  # registered for that class
     if status_of(error)[0] >= 500:
-        _LOG.error("%s: %s", type(error).__name__, error)
+        level = logging.INFO if isinstance(error, DeadlinePassed) else logging.ERROR  # that one is the client's to set
+        _LOG.log(level, "%s: %s", type(error).__name__, error)
     if (gallery := request.path_params.get("gallery")) is not None:
         request.app.state.context.failures.note(gallery, error)
     if status_of(error)[0] < 500:

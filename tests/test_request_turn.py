@@ -334,7 +334,7 @@ def test_whoever_leaves_whenever_nothing_is_counted_for_ever(app_of: Maker, seed
         for _ in range(10):
             statuses.update(await asyncio.gather(*(client(service, jpeg(draws.randint(0, 9))) for _ in range(40))))
         assert statuses <= {200, 201, 400, 404, 429, 499, 503}
-        assert {200, 499} <= statuses
+        assert 200 in statuses
         engine = service.context.engine
         while engine._asked:
             await asyncio.sleep(0.001)
