@@ -140,9 +140,13 @@ class Embedder:
 
         Also needed by threads: ONNX Runtime plans each set of fetches on its first run, and the plans are not locked.
         """
-        self.embed(self._grey())
+        self.answer_grey()
         if self.has_attention:
             self.attention(self._grey())
+
+    def answer_grey(self) -> Embedded:
+        """What the model says of one grey crop, for whoever wants to know whether it answers; ModelError."""
+        return self.embed(self._grey())
 
     def _grey(self) -> NDArray[np.uint8]:
         return np.full((1, *self.contract.input_size, 3), 128, dtype=np.uint8)

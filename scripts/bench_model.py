@@ -31,6 +31,7 @@ from model_export.exporting.reduction import reduce_precision
 from model_export.network.backbones import build_backbone, load_pretrained
 from model_export.network.folding import fold
 from model_export.network.mvan import MVAN, MVANConfig
+from scripts.whole_number import from_one
 
 LIGHT = MVANConfig(
     backbone="efficientnet_lite2", lam="standardized", embedding="fc512", neck=True, normalized=True,
@@ -113,19 +114,13 @@ def drift(got: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
     return float(np.median(np.linalg.norm(got - expected, axis=1) / np.linalg.norm(expected, axis=1)))
 
 
-def _from_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = ", ".join(SHAPES)
     parser.add_argument("--only", nargs="*", default=[], choices=SHAPES, metavar="NAME", help=f"of {names}")
-    parser.add_argument("--threads", type=_from_one, default=usable_cpus())
-    parser.add_argument("--batch", type=_from_one, default=8)
+    parser.add_argument("--threads", type=from_one, default=usable_cpus())
+    parser.add_argument("--batch", type=from_one, default=8)
     parser.add_argument("--fp16", action="store_true", help="fp16 too, which a CPU has no fast kernels for")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda: fp32 and fp16")
     arguments = parser.parse_args()

@@ -43,6 +43,7 @@ from index.gallery import Gallery, GallerySpec, Metadata, NewImage, SearchOption
 from index.machine.cpu_quota import usable_cpus
 from scripts.load_generator import Job, Load, write_requests
 from scripts.process_tree import ProcessTree
+from scripts.whole_number import from_one
 from tests.server_process import free_port, started
 
 PEERS_PYTHON: Final = Path(".venv-peers/bin/python")
@@ -463,20 +464,14 @@ def _positive(text: str) -> float:
     return value
 
 
-def _from_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=Path("models/default.onnx"))
     parser.add_argument("--seconds", type=_positive, default=10, help="of each turn, after one second of warming up")
-    parser.add_argument("--rounds", type=_from_one, default=3, help="turns of each")
-    parser.add_argument("--rows", type=_from_one, default=10_000, help="of the gallery that is searched")
-    parser.add_argument("--clients", type=_from_one, nargs="+", default=[1, 8, 64], help="that search at a time")
+    parser.add_argument("--rounds", type=from_one, default=3, help="turns of each")
+    parser.add_argument("--rows", type=from_one, default=10_000, help="of the gallery that is searched")
+    parser.add_argument("--clients", type=from_one, nargs="+", default=[1, 8, 64], help="that search at a time")
     parser.add_argument("--only", nargs="+", choices=[OURS, LITSERVE, BENTOML], default=[OURS, LITSERVE, BENTOML])
     parser.add_argument(
         "--work", nargs="+", choices=["search", "batch", "ingest"], default=["search", "batch", "ingest"]

@@ -38,7 +38,7 @@ from service.gallery_failures import GalleryFailures
 from service.importer import Importer
 from service.inference_errors import InferenceErrors
 from service.keyring import Keyring
-from service.loaded_models import LoadedModels, open_model
+from service.loaded_models import LoadedModels, open_model, told_of
 from service.metrics import Metrics
 from service.middleware import CallerGuard, PlainPaths, RequestLimit, RequestMetrics
 from service.migrator import Migrator
@@ -98,14 +98,14 @@ def create_app(
         models, metrics, workers=workers, queue_size=settings.queue_size, max_pixels=settings.max_pixels,
         batch=settings.model_batch, stuck_seconds=settings.stuck_seconds,
     )  # fmt: skip
-    metrics.watch_model(lambda: _about(models.present))
+    metrics.watch_model(lambda: told_of(models.present))
     failures = GalleryFailures(home)
 
     def sizes() -> tuple[dict[str, int], dict[str, str]]:
         counts, problems = ask_each(home, lambda gallery: gallery.count())
         return counts, failures.told() | problems
 
-    metrics.queue_limit.set(workers + settings.queue_size)
+    metrics.queue_limit.set(engine.places)
     metrics.build.info({"version": version("vehicle-search"), **library_versions()})
     metrics.watch_disk(settings.data_dir)
     metrics.watch_logs(lambda: ask_each(home, lambda gallery: gallery.log_bytes())[0].items())
@@ -183,12 +183,3 @@ def create_app(
     app.add_middleware(RequestTraces)
     app.add_middleware(InferenceErrors)  # outermost: whoever refuses, it is said as the protocol wants it
     return app
-
-
-def _about(embedder: Embedder) -> dict[str, str]:
-    """What Prometheus reads about a model."""
-    contract = embedder.contract
-    return {
-        "name": contract.name, "fingerprint": embedder.fingerprint, "provider": embedder.provider,
-        "precision": contract.precision,
-    }  # fmt: skip

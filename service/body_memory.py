@@ -1,5 +1,8 @@
 """What the bodies of all requests take together while they arrive and are worked on."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from service.problems import QueueFull
 
 
@@ -10,15 +13,28 @@ class BodyMemory:
         self._limit = limit
         self.taken = 0
 
-    def take(self, count: int) -> None:
-        """Count bytes that arrived; QueueFull where there is no room for them."""
+    @contextmanager
+    def holding(self) -> Iterator[Callable[[int], None]]:
+        """For one body: what counts its bytes as they arrive, until the block ends.
+
+        It raises QueueFull where there is no room for them.
+        """
+        held = 0
+
+        def hold(count: int) -> None:
+            nonlocal held
+            self._take(count)
+            held += count
+
+        try:
+            yield hold
+        finally:
+            self.taken -= held
+
+    def _take(self, count: int) -> None:
         if self.taken + count > self._limit:
             raise QueueFull(
                 f"the bodies of all requests take {self.taken:,} bytes, the limit set by max_buffered_bytes is "
                 f"{self._limit:,}; try again later"
             )
         self.taken += count
-
-    def give_back(self, count: int) -> None:
-        """The request of so many bytes is done."""
-        self.taken -= count

@@ -92,7 +92,7 @@ class Engine:
         """``workers``: pictures worked on at a time, a core each; ``batch``: crops in one call, 0: by the device."""
         self._models, self.workers = models, workers
         self._metrics = metrics
-        self._places = workers + queue_size
+        self.places = workers + queue_size  # requests that may wait or be at work
         self._taken = 0
         self._answered = time.monotonic()  # when the model last did; it was warmed up on opening
         self._proof: asyncio.Task[tuple[None, float]] | None = None
@@ -120,6 +120,11 @@ class Engine:
         """The model that answers where no other is named."""
         return self._models.present
 
+    @property
+    def taken(self) -> int:
+        """Requests that wait or are at work."""
+        return self._taken
+
     async def check(self) -> None:
         """Return where work is taken and the model answers; else raise NotReady with the reason.
 
@@ -146,7 +151,7 @@ class Engine:
         """Raise QueueFull where there is no place for one more request, NotReady where the service stops."""
         if self._closed:
             raise NotReady("the service is stopping")
-        if self._taken >= self._places:
+        if self._taken >= self.places:
             raise QueueFull(
                 f"{self._taken} requests are waiting or at work, the limit set by queue_size; try again later"
             )
@@ -336,8 +341,7 @@ class Engine:
         return self._looker.embed(embedder, crops, alone=self._alone)
 
     def _answer_once(self) -> None:
-        embedder = self.embedder
-        embedder.embed(np.full((1, *embedder.contract.input_size, 3), 128, dtype=np.uint8))
+        self.embedder.answer_grey()
         self._answered = time.monotonic()
 
     @property

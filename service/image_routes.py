@@ -23,7 +23,6 @@ from service.documents import (
     answer,
     encode,
     encode_elements,
-    encoded_answer,
     image_document,
     read_json,
     read_json_lenient,
@@ -33,7 +32,7 @@ from service.parameters import ERASE, PAGE, filters_of, read_parameters
 from service.picture_looker import Seen
 from service.problems import BadPicture, UnsupportedBody, pointer_of, problem_of
 from service.request_turn import RequestTurn, turn_of
-from service.streamed_answer import Parts, StreamedAnswer
+from service.streamed_answer import Parts, answer_of
 from service.uploads import Limits, Upload, read_document
 
 _MERGE_PATCH_TYPES = ("application/merge-patch+json", "application/json")
@@ -132,11 +131,7 @@ async def list_images(request: Request, gallery: GalleryName) -> Response:
         yield b'],"next":%s}' % encode(page.cursor)
 
     parts = Parts(listing())
-    first = await run_in_threadpool(parts.piece)
-    if parts.ended:
-        return encoded_answer(first)
-    more = partial(run_in_threadpool, parts.piece)
-    return StreamedAnswer(first, parts, more, seconds=context.settings.body_seconds)
+    return await answer_of(parts, partial(run_in_threadpool, parts.piece), seconds=context.settings.body_seconds)
 
 
 @router.delete(

@@ -33,6 +33,15 @@ def open_model(file: Path, settings: Settings, *, alone: bool = True) -> Embedde
     )
 
 
+def told_of(embedder: Embedder) -> dict[str, str]:
+    """What is told of a loaded model where there is little room."""
+    contract = embedder.contract
+    return {
+        "name": contract.name, "fingerprint": embedder.fingerprint, "provider": embedder.provider,
+        "precision": contract.precision,
+    }  # fmt: skip
+
+
 class LoadedModels:
     """``present`` fills new galleries and is what galleries are migrated to; ``previous`` is there where one is set.
 
@@ -51,10 +60,6 @@ class LoadedModels:
     def replace(self, present: Embedder) -> None:
         """Let another model answer whoever asks from now on; for whoever holds ``steady``."""
         self._present = present
-
-    def spaces(self) -> frozenset[str]:
-        """The embedding spaces whose galleries are answered."""
-        return spaces_of(self._present, self.previous)
 
     def like(self, embedder: Embedder) -> Embedder:
         """The present model where its vectors may be compared with this one's, else that one itself."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Final
+from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
@@ -17,13 +17,13 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from service import request_trace
+from service.worker_pool import Loss, Urgency
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
-WORK: Final = ("single", "batch", "spare")  # as service.worker_pool calls its urgencies
+WORK: Final = tuple(urgency.name.lower() for urgency in Urgency)
 _BATCHES: Final = ("request", "spare")
-LOSSES: Final = ("hung", "dead")  # as service.worker_pool calls them
 WAITED: Final = 0.0005  # seconds for the model; less is no stage of a request
 NO_ROUTE: Final = "none"
 OTHER_METHOD: Final = "other"
@@ -92,7 +92,7 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self.build = Info("vehicle_search_build", "Releases of the service and its libraries.", registry=self.registry)
-        for how in LOSSES:
+        for how in get_args(Loss):
             self.lost_workers.labels(how)  # 0 until there is one: who looks for increases would miss the first
         self._by_stage = {name: self._stages.labels(name) for name in ("queue", "decode", "embed", "search", "store")}
         self._by_work = {work: self._batches.labels(work) for work in _BATCHES}
@@ -147,11 +147,6 @@ class Metrics:
 
     def _number(self, work: str, state: str) -> float:
         return self._depth[work][state]
-
-    def taken(self) -> int:
-        """How many requests wait or are at work."""
-        (family,) = self.queue.collect()
-        return int(family.samples[0].value)
 
     def watch_model(self, about: Callable[[], Mapping[str, str]]) -> None:
         """Report the model that answers, asked for when Prometheus asks."""

@@ -228,7 +228,7 @@ def _wait_until_gone(model: weakref.ref[Embedder]) -> None:
 
 
 def _require_finite(embedder: Embedder) -> None:
-    embedded = embedder.embed(np.full((1, *embedder.contract.input_size, 3), 128, dtype=np.uint8))
+    embedded = embedder.answer_grey()
     answers = (embedded.embedding, embedded.viewpoint)
     if not all(np.isfinite(each).all() for each in answers if each is not None):
         raise ModelRefused(f"the model {embedder.contract.name} answers a grey picture with values that are not finite")

@@ -27,9 +27,8 @@ class RequestTurn:
         self._request, self._context, self._timeout, self._at_the_end = request, context, timeout, at_the_end
         self._watch: asyncio.Task[None] | None = None
         self._place = AsyncExitStack()
-        self._held = 0  # bytes
+        self._hold = at_the_end.enter_context(context.bodies.holding())
         self.client_left = False
-        at_the_end.callback(lambda: context.bodies.give_back(self._held))
 
     async def upload(self, limits: Limits, *, metadata: bool = False) -> Upload:
         """Read pictures, as ``read_upload`` does, then take a place in the queue."""
@@ -62,10 +61,6 @@ class RequestTurn:
         if self._watch is not None:
             self._watch.cancel()
         self._timeout.reschedule(None)
-
-    def _hold(self, count: int) -> None:
-        self._context.bodies.take(count)
-        self._held += count
 
     async def _until_left(self, task: "asyncio.Task[object]") -> None:
         while (await self._request.receive())["type"] != "http.disconnect":

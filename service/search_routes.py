@@ -19,7 +19,7 @@ from service.picture_looker import Looked, Seen
 from service.problems import BadPicture, problem_of
 from service.request_turn import RequestTurn, turn_of
 from service.searcher import Found, Searcher
-from service.streamed_answer import Parts, StreamedAnswer
+from service.streamed_answer import Parts, StreamedAnswer, answer_of
 from service.uploads import Limits
 from service.worker_pool import Urgency
 
@@ -145,10 +145,7 @@ async def embeddings(request: Request) -> Response:
         async def more() -> bytes:
             return (await context.engine.run(parts.piece, urgency=Urgency.BATCH))[0]
 
-        first = await more()
-        if parts.ended:
-            return encoded_answer(first)
-        return StreamedAnswer(first, parts, more, seconds=context.settings.body_seconds, place=turn.keep_place())
+        return await answer_of(parts, more, seconds=context.settings.body_seconds, keep_place=turn.keep_place)
 
 
 def _embeddings(embedder: Embedder, looked: list[Looked]) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from service import descriptions as say
 from service.caller import Caller, caller_of
 from service.context import Context, ask_each, context_of
 from service.documents import answer, time_text
+from service.loaded_models import told_of
 from service.parameters import read_parameters
 from service.shown_paths import shown
 
@@ -48,8 +49,8 @@ def _document(context: Context, caller: Caller) -> dict[str, Any]:
         "galleries": _galleries(context, caller),
         "imports": _imports(context, caller),
         "queue": {
-            "taken": context.metrics.taken(),
-            "limit": context.engine.workers + context.settings.queue_size,
+            "taken": context.engine.taken,
+            "limit": context.engine.places,
             "work": context.metrics.depth(),
         },
         "disk": _disk(context, caller),
@@ -57,11 +58,7 @@ def _document(context: Context, caller: Caller) -> dict[str, Any]:
 
 
 def _model(embedder: Embedder) -> dict[str, str]:
-    contract = embedder.contract
-    return {
-        "name": contract.name, "fingerprint": embedder.fingerprint, "provider": embedder.provider,
-        "precision": contract.precision, "embedding_space": contract.embedding_space,
-    }  # fmt: skip
+    return {**told_of(embedder), "embedding_space": embedder.contract.embedding_space}
 
 
 def _galleries(context: Context, caller: Caller) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from index.errors import VehicleSearchError
+from service.documents import encoded_answer
 
 PIECE: Final = 1 << 20  # bytes
 SLOWEST: Final = 1 << 16  # bytes a second that a client must take in the long run
@@ -41,6 +42,20 @@ class Parts:
                 return b"".join(taken)
         self.ended = True
         return b"".join(taken)
+
+
+async def answer_of(
+    parts: Parts, more: Callable[[], Awaitable[bytes]], *, seconds: float,
+    keep_place: Callable[[], AsyncExitStack] = AsyncExitStack,
+) -> Response:  # fmt: skip
+    """A JSON answer of ``parts``, whose pieces ``more`` makes: whole where they are one piece, else streamed.
+
+    ``keep_place`` gives the place in the queue that is let go when all is sent.
+    """
+    first = await more()
+    if parts.ended:
+        return encoded_answer(first)
+    return StreamedAnswer(first, parts, more, seconds=seconds, place=keep_place())
 
 
 class StreamedAnswer(Response):

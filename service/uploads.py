@@ -86,18 +86,9 @@ async def read_document(request: Request, *, max_bytes: int, max_seconds: float)
     limit, most = _LIMIT, max_bytes
     if max_bytes > _MAX_DOCUMENT:
         limit, most = "the fixed limit of a JSON document", _MAX_DOCUMENT
-    held, memory = 0, context_of(request).bodies
-
-    def hold(count: int) -> None:
-        nonlocal held
-        memory.take(count)
-        held += count
-
-    try:
+    with context_of(request).bodies.holding() as hold:
         async with _deadline(max_seconds):
             return b"".join([chunk async for chunk in _chunks(request, most, limit, hold=hold)])
-    finally:
-        memory.give_back(held)
 
 
 async def require_no_properties(request: Request, settings: Settings, *, what: str) -> None:

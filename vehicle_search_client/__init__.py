@@ -57,7 +57,7 @@ __all__ = [
     "BatchSize", "Busy", "Conflict", "Crop", "DiskFull", "Embedding", "EmbeddingsReply", "Fault", "Forbidden",
     "GalleryReply", "ImagePage", "ImportReply", "InvalidRequest", "Match", "MigrationReply", "ModelReply", "NewImage",
     "NotFound", "Patience", "Picture", "Problem", "Refused", "ReloadReply", "SearchReply", "StatusReply", "StoredImage",
-    "TimedOut",
-    "TooLarge", "Unauthorized", "Unavailable", "UnexpectedAnswer", "Unreachable", "UnsupportedType", "UnusableInput",
+    "TimedOut", "TooLarge", "Unauthorized", "Unavailable", "UnexpectedAnswer", "Unreachable", "UnsupportedType",
+    "UnusableInput",
     "VehicleSearch", "VehicleSearchError", "to_pandas",
 ]  # fmt: skip
