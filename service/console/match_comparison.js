@@ -41,19 +41,23 @@ export async function compare(search, matches, first, maps) {
     if (match.crop !== null) frame.append(maps.layer(() => maps.ofImage(search.gallery, match.image_id), frame, image, turned.signal));
     show(title, `Match ${match.rank} of ${matches.length}`);
     show(place, frame, facts(match, { long: true }), verdictButtons(search, match, turned.signal));
+    const inside = document.activeElement === back || document.activeElement === on;
     back.disabled = at === 0;
     on.disabled = at === matches.length - 1;
+    if (inside && back.disabled) on.focus();
+    else if (inside && on.disabled) back.focus();
   };
   const back = h("button", { type: "button", onclick: () => turn(-1) }, "← Nearer");
   const on = h("button", { type: "button", onclick: () => turn(1) }, "Farther →");
-  const body = h("div", { class: "comparison", onkeydown: (/** @type {KeyboardEvent} */ event) => {
+  const sides = h("div", { class: "comparison" }, h("section", { "aria-label": "Query" }, h("h3", {}, "Query"), queryFrame(search, part, maps, closed.signal), search.parts.length > 1 ? h("p", { class: "faint small" }, `the first of ${search.parts.length} pictures`) : null),
+  h("section", { "aria-label": "Match" }, h("h3", {}, "Match"), place));
+  const body = h("div", { onkeydown: (/** @type {KeyboardEvent} */ event) => {
     if (event.target instanceof HTMLSelectElement) return;
     if (event.key === "ArrowLeft") turn(-1);
     else if (event.key === "ArrowRight") turn(1);
-  } }, h("section", { "aria-label": "Query" }, h("h3", {}, "Query"), queryFrame(search, part, maps, closed.signal), search.parts.length > 1 ? h("p", { class: "faint small" }, `the first of ${search.parts.length} pictures`) : null),
-  h("section", { "aria-label": "Match" }, h("h3", {}, "Match"), place));
+  } }, h("div", { class: "row" }, back, on, title, maps.toggle()), sides);
   turn(0);
-  await ask("Query and match", [h("div", { class: "row" }, back, on, title, maps.toggle()), body], [{ value: "close", label: "Close", kind: "primary" }], { wide: true });
+  await ask("Query and match", [body], [{ value: "close", label: "Close", kind: "primary" }], { wide: true });
   closed.abort();
   turned.abort();
 }

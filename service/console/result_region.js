@@ -40,7 +40,7 @@ export class ResultRegion {
       h("button", { type: "button", onclick: () => this.chooseWithin() }, "Choose all within"), maps.toggle()));
     this.more = h("button", { type: "button", onclick: () => { if (this.search) actions.topK(Math.min(MOST_RESULTS, this.search.topK * 2)); } }, "More results");
     this.nothing = h("div", { class: "empty" });
-    this.element = h("section", { class: "results", "aria-label": "Results", "aria-busy": "false" },
+    this.element = h("section", { class: "results", id: "results", tabindex: -1, "aria-label": "Results", "aria-busy": "false" },
       h("div", { class: "row apart" }, h("h2", {}, "Results"), this.status), this.progress, this.failure, this.tools, this.grid.element, this.nothing,
       h("div", { class: "row centre" }, this.more), this.chosen.element);
     this.clear();
