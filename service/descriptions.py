@@ -11,6 +11,7 @@ from fastapi import Path
 from index.bulk.import_job import STATES
 from index.gallery import BUILT_KINDS, KINDS, VECTORS, MigrationState
 from index.metadata import GALLERY_NAME, IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
+from index.storage.query_store import QUERY_ID
 from service import examples
 from service.inference_protocol import HEADER_LENGTH, MAX_ID
 from service.parameters import (
@@ -36,6 +37,12 @@ ImportId = Annotated[str, Path(description="Id of the import job.", examples=[ex
 ImageId = Annotated[
     str,
     Path(description="Id of the image.", examples=[examples.IMAGE], json_schema_extra={"pattern": f"^{IMAGE_ID}$"}),
+]
+QueryId = Annotated[
+    str,
+    Path(
+        description="Id of the kept picture.", examples=[examples.QUERY], json_schema_extra={"pattern": f"^{QUERY_ID}$"}
+    ),
 ]
 
 _JSON = "application/json"
@@ -287,6 +294,11 @@ _IMPORT = _object(
 IMPORT_ANSWER = _IMPORT
 IMPORTS_ANSWER = _object("Imports", imports=_list(_IMPORT))
 
+QUERY_ANSWER = _object(
+    "Query", query_id={**_TEXT, "pattern": f"^{QUERY_ID}$"}, width={"type": "integer", "minimum": 1},
+    height={"type": "integer", "minimum": 1}, kept_until=_TIME,
+)  # fmt: skip
+
 _AUDITED: dict[str, Any] = {
     "time": _TIME, "action": _TEXT, "key": {**_TEXT, "description": "id of the caller's key, or keyless"},
     "address": _NULLABLE_TEXT, "gallery": _NULLABLE_TEXT, "image_id": _TEXT, "model": _TEXT,
@@ -296,6 +308,7 @@ _AUDITED: dict[str, Any] = {
     "count": {**_COUNT, "description": "images that were stored or erased; crops; entries that are missing"},
     "images": {**_list(_TEXT), "description": "ids that were stored, the first 256"},
     "import_id": _TEXT, "migration_id": _TEXT, "source": {"type": "object"}, "status": _COUNT, "request_id": _TEXT,
+    "query_id": _TEXT,
 }  # fmt: skip
 AUDIT_ANSWER = _object(
     "AuditPage",
@@ -522,6 +535,11 @@ def answered(
     """One answer that is no problem."""
     response: dict[str, Any] = {"description": description, "content": {media_type: {"schema": schema}}}
     return response if headers is None else {**response, "headers": headers}
+
+
+def created(schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """The answer to what is new from now on: Location says where it is."""
+    return {201: answered(schema, description="Created", headers=header("Location", "path of what was created"))}
 
 
 def accepted(schema: dict[str, Any], description: str) -> dict[int | str, dict[str, Any]]:

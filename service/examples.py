@@ -9,6 +9,7 @@ from index.errors import (
     ImageNotFound,
     InvalidValue,
     MigrationNotFound,
+    QueryNotFound,
     StorageFull,
     UndecodablePicture,
     VehicleSearchError,
@@ -32,6 +33,7 @@ IMAGE: Final = "v0015_03"
 IMPORT: Final = "4be0643f1d98573b97cdca98a65347dd"
 MIGRATION: Final = "5f0c6e1d2a3b"
 MODEL: Final = "default-mvan"
+QUERY: Final = "0d3f6a9c5b1e42c7a8f09b6d4e2c1a35"
 
 _FINGERPRINT = "9f2c5d0f7a1e4b6c8d3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f3a2b1c"
 _OTHER = "3b7a1c9e5d2f4860a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718"
@@ -107,6 +109,7 @@ BODIES: Final[Mapping[str, Any]] = {
     "StoredImage": {**_IMAGE, "status": "created"},
     "ImagePage": {"images": [_IMAGE], "next": "djAwMTVfMDM.5d41402abc4b2a76"},
     "Deleted": {"deleted": 12},
+    "Query": {"query_id": QUERY, "width": 1280, "height": 960, "kept_until": "2026-05-11T10:11:12Z"},
     "Gallery": _GALLERY,
     "Galleries": {"galleries": [_GALLERY, _DAMAGED]},
     "Model": {**_LOADED, "previous": None},
@@ -180,6 +183,7 @@ _NOT_FOUND: Mapping[str, VehicleSearchError] = {
     "{model}": ModelNotFound(f"no model 'huge' is loaded; there is {MODEL}"),
     "{import_id}": ImportNotFound(f"there is no import {IMPORT!a}"),
     "{migration_id}": MigrationNotFound(f"gallery {GALLERY} knows no migration {MIGRATION!a}"),
+    "{query_id}": QueryNotFound(f"there is no query picture {QUERY!a}: they are kept for 168 hours (query_hours)"),
     "{image_id}": ImageNotFound(f"gallery {GALLERY} has no image {IMAGE}"),
     "{gallery}": GalleryNotFound("there is no gallery yard; PUT /v1/galleries/yard creates it"),
 }

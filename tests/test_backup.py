@@ -19,6 +19,7 @@ from index.maintenance.backup import KEPT, UNFORGOTTEN, GalleryBackup, back_up, 
 from index.maintenance.restoration import restore
 from index.maintenance.verification import IN_DOUBT, UNREADABLE_CROP, examine
 from index.storage.folder_lock import FolderLock
+from index.storage.query_store import QueryStore
 from tests.cut_off import cut_off
 from tests.small_disk import fill, small_disk
 from tests.test_local_gallery import SPEC, image
@@ -404,3 +405,10 @@ def test_a_crop_that_cannot_be_read_keeps_nothing_else_out(gallery: LocalGallery
     done, _ = back_up(data, tmp_path / "backup")
     assert [(finding.what, finding.subjects) for finding in done.findings] == [(UNREADABLE_CROP, ("i8",))]
     assert (done.images, done.crops) == (30, 29)
+
+
+def test_pictures_of_queries_are_left_out(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
+    store = QueryStore(data, hours=1, max_bytes=10_000)
+    store.keep(b"picture", width=1, height=1, digest="0" * 64, extension="jpg")
+    back_up(data, tmp_path / "backup")
+    assert not (tmp_path / "backup/queries").exists()

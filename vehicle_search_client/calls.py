@@ -40,6 +40,7 @@ from vehicle_search_client.replies import (
     ImportReply,
     MigrationReply,
     ModelReply,
+    QueryReply,
     ReloadReply,
     SearchReply,
     StatusReply,
@@ -51,7 +52,7 @@ from vehicle_search_client.replies import (
 T = TypeVar("T")
 Names = str | Iterable[str]
 Repetition = Literal["never", "unless begun", "always"]
-_IMPORTS = "/v1/imports"
+_IMPORTS, _QUERIES = "/v1/imports", "/v1/queries"
 
 
 class Filters(TypedDict, total=False):
@@ -114,7 +115,7 @@ def search(
     """Where else was this vehicle seen? A list of 2–8 pictures shows one vehicle and is searched for together."""
     query = _query(options, SearchOptions)
     if box is not None:
-        query.append(("box", ",".join(str(side) for side in box)))
+        query.append(("box", _box(box)))
     path = f"{_gallery(gallery)}/search"
     several = _several(pictures)
     if len(several) == 1:
@@ -148,6 +149,41 @@ def similar(image_id: str, *, gallery: str = "default", **options: Unpack[Search
         method="GET", path=f"{_image(gallery, image_id)}/similar", query=_query(options, SearchOptions),
         read=_json(search_reply),
     )  # fmt: skip
+
+
+def search_kept(
+    query_ids: Names = (), *, boxes: Iterable[Box] = (), image_ids: Names = (), gallery: str = "default",
+    **options: Unpack[SearchOptions],
+) -> Call[SearchReply]:  # fmt: skip
+    """Search with pictures that ``keep_query`` kept, and stored images, 1–8 of one vehicle. The latter are left out.
+
+    ``boxes`` are parts of the kept pictures, none or one for each, in their order.
+    """
+    query = [
+        *(("query_id", each) for each in _names(query_ids)), *(("box", _box(each)) for each in boxes),
+        *(("image_id", each) for each in _names(image_ids)), *_query(options, SearchOptions),
+    ]  # fmt: skip
+    return Call(method="GET", path=f"{_gallery(gallery)}/search", query=query, read=_json(search_reply))
+
+
+def keep_query(picture: Picture) -> Call[QueryReply]:
+    """Have the service keep a picture for a while, to search with by its ``query_id``; Conflict where it keeps none."""
+    return _raw("POST", _QUERIES, picture_bytes(picture), read=_json(lambda it: read_reply(QueryReply, it)))
+
+
+def query(query_id: str) -> Call[QueryReply]:
+    """A kept picture's size, and until when it is kept."""
+    return Call(method="GET", path=f"{_QUERIES}/{_segment(query_id)}", read=_read(QueryReply))
+
+
+def query_picture(query_id: str, *, max_side: int | None = None) -> Call[Crop]:
+    """A kept picture as it is searched with; with ``max_side`` (16–2048 pixels) a JPEG of it to look at."""
+    return _picture(f"{_QUERIES}/{_segment(query_id)}/picture", max_side)
+
+
+def delete_query(query_id: str) -> Call[None]:
+    """Erase a kept picture before its time."""
+    return Call(method="DELETE", path=f"{_QUERIES}/{_segment(query_id)}", read=_nothing)
 
 
 def embeddings(pictures: Picture | Sequence[Picture]) -> Call[EmbeddingsReply]:
@@ -440,6 +476,14 @@ def _parts(pictures: Iterable[Picture]) -> list[tuple[str, tuple[str, Any, str]]
         ("image", (str(number), picture_bytes(picture), "application/octet-stream"))
         for number, picture in enumerate(pictures)
     ]
+
+
+def _names(names: Names) -> Iterable[str]:
+    return [names] if isinstance(names, str) else names
+
+
+def _box(box: Box) -> str:
+    return ",".join(str(side) for side in box)
 
 
 def _query(options: Mapping[str, Any], known: type) -> list[tuple[str, str]]:
