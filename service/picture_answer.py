@@ -36,12 +36,4 @@ async def _smaller(context: Context, name: str, data: bytes, max_side: int) -> b
         small, _ = await context.engine.run(made, urgency=Urgency.BATCH)
     except PictureError as error:
         raise StorageError(f"the stored picture {name} cannot be shown smaller: {error}; send it again") from error
-    return small_jpeg(data, max_side=max_side, max_pixels=context.settings.max_pixels)
-
-    try:
-        small, _ = await context.engine.run(made, urgency=Urgency.BATCH)
-    except PictureError as error:
-        raise StorageError(
-            f"the stored picture {name} cannot be shown smaller: {error}; `vehicle-index verify` tells what is damaged"
-        ) from error
     return small
