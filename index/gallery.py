@@ -25,6 +25,9 @@ BUILT_KINDS: Final[tuple[BuiltKind, ...]] = get_args(BuiltKind)
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 VECTORS: Final[tuple[Vectors, ...]] = get_args(Vectors)
 GroupBy = Literal["vehicle_id"]
+Order = Literal["image_id", "newest"]  # newest: what was written last comes first
+ORDERS: Final[tuple[Order, ...]] = get_args(Order)
+MOST_CAMERAS, MOST_ATTRIBUTES, MOST_VALUES = 1000, 100, 20  # in facets; the last for each attribute
 DISTANCE_DECIMALS = 4  # one picture embedded in batches of other sizes differs beyond these
 
 
@@ -78,6 +81,7 @@ class Filters:
     equals numbers, a string strings. ``viewpoint`` compares the most probable name.
     """
 
+    image_id: tuple[str, ...] = ()
     camera_id: tuple[str, ...] = ()
     exclude_camera_id: tuple[str, ...] = ()
     vehicle_id: tuple[str, ...] = ()
@@ -124,10 +128,38 @@ class Match:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Part of a listing in image_id order; ``cursor`` is opaque and None on the last page."""
+    """Part of a listing; ``cursor`` is opaque and None on the last page, ``total`` counts what passes, if asked for."""
 
     images: Sequence[StoredImage]
     cursor: str | None
+    total: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributeFacet:
+    """An attribute's name, how many images have it, and its most frequent values with their images."""
+
+    name: str
+    images: int
+    values: Sequence[tuple[Attribute, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facets:
+    """What a gallery can be filtered by, as of ``last_change``, with the number of images, most first.
+
+    ``cameras`` and ``attributes`` are those with most images where there are very many. Times are UTC, None where no
+    image has one.
+    """
+
+    images: int
+    last_change: int
+    vehicles: int
+    cameras: Sequence[tuple[str, int]]
+    viewpoints: Sequence[tuple[str, int]]
+    attributes: Sequence[AttributeFacet]
+    first_captured_at: datetime | None
+    last_captured_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,14 +325,31 @@ class Gallery(Protocol):
         """Content name and bytes of the stored crop; ImageNotFound where the gallery keeps none."""
         ...
 
-    def page(self, filters: Filters, *, limit: int, cursor: str | None = None) -> Page:
-        """A page of the listing; InvalidValue for a cursor that this gallery did not give out."""
+    def page(
+        self, filters: Filters, *, limit: int, cursor: str | None = None, offset: int = 0, order: Order = "image_id",
+        total: bool = False,
+    ) -> Page:  # fmt: skip
+        """A page of the listing: what follows a cursor, or what comes after ``offset`` images.
+
+        InvalidValue for a cursor that this gallery did not give out, or not for this order.
+        """
+        ...
+
+    def facets(self) -> Facets:
+        """What its images can be filtered by; asked again while nothing changed it costs nothing."""
         ...
 
     def change_metadata(self, image_id: str, change: Callable[[Metadata], Metadata]) -> StoredImage:
         """Replace an image's metadata by what ``change`` makes of it; vector, crop and ingestion time stay.
 
         No other write comes between reading and writing. What ``change`` raises is passed on, and nothing changed.
+        """
+        ...
+
+    def change_metadata_where(self, filters: Filters, change: Callable[[Metadata], Metadata]) -> int:
+        """Replace the metadata of what passes, all or none; returns how many images pass.
+
+        No other write comes in between. What ``change`` raises is passed on, an InvalidValue with the image's id.
         """
         ...
 

@@ -34,6 +34,7 @@ AUDITED: Final[Mapping[str, str]] = {
     f"PATCH {_GALLERY}/images/{{image_id}}": "change",
     f"DELETE {_GALLERY}/images/{{image_id}}": "erase",
     f"DELETE {_GALLERY}/images": "erase",
+    f"PATCH {_GALLERY}/images": "change",
     f"POST {_GALLERY}/imports": "import",
     "DELETE /v1/imports/{import_id}": "cancel-import",
     f"PUT {_GALLERY}": "create-gallery",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args
 from fastapi import Path
 
 from index.bulk.import_job import STATES
-from index.gallery import BUILT_KINDS, KINDS, VECTORS, MigrationState
+from index.gallery import BUILT_KINDS, KINDS, MOST_ATTRIBUTES, MOST_CAMERAS, MOST_VALUES, VECTORS, MigrationState
 from index.metadata import GALLERY_NAME, IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
 from index.storage.query_store import QUERY_ID
 from service import examples
@@ -191,9 +191,33 @@ INGEST_ANSWER = _object(
 IMAGE_ANSWER = _IMAGE
 PUT_ANSWER = _object("StoredImage", **_STORED_FIELDS, status={"type": "string", "enum": ["created", "updated"]})
 PAGE_ANSWER = _object(
-    "ImagePage", images=_list(_IMAGE), next={**_NULLABLE_TEXT, "description": "cursor of the next page"}
-)
+    "ImagePage", optional=["total"],
+    images=_list(_IMAGE), next={**_NULLABLE_TEXT, "description": "cursor of the next page"},
+    total={**_COUNT, "description": "images that pass the filters, with total=true"},
+)  # fmt: skip
 DELETED_ANSWER = _object("Deleted", deleted=_COUNT)
+UPDATED_ANSWER = _object("Updated", updated={**_COUNT, "description": "images that pass the filters"})
+FACETS_ANSWER = _object(
+    "Facets", images=_COUNT, last_change={**_COUNT, "description": "of the gallery, as of which it is so"},
+    vehicles={**_COUNT, "description": "different values of vehicle_id"},
+    cameras={
+        **_list(_object(camera_id=_TEXT, images=_COUNT)), "description": f"most images first, {MOST_CAMERAS:,} at most",
+    },
+    viewpoints={**_list(_object(viewpoint=_TEXT, images=_COUNT)), "description": "most images first"},
+    attributes={
+        **_list(
+            _object(
+                name=_TEXT, images={**_COUNT, "description": "that have it"},
+                values={
+                    **_list(_object(value={"type": ["string", "number"]}, images=_COUNT)),
+                    "description": f"the {MOST_VALUES} most frequent",
+                },
+            )
+        ),
+        "description": f"most images first, {MOST_ATTRIBUTES} names at most",
+    },
+    first_captured_at=_NULLABLE_TIME, last_captured_at=_NULLABLE_TIME,
+)  # fmt: skip
 GALLERY_ANSWER = _GALLERY
 GALLERIES_ANSWER = _object("Galleries", galleries=_list({"oneOf": [_GALLERY, _DAMAGED_GALLERY]}))
 _SIZE = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2}
@@ -305,7 +329,7 @@ _AUDITED: dict[str, Any] = {
     "filters": {"type": "object", "description": "the query string", "additionalProperties": _list(_TEXT)},
     "pictures": {**_list(_TEXT), "description": "SHA-256 of each that was searched for"},
     "matches": {**_COUNT, "description": "that were answered"},
-    "count": {**_COUNT, "description": "images that were stored or erased; crops; entries that are missing"},
+    "count": {**_COUNT, "description": "images that were stored, changed or erased; crops; entries that are missing"},
     "images": {**_list(_TEXT), "description": "ids that were stored, the first 256"},
     "import_id": _TEXT, "migration_id": _TEXT, "source": {"type": "object"}, "status": _COUNT, "request_id": _TEXT,
     "query_id": _TEXT,

@@ -110,6 +110,13 @@ BODIES: Final[Mapping[str, Any]] = {
     "ImagePage": {"images": [_IMAGE], "next": "djAwMTVfMDM.5d41402abc4b2a76"},
     "Deleted": {"deleted": 12},
     "Query": {"query_id": QUERY, "width": 1280, "height": 960, "kept_until": "2026-05-11T10:11:12Z"},
+    "Updated": {"updated": 12},
+    "Facets": {
+        "images": 30_000, "last_change": 30_412, "vehicles": 812, "cameras": [{"camera_id": "c002", "images": 18_400}],
+        "viewpoints": [{"viewpoint": "rear", "images": 12_000}],
+        "attributes": [{"name": "colour", "images": 30_000, "values": [{"value": "red", "images": 4100}]}],
+        "first_captured_at": "2026-05-04T10:11:12Z", "last_captured_at": "2026-05-09T20:01:02Z",
+    },
     "Gallery": _GALLERY,
     "Galleries": {"galleries": [_GALLERY, _DAMAGED]},
     "Model": {**_LOADED, "previous": None},

@@ -41,6 +41,7 @@ ROUTES: Final[Mapping[str, Access]] = {
     f"GET {_GALLERY}/images/{{image_id}}/crop": READ,
     "GET /v1/galleries": READ,
     f"GET {_GALLERY}": READ,
+    f"GET {_GALLERY}/facets": READ,
     "GET /v1/model": READ,
     "GET /v1/status": READ,  # of the key's galleries; folders are named to admins only
     f"POST {_GALLERY}/images": WRITE,
@@ -48,6 +49,7 @@ ROUTES: Final[Mapping[str, Access]] = {
     f"PATCH {_GALLERY}/images/{{image_id}}": WRITE,
     f"DELETE {_GALLERY}/images/{{image_id}}": WRITE,
     f"DELETE {_GALLERY}/images": WRITE,
+    f"PATCH {_GALLERY}/images": WRITE,
     f"POST {_GALLERY}/imports": WRITE,
     "GET /v1/imports": WRITE,  # whoever sent a job looks after it
     "GET /v1/imports/{import_id}": WRITE,

@@ -135,12 +135,15 @@ def test_what_is_written_and_erased_is_told(audited: Audited, client: httpx.Clie
     assert (entry["action"], entry["count"], entry["images"]) == ("add", 2, ["i0", "i2"])
     client.patch(f"{gallery}/images/i0", json={"camera_id": "c"})
     assert audited.entries()[-1]["action"] == "change"
+    client.patch(f"{gallery}/images", params={"vehicle_id": "v"}, json={"vehicle_id": "w"})
+    entry = audited.entries()[-1]
+    assert (entry["action"], entry["filters"], entry["count"]) == ("change", {"vehicle_id": ["v"]}, 2)
     client.delete(f"{gallery}/images/i0")
     entry = audited.entries()[-1]
     assert (entry["action"], entry["image_id"], entry["status"]) == ("erase", "i0", 204)
-    client.delete(f"{gallery}/images", params={"vehicle_id": "v"})
+    client.delete(f"{gallery}/images", params={"vehicle_id": "w"})
     entry = audited.entries()[-1]
-    assert (entry["action"], entry["filters"], entry["count"]) == ("erase", {"vehicle_id": ["v"]}, 1)
+    assert (entry["action"], entry["filters"], entry["count"]) == ("erase", {"vehicle_id": ["w"]}, 1)
     client.post(f"{gallery}/migrations")
     assert (audited.entries()[-1]["action"], audited.entries()[-1]["status"]) == ("migrate", 409)
     refused(client.delete("/v1/imports/none"), 404)

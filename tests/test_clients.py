@@ -169,6 +169,16 @@ def test_images_are_paged_and_erased(search: Any, yard: str) -> None:
         [NewImage(picture=jpeg(n), image_id=f"i{n}", camera_id=f"c{n % 2}") for n in range(5)], gallery=yard
     )
     assert [one.image_id for one in search.images(gallery=yard, limit=2)] == [f"i{n}" for n in range(5)]
+    page = search.page(gallery=yard, limit=2, offset=1, order="newest", total=True, image_id=["i1", "i2", "i4"])
+    assert ([one.image_id for one in page.images], page.next, page.total) == (["i2", "i1"], None, 3)
+    assert search.page(gallery=yard, limit=1).total is None
+    assert search.update_images({"vehicle_id": "v", "attributes": {"n": 1}}, gallery=yard, camera_id="c1") == 2
+    with pytest.raises(InvalidRequest, match="at least one filter"):
+        search.update_images({}, gallery=yard)
+    assert search.update_images({"captured_at": datetime(2026, 5, 4, tzinfo=UTC)}, gallery=yard, everything=True) == 5
+    facets = search.facets(yard)
+    assert (facets.images, facets.vehicles, facets.first_captured_at) == (5, 1, datetime(2026, 5, 4, tzinfo=UTC))
+    assert facets.cameras[0] == {"camera_id": "c0", "images": 3}
     assert search.delete_images(gallery=yard, camera_id="c1") == 2
     with pytest.raises(InvalidRequest, match="at least one filter"):
         search.delete_images(gallery=yard)
@@ -435,7 +445,7 @@ def test_every_route_that_clients_need_is_a_method(client: httpx.Client, answer_
         if name.startswith("_"):
             continue
         needed = [one for one in inspect.signature(route.__wrapped__).parameters.values() if one.default is one.empty]
-        values = {"image_id": "IMAGE", "import_id": "IMPORT", "migration_id": "MIGRATION", "name": "GALLERY", "confirm": "x",
+        values = {"image_id": "IMAGE", "import_id": "IMPORT", "migration_id": "MIGRATION", "name": "GALLERY", "confirm": "x", "changes": {},
                   "query_id": "QUERY", "picture": jpeg(0), "pictures": [jpeg(0)], "images": [jpeg(0)], "path": "x", "archive": __file__}  # fmt: skip
         given = {one.name: values[one.name] for one in needed if one.name in values and one.kind is not one.VAR_KEYWORD}
         call = route.__wrapped__(**given)

@@ -313,6 +313,12 @@ OWN: Mapping[tuple[str, int], Way] = {
     (f"DELETE {GALLERY}/images", 507): lambda stage, *_: stage.crowded[0].delete(
         f"{_path(GALLERY)}/images", params={"all": "true"}
     ),
+    (f"PATCH {GALLERY}/images", 200): lambda stage, *_: stage.plain.patch(
+        f"{_path(GALLERY)}/images", params={"vehicle_id": "none"}, json={}
+    ),
+    (f"PATCH {GALLERY}/images", 507): lambda stage, *_: stage.crowded[0].patch(
+        "/v1/galleries/full/images", params={"all": "true"}, json={"vehicle_id": "v" * 200}
+    ),
     (f"GET {IMAGE}/crop", 304): lambda stage, *_: stage.plain.get(
         _path(f"{IMAGE}/crop"), headers={"If-None-Match": "*"}
     ),

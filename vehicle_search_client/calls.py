@@ -35,6 +35,7 @@ from vehicle_search_client.replies import (
     Crop,
     Embedding,
     EmbeddingsReply,
+    FacetsReply,
     GalleryReply,
     ImagePage,
     ImportReply,
@@ -55,8 +56,8 @@ Repetition = Literal["never", "unless begun", "always"]
 _IMPORTS, _QUERIES = "/v1/imports", "/v1/queries"
 
 
-class Filters(TypedDict, total=False):
-    """Which images count. Of several values of one filter any may hold; different filters all hold."""
+class OtherFilters(TypedDict, total=False):
+    """The filters but for ``image_id``, for what takes that as the image itself."""
 
     camera_id: Names
     exclude_camera_id: Names
@@ -67,13 +68,27 @@ class Filters(TypedDict, total=False):
     attributes: Mapping[str, Attribute | Sequence[Attribute]]  # compared by type: 5 is not "5"
 
 
-class SearchOptions(Filters, total=False):
-    """How to search."""
+class Filters(OtherFilters, total=False):
+    """Which images count. Of several values of one filter any may hold; different filters all hold."""
+
+    image_id: Names
+
+
+class Ranking(TypedDict, total=False):
+    """How matches are ranked and told."""
 
     top_k: int  # 1 to 1000; the service's default is 10
     max_distance: float
     group_by: Literal["vehicle_id"]
     include: Names  # "embedding", "attention"
+
+
+class SearchOptions(Filters, Ranking, total=False):
+    """How to search."""
+
+
+class SimilarOptions(OtherFilters, Ranking, total=False):
+    """How to search with a stored image."""
 
 
 class Description(TypedDict, total=False):
@@ -143,10 +158,10 @@ def search_batch(
     )
 
 
-def similar(image_id: str, *, gallery: str = "default", **options: Unpack[SearchOptions]) -> Call[SearchReply]:
+def similar(image_id: str, *, gallery: str = "default", **options: Unpack[SimilarOptions]) -> Call[SearchReply]:
     """Search with a stored image, which is itself left out."""
     return Call(
-        method="GET", path=f"{_image(gallery, image_id)}/similar", query=_query(options, SearchOptions),
+        method="GET", path=f"{_image(gallery, image_id)}/similar", query=_query(options, SimilarOptions),
         read=_json(search_reply),
     )  # fmt: skip
 
@@ -268,15 +283,33 @@ def delete_images(*, gallery: str = "default", everything: bool = False, **filte
     )  # fmt: skip
 
 
+def update_images(
+    changes: Description, *, gallery: str = "default", everything: bool = False, **filters: Unpack[Filters]
+) -> Call[int]:
+    """Change metadata of every image that passes the filters (at least one), or ``everything``, of all or of none.
+
+    ``changes`` are as for ``update_image``; how many images passed.
+    """
+    query = [*_query(filters, Filters), *([("all", "true")] if everything else [])]
+    return Call(
+        method="PATCH", path=f"{_gallery(gallery)}/images", query=query, repetition="unless begun",
+        content=json.dumps(_description(changes)).encode(), content_type="application/merge-patch+json",
+        read=_json(lambda document: int(document["updated"])),
+    )  # fmt: skip
+
+
 def page(
-    *, gallery: str = "default", limit: int = 1000, cursor: str | None = None, **filters: Unpack[Filters]
-) -> Call[ImagePage]:
-    """One page of images; ``images`` goes through all."""
+    *, gallery: str = "default", limit: int = 1000, cursor: str | None = None, offset: int = 0,
+    order: Literal["image_id", "newest"] | None = None, total: bool = False, **filters: Unpack[Filters],
+) -> Call[ImagePage]:  # fmt: skip
+    """One page of images, after a cursor or ``offset`` of them; ``images`` goes through all."""
 
     def read(document: Mapping[str, Any]) -> ImagePage:
-        return ImagePage(images=tuple(_stored(one) for one in document["images"]), next=document["next"])
+        return read_reply(ImagePage, document, images=tuple(_stored(one) for one in document["images"]))
 
-    query = [*_query(filters, Filters), ("limit", str(limit)), *([] if cursor is None else [("cursor", cursor)])]
+    wanted = {"cursor": cursor, "offset": offset or None, "order": order, "total": "true" if total else None}
+    query = [(name, str(value)) for name, value in wanted.items() if value is not None]
+    query = [*_query(filters, Filters), ("limit", str(limit)), *query]
     return Call(method="GET", path=f"{_gallery(gallery)}/images", query=query, read=_json(read))
 
 
@@ -296,6 +329,11 @@ def galleries() -> Call[list[GalleryReply]]:
 def gallery(name: str = "default") -> Call[GalleryReply]:
     """A gallery's properties, its size, and what finds its images."""
     return Call(method="GET", path=_gallery(name), read=_read(GalleryReply))
+
+
+def facets(gallery: str = "default") -> Call[FacetsReply]:
+    """By what a gallery's images can be filtered: cameras, viewpoints, attributes, from when to when."""
+    return Call(method="GET", path=f"{_gallery(gallery)}/facets", read=_read(FacetsReply))
 
 
 def create_gallery(

@@ -192,10 +192,14 @@ class AddedImages:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePage:
-    """Some images in the order of their ids; ``next`` is the cursor of the following page, None on the last."""
+    """Some images in order; ``next`` is the cursor of the following page, None on the last.
+
+    ``total`` is how many pass the filters, where it was asked for.
+    """
 
     images: tuple[StoredImage, ...]
     next: str | None = None
+    total: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +239,20 @@ class GalleryReply:
     last_change: int = 0
     index: Mapping[str, Any] = field(default_factory=dict)
     problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FacetsReply:
+    """By what a gallery can be filtered, as the service tells it: each with ``images``, most first."""
+
+    images: int
+    last_change: int
+    vehicles: int
+    cameras: Sequence[Mapping[str, Any]]
+    viewpoints: Sequence[Mapping[str, Any]]
+    attributes: Sequence[Mapping[str, Any]]
+    first_captured_at: datetime | None = None
+    last_captured_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
