@@ -20,6 +20,7 @@ from service import (
     image_routes,
     import_routes,
     inference_routes,
+    key_routes,
     migration_routes,
     probe_routes,
     search_routes,
@@ -73,8 +74,8 @@ def routed_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         },
     )  # fmt: skip
     rooms = (
-        search_routes, image_routes, import_routes, gallery_routes, migration_routes, audit_routes, status_routes,
-        probe_routes, inference_routes,
+        search_routes, image_routes, import_routes, gallery_routes, migration_routes, key_routes, audit_routes,
+        status_routes, probe_routes, inference_routes,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.router)
