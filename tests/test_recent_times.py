@@ -51,10 +51,12 @@ def test_it_can_be_asked_while_it_is_told() -> None:
         for _ in range(2000):
             times.add("embed", 0.5)
 
+    def ask() -> None:
+        for _ in range(200):
+            times.told()
+
     with ThreadPoolExecutor(3) as pool:
-        telling = [pool.submit(tell) for _ in range(2)]
-        asking = pool.submit(lambda: [times.told() for _ in range(200)])
-        for each in (*telling, asking):
+        for each in [pool.submit(work) for work in (tell, tell, ask)]:
             each.result(60)
     assert times.told()["embed"] == Quantiles(500, 0.5, 0.5)
 
