@@ -11,7 +11,7 @@ VehicleSearchError
 │   │   └── PictureTooLong       a side longer than any may be
 │   └── BoxOutsidePicture        the box does not lie inside the upright picture
 ├── InvalidValue                 a value that breaks a stated rule; carries a JSON pointer
-├── NotFound                     GalleryNotFound, ImageNotFound, MigrationNotFound, QueryNotFound
+├── NotFound                     GalleryNotFound, ImageNotFound, KeyNotFound, MigrationNotFound, QueryNotFound
 ├── Conflict                     GalleryConflict, EmbeddingSpaceMismatch, NotMigratable, QueriesNotKept
 ├── ReadOnly                     a write, where only reading was asked for
 ├── EmbeddingNotFinite           NaN or infinity where a vector was expected
@@ -79,6 +79,10 @@ class GalleryNotFound(NotFound):
 
 class ImageNotFound(NotFound):
     """No image of that id in the gallery."""
+
+
+class KeyNotFound(NotFound):
+    """No key of that id."""
 
 
 class MigrationNotFound(NotFound):

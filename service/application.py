@@ -21,6 +21,7 @@ from service import (
     image_routes,
     import_routes,
     inference_routes,
+    key_routes,
     migration_routes,
     probe_routes,
     query_routes,
@@ -77,8 +78,8 @@ def routed_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         },
     )  # fmt: skip
     rooms = (
-        search_routes, query_routes, image_routes, import_routes, gallery_routes, migration_routes, audit_routes,
-        status_routes, probe_routes, inference_routes,
+        search_routes, query_routes, image_routes, import_routes, gallery_routes, migration_routes, key_routes,
+        audit_routes, status_routes, probe_routes, inference_routes,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.router)

@@ -43,6 +43,8 @@ AUDITED: Final[Mapping[str, str]] = {
     f"DELETE {_GALLERY}/migrations/{{migration_id}}": "cancel-migration",
     "POST /v1/model/reload": "reload-model",
     "GET /v1/audit": "read-audit",
+    "POST /v1/keys": "create-key",
+    "DELETE /v1/keys/{key_id}": "revoke-key",
 }
 ACTIONS: Final = (*sorted(set(AUDITED.values())), "entries-missing")
 _ONLY_LOOK: Final = ("search", "embed", "read-audit")  # what they did is not undone by a loss of power

@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args
 
 from fastapi import Path
 
+from index.access_key import MAX_NAME, MOST_AT_ONCE, QUICKEST, SCOPES, SLOWEST
 from index.bulk.import_job import STATES
 from index.gallery import BUILT_KINDS, KINDS, MOST_ATTRIBUTES, MOST_CAMERAS, MOST_VALUES, VECTORS, MigrationState
 from index.metadata import GALLERY_NAME, IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
@@ -244,10 +245,13 @@ MODEL_ANSWER = _object(
 )  # fmt: skip
 _SPACE = {"type": ["integer", "null"], "minimum": 0}
 _STATUS_MODEL = _object(name=_TEXT, fingerprint=_TEXT, provider=_TEXT, precision=_TEXT, embedding_space=_TEXT)
+_QUANTILE = {"type": ["number", "null"], "minimum": 0, "description": "null where there was no picture"}
 _WORK = _object(waiting=_COUNT, running=_COUNT)
 STATUS_ANSWER = _object(
     "Status", started_at=_TIME, uptime_seconds=_NUMBER,
     read_only=_FLAG, draining={**_FLAG, "description": "stopping: no more work is taken"},
+    keys={**_FLAG, "description": "whether a key is asked for"},
+    audit={**_FLAG, "description": "whether requests are written to the audit log"},
     versions={"type": "object", "additionalProperties": _TEXT, "description": "of the service and its libraries"},
     model=_STATUS_MODEL, previous={"oneOf": [{"type": "null"}, _STATUS_MODEL]},
     galleries=_list(
@@ -268,8 +272,17 @@ STATUS_ANSWER = _object(
     imports={"type": "object", "additionalProperties": _COUNT, "description": "how many jobs are in which state"},
     queue=_object(
         taken={**_COUNT, "description": "requests waiting or at work"}, limit=_COUNT,
+        workers={"type": "integer", "minimum": 1, "description": "pictures worked on at a time"},
         work=_object(single=_WORK, batch=_WORK, spare=_WORK),
     ),
+    stages={
+        "type": "object", "description": "times of pictures in the last recent_seconds, by stage",
+        "additionalProperties": _object(
+            "StageTimes", pictures={**_COUNT, "description": "that these are times of, the last 2,000 at most"},
+            p50_seconds=_QUANTILE, p99_seconds=_QUANTILE,
+        ),
+    },
+    recent_seconds=_NUMBER,
     disk=_object(
         folder={**_NULLABLE_TEXT, "description": "the data folder; told to keys with the scope admin"},
         free_bytes=_SPACE, total_bytes=_SPACE,
@@ -344,6 +357,52 @@ AUDIT_ANSWER = _object(
     ),
     next={**_NULLABLE_TEXT, "description": "cursor of what is older"},
 )
+MOST_KEY_GALLERIES = 1000
+_SCOPES = _list({"type": "string", "enum": list(SCOPES)})
+_KEY_GALLERIES = {"type": ["array", "null"], "items": _TEXT, "description": "that it is for; null: all"}
+_RATE = {"type": ["number", "null"], "description": "requests a second that it may send; null: any"}
+_BURST = {"type": ["integer", "null"], "description": "requests that may come at once before rate holds them"}
+_KEY: dict[str, Any] = {
+    "id": {**_TEXT, "description": "the part of its token between vsk_ and the next _"}, "name": _TEXT,
+    "state": {"type": "string", "enum": ["works", "expired", "revoked"]}, "scopes": _SCOPES,
+    "galleries": _KEY_GALLERIES, "rate": _RATE, "burst": _BURST, "created_at": _TIME, "expires_at": _NULLABLE_TIME,
+    "revoked_at": _NULLABLE_TIME,
+}  # fmt: skip
+_KEY_WARNING = {
+    **_NULLABLE_TEXT,
+    "description": "what changes for everybody: that requests need a key now, or that none administers",
+}
+KEYS_ANSWER = _object("Keys", keys=_list(_object("Key", **_KEY)))
+MADE_KEY_ANSWER = _object("MadeKey", **_KEY, token={**_TEXT, "description": "told this once"}, warning=_KEY_WARNING)
+REVOKED_KEY_ANSWER = _object("RevokedKey", **_KEY, warning=_KEY_WARNING)
+CALLER_ANSWER = _object(
+    "Caller", key_id={**_NULLABLE_TEXT, "description": "null where no key is asked for"}, name=_NULLABLE_TEXT,
+    scopes={**_SCOPES, "description": "what it may do, with what admin includes"}, galleries=_KEY_GALLERIES,
+    expires_at=_NULLABLE_TIME,
+)  # fmt: skip
+NEW_KEY = {
+    _JSON: {
+        "schema": {
+            "title": "NewKey", "type": "object", "additionalProperties": False, "required": ["name", "scopes"],
+            "properties": {
+                "name": {
+                    **_TEXT, "minLength": 1, "maxLength": MAX_NAME, "description": "who will use it, for people",
+                },
+                "scopes": {**_SCOPES, "minItems": 1, "description": "admin includes the other two"},
+                "galleries": {
+                    "type": ["array", "null"], "items": {**_TEXT, "pattern": f"^{GALLERY_NAME}$"}, "minItems": 1,
+                    "maxItems": MOST_KEY_GALLERIES, "description": "only these; null or left away: all",
+                },
+                "rate": {**_RATE, "minimum": SLOWEST, "maximum": QUICKEST},
+                "burst": {
+                    "type": ["integer", "null"], "minimum": 1, "maximum": MOST_AT_ONCE,
+                    "description": "requests that may come at once; goes with rate, by default those of a second",
+                },
+                "expires_at": {**_NULLABLE_TIME, "description": "with an offset; null or left away: never"},
+            },
+        }
+    }
+}  # fmt: skip
 ALIVE_ANSWER = _object("Alive", status={"const": "alive"})
 _BY_GALLERY = {"type": "object", "additionalProperties": _TEXT}
 READINESS_ANSWER = _object(
@@ -561,9 +620,10 @@ def answered(
     return response if headers is None else {**response, "headers": headers}
 
 
-def created(schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
-    """The answer to what is new from now on: Location says where it is."""
-    return {201: answered(schema, description="Created", headers=header("Location", "path of what was created"))}
+def created(schema: dict[str, Any], *, located: bool = True) -> dict[int | str, dict[str, Any]]:
+    """The answer to what is new from now on; ``located``: Location says where it is."""
+    headers = header("Location", "path of what was created") if located else None
+    return {201: answered(schema, description="Created", headers=headers)}
 
 
 def accepted(schema: dict[str, Any], description: str) -> dict[int | str, dict[str, Any]]:

@@ -122,6 +122,7 @@ _STATUS: dict[type[VehicleSearchError], tuple[int, str]] = {
     errors.ReadOnly: (403, "Read-only"),
     errors.GalleryNotFound: (404, "No such gallery"),
     errors.ImageNotFound: (404, "No such image"),
+    errors.KeyNotFound: (404, "No such key"),
     errors.MigrationNotFound: (404, "No such migration"),
     errors.QueryNotFound: (404, "No such query"),
     ImportNotFound: (404, "No such import"),
@@ -156,7 +157,7 @@ RESPONSES: dict[int, str] = {
     401: "No key, or one that does not work; the header WWW-Authenticate says so, too",
     403: "The key lacks the scope or the gallery; without keys: Host or Origin is not this machine's; or a write to a "
     "service that only reads",
-    404: "No such gallery, image, import, migration, model or query",
+    404: "No such gallery, image, import, key, migration, model or query",
     408: "The body did not arrive within body_seconds",
     409: "Embedding space or gallery mismatch, or no queries are kept",
     413: "More bytes, pixels or parts than the limit, which the message names",

@@ -14,13 +14,15 @@ from service.problems import ScopeMissing
 
 @dataclass(frozen=True)
 class Access:
-    """``scope`` None: open to all. ``everywhere``: not for a key of some galleries only."""
+    """``scope`` None: any key. ``everywhere``: not for a key of some galleries only. ``open``: nobody needs one."""
 
     scope: Scope | None
     everywhere: bool = False
+    open: bool = False
 
 
-OPEN = Access(None)
+OPEN = Access(None, open=True)
+ANY_KEY = Access(None)
 READ = Access("read")
 WRITE = Access("write")
 ADMIN = Access("admin")
@@ -63,6 +65,10 @@ ROUTES: Final[Mapping[str, Access]] = {
     f"DELETE {_GALLERY}/migrations/{{migration_id}}": ADMIN,
     "POST /v1/model/reload": Access("admin", everywhere=True),  # the model answers for all galleries
     "GET /v1/audit": ADMIN,  # a key of some galleries sees their entries
+    "GET /v1/caller": ANY_KEY,  # what it may do is told to whoever holds it
+    "GET /v1/keys": Access("admin", everywhere=True),
+    "POST /v1/keys": Access("admin", everywhere=True),
+    "DELETE /v1/keys/{key_id}": Access("admin", everywhere=True),
     "GET /v2": OPEN,
     "GET /v2/health/live": OPEN,
     "GET /v2/health/ready": OPEN,
@@ -85,7 +91,7 @@ _OPEN_FOLDERS: Final = ("/docs/assets/", "/console/")  # what pages are made of
 
 def open_paths(*, metrics: bool) -> frozenset[str]:
     """Paths that are answered without a key; ``metrics``: that of the figures, too."""
-    paths = {route.partition(" ")[2] for route, access in ROUTES.items() if access is OPEN}
+    paths = {route.partition(" ")[2] for route, access in ROUTES.items() if access.open}
     return frozenset(paths | ({"/metrics"} if metrics else set()))
 
 

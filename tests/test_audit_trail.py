@@ -153,6 +153,23 @@ def test_what_is_written_and_erased_is_told(audited: Audited, client: httpx.Clie
     assert len(metadata) <= MOST_IDS
 
 
+def test_keys_that_are_made_and_revoked_are_told_without_their_tokens(audited: Audited, client: httpx.Client) -> None:
+    wanted = {"name": "camera-7", "scopes": ["write", "read"], "galleries": ["lane", "default"]}
+    made = client.post("/v1/keys", json=wanted).json()
+    entry = audited.entries()[-1]
+    assert (entry["action"], entry["status"], entry["key_id"]) == ("create-key", 201, made["id"])
+    assert (entry["name"], entry["scopes"], entry["galleries"]) == ("camera-7", ["read", "write"], ["default", "lane"])
+    assert entry["key"] == audited.tokens["admin"].split("_")[1]
+    client.delete(f"/v1/keys/{made['id']}")
+    entry = audited.entries()[-1]
+    assert (entry["action"], entry["key_id"], entry["name"]) == ("revoke-key", made["id"], "camera-7")
+    refused(client.post("/v1/keys", json=wanted | {"name": "x", "scopes": []}), 422)
+    assert (audited.entries()[-1]["status"], "name" in audited.entries()[-1]) == (422, False)
+    text = "".join(path.read_text() for path in audit_files(audited.folder))
+    assert made["token"].rpartition("_")[2] not in text
+    assert made["token"].rpartition("_")[2] not in (audited.folder.parent.parent / "log").read_text()
+
+
 def test_what_a_key_may_not_is_told_and_who_has_none_is_not(audited: Audited, client: httpx.Client) -> None:
     before = len(audited.entries())
     refused(httpx.delete(f"{audited.address}{GALLERY}/images/a"), 401)

@@ -38,8 +38,9 @@ GALLERY = "/v1/galleries/{gallery}"
 IMAGE = f"{GALLERY}/images/{{image_id}}"
 MIGRATION = f"{GALLERY}/migrations/{{migration_id}}"
 QUERY = "/v1/queries/{query_id}"
+NEW_KEY = {"name": "camera", "scopes": ["write"]}
 HERE = {
-    "gallery": "default", "image_id": "a", "import_id": "none", "migration_id": "none", "model": "tiny",
+    "gallery": "default", "image_id": "a", "import_id": "none", "key_id": "none", "migration_id": "none", "model": "tiny",
     "query_id": "none",
 }  # fmt: skip
 FILLED = 200  # images of a gallery that takes a while to move, or an import to come in
@@ -83,6 +84,23 @@ class Stage:
         client = self._client(self._serving("guarded"))
         assert client.get("/v1/model", headers=bearer(token)).status_code == 200
         return client, token
+
+    @cached_property
+    def keyed(self) -> tuple[httpx.Client, str]:
+        """One that asks for keys, and the key of a client that may do everything, which it sends."""
+        token = kept_key(self.folder / "keyed", "admin")
+        client = self._client(self._serving("keyed"))
+        client.headers.update(bearer(token))
+        return client, token
+
+    @cached_property
+    def keyed_and_crowded(self) -> tuple[httpx.Client, str]:
+        """One that asks for keys, on a full disk, and the id of the key that its client sends."""
+        disk = self._small_disk("keyed-and-crowded")
+        token = kept_key(disk / "data", "admin")
+        client = self._crowded(disk, self.models[0])
+        client.headers.update(bearer(token))
+        return client, token.split("_")[1]
 
     @cached_property
     def keys_gone(self) -> tuple[httpx.Client, str]:
@@ -278,6 +296,10 @@ def _moving(stage: Stage, gallery: str) -> str:
     return begun.headers["Location"]
 
 
+def _made_key(stage: Stage) -> str:
+    return f"/v1/keys/{stage.keyed[0].post('/v1/keys', json=NEW_KEY).json()['id']}"
+
+
 def _deleted_twice(client: httpx.Client, path: str) -> httpx.Response:
     client.delete(path)
     return client.delete(path)
@@ -363,6 +385,14 @@ OWN: Mapping[tuple[str, int], Way] = {
     (f"DELETE {MIGRATION}", 409): lambda stage, *_: _deleted_twice(stage.moved_on, _moving(stage, "ended")),
     (f"POST {GALLERY}/migrations", 507): lambda stage, *_: stage.moved_on_and_crowded.post(f"{_path(GALLERY)}/migrations"),
     (f"DELETE {MIGRATION}", 507): lambda stage, *_: stage.crowded[0].delete(stage.crowded[1]),
+    ("GET /v1/caller", 200): lambda stage, *_: stage.keyed[0].get("/v1/caller"),
+    ("POST /v1/keys", 201): lambda stage, *_: stage.keyed[0].post("/v1/keys", json=NEW_KEY),
+    ("POST /v1/keys", 507): lambda stage, *_: stage.keyed_and_crowded[0].post("/v1/keys", json=NEW_KEY),
+    ("DELETE /v1/keys/{key_id}", 200): lambda stage, *_: stage.keyed[0].delete(_made_key(stage)),
+    ("DELETE /v1/keys/{key_id}", 404): lambda stage, *_: stage.keyed[0].delete("/v1/keys/none"),
+    ("DELETE /v1/keys/{key_id}", 507): lambda stage, *_: stage.keyed_and_crowded[0].delete(
+        f"/v1/keys/{stage.keyed_and_crowded[1]}"
+    ),
     ("POST /v1/model/reload", 409): lambda stage, *_: stage.replaced.post("/v1/model/reload"),
     ("GET /readyz", 503): lambda stage, *_: stage.stopping("/readyz"),
     ("GET /v2/health/ready", 503): lambda stage, *_: stage.stopping("/v2/health/ready"),

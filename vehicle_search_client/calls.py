@@ -32,6 +32,7 @@ from vehicle_search_client.replies import (
     AddedImages,
     AuditPage,
     BatchReply,
+    CallerReply,
     Crop,
     Embedding,
     EmbeddingsReply,
@@ -39,6 +40,7 @@ from vehicle_search_client.replies import (
     GalleryReply,
     ImagePage,
     ImportReply,
+    KeyReply,
     MigrationReply,
     ModelReply,
     QueryReply,
@@ -472,6 +474,37 @@ def audit(
         if value is not None
     ]
     return Call(method="GET", path="/v1/audit", query=[*query, ("limit", str(limit))], read=_read(AuditPage))
+
+
+def caller() -> Call[CallerReply]:
+    """What the key that is sent may do; everything where none is asked for."""
+    return Call(method="GET", path="/v1/caller", read=_read(CallerReply))
+
+
+def access_keys() -> Call[list[KeyReply]]:
+    """Every key that was made, oldest first."""
+    return Call(method="GET", path="/v1/keys", read=_listed(KeyReply, "keys"))
+
+
+def create_key(
+    name: str, *, scopes: Names, galleries: Iterable[str] | None = None, rate: float | None = None,
+    burst: int | None = None, expires_at: datetime | str | None = None,
+) -> Call[KeyReply]:  # fmt: skip
+    """Make a key; its ``token`` is in this reply alone. ``scopes``: read, write, admin; ``rate``: requests a second."""
+    until = time_text(expires_at, name="expires_at") if isinstance(expires_at, datetime) else expires_at
+    document = {
+        "name": name, "scopes": [scopes] if isinstance(scopes, str) else list(scopes),
+        "galleries": None if galleries is None else list(galleries), "rate": rate, "burst": burst, "expires_at": until,
+    }  # fmt: skip
+    return Call(
+        method="POST", path="/v1/keys", content=json.dumps(document).encode(), content_type="application/json",
+        read=_read(KeyReply), repetition="unless begun",
+    )  # fmt: skip
+
+
+def revoke_key(key_id: str) -> Call[KeyReply]:
+    """End a key for good."""
+    return Call(method="DELETE", path=f"/v1/keys/{_segment(key_id)}", read=_read(KeyReply))
 
 
 def named(each: NewImage | Picture) -> NewImage:

@@ -314,6 +314,38 @@ class AuditPage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CallerReply:
+    """What a key may do, in ``galleries``, None for all. ``key_id`` is None where none is asked for."""
+
+    key_id: str | None
+    name: str | None
+    scopes: Sequence[str]
+    galleries: Sequence[str] | None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyReply:
+    """A key; ``state`` is works, expired or revoked. ``token`` is there where it was just made, and is not shown.
+
+    ``warning`` says what changed for everybody, where something did.
+    """
+
+    id: str
+    name: str
+    state: str
+    scopes: Sequence[str]
+    galleries: Sequence[str] | None
+    rate: float | None
+    burst: int | None
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    token: str | None = field(default=None, repr=False)
+    warning: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelReply:
     """The loaded model: its contract, the fingerprint of the file, the execution provider that runs it."""
 
@@ -327,6 +359,7 @@ class ModelReply:
 class StatusReply:
     """A service in one page. Of a damaged gallery there are its name and ``problem`` only.
 
+    ``stages`` has ``pictures``, ``p50_seconds`` and ``p99_seconds`` of the last ``recent_seconds``.
     ``disk["folder"]`` is None where the key has not the scope admin; the sizes are where the disk does not tell.
     """
 
@@ -334,12 +367,16 @@ class StatusReply:
     uptime_seconds: float
     read_only: bool
     draining: bool
+    keys: bool
+    audit: bool
     versions: Mapping[str, str]
     model: Mapping[str, str]
     galleries: Sequence[Mapping[str, Any]]
     imports: Mapping[str, int]
     queue: Mapping[str, Any]
     disk: Mapping[str, Any]
+    stages: Mapping[str, Mapping[str, float | None]]
+    recent_seconds: float
     previous: Mapping[str, str] | None = None
 
 
