@@ -11,8 +11,8 @@ VehicleSearchError
 │   │   └── PictureTooLong       a side longer than any may be
 │   └── BoxOutsidePicture        the box does not lie inside the upright picture
 ├── InvalidValue                 a value that breaks a stated rule; carries a JSON pointer
-├── NotFound                     GalleryNotFound, ImageNotFound, MigrationNotFound
-├── Conflict                     GalleryConflict, EmbeddingSpaceMismatch, NotMigratable
+├── NotFound                     GalleryNotFound, ImageNotFound, MigrationNotFound, FeedbackNotFound
+├── Conflict                     GalleryConflict, EmbeddingSpaceMismatch, NotMigratable, NothingKept, TooMuchFeedback
 ├── ReadOnly                     a write, where only reading was asked for
 ├── EmbeddingNotFinite           NaN or infinity where a vector was expected
 ├── ModelError                   no model, or one that does not work
@@ -85,6 +85,10 @@ class MigrationNotFound(NotFound):
     """No migration of that id in the gallery."""
 
 
+class FeedbackNotFound(NotFound):
+    """No feedback of that id in the gallery."""
+
+
 class Conflict(VehicleSearchError):
     """The request is sound but does not fit what is stored."""
 
@@ -99,6 +103,14 @@ class EmbeddingSpaceMismatch(Conflict):
 
 class NotMigratable(Conflict):
     """The gallery cannot be moved to that model, or need not be."""
+
+
+class NothingKept(Conflict):
+    """The gallery has no crop of an image, so that nothing could be learnt from feedback on it."""
+
+
+class TooMuchFeedback(Conflict):
+    """A gallery has as much feedback as may be kept."""
 
 
 class ReadOnly(VehicleSearchError):

@@ -16,6 +16,7 @@ from index.gallery import GalleryHome
 from index.machine.library_versions import library_versions
 from service import (
     audit_routes,
+    feedback_routes,
     gallery_routes,
     image_routes,
     import_routes,
@@ -74,7 +75,7 @@ def routed_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     )  # fmt: skip
     rooms = (
         search_routes, image_routes, import_routes, gallery_routes, migration_routes, audit_routes, status_routes,
-        probe_routes, inference_routes,
+        probe_routes, inference_routes, feedback_routes,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.router)

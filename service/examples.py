@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from index.errors import (
+    FeedbackNotFound,
     GalleryConflict,
     GalleryNotFound,
     ImageNotFound,
@@ -31,6 +32,7 @@ GALLERY: Final = "default"
 IMAGE: Final = "v0015_03"
 IMPORT: Final = "4be0643f1d98573b97cdca98a65347dd"
 MIGRATION: Final = "5f0c6e1d2a3b"
+FEEDBACK: Final = f"{GALLERY}.0f1c2d3e4b5a6978"
 MODEL: Final = "default-mvan"
 
 _FINGERPRINT = "9f2c5d0f7a1e4b6c8d3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f3a2b1c"
@@ -81,6 +83,8 @@ _IMPORT = {
     "done": 1200, "created": 1100, "updated": 50, "unchanged": 48, "failed": 2, "images_per_second": 181.5,
     "failures": f"/v1/imports/{IMPORT}/failures", "problem": None,
 }  # fmt: skip
+_GIVEN = {"gallery": GALLERY, "image_id": IMAGE, "same": True, "query_image_id": "v0021_07", "distance": 0.4127}
+_FEEDBACK = {"feedback_id": FEEDBACK, **_GIVEN, "given_at": "2026-05-04T10:11:12.345678Z"}
 _TENSOR = {"name": "embedding", "datatype": "FP32", "shape": [1, 4], "data": [0.5, -0.5, 0.5, -0.5]}
 _PATCH = {"vehicle_id": "v17", "attributes": {"colour": None}}
 
@@ -135,6 +139,9 @@ BODIES: Final[Mapping[str, Any]] = {
     "Migrations": {"migrations": [_MIGRATION]},
     "Import": _IMPORT,
     "Imports": {"imports": [_IMPORT]},
+    "NewFeedback": _GIVEN,
+    "Feedback": _FEEDBACK,
+    "FeedbackPage": {"feedback": [_FEEDBACK], "next": "Nw.5d41402abc4b2a76"},
     "AuditPage": {
         "entries": [
             {
@@ -180,6 +187,8 @@ _NOT_FOUND: Mapping[str, VehicleSearchError] = {
     "{model}": ModelNotFound(f"no model 'huge' is loaded; there is {MODEL}"),
     "{import_id}": ImportNotFound(f"there is no import {IMPORT!a}"),
     "{migration_id}": MigrationNotFound(f"gallery {GALLERY} knows no migration {MIGRATION!a}"),
+    "{feedback_id}": FeedbackNotFound(f"there is no feedback {FEEDBACK!a}"),
+    "/v1/feedback": GalleryNotFound("there is no gallery yard; PUT /v1/galleries/yard creates it"),
     "{image_id}": ImageNotFound(f"gallery {GALLERY} has no image {IMAGE}"),
     "{gallery}": GalleryNotFound("there is no gallery yard; PUT /v1/galleries/yard creates it"),
 }

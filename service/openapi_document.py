@@ -77,6 +77,7 @@ _LINKS: Final[Mapping[str, Mapping[str, Mapping[str, str]]]] = {
     },
     "model": dict.fromkeys(("metadata", "model_ready", "infer"), _OF_MODEL),
     "post_import": dict.fromkeys(("get_import", "get_failures", "delete_import"), _OF_IMPORT),
+    "post_feedback": {"delete_feedback": {"feedback_id": "$response.body#/feedback_id"}},
     "begin_migration": dict.fromkeys(("get_migration", "cancel_migration"), _OF_MIGRATION),
 }
 

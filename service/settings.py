@@ -72,6 +72,12 @@ class Settings(BaseSettings):
     max_queries: int = Field(
         default=64, ge=1, le=10_000, description="pictures in one batch search or embeddings request"
     )
+    max_feedback: int = Field(
+        default=100_000, ge=0, le=1_000_000, description="answers of feedback that are kept of one gallery"
+    )
+    max_feedback_bytes: int = Field(
+        default=2 * 2**30, ge=0, description="bytes that pictures of queries with the feedback of one gallery may take"
+    )
     import_root: Path | None = Field(
         default=None, description="folder below which import jobs may name paths; not set: archives are sent only"
     )

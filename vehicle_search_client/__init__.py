@@ -39,6 +39,8 @@ from vehicle_search_client.replies import (
     Crop,
     Embedding,
     EmbeddingsReply,
+    FeedbackPage,
+    FeedbackReply,
     GalleryReply,
     ImagePage,
     ImportReply,
@@ -54,7 +56,8 @@ from vehicle_search_client.replies import (
 
 __all__ = [
     "DEFAULT_URL", "AddedImage", "AddedImages", "AsyncVehicleSearch", "AuditPage", "BadRequest", "BatchReply",
-    "BatchSize", "Busy", "Conflict", "Crop", "DiskFull", "Embedding", "EmbeddingsReply", "Fault", "Forbidden",
+    "BatchSize", "Busy", "Conflict", "Crop", "DiskFull", "Embedding", "EmbeddingsReply", "Fault", "FeedbackPage",
+    "FeedbackReply", "Forbidden",
     "GalleryReply", "ImagePage", "ImportReply", "InvalidRequest", "Match", "MigrationReply", "ModelReply", "NewImage",
     "NotFound", "Patience", "Picture", "Problem", "Refused", "ReloadReply", "SearchReply", "StatusReply", "StoredImage",
     "TimedOut", "TooLarge", "Unauthorized", "Unavailable", "UnexpectedAnswer", "Unreachable", "UnsupportedType",
