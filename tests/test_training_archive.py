@@ -67,7 +67,7 @@ def unpacked(gallery: LocalGallery, target: Path) -> DataSet:
 
 
 def table(folder: Path, name: str) -> list[dict[str, str]]:
-    return list(csv.DictReader((folder / name).open(encoding="utf-8")))
+    return list(csv.DictReader(io.StringIO((folder / name).read_text(encoding="utf-8"), newline="")))
 
 
 def test_the_trainer_reads_what_was_said(gallery: LocalGallery, tmp_path: Path) -> None:
