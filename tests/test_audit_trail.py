@@ -67,7 +67,8 @@ def client(audited: Audited) -> Iterator[httpx.Client]:
 def test_whatever_changes_something_and_whoever_searches_is_audited() -> None:
     assert AUDITED.keys() <= ROUTES.keys()
     changing = {route for route, access in ROUTES.items() if access is not OPEN and not route.startswith("GET ")}
-    looking = {f"GET {GALLERY.replace('default', '{gallery}')}/images/{{image_id}}/similar", "GET /v1/audit"}
+    similar = f"GET {GALLERY.replace('default', '{gallery}')}/images/{{image_id}}/similar"
+    looking = {similar, "GET /v1/audit", "GET /v1/feedback/export"}
     assert AUDITED.keys() == changing | looking
 
 
