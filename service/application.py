@@ -32,6 +32,7 @@ from service.audit_log import AuditLog
 from service.audit_trail import AuditTrail, require_audit
 from service.body_memory import BodyMemory
 from service.caller import Callers
+from service.console_routes import Console, add_console
 from service.context import Context, ask_each, index_problems
 from service.cross_origin import CrossOrigin, read_origins
 from service.engine import Engine
@@ -158,6 +159,8 @@ def create_app(
             yield
 
     app = routed_app(lifespan=lifespan)
+    if settings.console:
+        add_console(app, Console())
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
         reloader=reloader, importer=importer, keyring=keyring, audit=audit, failures=failures,
