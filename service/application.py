@@ -17,6 +17,7 @@ from index.machine.library_versions import library_versions
 from index.storage.query_store import QueryStore
 from service import (
     audit_routes,
+    feedback_routes,
     gallery_routes,
     image_routes,
     import_routes,
@@ -79,7 +80,7 @@ def routed_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     )  # fmt: skip
     rooms = (
         search_routes, query_routes, image_routes, import_routes, gallery_routes, migration_routes, key_routes,
-        audit_routes, status_routes, probe_routes, inference_routes,
+        audit_routes, status_routes, probe_routes, inference_routes, feedback_routes,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.router)

@@ -37,6 +37,10 @@ AUDITED: Final[Mapping[str, str]] = {
     f"PATCH {_GALLERY}/images": "change",
     f"POST {_GALLERY}/imports": "import",
     "DELETE /v1/imports/{import_id}": "cancel-import",
+    "POST /v1/feedback": "give-feedback",
+    "DELETE /v1/feedback": "erase-feedback",
+    "DELETE /v1/feedback/{feedback_id}": "erase-feedback",
+    "GET /v1/feedback/export": "export-feedback",
     f"PUT {_GALLERY}": "create-gallery",
     f"DELETE {_GALLERY}": "drop-gallery",
     f"POST {_GALLERY}/migrations": "migrate",
@@ -47,7 +51,12 @@ AUDITED: Final[Mapping[str, str]] = {
     "DELETE /v1/keys/{key_id}": "revoke-key",
 }
 ACTIONS: Final = (*sorted(set(AUDITED.values())), "entries-missing")
-_ONLY_LOOK: Final = ("search", "embed", "read-audit")  # what they did is not undone by a loss of power
+_ONLY_LOOK: Final = (
+    "search",
+    "embed",
+    "export-feedback",
+    "read-audit",
+)  # what they did is not undone by a loss of power
 _INLINE = 1 << 18  # bytes that are hashed at once; more would hold up other requests
 _MOST_FILTERS, _LONGEST_VALUE = 64, 256
 

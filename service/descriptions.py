@@ -335,6 +335,28 @@ QUERY_ANSWER = _object(
     "Query", query_id={**_TEXT, "pattern": f"^{QUERY_ID}$"}, width={"type": "integer", "minimum": 1},
     height={"type": "integer", "minimum": 1}, kept_until=_TIME,
 )  # fmt: skip
+FeedbackId = Annotated[str, Path(description="Id of the feedback.", examples=[examples.FEEDBACK])]
+_GIVEN: dict[str, Any] = {
+    "gallery": _TEXT, "image_id": {**_TEXT, "description": "of the match"},
+    "same": {**_FLAG, "description": "whether both show one vehicle"},
+    "query_image_id": {**_NULLABLE_TEXT, "description": "the stored image that was searched with"},
+    "distance": {"type": ["number", "null"], "minimum": 0, "description": "that was shown"},
+}  # fmt: skip
+FEEDBACK_ANSWER = _object("Feedback", feedback_id=_TEXT, **_GIVEN, given_at=_TIME)
+FEEDBACK_PAGE_ANSWER = _object(
+    "FeedbackPage", feedback=_list(FEEDBACK_ANSWER), next={**_NULLABLE_TEXT, "description": "cursor of what is older"}
+)
+NEW_FEEDBACK = {
+    _JSON: {
+        "schema": {
+            **_object("NewFeedback", optional=["distance"], **_GIVEN), "additionalProperties": False,
+        },
+    }
+}  # fmt: skip
+FEEDBACK_ARCHIVE: dict[str, Any] = {
+    "description": "A .zip", "content": {"application/zip": {"schema": _BINARY}},
+    "headers": {"Content-Disposition": {"description": "a name for the file", "required": True, "schema": _TEXT}},
+}  # fmt: skip
 
 _AUDITED: dict[str, Any] = {
     "time": _TIME, "action": _TEXT, "key": {**_TEXT, "description": "id of the caller's key, or keyless"},

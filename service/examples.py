@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from index.errors import (
+    FeedbackNotFound,
     GalleryConflict,
     GalleryNotFound,
     ImageNotFound,
@@ -34,6 +35,7 @@ IMAGE: Final = "v0015_03"
 IMPORT: Final = "4be0643f1d98573b97cdca98a65347dd"
 KEY: Final = "3f0c6e1d2a3b"
 MIGRATION: Final = "5f0c6e1d2a3b"
+FEEDBACK: Final = f"{GALLERY}.0f1c2d3e4b5a6978"
 MODEL: Final = "default-mvan"
 QUERY: Final = "0d3f6a9c5b1e42c7a8f09b6d4e2c1a35"
 
@@ -85,6 +87,8 @@ _IMPORT = {
     "done": 1200, "created": 1100, "updated": 50, "unchanged": 48, "failed": 2, "images_per_second": 181.5,
     "failures": f"/v1/imports/{IMPORT}/failures", "problem": None,
 }  # fmt: skip
+_GIVEN = {"gallery": GALLERY, "image_id": IMAGE, "same": True, "query_image_id": "v0021_07", "distance": 0.4127}
+_FEEDBACK = {"feedback_id": FEEDBACK, **_GIVEN, "given_at": "2026-05-04T10:11:12.345678Z"}
 _TENSOR = {"name": "embedding", "datatype": "FP32", "shape": [1, 4], "data": [0.5, -0.5, 0.5, -0.5]}
 _STAGE_TIMES = {"pictures": 40, "p50_seconds": 0.0312, "p99_seconds": 0.0471}
 _KEY = {
@@ -154,6 +158,9 @@ BODIES: Final[Mapping[str, Any]] = {
     "Migrations": {"migrations": [_MIGRATION]},
     "Import": _IMPORT,
     "Imports": {"imports": [_IMPORT]},
+    "NewFeedback": _GIVEN,
+    "Feedback": _FEEDBACK,
+    "FeedbackPage": {"feedback": [_FEEDBACK], "next": "Nw.5d41402abc4b2a76"},
     "AuditPage": {
         "entries": [
             {
@@ -214,6 +221,8 @@ _NOT_FOUND: Mapping[str, VehicleSearchError] = {
     "{key_id}": KeyNotFound(f"there is no key {KEY!a}; `vehicle-search keys list` names all"),
     "{migration_id}": MigrationNotFound(f"gallery {GALLERY} knows no migration {MIGRATION!a}"),
     "{query_id}": QueryNotFound(f"there is no query picture {QUERY!a}: they are kept for 168 hours (query_hours)"),
+    "{feedback_id}": FeedbackNotFound(f"there is no feedback {FEEDBACK!a}"),
+    "/v1/feedback": GalleryNotFound("there is no gallery yard; PUT /v1/galleries/yard creates it"),
     "{image_id}": ImageNotFound(f"gallery {GALLERY} has no image {IMAGE}"),
     "{gallery}": GalleryNotFound("there is no gallery yard; PUT /v1/galleries/yard creates it"),
 }

@@ -82,6 +82,7 @@ _LINKS: Final[Mapping[str, Mapping[str, Mapping[str, str]]]] = {
     "model": dict.fromkeys(("metadata", "model_ready", "infer"), _OF_MODEL),
     "post_import": dict.fromkeys(("get_import", "get_failures", "delete_import"), _OF_IMPORT),
     "create_key": {"revoke_key": _OF_KEY},
+    "post_feedback": {"delete_feedback": {"feedback_id": "$response.body#/feedback_id"}},
     "begin_migration": dict.fromkeys(("get_migration", "cancel_migration"), _OF_MIGRATION),
 }
 

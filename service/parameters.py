@@ -14,7 +14,16 @@ from index.crops import Box
 from index.errors import InvalidValue
 from index.gallery import ORDERS, Attribute, Filters, GroupBy, SearchOptions
 from index.manifest import parse_time
-from index.metadata import IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_LABEL, check_image_id, check_label
+from index.metadata import (
+    GALLERY_NAME,
+    IMAGE_ID,
+    MAX_ATTRIBUTE_NAME,
+    MAX_ATTRIBUTE_TEXT,
+    MAX_LABEL,
+    check_gallery_name,
+    check_image_id,
+    check_label,
+)
 from index.storage.query_store import QUERY_ID
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
@@ -353,6 +362,27 @@ AUDIT = (
         read=_label("key"),
     ),
     Parameter(name="gallery", description="Entries about this gallery.", schema=_TEXT, read=_label("gallery")),
+)  # fmt: skip
+
+
+def _gallery_name(text: str) -> str:
+    try:
+        return check_gallery_name(text)
+    except InvalidValue as error:
+        raise ValueError("the name of a gallery is expected") from error
+
+
+IN_GALLERY = Parameter(
+    name="gallery", description="Name of the gallery.", read=_gallery_name, required=True,
+    schema={"type": "string", "pattern": f"^{GALLERY_NAME}$", "examples": ["default"]},
+)  # fmt: skip
+FEEDBACK = (
+    IN_GALLERY,
+    Parameter(
+        name="limit", description="Answers on a page.", read=_integer(1, 1000),
+        schema={"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+    ),
+    Parameter(name="cursor", description="The field next of the page before.", schema=_CURSOR, read=_cursor),
 )  # fmt: skip
 CONFIRM = Parameter(
     name="confirm",

@@ -57,6 +57,11 @@ ROUTES: Final[Mapping[str, Access]] = {
     "GET /v1/imports/{import_id}": WRITE,
     "GET /v1/imports/{import_id}/failures": WRITE,
     "DELETE /v1/imports/{import_id}": WRITE,
+    "GET /v1/feedback": READ,  # these name their gallery in the query string, a body or the id: see reach_gallery
+    "GET /v1/feedback/export": READ,
+    "POST /v1/feedback": WRITE,
+    "DELETE /v1/feedback": WRITE,
+    "DELETE /v1/feedback/{feedback_id}": WRITE,
     f"PUT {_GALLERY}": ADMIN,
     f"DELETE {_GALLERY}": ADMIN,
     f"POST {_GALLERY}/migrations": ADMIN,
@@ -115,6 +120,18 @@ async def require_access(request: Request) -> None:
         raise
 
 
+def reach_gallery(request: Request, gallery: str) -> None:
+    """What a route asks for that names its gallery elsewhere than in its path. Raises ScopeMissing."""
+    key = caller_of(request).key
+    if key is None:
+        return
+    try:
+        _require_gallery(key, gallery)
+    except ScopeMissing:
+        context_of(request).metrics.key_requests.labels(key.key_id, "forbidden").inc()
+        raise
+
+
 def _require(request: Request, key: AccessKey) -> None:
     access = ROUTES.get(f"{request.method} {request.scope['route'].path}")
     if access is None:
@@ -128,5 +145,10 @@ def _require(request: Request, key: AccessKey) -> None:
     if access.everywhere and key.galleries is not None:
         raise ScopeMissing(f"key {key.key_id} ({key.name}) is for some galleries only; this route is about all")
     gallery = request.path_params.get("gallery")
-    if gallery is not None and not key.reaches(gallery):
+    if gallery is not None:
+        _require_gallery(key, gallery)
+
+
+def _require_gallery(key: AccessKey, gallery: str) -> None:
+    if not key.reaches(gallery):
         raise ScopeMissing(f"key {key.key_id} ({key.name}) is not for this gallery")

@@ -68,7 +68,9 @@ def test_whatever_changes_something_and_whoever_searches_is_audited() -> None:
     assert AUDITED.keys() <= ROUTES.keys()
     changing = {route for route, access in ROUTES.items() if access is not OPEN and not route.startswith("GET ")}
     gallery = GALLERY.replace("default", "{gallery}")
-    looking = {f"GET {gallery}/search", f"GET {gallery}/images/{{image_id}}/similar", "GET /v1/audit"}
+    looking = {
+        f"GET {gallery}/search", f"GET {gallery}/images/{{image_id}}/similar", "GET /v1/audit", "GET /v1/feedback/export",
+    }  # fmt: skip
     assert AUDITED.keys() == changing | looking
 
 

@@ -446,13 +446,14 @@ def test_every_route_that_clients_need_is_a_method(client: httpx.Client, answer_
             continue
         needed = [one for one in inspect.signature(route.__wrapped__).parameters.values() if one.default is one.empty]
         values = {"image_id": "IMAGE", "import_id": "IMPORT", "migration_id": "MIGRATION", "name": "GALLERY", "confirm": "x", "changes": {}, "key_id": "KEY",
-                  "scopes": "read", "query_id": "QUERY", "picture": jpeg(0), "pictures": [jpeg(0)], "images": [jpeg(0)], "path": "x", "archive": __file__}  # fmt: skip
+                  "scopes": "read", "query_id": "QUERY", "picture": jpeg(0), "pictures": [jpeg(0)], "images": [jpeg(0)], "path": "x", "archive": __file__,
+                  "same": True, "query_image_id": "y", "feedback_id": "FEEDBACK", "gallery": "default"}  # fmt: skip
         given = {one.name: values[one.name] for one in needed if one.name in values and one.kind is not one.VAR_KEYWORD}
         call = route.__wrapped__(**given)
         path = call.path
         for value, part in (("galleries/default", "galleries/{gallery}"), ("galleries/GALLERY", "galleries/{gallery}"),
                             ("IMAGE", "{image_id}"), ("IMPORT", "{import_id}"), ("KEY", "{key_id}"), ("MIGRATION", "{migration_id}"),
-                            ("QUERY", "{query_id}")):  # fmt: skip
+                            ("QUERY", "{query_id}"), ("FEEDBACK", "{feedback_id}")):  # fmt: skip
             path = path.replace(value, part)
         asked.add((call.method, path))
     assert asked == served

@@ -37,6 +37,8 @@ from vehicle_search_client.replies import (
     Embedding,
     EmbeddingsReply,
     FacetsReply,
+    FeedbackPage,
+    FeedbackReply,
     GalleryReply,
     ImagePage,
     ImportReply,
@@ -55,7 +57,7 @@ from vehicle_search_client.replies import (
 T = TypeVar("T")
 Names = str | Iterable[str]
 Repetition = Literal["never", "unless begun", "always"]
-_IMPORTS, _QUERIES = "/v1/imports", "/v1/queries"
+_IMPORTS, _QUERIES, _FEEDBACK = "/v1/imports", "/v1/queries", "/v1/feedback"
 
 
 class OtherFilters(TypedDict, total=False):
@@ -427,6 +429,53 @@ def migration(migration_id: str, *, gallery: str = "default") -> Call[MigrationR
 def cancel_migration(migration_id: str, *, gallery: str = "default") -> Call[MigrationReply]:
     """Cancel a migration: the gallery stays with its model."""
     return replace(migration(migration_id, gallery=gallery), method="DELETE")
+
+
+# Feedback
+
+
+def give_feedback(
+    image_id: str, *, same: bool, query_image_id: str, distance: float | None = None, gallery: str = "default"
+) -> Call[FeedbackReply]:
+    """Say of a match whether it shows the vehicle that was searched for; again, of the same two, it is replaced."""
+    body = {
+        "gallery": gallery, "image_id": image_id, "same": same, "query_image_id": query_image_id, "distance": distance,
+    }  # fmt: skip
+    return Call(
+        method="POST", path=_FEEDBACK, content=json.dumps(body).encode(), content_type="application/json",
+        read=_read(FeedbackReply),
+    )  # fmt: skip
+
+
+def feedback(*, gallery: str = "default", limit: int = 1000, cursor: str | None = None) -> Call[FeedbackPage]:
+    """One page of what was said of a gallery's matches, the latest first."""
+
+    def read(document: Mapping[str, Any]) -> FeedbackPage:
+        given = tuple(read_reply(FeedbackReply, one) for one in document["feedback"])
+        return FeedbackPage(feedback=given, next=document["next"])
+
+    query = [("gallery", gallery), ("limit", str(limit)), *([] if cursor is None else [("cursor", cursor)])]
+    return Call(method="GET", path=_FEEDBACK, query=query, read=_json(read))
+
+
+def delete_feedback(feedback_id: str) -> Call[None]:
+    """Erase what was said once."""
+    return Call(method="DELETE", path=f"{_FEEDBACK}/{_segment(feedback_id)}", read=_nothing)
+
+
+def delete_all_feedback(gallery: str) -> Call[int]:
+    """Erase all that was said of a gallery's matches; how much there was."""
+    return Call(
+        method="DELETE", path=_FEEDBACK, query=[("gallery", gallery)], repetition="unless begun",
+        read=_json(lambda document: int(document["deleted"])),
+    )  # fmt: skip
+
+
+def export_feedback(*, gallery: str = "default") -> Call[bytes]:
+    """A .zip of pictures and a manifest.csv that ``vehicle-model train`` reads once it is unpacked; all in memory."""
+    return Call(
+        method="GET", path=f"{_FEEDBACK}/export", query=[("gallery", gallery)], read=lambda response: response.content
+    )
 
 
 # The service

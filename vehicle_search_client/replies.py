@@ -306,6 +306,27 @@ class MigrationReply:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeedbackReply:
+    """What was said of a match: whether it and the query show the ``same`` vehicle."""
+
+    feedback_id: str
+    gallery: str
+    image_id: str
+    same: bool
+    given_at: datetime
+    query_image_id: str | None = None
+    distance: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedbackPage:
+    """What was said, the latest first; ``next`` is the cursor of what is older, None at the end."""
+
+    feedback: tuple[FeedbackReply, ...]
+    next: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuditPage:
     """Entries of the audit log as the service tells them; ``next`` is the cursor of what is older, None at the end."""
 
