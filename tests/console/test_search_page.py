@@ -68,6 +68,17 @@ def settled(page: Page, does: Callable[[], Any]) -> None:
     expect(page.get_by_role("region", name="Results")).to_have_attribute("aria-busy", "false")
 
 
+def press(page: Page, *keys: str) -> None:
+    for each in keys:
+        page.keyboard.press(each)
+
+
+def enter(field: Locator, text: str) -> None:
+    """Type into a field and leave it."""
+    field.fill(text)
+    field.press("Tab")
+
+
 @pytest.fixture
 def frame(tmp_path: Path) -> Path:
     """A frame with two vehicles of the gallery beside each other: v0003 on the left, v0009 on the right."""
@@ -232,9 +243,10 @@ def test_a_box_is_given_in_numbers_and_stays_in_the_picture(demo: str, open_page
     searched(page, frame)
     settled(page, page.get_by_role("button", name="Add a box").click)
     page.get_by_text("Box by keyboard or in numbers").click()
-    settled(page, lambda: (page.get_by_label("Left").fill("330"), page.get_by_label("Left").press("Enter")))
+    settled(page, lambda: enter(page.get_by_label("Left"), "330"))
     assert box(page)[0] == 620 - box(page)[2]  # as far to the right as there is room
-    settled(page, lambda: (page.get_by_label("Width").fill("200"), page.get_by_label("Width").press("Enter")))
+    settled(page, lambda: enter(page.get_by_label("Width"), "200"))
+    expect(page.get_by_label("Height")).to_be_focused()
     expect(page.get_by_label("Width")).to_have_value("200")
     assert box(page)[2] == 200
 
@@ -242,8 +254,8 @@ def test_a_box_is_given_in_numbers_and_stays_in_the_picture(demo: str, open_page
 def test_the_keyboard_alone_gets_from_a_picture_to_a_trail(demo: str, open_page: OpenPage) -> None:
     page = open_page(demo)
     expect(page.get_by_role("button", name="Choose a picture")).to_be_visible()
-    tab_to(page, "Choose a picture")
     with page.expect_file_chooser() as chooser:
+        tab_to(page, "Choose a picture")
         page.keyboard.press("Enter")
     chooser.value.set_files(QUERY)
     assert set(found(page)[:4]) == OWN_VEHICLE
@@ -253,8 +265,8 @@ def test_the_keyboard_alone_gets_from_a_picture_to_a_trail(demo: str, open_page:
     settled(page, lambda: page.keyboard.press("Enter"))
     expect(page.locator(".box.chosen")).to_be_focused()
     x, y, width, height = box(page)
-    settled(page, lambda: (page.keyboard.press("ArrowLeft"), page.keyboard.press("ArrowUp")))
-    settled(page, lambda: [page.keyboard.press("Shift+ArrowRight") for _ in range(3)])
+    settled(page, lambda: press(page, "ArrowLeft", "ArrowUp"))
+    settled(page, lambda: press(page, *["Shift+ArrowRight"] * 3))
     step = 2  # a hundredth of 215 pixels
     assert box(page) == [x - step, y - step, width + 3 * step, height]
     settled(page, lambda: page.keyboard.press("Delete"))
@@ -326,14 +338,18 @@ def test_filters_narrow_what_is_found(demo: str, open_page: OpenPage) -> None:
     searched(page)
     page.get_by_text("Filters", exact=True).click()
     only = page.get_by_role("group", name="Only these cameras")
-    settled(page, only.get_by_label("c002 (24)").check)
+    only.get_by_label("c002 (24)").focus()
+    settled(page, lambda: press(page, "Space"))
+    expect(only.get_by_label("c002 (24)")).to_be_focused()
     assert asked(page)["camera_id"] == ["c002"]
     assert all(each.endswith("_01") for each in found(page))
     settled(page, page.get_by_role("group", name="Seen from").get_by_label(re.compile("^side")).check)
     assert 0 < len(found(page)) < 24
-    settled(page, page.get_by_role("button", name="Clear all filters").click)
+    page.get_by_role("button", name="Clear all filters").focus()
+    settled(page, lambda: press(page, "Enter"))
+    expect(page.locator(".filters summary")).to_be_focused()
     start = page.get_by_label("Captured: From (inclusive)")
-    settled(page, lambda: (start.fill("2026-05-04T12:00:00"), start.press("Tab")))
+    settled(page, lambda: enter(start, "2026-05-04T12:00:00"))
     assert asked(page)["captured_after"] == ["2026-05-04T10:00:00.000Z"]  # Berlin's clock is two hours ahead
     assert "v0012_00" not in found(page)
     group = page.get_by_role("group", name="Attributes")
