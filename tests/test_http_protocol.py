@@ -103,6 +103,35 @@ def test_a_head_that_never_ends_is_cut_off(server: str) -> None:
     assert httpx.get(f"{server}/livez").status_code == 200
 
 
+BESIDE_A_BODY = {
+    "a trailer": b"4\r\ntext\r\n0\r\n" + b"X: " + b"x" * 2**20,
+    "trailers": b"4\r\ntext\r\n0\r\n" + b"X: y\r\n" * 2**18,
+    "an extension of a piece": b"4\r\ntext\r\n4;" + b"x" * 2**20,
+}
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/livez"])  # which waits for the body, and which has its answer
+@pytest.mark.parametrize("endless", BESIDE_A_BODY.values(), ids=BESIDE_A_BODY)
+def test_what_stands_beside_a_body_has_a_limit(server: str, endless: bytes, path: str) -> None:
+    def refusals() -> float:
+        return sum(
+            float(line.split()[-1])
+            for line in httpx.get(f"{server}/metrics").text.splitlines()
+            if line.startswith("vehicle_search_requests_total{") and 'status="431"' in line
+        )
+
+    before = refusals()
+    chunked = head(f"POST {path} HTTP/1.1", "Transfer-Encoding: chunked")
+    pieces = (endless[at : at + 2**14] for at in range(0, len(endless), 2**14))
+    try:
+        answer = exchange(server, chunked, *pieces, whole=False)
+    except ConnectionError:  # the reset may overtake the answer
+        answer = b""
+    assert refusals() == before + 1
+    assert answer.count(b"HTTP/1.1 ") <= 1  # who has an answer gets no second one
+    assert not answer or path == "/livez" or "65,536 bytes" in body_of(answer)["detail"]
+
+
 def test_who_sends_slowly_holds_no_connection(tiny_model: Path, tmp_path: Path) -> None:
     unread = head("POST /v1/nowhere HTTP/1.1", "Content-Length: 999999")
     with serving(tmp_path / "data", tiny_model, "--body-seconds", "0.5") as server:
