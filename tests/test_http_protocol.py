@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import struct
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from service.http_protocol import MAX_HEAD
-from tests.http_client import PROBLEM, body_of, exchange, status_of
+from tests.http_client import PROBLEM, body_of, exchange, parts, status_of
 from tests.pictures import jpeg
 from tests.server_process import serving, started
 
@@ -211,3 +212,23 @@ def test_a_body_that_stops_being_http_is_survived(server: str) -> None:
 
 def test_an_asterisk_is_no_path_of_ours(server: str) -> None:
     assert status_of(exchange(server, head("OPTIONS * HTTP/1.1"))) == 404
+
+
+def test_who_leaves_before_the_first_of_several_answers_is_no_error(tiny_model: Path, tmp_path: Path) -> None:
+    """The next request waits for the answer to this one, which is larger than what the connection holds."""
+    picture = jpeg(0)
+    batch = b"".join(b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n%s\r\n' % picture for _ in range(64))
+    body = batch + b"--x--\r\n"
+    fields = ("Content-Type: multipart/form-data; boundary=x", f"Content-Length: {len(body)}")
+    path = "/v1/galleries/default/search/batch?top_k=1000&include=embedding"
+    log = tmp_path / "log"
+    with serving(tmp_path / "data", tiny_model, log=log) as server:
+        stored = httpx.post(f"{server}/v1/galleries/default/images", files=parts(*[picture] * 250), timeout=60)
+        assert stored.json()["created"] == 250
+        with socket.create_connection((urlsplit(server).hostname, urlsplit(server).port), timeout=60) as connection:
+            connection.sendall(head(f"POST {path} HTTP/1.1", *fields) + body + head("GET /livez HTTP/1.1"))
+            assert connection.recv(12) == b"HTTP/1.1 200"
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close with a reset
+        while "vehicle_search_queue_requests 0.0" not in httpx.get(f"{server}/metrics").text:
+            pass
+    assert "ERROR" not in log.read_text()
