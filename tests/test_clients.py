@@ -405,6 +405,8 @@ def test_what_no_request_can_carry(server: str) -> None:
             search.search(jpeg(0), captured_after=datetime(2026, 5, 4))
         with pytest.raises(UnusableInput, match="attribute n = True"):
             search.search(jpeg(0), attributes={"n": True})
+        with pytest.raises(UnusableInput, match="attribute n = None"):
+            search.search(jpeg(0), attributes={"n": None})  # type: ignore[dict-item]
         with pytest.raises(UnusableInput, match="list of pictures"):
             search.search_batch("car.jpg")
         with pytest.raises(UnusableInput, match="empty"):

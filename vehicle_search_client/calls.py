@@ -628,7 +628,7 @@ def _query(options: Mapping[str, Any], known: type) -> list[tuple[str, str]]:
 
 def _attributes(wanted: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     for name, value in wanted.items():
-        for one in [value] if isinstance(value, str | int | float) else value:
+        for one in value if isinstance(value, Iterable) and not isinstance(value, str) else [value]:
             yield name, one
 
 
