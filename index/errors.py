@@ -11,7 +11,7 @@ VehicleSearchError
 │   │   └── PictureTooLong       a side longer than any may be
 │   └── BoxOutsidePicture        the box does not lie inside the upright picture
 ├── InvalidValue                 a value that breaks a stated rule; carries a JSON pointer
-├── NotFound                     GalleryNotFound, ImageNotFound, MigrationNotFound
+├── NotFound                     GalleryNotFound, ImageNotFound, MigrationNotFound, PlanNotFound
 ├── Conflict                     GalleryConflict, EmbeddingSpaceMismatch, NotMigratable
 ├── ReadOnly                     a write, where only reading was asked for
 ├── EmbeddingNotFinite           NaN or infinity where a vector was expected
@@ -83,6 +83,10 @@ class ImageNotFound(NotFound):
 
 class MigrationNotFound(NotFound):
     """No migration of that id in the gallery."""
+
+
+class PlanNotFound(NotFound):
+    """No picture of where the cameras stand."""
 
 
 class Conflict(VehicleSearchError):

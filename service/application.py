@@ -14,8 +14,10 @@ from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import GalleryHome
 from index.machine.library_versions import library_versions
+from index.storage.camera_folder import CameraFolder
 from service import (
     audit_routes,
+    camera_routes,
     gallery_routes,
     image_routes,
     import_routes,
@@ -24,6 +26,7 @@ from service import (
     probe_routes,
     search_routes,
     status_routes,
+    trail_routes,
 )
 from service.access_log import AccessLog
 from service.api_docs import add_docs
@@ -38,6 +41,7 @@ from service.gallery_failures import GalleryFailures
 from service.importer import Importer
 from service.inference_errors import InferenceErrors
 from service.keyring import Keyring
+from service.lettering import Lettering
 from service.loaded_models import LoadedModels, open_model, told_of
 from service.metrics import Metrics
 from service.middleware import CallerGuard, PlainPaths, RequestLimit, RequestMetrics
@@ -73,8 +77,8 @@ def routed_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         },
     )  # fmt: skip
     rooms = (
-        search_routes, image_routes, import_routes, gallery_routes, migration_routes, audit_routes, status_routes,
-        probe_routes, inference_routes,
+        search_routes, trail_routes, image_routes, import_routes, camera_routes, gallery_routes, migration_routes,
+        audit_routes, status_routes, probe_routes, inference_routes,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.router)
@@ -161,6 +165,8 @@ def create_app(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
         reloader=reloader, importer=importer, keyring=keyring, audit=audit, failures=failures,
         bodies=BodyMemory(settings.max_buffered_bytes),
+        cameras=CameraFolder(settings.data_dir, read_only=settings.read_only),
+        lettering=Lettering(settings.record_font),
     )  # fmt: skip
     app.state.stopping = False
     if audit is not None:

@@ -26,6 +26,7 @@ AUDITED: Final[Mapping[str, str]] = {
     f"GET {_GALLERY}/images/{{image_id}}/similar": "search",
     "POST /v1/embeddings": "embed",
     "POST /v2/models/{model}/infer": "embed",
+    f"POST {_GALLERY}/trail": "trail",
     f"POST {_GALLERY}/images": "add",
     f"PUT {_GALLERY}/images/{{image_id}}": "add",
     f"PATCH {_GALLERY}/images/{{image_id}}": "change",
@@ -38,10 +39,13 @@ AUDITED: Final[Mapping[str, str]] = {
     f"POST {_GALLERY}/migrations": "migrate",
     f"DELETE {_GALLERY}/migrations/{{migration_id}}": "cancel-migration",
     "POST /v1/model/reload": "reload-model",
+    "PUT /v1/cameras": "set-cameras",
+    "PUT /v1/cameras/plan": "set-plan",
+    "DELETE /v1/cameras/plan": "remove-plan",
     "GET /v1/audit": "read-audit",
 }
 ACTIONS: Final = (*sorted(set(AUDITED.values())), "entries-missing")
-_ONLY_LOOK: Final = ("search", "embed", "read-audit")  # what they did is not undone by a loss of power
+_ONLY_LOOK: Final = ("search", "embed", "trail", "read-audit")  # what they did is not undone by a loss of power
 _INLINE = 1 << 18  # bytes that are hashed at once; more would hold up other requests
 _MOST_FILTERS, _LONGEST_VALUE = 64, 256
 

@@ -9,6 +9,7 @@ from index.errors import (
     ImageNotFound,
     InvalidValue,
     MigrationNotFound,
+    PlanNotFound,
     StorageFull,
     UndecodablePicture,
     VehicleSearchError,
@@ -82,6 +83,35 @@ _IMPORT = {
     "failures": f"/v1/imports/{IMPORT}/failures", "problem": None,
 }  # fmt: skip
 _TENSOR = {"name": "embedding", "datatype": "FP32", "shape": [1, 4], "data": [0.5, -0.5, 0.5, -0.5]}
+_PLAN = {
+    "picture": "/v1/cameras/plan", "sha256": _OTHER, "pixels": [1600, 1200], "width": 120.0, "height": 90.0,
+}  # fmt: skip
+_CAMERA = {"camera_id": "c002", "name": "North gate", "latitude": 48.1374, "longitude": 11.5755, "x": None, "y": None}
+_CAMERAS = [
+    {"camera_id": "c001", "name": "South gate", "latitude": 48.1301, "longitude": 11.5701, "x": None, "y": None},
+    _CAMERA,
+]  # fmt: skip
+_SIGHTING = {"number": 2, **_IMAGE, "distance": 0.4127, "sha256": _OTHER, "camera": _CAMERA}
+_TRAIL = {
+    "gallery": GALLERY, "title": "Red car, 4 May", "note": None, "asked_by": "Officer M. Łukasik",
+    "key": {"key_id": "3f0c6e1d2a3b", "name": "traffic desk"}, "made_at": "2026-05-04T12:00:00.123456Z",
+    "request_id": "7b0f3c1e9a4d4c7e8f1a2b3c4d5e6f70", "model": _FINGERPRINT, "model_name": MODEL,
+    "embedding_space": _SPACE, "max_speed_kmh": 150.0, "queries": [{"image_id": "v0015_01", "sha256": _OTHER}],
+    "sightings": [
+        {
+            **_SIGHTING, "number": 1, "image_id": "v0015_02", "camera_id": "c001", "camera": _CAMERAS[0],
+            "captured_at": "2026-05-04T10:10:52Z",
+        },
+        _SIGHTING,
+    ],
+    "untimed": [], "missing": [],
+    "legs": [
+        {
+            "from": 1, "to": 2, "seconds": 20.0, "metres": 905.1, "kmh": 162.9, "impossible": True,
+            "reason": "905 m in 20 s would be 163 km/h, more than 150 km/h",
+        }
+    ],
+}  # fmt: skip
 _PATCH = {"vehicle_id": "v17", "attributes": {"colour": None}}
 
 BODIES: Final[Mapping[str, Any]] = {
@@ -170,6 +200,15 @@ BODIES: Final[Mapping[str, Any]] = {
         ],
         "outputs": [{"name": "embedding", "parameters": {"binary_data": False}}],
     },
+    "CameraList": {"cameras": [{key: value for key, value in each.items() if value is not None} for each in _CAMERAS]},
+    "Cameras": {"cameras": _CAMERAS, "plan": _PLAN, "map_tiles": None, "updated_at": "2026-05-04T10:11:12Z"},
+    "Plan": _PLAN,
+    "TrailRequest": {
+        "image_ids": ["v0015_02", IMAGE], "query_image_ids": ["v0015_01"], "max_speed_kmh": 150,
+        "title": "Red car, 4 May", "asked_by": "Officer M. Łukasik",
+    },
+    "Trail": _TRAIL,
+    "TrailTable": "number,image_id,captured_at,camera_id\r\n1,v0015_02,2026-05-04T10:10:52Z,c001\r\n",
     "GalleryProperties": {"kind": "auto", "retention_days": 30},
     "MergePatch": _PATCH,
     "ImportPath": {"path": "2026-05-04/crops.zip"},
@@ -180,6 +219,7 @@ _NOT_FOUND: Mapping[str, VehicleSearchError] = {
     "{model}": ModelNotFound(f"no model 'huge' is loaded; there is {MODEL}"),
     "{import_id}": ImportNotFound(f"there is no import {IMPORT!a}"),
     "{migration_id}": MigrationNotFound(f"gallery {GALLERY} knows no migration {MIGRATION!a}"),
+    "/cameras/plan": PlanNotFound("there is no plan; PUT /v1/cameras/plan?width=METRES takes a picture of one"),
     "{image_id}": ImageNotFound(f"gallery {GALLERY} has no image {IMAGE}"),
     "{gallery}": GalleryNotFound("there is no gallery yard; PUT /v1/galleries/yard creates it"),
 }

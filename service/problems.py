@@ -123,6 +123,7 @@ _STATUS: dict[type[VehicleSearchError], tuple[int, str]] = {
     errors.GalleryNotFound: (404, "No such gallery"),
     errors.ImageNotFound: (404, "No such image"),
     errors.MigrationNotFound: (404, "No such migration"),
+    errors.PlanNotFound: (404, "No plan"),
     ImportNotFound: (404, "No such import"),
     ModelNotFound: (404, "No such model"),
     BodyTooSlow: (408, "Body too slow"),

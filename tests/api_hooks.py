@@ -57,6 +57,8 @@ def before_call(_: Any, case: Any, **__: Any) -> None:
     body = case.body
     if name == "infer":
         _settle_inference(case)
+    elif isinstance(body, dict) and name == "put_cameras":
+        _settle_cameras(body)
     elif isinstance(body, dict) and "archive" in body:
         body["archive"] = Binary(archive())
     elif isinstance(body, dict) and name == "post_import":
@@ -78,6 +80,18 @@ def _settle_query(name: str, case: Any, query: dict[str, Any]) -> None:
         if query.keys() == {"all"} or not query:
             case.query = {"vehicle_id": ["none"]}  # without a filter it would erase what others need
         query.pop("all", None)
+
+
+def _settle_cameras(body: dict[str, Any]) -> None:
+    """Each once, with a position of one kind at most."""
+    for number, camera in enumerate(body["cameras"]):
+        camera["camera_id"] = f"c{number}"
+        for name in ("latitude", "longitude") if number % 2 else ("x", "y"):
+            camera.pop(name, None)
+        rest = ("x", "y") if number % 2 else ("latitude", "longitude")
+        if any(camera.get(name) is None for name in rest):
+            for name in rest:
+                camera.pop(name, None)
 
 
 def _settle_parts(name: str, case: Any, body: dict[str, Any]) -> None:

@@ -38,6 +38,7 @@ GALLERY = "/v1/galleries/{gallery}"
 IMAGE = f"{GALLERY}/images/{{image_id}}"
 MIGRATION = f"{GALLERY}/migrations/{{migration_id}}"
 HERE = {"gallery": "default", "image_id": "a", "import_id": "none", "migration_id": "none", "model": "tiny"}
+PLAN = "/v1/cameras/plan"
 FILLED = 200  # images of a gallery that takes a while to move, or an import to come in
 
 
@@ -122,6 +123,14 @@ class Stage:
     def moved_on_and_crowded(self) -> httpx.Client:
         """One on a full disk whose model is another than its galleries'."""
         return self._crowded(self._small_disk("moved-on-and-crowded"), self.models[1])
+
+    @cached_property
+    def planned_and_crowded(self) -> httpx.Client:
+        """One on a full disk that has a plan."""
+        disk = self._small_disk("planned-and-crowded")
+        with serving(disk / "data", self.models[0]) as address:
+            httpx.put(f"{address}{PLAN}?width=1", content=jpeg(0)).raise_for_status()
+        return self._crowded(disk, self.models[0])
 
     def stopping(self, path: str) -> httpx.Response:
         """What a service that is about to stop answers; it runs in this process."""
@@ -269,6 +278,18 @@ def _moving(stage: Stage, gallery: str) -> str:
     return begun.headers["Location"]
 
 
+def _with_plan(stage: Stage) -> httpx.Client:
+    """One that has a plan."""
+    stage.plain.put(f"{PLAN}?width=1", content=jpeg(0)).raise_for_status()
+    return stage.plain
+
+
+def _without_plan(stage: Stage) -> httpx.Client:
+    """The same, which has none now."""
+    _with_plan(stage).delete(PLAN).raise_for_status()
+    return stage.plain
+
+
 def _deleted_twice(client: httpx.Client, path: str) -> httpx.Response:
     client.delete(path)
     return client.delete(path)
@@ -295,6 +316,28 @@ OWN: Mapping[tuple[str, int], Way] = {
     ),
     (f"GET {IMAGE}/crop", 304): lambda stage, *_: stage.plain.get(
         _path(f"{IMAGE}/crop"), headers={"If-None-Match": "*"}
+    ),
+    ("PUT /v1/cameras", 200): lambda stage, *_: stage.plain.put("/v1/cameras", json={"cameras": []}),
+    ("PUT /v1/cameras", 507): lambda stage, *_: stage.crowded[0].put("/v1/cameras", json={"cameras": []}),
+    ("GET /v1/cameras/plan", 200): lambda stage, *_: _with_plan(stage).get(PLAN),
+    ("GET /v1/cameras/plan", 304): lambda stage, *_: _with_plan(stage).get(PLAN, headers={"If-None-Match": "*"}),
+    ("GET /v1/cameras/plan", 404): lambda stage, *_: _without_plan(stage).get(PLAN),
+    ("PUT /v1/cameras/plan", 200): lambda stage, *_: _with_plan(stage).put(f"{PLAN}?width=1", content=jpeg(1)),
+    ("PUT /v1/cameras/plan", 201): lambda stage, *_: _without_plan(stage).put(f"{PLAN}?width=1", content=jpeg(1)),
+    ("PUT /v1/cameras/plan", 400): lambda stage, *_: stage.plain.put(f"{PLAN}?width=1", content=b""),
+    ("PUT /v1/cameras/plan", 408): lambda stage, *_: _by_hand(
+        stage.strict, "PUT", f"{PLAN}?width=1", "Content-Length: 1000"
+    ),
+    ("PUT /v1/cameras/plan", 413): lambda stage, *_: _by_hand(
+        stage.strict, "PUT", f"{PLAN}?width=1", "Content-Length: 99999999999"
+    ),
+    ("PUT /v1/cameras/plan", 415): lambda stage, *_: stage.plain.put(f"{PLAN}?width=1", content=b"text"),
+    ("PUT /v1/cameras/plan", 507): lambda stage, *_: stage.crowded[0].put(f"{PLAN}?width=1", content=jpeg(1)),
+    ("DELETE /v1/cameras/plan", 204): lambda stage, *_: _with_plan(stage).delete(PLAN),
+    ("DELETE /v1/cameras/plan", 404): lambda stage, *_: _without_plan(stage).delete(PLAN),
+    ("DELETE /v1/cameras/plan", 507): lambda stage, *_: stage.planned_and_crowded.delete(PLAN),
+    (f"POST {GALLERY}/trail", 200): lambda stage, *_: stage.plain.post(
+        f"{_path(GALLERY)}/trail", json={"image_ids": ["a"]}
     ),
     (f"PUT {GALLERY}", 200): lambda stage, *_: stage.plain.put(_path(GALLERY)),
     (f"PUT {GALLERY}", 201): lambda stage, *_: _new_gallery(stage, "new"),
