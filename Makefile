@@ -7,9 +7,10 @@ PEERS_VENV := .venv-peers
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DATA ?= data
 TRAINING_DATA ?= training-data
+TYPESCRIPT := 5.9.3
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
-.PHONY: help serve install install-test check fix test test-deep test-gpu openapi fault soak bench bench-model bench-gallery bench-gpu \
+.PHONY: help serve install install-test check check-page fix test test-deep test-gpu openapi fault soak bench bench-model bench-gallery bench-gpu \
 	bench-bulk bench-train bench-serve train-default reproduce-small reproduce-medium demo-gallery figure clean
 
 help:  ## list the targets
@@ -36,11 +37,17 @@ $(VENV)/.installed-test: pyproject.toml | $(VENV)/.python
 	@echo "which one pip takes depends on its index (see https://pytorch.org/get-started/locally for the CPU one)"
 	@$(PIP) install --quiet -e '.[cpu,otel,parquet,train,render,dev]' && touch $@ $(VENV)/.installed
 
-check: install-test  ## ruff, format, mypy strict, import rules
+check: install-test check-page  ## ruff, format, mypy strict, import rules, types of the console's scripts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check-page: $(VENV)/.typescript  ## types of the console's scripts (TypeScript reads them; nothing is built)
+	$(BIN)/node $(VENV)/typescript/node_modules/typescript/bin/tsc -p service/console
+
+$(VENV)/.typescript: | install-test
+	@$(BIN)/npm install --silent --no-audit --no-fund --prefix $(VENV)/typescript typescript@$(TYPESCRIPT) && touch $@
 
 fix: install-test  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .

@@ -34,6 +34,7 @@ from service.audit_log import AuditLog
 from service.audit_trail import AuditTrail, require_audit
 from service.body_memory import BodyMemory
 from service.caller import Callers
+from service.console_routes import Console, add_console
 from service.context import Context, ask_each, index_problems
 from service.cross_origin import CrossOrigin, read_origins
 from service.engine import Engine
@@ -43,6 +44,7 @@ from service.inference_errors import InferenceErrors
 from service.keyring import Keyring
 from service.lettering import Lettering
 from service.loaded_models import LoadedModels, open_model, told_of
+from service.map_tiles import tile_origin
 from service.metrics import Metrics
 from service.middleware import CallerGuard, PlainPaths, RequestLimit, RequestMetrics
 from service.migrator import Migrator
@@ -161,6 +163,8 @@ def create_app(
             yield
 
     app = routed_app(lifespan=lifespan)
+    if settings.console:
+        add_console(app, Console(tiles=None if settings.map_tiles is None else tile_origin(settings.map_tiles)))
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
         reloader=reloader, importer=importer, keyring=keyring, audit=audit, failures=failures,

@@ -73,8 +73,13 @@ ROUTES: Final[Mapping[str, Access]] = {
     "GET /metrics": Access("read", everywhere=True),  # it names galleries; the setting metrics_open opens it
     "GET /docs": OPEN,
     "GET /openapi.json": OPEN,
+    "GET /": OPEN,  # the console's pages hold nothing; what they show they ask for with the caller's key
+    "GET /trail": OPEN,
+    "GET /gallery": OPEN,
+    "GET /model": OPEN,
+    "GET /console/{file}": OPEN,
 }
-_OPEN_FOLDERS: Final = ("/docs/assets/",)  # what the page /docs is made of
+_OPEN_FOLDERS: Final = ("/docs/assets/", "/console/")  # what pages are made of
 
 
 def open_paths(*, metrics: bool) -> frozenset[str]:

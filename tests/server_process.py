@@ -20,10 +20,11 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def started(
-    data_dir: Path, model: Path, *options: str, log: Path | None = None, door: Sequence[str] = COMMAND
-) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """A running service's base address and its process; killed at the end where it still runs."""
-    port = free_port()
+    data_dir: Path, model: Path, *options: str, log: Path | None = None, door: Sequence[str] = COMMAND,
+    port: int | None = None,
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:  # fmt: skip
+    """A running service's base address and its process; killed at the end where it still runs. ``port`` None: a free one."""
+    port = port or free_port()
     command = [*door, "--port", str(port), "--data-dir", str(data_dir), "--model", str(model), *options]
     with (
         contextlib.nullcontext() if log is None else log.open("w") as stderr,

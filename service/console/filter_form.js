@@ -1,0 +1,174 @@
+/** The filters of a search, a listing or an erasure: a form, and the parameters of the API that it stands for. */
+
+import { h, show } from "./element.js";
+
+/** @typedef {{cameras: {camera_id: string, images: number}[], viewpoints: {viewpoint: string, images: number}[], attributes: {name: string, values: {value: string | number, images: number}[]}[], vehicles?: number, first_captured_at?: string | null, last_captured_at?: string | null}} Facets */
+
+export const FILTERS = ["camera_id", "exclude_camera_id", "vehicle_id", "viewpoint", "captured_after", "captured_before"];
+const ATTRIBUTE = "attribute.";
+
+/**
+ * Those of some parameters that are filters.
+ * @param {URLSearchParams} parameters
+ * @returns {URLSearchParams}
+ */
+export function filtersOf(parameters) {
+  return new URLSearchParams([...parameters].filter(([name]) => isFilter(name)));
+}
+
+/** @param {string} name */
+export function isFilter(name) {
+  return FILTERS.includes(name) || name.startsWith(ATTRIBUTE);
+}
+
+/** A form of filters; ``changed`` is called with the parameters whenever a person has changed one. */
+export class FilterForm {
+  /** @param {(filters: URLSearchParams) => void} changed */
+  constructor(changed) {
+    this.changed = changed;
+    /** @type {Facets} */
+    this.facets = { cameras: [], viewpoints: [], attributes: [] };
+    this.filters = new URLSearchParams();
+    this.body = h("div", { class: "filter-fields" });
+    this.summary = h("summary", {}, "Filters");
+    this.element = h("details", { class: "filters card" }, this.summary, this.body);
+    this.draw();
+  }
+
+  /**
+   * What there is to choose from.
+   * @param {Facets} facets
+   */
+  offer(facets) {
+    this.facets = facets;
+    this.draw();
+  }
+
+  /**
+   * Show these filters; nobody is told.
+   * @param {URLSearchParams} filters
+   */
+  take(filters) {
+    this.filters = filtersOf(filters);
+    if (this.filters.size > 0) this.element.open = true;
+    this.draw();
+  }
+
+  draw() {
+    const focus = document.activeElement instanceof HTMLElement && this.body.contains(document.activeElement) ? document.activeElement.dataset["name"] : null;
+    const count = new Set(this.filters.keys()).size;
+    show(this.summary, count === 0 ? "Filters" : `Filters (${count} set)`);
+    show(this.body,
+      this.several("camera_id", "Only these cameras", this.facets.cameras.map((each) => [each.camera_id, each.images])),
+      this.several("exclude_camera_id", "Not these cameras", this.facets.cameras.map((each) => [each.camera_id, each.images])),
+      this.several("viewpoint", "Seen from", this.facets.viewpoints.map((each) => [each.viewpoint, each.images])),
+      this.time("captured_after", "From (inclusive)"),
+      this.time("captured_before", "Until (exclusive)"),
+      this.text("vehicle_id", "Vehicle"),
+      this.attributes(),
+      count === 0 ? null : h("button", { type: "button", onclick: () => this.put(new URLSearchParams()) }, "Clear all filters"),
+    );
+    if (focus) this.body.querySelector(`[data-name="${CSS.escape(focus)}"]`)?.dispatchEvent(new Event("refocus"));
+  }
+
+  /**
+   * Check boxes for one filter; more than a dozen values become a field with suggestions.
+   * @param {string} name
+   * @param {string} label
+   * @param {[string, number][]} values
+   */
+  several(name, label, values) {
+    const chosen = this.filters.getAll(name);
+    const all = [...new Set([...values.map(([value]) => value), ...chosen])];
+    if (all.length === 0 && name !== "camera_id") return null;
+    if (all.length === 0 || all.length > 12) return this.text(name, label, all.slice(0, 500));
+    const counts = new Map(values);
+    return h("fieldset", {}, h("legend", {}, label), h("div", { class: "row" }, ...all.map((value) => h("label", { class: "check" },
+      h("input", { type: "checkbox", checked: chosen.includes(value), onchange: (/** @type {Event} */ event) => this.toggle(name, value, /** @type {HTMLInputElement} */ (event.target).checked) }),
+      `${value}${counts.has(value) ? ` (${counts.get(value)})` : ""}`))));
+  }
+
+  /**
+   * Values with commas between them.
+   * @param {string} name
+   * @param {string} label
+   * @param {string[]} suggestions
+   */
+  text(name, label, suggestions = []) {
+    const list = suggestions.length ? h("datalist", { id: `suggest-${name}` }, ...suggestions.map((value) => h("option", { value }))) : null;
+    const field = h("input", { type: "text", value: this.filters.getAll(name).join(", "), placeholder: "any", list: list?.id, "data-name": name, onchange: () => {
+      this.set(name, field.value.split(",").map((each) => each.trim()).filter(Boolean));
+    }, onrefocus: () => field.focus() });
+    return h("label", { class: "field" }, h("span", {}, `${label}${suggestions.length || name === "vehicle_id" ? " (several with commas)" : ""}`), field, list);
+  }
+
+  /**
+   * @param {string} name
+   * @param {string} label
+   */
+  time(name, label) {
+    const field = h("input", { type: "datetime-local", step: 1, value: localTime(this.filters.get(name)), "data-name": name, onchange: () => {
+      this.set(name, field.value ? [new Date(field.value).toISOString()] : []);
+    }, onrefocus: () => field.focus() });
+    return h("label", { class: "field" }, h("span", {}, `Captured: ${label}`), field);
+  }
+
+  attributes() {
+    const set = [...this.filters].filter(([name]) => name.startsWith(ATTRIBUTE));
+    const chips = set.map(([name, value]) => h("span", { class: "chip" }, `${name.slice(ATTRIBUTE.length)} = ${value}`,
+      h("button", { type: "button", class: "quiet", "aria-label": `Remove the filter ${name.slice(ATTRIBUTE.length)} = ${value}`, onclick: () => this.toggle(name, value, false) }, "×")));
+    const names = h("datalist", { id: "attribute-names" }, ...this.facets.attributes.map((each) => h("option", { value: each.name })));
+    const values = h("datalist", { id: "attribute-values" });
+    const name = h("input", { type: "text", list: "attribute-names", placeholder: "colour", oninput: () => {
+      const known = this.facets.attributes.find((each) => each.name === name.value);
+      show(values, ...(known?.values ?? []).map((each) => h("option", { value: typeof each.value === "number" || !looksLikeNumber(each.value) ? String(each.value) : `"${each.value}"` })));
+    } });
+    const value = h("input", { type: "text", list: "attribute-values", placeholder: "red" });
+    const add = h("button", { type: "button", onclick: () => { if (name.value && value.value) this.toggle(`${ATTRIBUTE}${name.value}`, value.value, true); } }, "Add");
+    return h("fieldset", {}, h("legend", {}, "Attributes"), h("div", { class: "row" }, ...chips), h("div", { class: "row end" },
+      h("label", { class: "field" }, h("span", {}, "Name"), name), h("label", { class: "field" }, h("span", {}, "Value"), value), add, names, values));
+  }
+
+  /**
+   * @param {string} name
+   * @param {string} value
+   * @param {boolean} on
+   */
+  toggle(name, value, on) {
+    const others = this.filters.getAll(name).filter((each) => each !== value);
+    this.set(name, on ? [...others, value] : others);
+  }
+
+  /**
+   * @param {string} name
+   * @param {string[]} values
+   */
+  set(name, values) {
+    const next = new URLSearchParams(this.filters);
+    next.delete(name);
+    for (const value of values) next.append(name, value);
+    this.put(next);
+  }
+
+  /** @param {URLSearchParams} filters */
+  put(filters) {
+    this.filters = filters;
+    this.draw();
+    this.changed(new URLSearchParams(filters));
+  }
+}
+
+/** @param {string} text */
+function looksLikeNumber(text) {
+  return /^-?\d/.test(text);
+}
+
+/**
+ * As a field for local times wants it.
+ * @param {string | null} moment
+ */
+function localTime(moment) {
+  if (!moment) return "";
+  const date = new Date(moment);
+  return Number.isNaN(date.getTime()) ? "" : new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+}

@@ -1,0 +1,3 @@
+import { galleryChoice, startPage } from "./shell.js";
+
+startPage().append(galleryChoice(() => {}));
