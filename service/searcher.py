@@ -70,7 +70,7 @@ class Searcher:
             else:
                 at = pointer_of(one, f"/image/{number}", "/query/box")
                 raise BadPicture(problem_of(type(one)(f"image {number}: {one}"), pointer=at))
-        query = mean_embedding([one.embedding for one in seen], normalized=self.embedder.contract.normalized)
+        query = _mean([one.embedding for one in seen], normalized=self.embedder.contract.normalized)
         found = Found(
             decode=sum(one.decode for one in seen), queue=max(one.queue for one in seen),
             embed=max(one.embed for one in seen),
@@ -163,7 +163,7 @@ class Searcher:
         }
 
 
-def mean_embedding(embeddings: Sequence[NDArray[np.float32]], *, normalized: bool) -> NDArray[np.float32]:
+def _mean(embeddings: Sequence[NDArray[np.float32]], *, normalized: bool) -> NDArray[np.float32]:
     """The mean of embeddings (D,), of unit length where the model's are; one embedding is its own mean."""
     if len(embeddings) == 1:
         return embeddings[0]

@@ -214,10 +214,12 @@ def _unreadable(stage: Stage, method: str, template: str) -> Answer:
     return stage.plain.request(method, _path(template), content=b"{", headers={"Content-Type": kind})
 
 
-def _by_hand(address: str, method: str, template: str, *fields: str, body: bytes = b"") -> Answer:
+def _by_hand(
+    address: str, method: str, template: str, *fields: str, body: bytes = b"", query: str = ""
+) -> Answer:  # fmt: skip
     kinds = OPERATIONS[f"{method} {template}"].get("requestBody", {}).get("content", {"none": None})
     kind = "multipart/form-data; boundary=x" if "multipart/form-data" in kinds else next(iter(kinds))
-    lines = [f"{method} {_path(template)} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *fields]
+    lines = [f"{method} {_path(template)}{query} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *fields]
     return status_of(exchange(address, "\r\n".join(lines).encode() + b"\r\n\r\n" + body))
 
 
@@ -326,10 +328,10 @@ OWN: Mapping[tuple[str, int], Way] = {
     ("PUT /v1/cameras/plan", 201): lambda stage, *_: _without_plan(stage).put(f"{PLAN}?width=1", content=jpeg(1)),
     ("PUT /v1/cameras/plan", 400): lambda stage, *_: stage.plain.put(f"{PLAN}?width=1", content=b""),
     ("PUT /v1/cameras/plan", 408): lambda stage, *_: _by_hand(
-        stage.strict, "PUT", f"{PLAN}?width=1", "Content-Length: 1000"
+        stage.strict, "PUT", PLAN, "Content-Length: 1000", query="?width=1"
     ),
     ("PUT /v1/cameras/plan", 413): lambda stage, *_: _by_hand(
-        stage.strict, "PUT", f"{PLAN}?width=1", "Content-Length: 99999999999"
+        stage.strict, "PUT", PLAN, "Content-Length: 99999999999", query="?width=1"
     ),
     ("PUT /v1/cameras/plan", 415): lambda stage, *_: stage.plain.put(f"{PLAN}?width=1", content=b"text"),
     ("PUT /v1/cameras/plan", 507): lambda stage, *_: stage.crowded[0].put(f"{PLAN}?width=1", content=jpeg(1)),
