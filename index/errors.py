@@ -11,8 +11,8 @@ VehicleSearchError
 │   │   └── PictureTooLong       a side longer than any may be
 │   └── BoxOutsidePicture        the box does not lie inside the upright picture
 ├── InvalidValue                 a value that breaks a stated rule; carries a JSON pointer
-├── NotFound                     GalleryNotFound, ImageNotFound, MigrationNotFound, PlanNotFound
-├── Conflict                     GalleryConflict, EmbeddingSpaceMismatch, NotMigratable
+├── NotFound                     GalleryNotFound, ImageNotFound, MigrationNotFound, PlanNotFound, QueryNotFound
+├── Conflict                     GalleryConflict, EmbeddingSpaceMismatch, NotMigratable, QueriesNotKept
 ├── ReadOnly                     a write, where only reading was asked for
 ├── EmbeddingNotFinite           NaN or infinity where a vector was expected
 ├── ModelError                   no model, or one that does not work
@@ -89,6 +89,10 @@ class PlanNotFound(NotFound):
     """No picture of where the cameras stand."""
 
 
+class QueryNotFound(NotFound):
+    """No picture is kept for a query of that id, or no more."""
+
+
 class Conflict(VehicleSearchError):
     """The request is sound but does not fit what is stored."""
 
@@ -103,6 +107,10 @@ class EmbeddingSpaceMismatch(Conflict):
 
 class NotMigratable(Conflict):
     """The gallery cannot be moved to that model, or need not be."""
+
+
+class QueriesNotKept(Conflict):
+    """Pictures of queries are not kept here."""
 
 
 class ReadOnly(VehicleSearchError):

@@ -106,7 +106,7 @@ class SearchOptions:
     filters: Filters = field(default_factory=Filters)
     max_distance: float | None = None
     group_by: GroupBy | None = None
-    exclude_image_id: str | None = None
+    exclude_image_ids: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

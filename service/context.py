@@ -19,6 +19,7 @@ from service.body_memory import BodyMemory
 from service.engine import Engine
 from service.gallery_failures import GalleryFailures
 from service.importer import Importer
+from service.kept_queries import KeptQueries
 from service.keyring import Keyring
 from service.lettering import Lettering
 from service.loaded_models import LoadedModels
@@ -49,6 +50,7 @@ class Context:
     bodies: BodyMemory
     cameras: CameraFolder
     lettering: Lettering
+    queries: KeptQueries
     audit: AuditLog | None = None  # where requests are audited
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     began: float = field(default_factory=time.monotonic)  # the same, on a clock that nobody sets

@@ -12,7 +12,9 @@ from index.bulk.import_job import STATES
 from index.camera import MAX_CAMERAS, POSITIONS
 from index.gallery import BUILT_KINDS, KINDS, VECTORS, MigrationState
 from index.metadata import GALLERY_NAME, IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
+from index.storage.query_store import QUERY_ID
 from service import examples
+from service.asked_queries import MAX_COMBINED
 from service.inference_protocol import HEADER_LENGTH, MAX_ID
 from service.parameters import (
     ATTRIBUTE,
@@ -24,7 +26,7 @@ from service.parameters import (
     Parameter,
 )
 from service.problems import MEDIA_TYPE, RESPONSES
-from service.trail_wish import FASTEST, MAX_NAME, MAX_NOTE, MAX_SPEED, MAX_TITLE, MOST_QUERIES, MOST_SIGHTINGS
+from service.trail_wish import FASTEST, MAX_NAME, MAX_NOTE, MAX_SPEED, MAX_TITLE, MOST_SIGHTINGS
 
 GalleryName = Annotated[
     str,
@@ -38,6 +40,12 @@ ImportId = Annotated[str, Path(description="Id of the import job.", examples=[ex
 ImageId = Annotated[
     str,
     Path(description="Id of the image.", examples=[examples.IMAGE], json_schema_extra={"pattern": f"^{IMAGE_ID}$"}),
+]
+QueryId = Annotated[
+    str,
+    Path(
+        description="Id of the kept picture.", examples=[examples.QUERY], json_schema_extra={"pattern": f"^{QUERY_ID}$"}
+    ),
 ]
 
 _JSON = "application/json"
@@ -289,6 +297,11 @@ _IMPORT = _object(
 IMPORT_ANSWER = _IMPORT
 IMPORTS_ANSWER = _object("Imports", imports=_list(_IMPORT))
 
+QUERY_ANSWER = _object(
+    "Query", query_id={**_TEXT, "pattern": f"^{QUERY_ID}$"}, width={"type": "integer", "minimum": 1},
+    height={"type": "integer", "minimum": 1}, kept_until=_TIME,
+)  # fmt: skip
+
 _AUDITED: dict[str, Any] = {
     "time": _TIME, "action": _TEXT, "key": {**_TEXT, "description": "id of the caller's key, or keyless"},
     "address": _NULLABLE_TEXT, "gallery": _NULLABLE_TEXT, "image_id": _TEXT, "model": _TEXT,
@@ -298,6 +311,7 @@ _AUDITED: dict[str, Any] = {
     "count": {**_COUNT, "description": "images that were stored or erased; crops; entries that are missing"},
     "images": {**_list(_TEXT), "description": "ids that were stored, the first 256"},
     "import_id": _TEXT, "migration_id": _TEXT, "source": {"type": "object"}, "status": _COUNT, "request_id": _TEXT,
+    "query_id": _TEXT,
 }  # fmt: skip
 AUDIT_ANSWER = _object(
     "AuditPage",
@@ -335,7 +349,13 @@ TRAIL_ANSWER = _object(
     "Trail", gallery=_TEXT, title=_NULLABLE_TEXT, note=_NULLABLE_TEXT, asked_by=_NULLABLE_TEXT,
     key={"oneOf": [{"type": "null"}, _object(key_id=_TEXT, name=_TEXT)], "description": "of who asked"},
     made_at=_TIME, request_id=_TEXT, model=_FINGERPRINT, model_name=_TEXT, embedding_space=_TEXT, max_speed_kmh=_NUMBER,
-    queries=_list(_object(image_id=_TEXT, sha256=_SHA256)),
+    queries=_list(
+        _object(
+            query_id=_NULLABLE_TEXT, image_id=_NULLABLE_TEXT,
+            box={"type": ["array", "null"], "items": {"type": "integer"}, "description": "x, y, width, height"},
+            sha256={**_NULLABLE_TEXT, "description": "of the picture as it was sent, or of the image's stored crop"},
+        )
+    ),
     sightings={**_list(_SIGHTING), "description": "in the order of their times"},
     untimed={**_list(_SIGHTING), "description": "those without a time"},
     legs=_list(
@@ -413,6 +433,11 @@ _RAW = {kind: {"schema": _BINARY} for kind in _PICTURE_TYPES}
 _LABEL = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_LABEL, "pattern": STORABLE}
 _ATTRIBUTE_NAME = {"minLength": 1, "maxLength": MAX_ATTRIBUTE_NAME, "pattern": STORABLE}
 _PIXELS = {"type": "integer", "maximum": 2**31 - 1}
+_BOX = {
+    "type": "array", "prefixItems": [{**_PIXELS, "minimum": 0}] * 2 + [{**_PIXELS, "minimum": 1}] * 2,
+    "items": {"type": "integer"}, "minItems": 4, "maxItems": 4,
+    "description": "the vehicle in the upright picture: x, y, width, height in pixels",
+}  # fmt: skip
 _TIME_OR_NULL = {**_NULLABLE_TIME, "description": "with an offset"}
 
 
@@ -434,12 +459,7 @@ _DESCRIPTION = {
             "description": "yours, or left away for one of ours; written again it replaces the image",
         },
         "vehicle_id": _LABEL, "camera_id": _LABEL, "captured_at": _TIME_OR_NULL, "attributes": _attributes(),
-        "box": {
-            "type": ["array", "null"],
-            "prefixItems": [{**_PIXELS, "minimum": 0}] * 2 + [{**_PIXELS, "minimum": 1}] * 2,
-            "items": {"type": "integer"}, "minItems": 4, "maxItems": 4,
-            "description": "the vehicle in the upright picture: x, y, width, height in pixels",
-        },
+        "box": {**_BOX, "type": ["array", "null"]},
     },
 }  # fmt: skip
 _METADATA_ONE = {
@@ -530,9 +550,18 @@ TRAIL = {
                 "image_ids": {
                     **_IMAGE_IDS, "minItems": 1, "maxItems": MOST_SIGHTINGS, "description": "sightings, in any order",
                 },
+                "query_ids": {
+                    "type": "array", "maxItems": MAX_COMBINED, "items": {"type": "string", "pattern": f"^{QUERY_ID}$"},
+                    "description": "kept pictures that distances are measured to; several: to their mean",
+                },
+                "boxes": {
+                    "type": "array", "maxItems": MAX_COMBINED, "items": _BOX,
+                    "description": "the part of each kept picture that is meant, in their order; or none",
+                },
                 "query_image_ids": {
-                    **_IMAGE_IDS, "maxItems": MOST_QUERIES,
-                    "description": "images of the gallery that distances are measured to; several: to their mean",
+                    "type": "array", "maxItems": MAX_COMBINED,
+                    "items": {"type": "string", "pattern": f"^{IMAGE_ID}$"},
+                    "description": "images of the gallery that distances are measured to, too",
                 },
                 "max_speed_kmh": {
                     "type": ["number", "null"], "exclusiveMinimum": 0, "maximum": FASTEST, "default": MAX_SPEED,
@@ -617,6 +646,11 @@ def answered(
     """One answer that is no problem."""
     response: dict[str, Any] = {"description": description, "content": {media_type: {"schema": schema}}}
     return response if headers is None else {**response, "headers": headers}
+
+
+def created(schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """The answer to what is new from now on: Location says where it is."""
+    return {201: answered(schema, description="Created", headers=header("Location", "path of what was created"))}
 
 
 def accepted(schema: dict[str, Any], description: str) -> dict[int | str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from index.errors import (
     InvalidValue,
     MigrationNotFound,
     PlanNotFound,
+    QueryNotFound,
     StorageFull,
     UndecodablePicture,
     VehicleSearchError,
@@ -33,6 +34,7 @@ IMAGE: Final = "v0015_03"
 IMPORT: Final = "4be0643f1d98573b97cdca98a65347dd"
 MIGRATION: Final = "5f0c6e1d2a3b"
 MODEL: Final = "default-mvan"
+QUERY: Final = "0d3f6a9c5b1e42c7a8f09b6d4e2c1a35"
 
 _FINGERPRINT = "9f2c5d0f7a1e4b6c8d3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f3a2b1c"
 _OTHER = "3b7a1c9e5d2f4860a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718"
@@ -96,7 +98,8 @@ _TRAIL = {
     "gallery": GALLERY, "title": "Red car, 4 May", "note": None, "asked_by": "Officer M. Łukasik",
     "key": {"key_id": "3f0c6e1d2a3b", "name": "traffic desk"}, "made_at": "2026-05-04T12:00:00.123456Z",
     "request_id": "7b0f3c1e9a4d4c7e8f1a2b3c4d5e6f70", "model": _FINGERPRINT, "model_name": MODEL,
-    "embedding_space": _SPACE, "max_speed_kmh": 150.0, "queries": [{"image_id": "v0015_01", "sha256": _OTHER}],
+    "embedding_space": _SPACE, "max_speed_kmh": 150.0,
+    "queries": [{"query_id": QUERY, "image_id": None, "box": [10, 20, 200, 150], "sha256": _OTHER}],
     "sightings": [
         {
             **_SIGHTING, "number": 1, "image_id": "v0015_02", "camera_id": "c001", "camera": _CAMERAS[0],
@@ -137,6 +140,7 @@ BODIES: Final[Mapping[str, Any]] = {
     "StoredImage": {**_IMAGE, "status": "created"},
     "ImagePage": {"images": [_IMAGE], "next": "djAwMTVfMDM.5d41402abc4b2a76"},
     "Deleted": {"deleted": 12},
+    "Query": {"query_id": QUERY, "width": 1280, "height": 960, "kept_until": "2026-05-11T10:11:12Z"},
     "Gallery": _GALLERY,
     "Galleries": {"galleries": [_GALLERY, _DAMAGED]},
     "Model": {**_LOADED, "previous": None},
@@ -204,7 +208,7 @@ BODIES: Final[Mapping[str, Any]] = {
     "Cameras": {"cameras": _CAMERAS, "plan": _PLAN, "map_tiles": None, "updated_at": "2026-05-04T10:11:12Z"},
     "Plan": _PLAN,
     "TrailRequest": {
-        "image_ids": ["v0015_02", IMAGE], "query_image_ids": ["v0015_01"], "max_speed_kmh": 150,
+        "image_ids": ["v0015_02", IMAGE], "query_ids": [QUERY], "boxes": [[10, 20, 200, 150]], "max_speed_kmh": 150,
         "title": "Red car, 4 May", "asked_by": "Officer M. Łukasik",
     },
     "Trail": _TRAIL,
@@ -220,6 +224,7 @@ _NOT_FOUND: Mapping[str, VehicleSearchError] = {
     "{import_id}": ImportNotFound(f"there is no import {IMPORT!a}"),
     "{migration_id}": MigrationNotFound(f"gallery {GALLERY} knows no migration {MIGRATION!a}"),
     "/cameras/plan": PlanNotFound("there is no plan; PUT /v1/cameras/plan?width=METRES takes a picture of one"),
+    "{query_id}": QueryNotFound(f"there is no query picture {QUERY!a}: they are kept for 168 hours (query_hours)"),
     "{image_id}": ImageNotFound(f"gallery {GALLERY} has no image {IMAGE}"),
     "{gallery}": GalleryNotFound("there is no gallery yard; PUT /v1/galleries/yard creates it"),
 }

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
@@ -15,7 +15,8 @@ from index.crops import Box
 from index.errors import InvalidValue
 from index.gallery import Attribute, Filters, GroupBy, SearchOptions
 from index.manifest import parse_time
-from index.metadata import MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_LABEL, check_label
+from index.metadata import IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_LABEL, check_image_id, check_label
+from index.storage.query_store import QUERY_ID
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 LONGEST_TIMEOUT_MS = 86_400_000
@@ -64,6 +65,10 @@ class Values:
 
     def all(self, name: str) -> tuple[Any, ...]:
         return tuple(self.given.get(name, ()))
+
+    def without(self, *names: str) -> "Values":
+        """The same without these parameters."""
+        return replace(self, given={name: each for name, each in self.given.items() if name not in names})
 
 
 def read_parameters(request: Request, known: Sequence[Parameter], *, attributes: bool = False) -> Values:
@@ -119,12 +124,12 @@ def filters_of(values: Values, viewpoints: Sequence[str]) -> Filters:
     )  # fmt: skip
 
 
-def search_options_of(values: Values, viewpoints: Sequence[str], *, exclude: str | None = None) -> SearchOptions:
-    """Options of a search."""
+def search_options_of(values: Values, viewpoints: Sequence[str], *, exclude: Iterable[str] = ()) -> SearchOptions:
+    """Options of a search, which leaves out the images ``exclude``."""
     group_by: GroupBy | None = values.one("group_by")
     return SearchOptions(
         top_k=values.one("top_k", 10), filters=filters_of(values, viewpoints), max_distance=values.one("max_distance"),
-        group_by=group_by, exclude_image_id=exclude, embeddings="embedding" in values.one("include", ()),
+        group_by=group_by, exclude_image_ids=frozenset(exclude), embeddings="embedding" in values.one("include", ()),
     )  # fmt: skip
 
 
@@ -157,6 +162,12 @@ def _box(text: str) -> Box:
     if width < 1 or height < 1:
         raise ValueError("width and height must be at least 1")
     return x, y, width, height
+
+
+def _query_id(text: str) -> str:
+    if not re.fullmatch(QUERY_ID, text, re.ASCII):
+        raise ValueError("32 hexadecimal digits are expected, as POST /v1/queries answers them")
+    return text
 
 
 def choice(*allowed: str) -> Callable[[str], str]:
@@ -286,6 +297,21 @@ SEARCH = (
         },
         read=_include,
     ),
+)  # fmt: skip
+KEPT_SEARCH = (
+    Parameter(
+        name="query_id", description="A kept picture to search with; with image_id up to 8 of one vehicle together.",
+        schema={"type": "string", "pattern": f"^{QUERY_ID}$"}, read=_query_id, repeatable=True,
+    ),
+    replace(
+        BOX, repeatable=True,
+        description="Part of the upright picture, x,y,width,height in pixels; once for each query_id, in their order.",
+    ),
+    Parameter(
+        name="image_id", description="A stored image to search with, which is itself left out.",
+        schema={"type": "string", "pattern": f"^{IMAGE_ID}$"}, read=check_image_id, repeatable=True,
+    ),
+    *(each for each in SEARCH if each.name != "image_id"),
 )  # fmt: skip
 PAGE = (
     Parameter(

@@ -30,6 +30,11 @@ ROUTES: Final[Mapping[str, Access]] = {
     f"POST {_GALLERY}/search": READ,
     f"POST {_GALLERY}/search/batch": READ,
     f"GET {_GALLERY}/images/{{image_id}}/similar": READ,
+    f"GET {_GALLERY}/search": READ,
+    "POST /v1/queries": READ,  # a key that searches keeps what it searches with; whoever knows the id has the rest
+    "GET /v1/queries/{query_id}": READ,
+    "GET /v1/queries/{query_id}/picture": READ,
+    "DELETE /v1/queries/{query_id}": READ,
     "POST /v1/embeddings": READ,
     f"GET {_GALLERY}/images": READ,
     f"GET {_GALLERY}/images/{{image_id}}": READ,

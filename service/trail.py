@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.camera import Camera
+from index.crops import Box
 from index.embedder import Embedder
 from index.errors import ImageNotFound
 from index.gallery import DISTANCE_DECIMALS, Gallery, StoredImage
 from service.documents import image_document, time_text
-from service.searcher import mean_embedding
 from service.trail_wish import TrailWish
 
 _KMH: Final = 3.6  # of a metre a second
@@ -23,14 +23,21 @@ _EXACT: Final = 1 + 1e-9  # what is computed of round figures may be a little mo
 
 @dataclass(frozen=True, kw_only=True)
 class TrailQuery:
-    """A picture of the vehicle that was looked for: a stored image.
+    """A picture of the vehicle that was looked for: a kept one (``query_id``), or the part ``box`` of it, or an image.
 
-    ``embedding`` is float32 (D,); ``sha256`` that of the picture, None where none is kept.
+    ``sha256`` is that of the picture as it was sent, or of the image's stored crop; None where none is kept.
     """
 
-    image_id: str
-    sha256: str | None
-    embedding: NDArray[np.float32]
+    query_id: str | None = None
+    box: Box | None = None
+    image_id: str | None = None
+    sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its id, with the box where there is one."""
+        own = self.query_id or self.image_id or ""
+        return own if self.box is None else f"{own} {list(self.box)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,19 +125,24 @@ class Trail:
         yield from self.untimed
 
 
-def follow(
-    gallery: Gallery, wish: TrailWish, *, cameras: Mapping[str, Camera], embedder: Embedder, request: TrailRequest
-) -> Trail:
-    """A trail by what is stored, with distances of the gallery's model.
+def stored_query(gallery: Gallery, image_id: str) -> TrailQuery:
+    """An image of the gallery as what is looked for; raises ImageNotFound."""
+    return TrailQuery(image_id=image_id, sha256=_sha256(gallery.get(image_id)))
 
-    Raises ImageNotFound where a query, or every sighting, is gone, and EmbeddingSpaceMismatch where the gallery moved
-    to another model meanwhile.
+
+def follow(
+    gallery: Gallery, wish: TrailWish, *, queries: Sequence[TrailQuery], query: NDArray[np.float32] | None,
+    cameras: Mapping[str, Camera], embedder: Embedder, request: TrailRequest,
+) -> Trail:  # fmt: skip
+    """A trail by what is stored, with distances to ``query``, float32 (D,), which is what is known of ``queries``.
+
+    Raises ImageNotFound where every sighting is gone, and EmbeddingSpaceMismatch where the gallery moved to another
+    model meanwhile.
     """
-    queries = tuple(_query(gallery, image_id) for image_id in wish.query_image_ids)
     there = gallery.find(wish.image_ids)
     if not there:
         raise ImageNotFound(f"gallery {gallery.name} has none of the {len(wish.image_ids)} images")
-    distances = _distances(gallery, list(there), queries, normalized=embedder.contract.normalized)
+    distances = {} if query is None else _distances(gallery, list(there), query)
     gallery.spec.require_space(embedder.contract, gallery.name)
     found = [(image, distances.get(image_id)) for image_id, image in there.items()]
     timed = sorted((one for one in found if one[0].metadata.captured_at is not None), key=_moment)
@@ -141,7 +153,7 @@ def follow(
     ]
     contract = embedder.contract
     return Trail(
-        gallery=gallery.name, wish=wish, request=request, queries=queries, sightings=tuple(every[: len(timed)]),
+        gallery=gallery.name, wish=wish, request=request, queries=tuple(queries), sightings=tuple(every[: len(timed)]),
         model=TrailModel(
             name=contract.name, fingerprint=embedder.fingerprint, embedding_space=contract.embedding_space
         ),
@@ -160,7 +172,9 @@ def trail_document(trail: Trail) -> dict[str, Any]:
         "made_at": time_text(request.made_at), "request_id": request.request_id,
         "model": trail.model.fingerprint, "model_name": trail.model.name,
         "embedding_space": trail.model.embedding_space, "max_speed_kmh": wish.max_speed,
-        "queries": [{"image_id": query.image_id, "sha256": query.sha256} for query in trail.queries],
+        "queries": [
+            {**vars(query), "box": None if query.box is None else list(query.box)} for query in trail.queries
+        ],
         "sightings": [_sighting_document(each, trail.gallery) for each in trail.sightings],
         "untimed": [_sighting_document(each, trail.gallery) for each in trail.untimed],
         "legs": [_leg_document(leg) for leg in trail.legs],
@@ -204,19 +218,11 @@ def length_text(metres: float) -> str:
     return f"{metres:,.0f} m" if metres < 1000 else f"{metres / 1000:,.2f} km"
 
 
-def _query(gallery: Gallery, image_id: str) -> TrailQuery:
-    return TrailQuery(image_id=image_id, sha256=_sha256(gallery.get(image_id)), embedding=gallery.embedding(image_id))
-
-
-def _distances(
-    gallery: Gallery, image_ids: Sequence[str], queries: Sequence[TrailQuery], *, normalized: bool
-) -> dict[str, float]:
-    """Of each image to the queries together, as a search tells them; none where nothing was looked for."""
-    if not queries:
-        return {}
-    query = mean_embedding([each.embedding for each in queries], normalized=normalized).astype(np.float64)
+def _distances(gallery: Gallery, image_ids: Sequence[str], query: NDArray[np.float32]) -> dict[str, float]:
+    """Of each image, as a search tells them."""
+    exact = query.astype(np.float64)
     return {
-        image_id: round(float(np.linalg.norm(gallery.embedding(image_id) - query)), DISTANCE_DECIMALS)
+        image_id: round(float(np.linalg.norm(gallery.embedding(image_id) - exact)), DISTANCE_DECIMALS)
         for image_id in image_ids
     }
 

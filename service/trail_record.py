@@ -1,7 +1,8 @@
 """A trail as a record that can be handed over: a PDF that says who asked what, when, of which model, with pictures."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 from index.camera import Camera
@@ -29,12 +30,17 @@ _HOW_TO_READ: Final = (
     "straight lines between the positions that were set for the cameras, so that a vehicle drove at least as far and "
     "as fast as stated.",
     "Pictures are shown smaller here. SHA-256 is that of the stored picture, which the service gives out by the "
-    "gallery and the image's id.",
+    "gallery and the image's id; of a picture that was looked for, that of the file as it was sent.",
 )
 
 
-def trail_pdf(trail: Trail, pictures: Mapping[str, bytes], lettering: Lettering) -> bytes:
-    """The record. ``pictures`` are small JPEGs by image id, of sightings and queries; those left out are said to be."""
+def trail_pdf(
+    trail: Trail, pictures: Mapping[str, bytes], queries: Sequence[bytes | None], lettering: Lettering
+) -> bytes:  # fmt: skip
+    """The record. ``pictures`` are small JPEGs of sightings by image id, ``queries`` of the queries, in order.
+
+    It says so where one is missing.
+    """
     wish = trail.wish
     title = wish.title or _TITLE
     about = About(
@@ -49,7 +55,7 @@ def trail_pdf(trail: Trail, pictures: Mapping[str, bytes], lettering: Lettering)
     if wish.note is not None:
         pages.write_fact("Note", wish.note)
     if trail.queries:
-        _write_queries(pages, trail, pictures)
+        _write_queries(pages, trail, queries)
     if trail.sightings:
         pages.write_heading("Time line")
         draw_time_line(pages, trail)
@@ -106,20 +112,20 @@ def _counted(trail: Trail) -> str:
     return text
 
 
-def _write_queries(pages: RecordPages, trail: Trail, pictures: Mapping[str, bytes]) -> None:
+def _write_queries(pages: RecordPages, trail: Trail, pictures: Sequence[bytes | None]) -> None:
     pages.write_heading("What was looked for" if len(trail.queries) == 1 else "What was looked for, taken together")
     width, height = _QUERY
     for start in range(0, len(trail.queries), _QUERIES_A_ROW):
         pages.need(height + 12)
         top = pages.get_y()
         lowest = top
-        for number, query in enumerate(trail.queries[start : start + _QUERIES_A_ROW]):
+        row = zip(trail.queries, pictures, strict=True)
+        for number, (query, shown) in enumerate(islice(row, start, start + _QUERIES_A_ROW)):
             x = MARGIN + number * (width + _GAP)
-            shown = pictures.get(query.image_id)
-            what = f"query {query.image_id}" if shown is not None else _no_picture(query.sha256)
+            what = f"query {query.name}" if shown is not None else _no_picture(query.sha256)
             pages.picture(shown, what, x=x, y=top, width=width, height=height)
             pages.set_y(top + height + 1)
-            pages.write_text(query.image_id, size=7.5, x=x, width=width)
+            pages.write_text(query.name, size=7.5, x=x, width=width)
             if query.sha256 is not None:
                 pages.write_text(f"SHA-256 {query.sha256}", size=5.5, x=x, width=width, ink=FAINT)
             lowest = max(lowest, pages.get_y())

@@ -55,7 +55,7 @@ def _row(sighting: Sighting, leg: Leg | None, gallery: str) -> Sequence[Cell]:
 def _common(trail: Trail) -> Sequence[Cell]:
     wish, request = trail.wish, trail.request
     return (
-        trail.gallery, trail.model.fingerprint, trail.model.name, " ".join(each.image_id for each in trail.queries),
+        trail.gallery, trail.model.fingerprint, trail.model.name, "; ".join(each.name for each in trail.queries),
         wish.title, wish.note, wish.asked_by, request.key_id, request.key_name, time_text(request.made_at),
         request.request_id,
     )  # fmt: skip

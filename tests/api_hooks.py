@@ -57,6 +57,9 @@ def before_call(_: Any, case: Any, **__: Any) -> None:
     body = case.body
     if name == "infer":
         _settle_inference(case)
+    elif isinstance(body, dict) and name == "trail":
+        body.pop("query_ids", None)  # only the service can give one
+        body.pop("boxes", None)
     elif isinstance(body, dict) and name == "put_cameras":
         _settle_cameras(body)
     elif isinstance(body, dict) and "archive" in body:

@@ -67,7 +67,8 @@ def client(audited: Audited) -> Iterator[httpx.Client]:
 def test_whatever_changes_something_and_whoever_searches_is_audited() -> None:
     assert AUDITED.keys() <= ROUTES.keys()
     changing = {route for route, access in ROUTES.items() if access is not OPEN and not route.startswith("GET ")}
-    looking = {f"GET {GALLERY.replace('default', '{gallery}')}/images/{{image_id}}/similar", "GET /v1/audit"}
+    gallery = GALLERY.replace("default", "{gallery}")
+    looking = {f"GET {gallery}/search", f"GET {gallery}/images/{{image_id}}/similar", "GET /v1/audit"}
     assert AUDITED.keys() == changing | looking
 
 
@@ -104,6 +105,24 @@ def test_a_search_is_told_with_the_hash_of_its_picture_and_not_the_picture(
     refused(client.post(f"{GALLERY}/search", content=large), 415)
     entry = audited.entries()[-1]
     assert (entry["status"], entry["pictures"]) == (415, [hashlib.sha256(large).hexdigest()])
+
+
+def test_a_kept_picture_is_told_as_the_same_picture(audited: Audited, client: httpx.Client) -> None:
+    client.put(f"{GALLERY}/images/a", content=jpeg(0))
+    digest = hashlib.sha256(jpeg(0)).hexdigest()
+    query_id = client.post("/v1/queries", content=jpeg(0)).json()["query_id"]
+    entry = audited.entries()[-1]
+    assert (entry["action"], entry["pictures"], entry["query_id"]) == ("keep-query", [digest], query_id)
+    for matches, names in ((1, {"query_id": query_id}), (0, {"query_id": query_id, "image_id": "a"})):
+        client.get(f"{GALLERY}/search", params=names)
+        entry = audited.entries()[-1]
+        assert (entry["action"], entry["pictures"], entry["matches"]) == ("search", [digest], matches)
+        assert entry["filters"] == {name: [value] for name, value in names.items()}
+    client.delete(f"/v1/queries/{query_id}")
+    entry = audited.entries()[-1]
+    assert (entry["action"], entry["query_id"], entry["status"]) == ("erase-query", query_id, 204)
+    refused(client.get(f"{GALLERY}/search", params={"query_id": query_id}), 404)
+    assert audited.entries()[-1]["status"] == 404
 
 
 def test_what_is_written_and_erased_is_told(audited: Audited, client: httpx.Client) -> None:

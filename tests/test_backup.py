@@ -21,6 +21,7 @@ from index.maintenance.restoration import restore
 from index.maintenance.verification import IN_DOUBT, UNREADABLE_CROP, examine
 from index.storage.camera_folder import CameraFolder
 from index.storage.folder_lock import FolderLock
+from index.storage.query_store import QueryStore
 from tests.cut_off import cut_off
 from tests.pictures import png
 from tests.small_disk import fill, small_disk
@@ -444,3 +445,10 @@ def test_cameras_that_are_damaged_stay_as_the_earlier_backup_has_them(
     (backup / "cameras/cameras.json").unlink()
     restore(backup, tmp_path / "new")
     assert CameraFolder(tmp_path / "new").read() == Cameras()
+
+
+def test_pictures_of_queries_are_left_out(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
+    store = QueryStore(data, hours=1, max_bytes=10_000)
+    store.keep(b"picture", width=1, height=1, digest="0" * 64, extension="jpg")
+    back_up(data, tmp_path / "backup")
+    assert not (tmp_path / "backup/queries").exists()

@@ -37,8 +37,12 @@ from tests.test_openapi_document import OPERATIONS
 GALLERY = "/v1/galleries/{gallery}"
 IMAGE = f"{GALLERY}/images/{{image_id}}"
 MIGRATION = f"{GALLERY}/migrations/{{migration_id}}"
-HERE = {"gallery": "default", "image_id": "a", "import_id": "none", "migration_id": "none", "model": "tiny"}
 PLAN = "/v1/cameras/plan"
+QUERY = "/v1/queries/{query_id}"
+HERE = {
+    "gallery": "default", "image_id": "a", "import_id": "none", "migration_id": "none", "model": "tiny",
+    "query_id": "none",
+}  # fmt: skip
 FILLED = 200  # images of a gallery that takes a while to move, or an import to come in
 
 
@@ -60,6 +64,11 @@ class Stage:
             f"{_path(GALLERY)}/images", files=parts(jpeg(0), jpeg(1), jpeg(2), metadata=names)
         ).raise_for_status()
         return client
+
+    @cached_property
+    def keeps_no_queries(self) -> httpx.Client:
+        """One that keeps no pictures to search with."""
+        return self._client(self._serving("keeps-no-queries", "--query-hours", "0"))
 
     @cached_property
     def strict(self) -> str:
@@ -297,6 +306,17 @@ def _deleted_twice(client: httpx.Client, path: str) -> httpx.Response:
     return client.delete(path)
 
 
+def _kept(stage: Stage) -> str:
+    """The path of a picture that is kept."""
+    answer = stage.plain.post("/v1/queries", content=jpeg(6))
+    assert answer.status_code == 201, answer.text
+    return answer.headers["Location"]
+
+
+def _by_address(client: httpx.Client, image_id: str) -> httpx.Response:
+    return client.get(f"{_path(GALLERY)}/search", params={"image_id": image_id})
+
+
 def _dropped(stage: Stage, name: str) -> httpx.Response:
     assert _new_gallery(stage, name).status_code == 201
     return stage.plain.delete(f"/v1/galleries/{name}", params={"confirm": name})
@@ -341,6 +361,20 @@ OWN: Mapping[tuple[str, int], Way] = {
     (f"POST {GALLERY}/trail", 200): lambda stage, *_: stage.plain.post(
         f"{_path(GALLERY)}/trail", json={"image_ids": ["a"]}
     ),
+    (f"GET {GALLERY}/search", 200): lambda stage, *_: _by_address(stage.plain, "a"),
+    (f"GET {GALLERY}/search", 404): lambda stage, *_: _by_address(stage.plain, "nobody"),
+    (f"GET {GALLERY}/search", 409): lambda stage, *_: _by_address(stage.moved_on, "a"),
+    ("POST /v1/queries", 201): lambda stage, *_: stage.plain.post("/v1/queries", content=jpeg(6)),
+    ("POST /v1/queries", 409): lambda stage, *_: stage.keeps_no_queries.post("/v1/queries", content=jpeg(6)),
+    (f"GET {QUERY}", 200): lambda stage, *_: stage.plain.get(_kept(stage)),
+    (f"GET {QUERY}", 404): lambda stage, *_: stage.plain.get(_path(QUERY)),
+    (f"GET {QUERY}/picture", 200): lambda stage, *_: stage.plain.get(f"{_kept(stage)}/picture"),
+    (f"GET {QUERY}/picture", 304): lambda stage, *_: stage.plain.get(
+        f"{_kept(stage)}/picture", headers={"If-None-Match": "*"}
+    ),
+    (f"GET {QUERY}/picture", 404): lambda stage, *_: stage.plain.get(_path(f"{QUERY}/picture")),
+    (f"DELETE {QUERY}", 204): lambda stage, *_: stage.plain.delete(_kept(stage)),
+    (f"DELETE {QUERY}", 404): lambda stage, *_: stage.plain.delete(_path(QUERY)),
     (f"PUT {GALLERY}", 200): lambda stage, *_: stage.plain.put(_path(GALLERY)),
     (f"PUT {GALLERY}", 201): lambda stage, *_: _new_gallery(stage, "new"),
     (f"PUT {GALLERY}", 404): lambda stage, *_: stage.plain.put("/v1/galleries/new%0A"),  # no path of this route

@@ -12,8 +12,7 @@ from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.errors import EmbeddingSpaceMismatch, ImageNotFound
 from index.gallery import Gallery, GallerySpec, Metadata, NewImage, SearchOptions
-from service.searcher import mean_embedding
-from service.trail import Trail, TrailRequest, duration_text, follow, length_text, trail_document
+from service.trail import Trail, TrailRequest, duration_text, follow, length_text, stored_query, trail_document
 from service.trail_wish import TrailWish
 from tests.pictures import jpeg
 
@@ -58,7 +57,11 @@ def followed(
     gallery: Gallery, embedder: Embedder, *image_ids: str, queries: tuple[str, ...] = (), speed: float = 150
 ) -> Trail:
     wish = TrailWish(image_ids=image_ids, query_image_ids=queries, max_speed=speed)
-    return follow(gallery, wish, cameras=CAMERAS, embedder=embedder, request=ASKED)
+    vectors = [gallery.embedding(each) for each in queries]
+    return follow(
+        gallery, wish, queries=[stored_query(gallery, each) for each in queries],
+        query=np.mean(vectors, axis=0) if vectors else None, cameras=CAMERAS, embedder=embedder, request=ASKED,
+    )  # fmt: skip
 
 
 def test_sightings_come_in_the_order_of_time_and_those_without_one_after_them(
@@ -116,7 +119,7 @@ def test_distances_are_those_of_a_search(gallery: Gallery, embedder: Embedder) -
     for number, image_id in enumerate(ids):
         add(gallery, image_id, "gate", number)
     queries = (ids[0], ids[1])
-    query = mean_embedding([gallery.embedding(each) for each in queries], normalized=True)
+    query = np.mean([gallery.embedding(each) for each in queries], axis=0)
     (matches,) = gallery.search(query[None], SearchOptions(top_k=10))
     trail = followed(gallery, embedder, *ids, queries=queries)
     assert {each.image.image_id: each.distance for each in trail.sightings} == {

@@ -22,7 +22,8 @@ def lettering(tmp_path_factory: pytest.TempPathFactory) -> Lettering:
 
 
 def read(trail: Trail, lettering: Lettering, pictures: dict[str, bytes] = PICTURES) -> PdfReader:
-    return PdfReader(io.BytesIO(trail_pdf(trail, pictures, lettering)))
+    queries = [jpeg(3, (60, 50))] * len(trail.queries)
+    return PdfReader(io.BytesIO(trail_pdf(trail, pictures, queries, lettering)))
 
 
 def text_of(reader: PdfReader) -> str:
@@ -56,7 +57,9 @@ def test_each_sighting_has_its_picture_place_time_and_hash(lettering: Lettering)
     ):  # fmt: skip
         assert words in text, words
     sizes = {image.image.size for page in reader.pages for image in page.images if image.image is not None}
-    assert sizes == {(400, 300), (30, 400)}
+    assert sizes == {(400, 300), (30, 400), (60, 50)}
+    assert f"{'b' * 32}[1,2,30,40]" in text.replace(" ", "")
+    assert f"SHA-256{'c' * 64}" in text.replace(" ", "")
 
 
 def test_letters_that_no_font_has_are_not_lost(lettering: Lettering) -> None:

@@ -59,6 +59,36 @@ def test_a_trail_as_json(client: httpx.Client, yard: str) -> None:
     assert distances == {each["image_id"]: each["distance"] for each in found} | {"a": 0.0}
 
 
+def test_distances_to_kept_pictures_and_stored_ones_together(client: httpx.Client, yard: str) -> None:
+    picture = jpeg(7, (200, 150))
+    query = client.post("/v1/queries", content=picture).json()["query_id"]
+    box, asked = [10, 20, 100, 80], {"query_id": query, "box": "10,20,100,80", "image_id": "c"}
+    wish = {"image_ids": ["a", "b"], "query_ids": [query], "boxes": [box], "query_image_ids": ["c"]}
+    trail = client.post(f"{yard}/trail", json=wish).json()
+    found = client.get(f"{yard}/search", params=asked).json()["matches"]
+    assert {each["image_id"]: each["distance"] for each in trail["sightings"]} == {
+        each["image_id"]: each["distance"] for each in found
+    }
+    crop = hashlib.sha256(client.get(f"{yard}/images/c/crop").content).hexdigest()
+    assert trail["queries"] == [
+        {"query_id": query, "image_id": None, "box": box, "sha256": hashlib.sha256(picture).hexdigest()},
+        {"query_id": None, "image_id": "c", "box": None, "sha256": crop},
+    ]
+    record = client.post(f"{yard}/trail?format=pdf", json=wish)
+    reader = PdfReader(io.BytesIO(record.content))
+    sizes = {image.image.size for page in reader.pages for image in page.images if image.image is not None}
+    assert sizes == {(100, 80), (96, 72)}
+    text = " ".join(" ".join(page.extract_text().split()) for page in reader.pages)
+    assert "What was looked for, taken together" in text
+    assert "[10, 20, 100, 80]" in text
+    for change, status, pointer in (
+        ({"boxes": [box, box]}, 422, "/boxes"), ({"boxes": [[0, 0, 999, 1]]}, 422, "/boxes"),
+        ({"query_ids": ["0" * 32]}, 404, None),
+    ):  # fmt: skip
+        problem = refused(client.post(f"{yard}/trail", json=wish | change), status)
+        assert pointer is None or problem["errors"][0]["pointer"] == pointer
+
+
 def test_a_trail_as_a_table_and_as_a_record(client: httpx.Client, yard: str) -> None:
     wish = {"image_ids": ["a", "b"], "query_image_ids": ["a"], "title": "=cmd|x", "max_speed_kmh": 900}
     table = client.post(f"{yard}/trail", params={"format": "csv"}, json=wish)

@@ -26,7 +26,7 @@ def test_a_row_a_sighting_with_the_way_to_it_and_who_asked() -> None:
     assert (missing["number"], missing["image_id"], missing["reason"]) == ("", "gone", "not in the gallery")
     for row in (first, second, untimed, missing):
         assert (row["asked_by"], row["model"], row["request_id"]) == ("Officer Łukasik", "f" * 64, "r1")
-        assert (row["key_id"], row["key_name"], row["queries"]) == ("k1", "desk", "one")
+        assert (row["key_id"], row["key_name"], row["queries"]) == ("k1", "desk", f"{'b' * 32} [1, 2, 30, 40]")
     assert first["crop"] == "/v1/galleries/default/images/one/crop"
     assert first["sha256"] == "a" * 64
 

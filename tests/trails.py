@@ -2,8 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
-
 from index.camera import Camera
 from index.gallery import Metadata, StoredImage
 from service.trail import Sighting, Trail, TrailModel, TrailQuery, TrailRequest, leg_between
@@ -34,12 +32,12 @@ def a_trail() -> Trail:
     return Trail(
         gallery="default",
         wish=TrailWish(
-            image_ids=("one", "two", "three", "gone"), query_image_ids=("one",), title="Red car", note="first\nsecond",
+            image_ids=("one", "two", "three", "gone"), title="Red car", note="first\nsecond",
             asked_by="Officer Łukasik",
         ),
         model=TrailModel(name="tiny", fingerprint="f" * 64, embedding_space="tiny-space"),
         request=TrailRequest(key_id="k1", key_name="desk", made_at=NOON, request_id="r1"),
-        queries=(TrailQuery(image_id="one", sha256="a" * 64, embedding=np.zeros(4, np.float32)),),
+        queries=(TrailQuery(query_id="b" * 32, box=(1, 2, 30, 40), sha256="c" * 64),),
         sightings=(one, two), untimed=(a_sighting(3, "three", None, None),), legs=(leg_between(one, two, 150),),
         missing=("gone",),
     )  # fmt: skip

@@ -43,6 +43,7 @@ from vehicle_search_client.replies import (
     MigrationReply,
     ModelReply,
     PlanReply,
+    QueryReply,
     ReloadReply,
     SearchReply,
     StatusReply,
@@ -56,8 +57,7 @@ from vehicle_search_client.replies import (
 T = TypeVar("T")
 Names = str | Iterable[str]
 Repetition = Literal["never", "unless begun", "always"]
-_IMPORTS = "/v1/imports"
-_CAMERAS = "/v1/cameras"
+_IMPORTS, _QUERIES, _CAMERAS = "/v1/imports", "/v1/queries", "/v1/cameras"
 _PLAN = f"{_CAMERAS}/plan"
 
 
@@ -121,7 +121,7 @@ def search(
     """Where else was this vehicle seen? A list of 2–8 pictures shows one vehicle and is searched for together."""
     query = _query(options, SearchOptions)
     if box is not None:
-        query.append(("box", ",".join(str(side) for side in box)))
+        query.append(("box", _box(box)))
     path = f"{_gallery(gallery)}/search"
     several = _several(pictures)
     if len(several) == 1:
@@ -155,6 +155,41 @@ def similar(image_id: str, *, gallery: str = "default", **options: Unpack[Search
         method="GET", path=f"{_image(gallery, image_id)}/similar", query=_query(options, SearchOptions),
         read=_json(search_reply),
     )  # fmt: skip
+
+
+def search_kept(
+    query_ids: Names = (), *, boxes: Iterable[Box] = (), image_ids: Names = (), gallery: str = "default",
+    **options: Unpack[SearchOptions],
+) -> Call[SearchReply]:  # fmt: skip
+    """Search with pictures that ``keep_query`` kept, and stored images, 1–8 of one vehicle. The latter are left out.
+
+    ``boxes`` are parts of the kept pictures, none or one for each, in their order.
+    """
+    query = [
+        *(("query_id", each) for each in _names(query_ids)), *(("box", _box(each)) for each in boxes),
+        *(("image_id", each) for each in _names(image_ids)), *_query(options, SearchOptions),
+    ]  # fmt: skip
+    return Call(method="GET", path=f"{_gallery(gallery)}/search", query=query, read=_json(search_reply))
+
+
+def keep_query(picture: Picture) -> Call[QueryReply]:
+    """Have the service keep a picture for a while, to search with by its ``query_id``; Conflict where it keeps none."""
+    return _raw("POST", _QUERIES, picture_bytes(picture), read=_json(lambda it: read_reply(QueryReply, it)))
+
+
+def query(query_id: str) -> Call[QueryReply]:
+    """A kept picture's size, and until when it is kept."""
+    return Call(method="GET", path=f"{_QUERIES}/{_segment(query_id)}", read=_read(QueryReply))
+
+
+def query_picture(query_id: str, *, max_side: int | None = None) -> Call[Crop]:
+    """A kept picture as it is searched with; with ``max_side`` (16–2048 pixels) a JPEG of it to look at."""
+    return _picture(f"{_QUERIES}/{_segment(query_id)}/picture", max_side)
+
+
+def delete_query(query_id: str) -> Call[None]:
+    """Erase a kept picture before its time."""
+    return Call(method="DELETE", path=f"{_QUERIES}/{_segment(query_id)}", read=_nothing)
 
 
 def embeddings(pictures: Picture | Sequence[Picture]) -> Call[EmbeddingsReply]:
@@ -366,7 +401,9 @@ def cancel_migration(migration_id: str, *, gallery: str = "default") -> Call[Mig
 class TrailOptions(TypedDict, total=False):
     """What a trail is made with."""
 
-    query_image_ids: Sequence[str]  # images of the gallery that distances are measured to, together
+    query_ids: Sequence[str]  # kept pictures that distances are measured to, together
+    boxes: Sequence[Box]  # the part of each of them that is meant, or none
+    query_image_ids: Sequence[str]  # images of the gallery that distances are measured to, too
     max_speed_kmh: float  # what is quicker along a straight line is impossible; the service's default is 150
     title: str
     note: str
@@ -486,7 +523,7 @@ def _trail(
             known = ", ".join(TrailOptions.__annotations__)
             raise TypeError(f"unexpected keyword argument {name!r}; known are {known}")
     wish = {"image_ids": list(_each(image_ids))} | {
-        name: list(value) if name.endswith("_ids") else value for name, value in options.items()
+        name: list(value) if name.endswith("_ids") or name == "boxes" else value for name, value in options.items()
     }
     return Call(
         method="POST", path=f"{_gallery(gallery)}/trail", query=[("format", kind)], content=json.dumps(wish).encode(),
@@ -515,6 +552,14 @@ def _parts(pictures: Iterable[Picture]) -> list[tuple[str, tuple[str, Any, str]]
         ("image", (str(number), picture_bytes(picture), "application/octet-stream"))
         for number, picture in enumerate(pictures)
     ]
+
+
+def _names(names: Names) -> Iterable[str]:
+    return [names] if isinstance(names, str) else names
+
+
+def _box(box: Box) -> str:
+    return ",".join(str(side) for side in box)
 
 
 def _query(options: Mapping[str, Any], known: type) -> list[tuple[str, str]]:

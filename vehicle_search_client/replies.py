@@ -269,6 +269,16 @@ class TrailReply:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QueryReply:
+    """A picture that the service keeps to search with: its sides when upright, and until when it is kept."""
+
+    query_id: str
+    width: int
+    height: int
+    kept_until: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class GalleryReply:
     """A gallery. ``index`` says what finds its images now; of one that is damaged there is ``problem`` and no more."""
 
@@ -397,7 +407,7 @@ def read_reply(kind: type[T], document: Mapping[str, Any], **more: Any) -> T:
     known = {one.name for one in fields(kind)} - more.keys()  # type: ignore[arg-type]
     values = {name: value for name, value in document.items() if name in known}
     for name, value in values.items():
-        if name.endswith("_at") and value is not None:
+        if name.endswith(("_at", "_until")) and value is not None:
             values[name] = datetime.fromisoformat(value)
     return kind(**values, **more)
 
