@@ -27,7 +27,7 @@ _TEXTS: Final = {"title": MAX_TITLE, "note": MAX_NOTE, "asked_by": MAX_NAME}
 
 @dataclass(frozen=True, kw_only=True)
 class TrailWish:
-    """The vehicle was looked for by kept pictures, ``query_ids``, with a box each or none, and by images of the gallery.
+    """The vehicle was looked for by kept pictures, ``query_ids``, with a box each or none, and by stored images.
 
     ``max_speed`` is in km/h.
     """
