@@ -14,6 +14,7 @@ import schemathesis
 from hypothesis import strategies as st
 from schemathesis.transport.serialization import Binary
 
+from service.examples import IMAGE
 from tests.pictures import encoded, jpeg, photograph, png
 
 VIEWPOINTS = ("front", "rear", "side")
@@ -54,6 +55,8 @@ def before_call(_: Any, case: Any, **__: Any) -> None:
         case.path_parameters["model"] = MODEL
     if query or name in ("delete_images", "delete_gallery"):
         _settle_query(name, case, query)
+    if name == "search_kept":
+        _settle_queries(case)
     body = case.body
     if name == "infer":
         _settle_inference(case)
@@ -97,6 +100,17 @@ def _settle_cameras(body: dict[str, Any]) -> None:
                 camera.pop(name, None)
 
 
+def _settle_queries(case: Any) -> None:
+    """One to eight, with a box for each that has one; which are kept only links know."""
+    query = dict(case.query or {})
+    drawn = query.pop("query_id", [])
+    kept = ([drawn] if isinstance(drawn, str) else list(drawn))[:_MOST_COMBINED]
+    images = [IMAGE] * min(len(query.pop("image_id", [])), _MOST_COMBINED - len(kept))
+    boxes = ["0,0,8,8"] * len(kept) if query.pop("box", None) else []
+    named = {"query_id": kept, "image_id": images if kept or images else [IMAGE], "box": boxes}
+    case.query = {**query, **{name: each for name, each in named.items() if each}}
+
+
 def _settle_parts(name: str, case: Any, body: dict[str, Any]) -> None:
     several = isinstance(body["image"], list)
     if name == "search":
@@ -104,6 +118,8 @@ def _settle_parts(name: str, case: Any, body: dict[str, Any]) -> None:
         if len(body["image"]) > 1:
             case.query = {**(case.query or {}), "combine": "mean"}
             case.query.pop("box", None)
+    if name == "keep_query":
+        body["image"] = body["image"][:1]
     if "metadata" in body:
         one = {"vehicle_id": "v17", "attributes": {"colour": "red"}}
         body["metadata"] = json.dumps([one] * len(body["image"]) if several else one)
