@@ -62,6 +62,11 @@ def before_call(_: Any, case: Any, **__: Any) -> None:
         _settle_inference(case)
     elif isinstance(body, dict) and name == "create_key":
         _settle_key(body)
+    elif isinstance(body, dict) and name == "trail":
+        body.pop("query_ids", None)  # only the service can give one
+        body.pop("boxes", None)
+    elif isinstance(body, dict) and name == "put_cameras":
+        _settle_cameras(body)
     elif isinstance(body, dict) and "archive" in body:
         body["archive"] = Binary(archive())
     elif isinstance(body, dict) and name == "post_import":
@@ -92,6 +97,18 @@ def _settle_key(body: dict[str, Any]) -> None:
         body["expires_at"] = "2999-01-01T00:00:00Z"
     if body.get("rate") is None:
         body.pop("burst", None)
+
+
+def _settle_cameras(body: dict[str, Any]) -> None:
+    """Each once, with a position of one kind at most."""
+    for number, camera in enumerate(body["cameras"]):
+        camera["camera_id"] = f"c{number}"
+        for name in ("latitude", "longitude") if number % 2 else ("x", "y"):
+            camera.pop(name, None)
+        rest = ("x", "y") if number % 2 else ("latitude", "longitude")
+        if any(camera.get(name) is None for name in rest):
+            for name in rest:
+                camera.pop(name, None)
 
 
 def _settle_queries(case: Any) -> None:
