@@ -17,10 +17,12 @@ from index.machine.library_versions import library_versions
 from index.storage.query_store import QueryStore
 from service import (
     audit_routes,
+    feedback_routes,
     gallery_routes,
     image_routes,
     import_routes,
     inference_routes,
+    key_routes,
     migration_routes,
     probe_routes,
     query_routes,
@@ -77,8 +79,8 @@ def routed_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         },
     )  # fmt: skip
     rooms = (
-        search_routes, query_routes, image_routes, import_routes, gallery_routes, migration_routes, audit_routes,
-        status_routes, probe_routes, inference_routes,
+        search_routes, query_routes, image_routes, import_routes, gallery_routes, migration_routes, key_routes,
+        audit_routes, status_routes, probe_routes, inference_routes, feedback_routes,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.router)

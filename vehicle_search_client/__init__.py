@@ -39,6 +39,9 @@ from vehicle_search_client.replies import (
     Crop,
     Embedding,
     EmbeddingsReply,
+    FacetsReply,
+    FeedbackPage,
+    FeedbackReply,
     GalleryReply,
     ImagePage,
     ImportReply,
@@ -55,10 +58,10 @@ from vehicle_search_client.replies import (
 
 __all__ = [
     "DEFAULT_URL", "AddedImage", "AddedImages", "AsyncVehicleSearch", "AuditPage", "BadRequest", "BatchReply",
-    "BatchSize", "Busy", "Conflict", "Crop", "DiskFull", "Embedding", "EmbeddingsReply", "Fault", "Forbidden",
-    "GalleryReply", "ImagePage", "ImportReply", "InvalidRequest", "Match", "MigrationReply", "ModelReply", "NewImage",
-    "NotFound", "Patience", "Picture", "Problem", "QueryReply", "Refused", "ReloadReply", "SearchReply", "StatusReply",
-    "StoredImage", "TimedOut", "TooLarge", "Unauthorized", "Unavailable", "UnexpectedAnswer", "Unreachable",
-    "UnsupportedType", "UnusableInput",
-    "VehicleSearch", "VehicleSearchError", "to_pandas",
+    "BatchSize", "Busy", "Conflict", "Crop", "DiskFull", "Embedding", "EmbeddingsReply", "FacetsReply", "Fault",
+    "FeedbackPage", "FeedbackReply", "Forbidden", "GalleryReply", "ImagePage", "ImportReply", "InvalidRequest", "Match",
+    "MigrationReply", "ModelReply", "NewImage", "NotFound", "Patience", "Picture", "Problem", "QueryReply", "Refused",
+    "ReloadReply", "SearchReply", "StatusReply", "StoredImage", "TimedOut", "TooLarge", "Unauthorized", "Unavailable",
+    "UnexpectedAnswer", "Unreachable", "UnsupportedType", "UnusableInput", "VehicleSearch", "VehicleSearchError",
+    "to_pandas",
 ]  # fmt: skip
