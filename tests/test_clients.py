@@ -163,6 +163,8 @@ def test_pictures_are_found(search: Any, yard: str) -> None:
     assert [match.image_id for match in found] == ["i2"]
     both = search.search_kept([kept.query_id], image_ids=["i2", "i1"], gallery=yard)
     assert (both.queries, {"i1", "i2"} & {match.image_id for match in both}) == (3, set())
+    with pytest.raises(UnusableInput, match="image_ids"):
+        search.search_kept(kept.query_id, gallery=yard, image_id="i2")
     small = search.query_picture(kept.query_id, max_side=48)
     assert Image.open(io.BytesIO(small.data)).size == (48, 36)
     assert search.delete_query(kept.query_id) is None

@@ -184,6 +184,8 @@ def search_kept(
 
     ``boxes`` are parts of the kept pictures, none or one for each, in their order.
     """
+    if options.get("image_id") is not None:
+        raise UnusableInput("image_id is no filter of search_kept; what it searches with are image_ids")
     query = [
         *(("query_id", each) for each in _names(query_ids)), *(("box", _box(each)) for each in boxes),
         *(("image_id", each) for each in _names(image_ids)), *_query(options, SearchOptions),
