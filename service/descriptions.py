@@ -14,7 +14,15 @@ from index.gallery import BUILT_KINDS, KINDS, VECTORS, MigrationState
 from index.metadata import GALLERY_NAME, IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
 from service import examples
 from service.inference_protocol import HEADER_LENGTH, MAX_ID
-from service.parameters import ATTRIBUTE, ATTRIBUTE_VALUE, LONGEST_TIMEOUT_MS, STORABLE, TIMEOUT_HEADER, Parameter
+from service.parameters import (
+    ATTRIBUTE,
+    ATTRIBUTE_VALUE,
+    LONGEST_TIMEOUT_MS,
+    MAX_SIDE,
+    STORABLE,
+    TIMEOUT_HEADER,
+    Parameter,
+)
 from service.problems import MEDIA_TYPE, RESPONSES
 
 GalleryName = Annotated[
@@ -506,14 +514,17 @@ GALLERY_SPEC = {
     }
 }
 NO_PROPERTIES = {_JSON: {"schema": NOTHING}}
-IF_NONE_MATCH = {
+_IF_NONE_MATCH = {
     "name": "If-None-Match", "in": "header", "required": False, "schema": {"type": "string"},
-    "description": "An ETag, or several with commas: where one is the crop's it is not sent again.",
+    "description": "An ETag, or several with commas: where one is the picture's it is not sent again.",
 }  # fmt: skip
-_CROP_HEADERS = {
+_PICTURE_HEADERS = {
     "ETag": {"description": "names the content", "required": True, "schema": _TEXT},
-    "Cache-Control": {"description": "kept, but asked for each time", "required": True, "schema": _TEXT},
-}
+    "Cache-Control": {
+        "description": "how long it may be shown without asking again; with max_side, longer", "required": True,
+        "schema": _TEXT,
+    },
+}  # fmt: skip
 
 
 _TIMEOUT = {
@@ -577,12 +588,17 @@ def accepted(schema: dict[str, Any], description: str) -> dict[int | str, dict[s
     return {202: answered(schema, description=description, headers=header("Location", "path of what was begun"))}
 
 
-def crop_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The answers to who asks for a crop."""
+def picture_request() -> dict[str, Any]:
+    """The ``openapi_extra`` of a route that answers with a stored picture."""
+    return {"parameters": [MAX_SIDE.document(), _IF_NONE_MATCH]}
+
+
+def picture_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The answers to who asks for a stored picture."""
     content = {kind: {"schema": _BINARY} for kind in ("image/jpeg", "image/png")}
     return {
-        200: {"description": "The picture", "content": content, "headers": _CROP_HEADERS},
-        304: {"description": "It is the one that the client has", "headers": _CROP_HEADERS},
+        200: {"description": "The picture", "content": content, "headers": _PICTURE_HEADERS},
+        304: {"description": "It is the one that the client has", "headers": _PICTURE_HEADERS},
         **problems(*statuses),
     }
 

@@ -28,7 +28,8 @@ from service.documents import (
     read_json_lenient,
     require_distinct_keys,
 )
-from service.parameters import ERASE, PAGE, filters_of, read_parameters
+from service.parameters import ERASE, MAX_SIDE, PAGE, filters_of, read_parameters
+from service.picture_answer import ASKED_EACH_TIME, picture_answer
 from service.picture_looker import Seen
 from service.problems import BadPicture, UnsupportedBody, pointer_of, problem_of
 from service.request_turn import RequestTurn, turn_of
@@ -37,6 +38,7 @@ from service.uploads import Limits, Upload, read_document
 
 _MERGE_PATCH_TYPES = ("application/merge-patch+json", "application/json")
 _TOGETHER = 32  # images that are encoded at once
+_SMALL_KEPT = "private, max-age=300"  # while somebody leafs through; an image that is replaced shows soon
 _NOTHING = ImageDescription(image_id=None, metadata=Metadata(), box=None)
 
 router = APIRouter(tags=["images"])
@@ -216,19 +218,16 @@ async def delete_image(request: Request, gallery: GalleryName, image_id: ImageId
     "/v1/galleries/{gallery}/images/{image_id}/crop",
     summary="Fetch the stored crop",
     response_class=Response,
-    responses=say.crop_responses(404, 422, 503),
-    openapi_extra={"parameters": [say.IF_NONE_MATCH]},
+    responses=say.picture_responses(404, 422, 503),
+    openapi_extra=say.picture_request(),
 )
 async def get_crop(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
-    """The crop as it was embedded. Its ETag names the content and never changes meaning."""
-    read_parameters(request, ())
+    """The crop as it was embedded, or a JPEG of it to look at. Its ETag names the content and never changes meaning."""
+    max_side = read_parameters(request, (MAX_SIDE,)).one("max_side")
     own, target = image_id_of(image_id), context_of(request).gallery(gallery)
     name, data = await run_in_threadpool(target.crop, own)
-    headers = {"ETag": f'"{name}"', "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
-    wanted = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
-    if f'"{name}"' in wanted or "*" in wanted:
-        return Response(status_code=304, headers=headers)
-    return Response(data, media_type="image/jpeg" if name.endswith(".jpg") else "image/png", headers=headers)
+    kept = ASKED_EACH_TIME if max_side is None else _SMALL_KEPT
+    return await picture_answer(request, name, data, max_side=max_side, kept=kept)
 
 
 @dataclass(frozen=True)

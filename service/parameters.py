@@ -226,6 +226,10 @@ BOX = Parameter(
     },
     read=_box,
 )  # fmt: skip
+MAX_SIDE = Parameter(
+    name="max_side", description="A JPEG to look at, no side of which is longer than so many pixels.",
+    schema={"type": "integer", "minimum": 16, "maximum": 2048}, read=_integer(16, 2048),
+)  # fmt: skip
 COMBINE = Parameter(
     name="combine", description="With 2–8 pictures of one vehicle: search for the mean of their embeddings.",
     schema={"type": "string", "enum": ["mean"]}, read=choice("mean"),

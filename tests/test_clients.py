@@ -105,6 +105,8 @@ def test_an_image_from_its_cradle_to_its_grave(search: Any, yard: str) -> None:
     assert search.update_image("a:1", gallery=yard, camera_id=None).camera_id is None
     crop = search.crop("a:1", gallery=yard)
     assert (crop.media_type, Image.open(io.BytesIO(crop.data)).size) == ("image/png", (30, 20))
+    small = search.crop("a:1", gallery=yard, max_side=16)
+    assert (small.media_type, Image.open(io.BytesIO(small.data)).size) == ("image/jpeg", (16, 11))
     for attributes, found in (({"n": 5}, 1), ({"n": "5"}, 0), ({"s": "5"}, 1), ({"s": 5}, 0), ({"n": [4, 5]}, 1)):
         assert len(list(search.images(gallery=yard, attributes=attributes))) == found, attributes
     assert search.delete_image("a:1", gallery=yard) is None

@@ -372,6 +372,33 @@ def test_a_crop_is_named_by_its_content(client: httpx.Client, gallery: str) -> N
     assert changed.content == whole.content
 
 
+def test_a_crop_comes_smaller_to_look_at(client: httpx.Client, gallery: str) -> None:
+    client.put(f"{gallery}/images/own", content=jpeg(0, (320, 200)))
+    client.put(f"{gallery}/images/part", files=parts(jpeg(0, (320, 200)), metadata={"box": [0, 0, 200, 160]}))
+    path = f"{gallery}/images/own/crop"
+    whole, small, smaller = (client.get(path, params=query) for query in ({}, {"max_side": 64}, {"max_side": 32}))
+    assert [Image.open(io.BytesIO(each.content)).size for each in (whole, small, smaller)] == [
+        (320, 200), (64, 40), (32, 20)
+    ]  # fmt: skip
+    tags = {each.headers["etag"] for each in (whole, small, smaller)}
+    assert len(tags) == 3
+    assert whole.headers["cache-control"] == "private, no-cache"
+    assert small.headers["cache-control"] == "private, max-age=300"
+    assert small.headers["vary"] == "Authorization"
+    for query, known in (({"max_side": 64}, small), ({"max_side": 32}, smaller), ({}, whole)):
+        again = client.get(path, params=query, headers={"If-None-Match": known.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["cache-control"] == known.headers["cache-control"]
+    assert (
+        client.get(path, params={"max_side": 32}, headers={"If-None-Match": small.headers["etag"]}).status_code == 200
+    )
+    part = client.get(f"{gallery}/images/part/crop", params={"max_side": 2048})  # a PNG, small enough already
+    assert (part.headers["content-type"], Image.open(io.BytesIO(part.content)).format) == ("image/jpeg", "JPEG")
+    for wrong in ("15", "2049", "0", "-1", "x", "1e2", ""):
+        refused(client.get(path, params={"max_side": wrong}), 422, "max_side", "16 to 2048")
+    refused(client.get(f"{gallery}/images/nobody/crop", params={"max_side": 64}), 404, "nobody")
+
+
 def test_a_stored_crop_carries_no_metadata(client: httpx.Client, gallery: str) -> None:
     exif = Image.Exif()
     exif[0x010E] = "the driver's name"

@@ -246,15 +246,9 @@ def page(
     return Call(method="GET", path=f"{_gallery(gallery)}/images", query=query, read=_json(read))
 
 
-def crop(image_id: str, *, gallery: str = "default") -> Call[Crop]:
-    """The stored crop as it was embedded."""
-
-    def read(response: httpx.Response) -> Crop:
-        return Crop(
-            data=response.content, media_type=response.headers["content-type"], etag=response.headers.get("etag")
-        )
-
-    return Call(method="GET", path=f"{_image(gallery, image_id)}/crop", read=read)
+def crop(image_id: str, *, gallery: str = "default", max_side: int | None = None) -> Call[Crop]:
+    """The stored crop as it was embedded; with ``max_side`` (16–2048 pixels) a JPEG of it to look at."""
+    return _picture(f"{_image(gallery, image_id)}/crop", max_side)
 
 
 # Galleries
@@ -556,6 +550,16 @@ def _listed(kind: type[T], name: str) -> Callable[[httpx.Response], list[T]]:
 
 def _stored(document: Mapping[str, Any]) -> StoredImage:
     return read_reply(StoredImage, document)
+
+
+def _picture(path: str, max_side: int | None) -> Call[Crop]:
+    def read(response: httpx.Response) -> Crop:
+        return Crop(
+            data=response.content, media_type=response.headers["content-type"], etag=response.headers.get("etag")
+        )
+
+    query = [] if max_side is None else [("max_side", str(max_side))]
+    return Call(method="GET", path=path, query=query, read=read)
 
 
 def _nothing(_: httpx.Response) -> None:
