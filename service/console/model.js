@@ -4,6 +4,7 @@ import { Problem, connection, get } from "./api.js";
 import { auditView } from "./audit_view.js";
 import { contractView } from "./contract_view.js";
 import { h, show } from "./element.js";
+import { feedbackView } from "./feedback_view.js";
 import { healthView } from "./health_view.js";
 import { importView } from "./import_view.js";
 import { keyView } from "./key_view.js";
@@ -32,7 +33,7 @@ function part(id, title, live) {
 const parts = {
   health: part("health", "How it is now", "off"), galleries: part("galleries", "Galleries", "off"), model: part("model", "Model"),
   found: part("found", "How well it finds vehicles"), imports: part("imports", "Imports", "off"), moves: part("moves", "Moves to another model", "off"),
-  keys: part("keys", "API keys"), audit: part("audit", "Audit log"),
+  feedback: part("feedback", "Feedback"), keys: part("keys", "API keys"), audit: part("audit", "Audit log"),
 };
 place.append(banner,
   h("nav", { class: "within", "aria-label": "On this page" }, ...Object.values(parts).map((each) => h("a", { href: `#${each.id}` }, each.title))),
@@ -40,6 +41,7 @@ place.append(banner,
 
 const health = healthView(banner, parts.health.inner, parts.galleries.inner);
 const contract = contractView(parts.model.inner, parts.found.inner);
+const feedback = feedbackView(parts.feedback.inner);
 const keys = keyView(parts.keys.inner);
 const audit = auditView(parts.audit.inner);
 const imports = importView(parts.imports.inner, () => importsLook.now());
@@ -68,6 +70,7 @@ async function meet() {
   model = "";
   audited = null;
   keys(caller);
+  feedback(caller);
   if (!caller.may("read")) audit(caller, null);
   look.now();
   importsLook.now();

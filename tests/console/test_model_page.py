@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -370,6 +371,39 @@ def test_a_model_file_that_was_replaced_is_loaded(
         button.click()
         dialog(page).get_by_role("button", name="Load it").click()
         expect(page.get_by_role("alert").filter(has_text="The model was not loaded")).to_be_visible()
+
+
+def test_feedback_is_looked_through_saved_and_erased(tiny: str, open_page: OpenPage) -> None:
+    names = [{"image_id": f"i{number}"} for number in range(30)]
+    pictures = parts(*(jpeg(number, (64, 48)) for number in range(30)), metadata=names)
+    httpx.post(f"{tiny}/v1/galleries/default/images", files=pictures).raise_for_status()
+    page = open_page(f"{tiny}/model")
+    said = section(page, "Feedback")
+    expect(said).to_contain_text("Nobody has said anything")
+    expect(said.get_by_role("button", name="Save as a data set")).to_be_disabled()
+    for number in range(1, 30):
+        answer = {"gallery": "default", "image_id": f"i{number}", "query_image_id": "i0", "same": number % 2 == 0}
+        httpx.post(f"{tiny}/v1/feedback", json={**answer, "distance": 0.25}).raise_for_status()
+    page.reload()
+    rows = said.get_by_role("table").locator("tbody tr")
+    expect(rows).to_have_count(20)
+    said.get_by_role("button", name="Older ones").click()
+    expect(rows).to_have_count(29)
+    expect(rows.first).to_contain_text("not the same")
+    expect(rows.first.locator("img").first).to_have_js_property("complete", True)
+    with page.expect_download() as saved:
+        said.get_by_role("button", name="Save as a data set").click()
+    assert saved.value.suggested_filename == "feedback-default.zip"
+    with zipfile.ZipFile(saved.value.path()) as archive:
+        assert "manifest.csv" in archive.namelist()
+    said.get_by_role("button", name="Erase what was said of i29").click()
+    expect(rows).to_have_count(28)
+    require_accessible(page)
+    shoot(page, "model-feedback")
+    said.get_by_role("button", name="Erase all").click()
+    dialog(page).get_by_role("button", name="Erase it").click()
+    expect(said).to_contain_text("Nobody has said anything")
+    assert httpx.get(f"{tiny}/v1/feedback", params={"gallery": "default"}).json()["feedback"] == []
 
 
 def test_the_audit_log_is_paged_through(tiny: str, open_page: OpenPage) -> None:
