@@ -10,8 +10,9 @@ from fastapi import Path
 
 from index.access_key import MAX_NAME, MOST_AT_ONCE, QUICKEST, SCOPES, SLOWEST
 from index.bulk.import_job import STATES
-from index.gallery import BUILT_KINDS, KINDS, VECTORS, MigrationState
+from index.gallery import BUILT_KINDS, KINDS, MOST_ATTRIBUTES, MOST_CAMERAS, MOST_VALUES, VECTORS, MigrationState
 from index.metadata import GALLERY_NAME, IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
+from index.storage.query_store import QUERY_ID
 from service import examples
 from service.inference_protocol import HEADER_LENGTH, MAX_ID
 from service.parameters import (
@@ -37,6 +38,12 @@ ImportId = Annotated[str, Path(description="Id of the import job.", examples=[ex
 ImageId = Annotated[
     str,
     Path(description="Id of the image.", examples=[examples.IMAGE], json_schema_extra={"pattern": f"^{IMAGE_ID}$"}),
+]
+QueryId = Annotated[
+    str,
+    Path(
+        description="Id of the kept picture.", examples=[examples.QUERY], json_schema_extra={"pattern": f"^{QUERY_ID}$"}
+    ),
 ]
 
 _JSON = "application/json"
@@ -185,9 +192,33 @@ INGEST_ANSWER = _object(
 IMAGE_ANSWER = _IMAGE
 PUT_ANSWER = _object("StoredImage", **_STORED_FIELDS, status={"type": "string", "enum": ["created", "updated"]})
 PAGE_ANSWER = _object(
-    "ImagePage", images=_list(_IMAGE), next={**_NULLABLE_TEXT, "description": "cursor of the next page"}
-)
+    "ImagePage", optional=["total"],
+    images=_list(_IMAGE), next={**_NULLABLE_TEXT, "description": "cursor of the next page"},
+    total={**_COUNT, "description": "images that pass the filters, with total=true"},
+)  # fmt: skip
 DELETED_ANSWER = _object("Deleted", deleted=_COUNT)
+UPDATED_ANSWER = _object("Updated", updated={**_COUNT, "description": "images that pass the filters"})
+FACETS_ANSWER = _object(
+    "Facets", images=_COUNT, last_change={**_COUNT, "description": "of the gallery, as of which it is so"},
+    vehicles={**_COUNT, "description": "different values of vehicle_id"},
+    cameras={
+        **_list(_object(camera_id=_TEXT, images=_COUNT)), "description": f"most images first, {MOST_CAMERAS:,} at most",
+    },
+    viewpoints={**_list(_object(viewpoint=_TEXT, images=_COUNT)), "description": "most images first"},
+    attributes={
+        **_list(
+            _object(
+                name=_TEXT, images={**_COUNT, "description": "that have it"},
+                values={
+                    **_list(_object(value={"type": ["string", "number"]}, images=_COUNT)),
+                    "description": f"the {MOST_VALUES} most frequent",
+                },
+            )
+        ),
+        "description": f"most images first, {MOST_ATTRIBUTES} names at most",
+    },
+    first_captured_at=_NULLABLE_TIME, last_captured_at=_NULLABLE_TIME,
+)  # fmt: skip
 GALLERY_ANSWER = _GALLERY
 GALLERIES_ANSWER = _object("Galleries", galleries=_list({"oneOf": [_GALLERY, _DAMAGED_GALLERY]}))
 _SIZE = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2}
@@ -300,15 +331,43 @@ _IMPORT = _object(
 IMPORT_ANSWER = _IMPORT
 IMPORTS_ANSWER = _object("Imports", imports=_list(_IMPORT))
 
+QUERY_ANSWER = _object(
+    "Query", query_id={**_TEXT, "pattern": f"^{QUERY_ID}$"}, width={"type": "integer", "minimum": 1},
+    height={"type": "integer", "minimum": 1}, kept_until=_TIME,
+)  # fmt: skip
+FeedbackId = Annotated[str, Path(description="Id of the feedback.", examples=[examples.FEEDBACK])]
+_GIVEN: dict[str, Any] = {
+    "gallery": _TEXT, "image_id": {**_TEXT, "description": "of the match"},
+    "same": {**_FLAG, "description": "whether both show one vehicle"},
+    "query_image_id": {**_NULLABLE_TEXT, "description": "the stored image that was searched with"},
+    "distance": {"type": ["number", "null"], "minimum": 0, "description": "that was shown"},
+}  # fmt: skip
+FEEDBACK_ANSWER = _object("Feedback", feedback_id=_TEXT, **_GIVEN, given_at=_TIME)
+FEEDBACK_PAGE_ANSWER = _object(
+    "FeedbackPage", feedback=_list(FEEDBACK_ANSWER), next={**_NULLABLE_TEXT, "description": "cursor of what is older"}
+)
+NEW_FEEDBACK = {
+    _JSON: {
+        "schema": {
+            **_object("NewFeedback", optional=["distance"], **_GIVEN), "additionalProperties": False,
+        },
+    }
+}  # fmt: skip
+FEEDBACK_ARCHIVE: dict[str, Any] = {
+    "description": "A .zip", "content": {"application/zip": {"schema": _BINARY}},
+    "headers": {"Content-Disposition": {"description": "a name for the file", "required": True, "schema": _TEXT}},
+}  # fmt: skip
+
 _AUDITED: dict[str, Any] = {
     "time": _TIME, "action": _TEXT, "key": {**_TEXT, "description": "id of the caller's key, or keyless"},
     "address": _NULLABLE_TEXT, "gallery": _NULLABLE_TEXT, "image_id": _TEXT, "model": _TEXT,
     "filters": {"type": "object", "description": "the query string", "additionalProperties": _list(_TEXT)},
     "pictures": {**_list(_TEXT), "description": "SHA-256 of each that was searched for"},
     "matches": {**_COUNT, "description": "that were answered"},
-    "count": {**_COUNT, "description": "images that were stored or erased; crops; entries that are missing"},
+    "count": {**_COUNT, "description": "images that were stored, changed or erased; crops; entries that are missing"},
     "images": {**_list(_TEXT), "description": "ids that were stored, the first 256"},
     "import_id": _TEXT, "migration_id": _TEXT, "source": {"type": "object"}, "status": _COUNT, "request_id": _TEXT,
+    "query_id": _TEXT,
 }  # fmt: skip
 AUDIT_ANSWER = _object(
     "AuditPage",
@@ -583,6 +642,12 @@ def answered(
     return response if headers is None else {**response, "headers": headers}
 
 
+def created(schema: dict[str, Any], *, located: bool = True) -> dict[int | str, dict[str, Any]]:
+    """The answer to what is new from now on; ``located``: Location says where it is."""
+    headers = header("Location", "path of what was created") if located else None
+    return {201: answered(schema, description="Created", headers=headers)}
+
+
 def accepted(schema: dict[str, Any], description: str) -> dict[int | str, dict[str, Any]]:
     """The answer to what goes on afterwards: Location says where it can be watched."""
     return {202: answered(schema, description=description, headers=header("Location", "path of what was begun"))}
@@ -601,11 +666,6 @@ def picture_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         304: {"description": "It is the one that the client has", "headers": _PICTURE_HEADERS},
         **problems(*statuses),
     }
-
-
-def created(schema: dict[str, Any], *statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The answer of a route that makes something new each time, and its problems."""
-    return {201: answered(schema, description="Created"), **problems(*statuses)}
 
 
 def responses(schema: dict[str, Any], *statuses: int, created: bool = False) -> dict[int | str, dict[str, Any]]:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from index.access_key import AccessKey
 from index.errors import InvalidValue
-from index.gallery import GalleryInfo, Match, StoredImage
+from index.gallery import Facets, GalleryInfo, Match, StoredImage
 from service.problems import MalformedRequest
 
 _MOST_DIGITS: Final = 400  # of an integer: past what a double holds
@@ -147,6 +147,27 @@ def gallery_document(info: GalleryInfo) -> dict[str, Any]:
         "created_at": time_text(info.created_at),
         "disk_bytes": info.disk_bytes,
         "problem": None,
+    }
+
+
+def facets_document(facets: Facets) -> dict[str, Any]:
+    """By what a gallery can be filtered, as clients see it."""
+    return {
+        "images": facets.images,
+        "last_change": facets.last_change,
+        "vehicles": facets.vehicles,
+        "cameras": [{"camera_id": camera, "images": images} for camera, images in facets.cameras],
+        "viewpoints": [{"viewpoint": name, "images": images} for name, images in facets.viewpoints],
+        "attributes": [
+            {
+                "name": each.name,
+                "images": each.images,
+                "values": [{"value": value, "images": images} for value, images in each.values],
+            }
+            for each in facets.attributes
+        ],
+        "first_captured_at": facets.first_captured_at and time_text(facets.first_captured_at),
+        "last_captured_at": facets.last_captured_at and time_text(facets.last_captured_at),
     }
 
 

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from index.errors import (
+    FeedbackNotFound,
     GalleryConflict,
     GalleryNotFound,
     ImageNotFound,
     InvalidValue,
     KeyNotFound,
     MigrationNotFound,
+    QueryNotFound,
     StorageFull,
     UndecodablePicture,
     VehicleSearchError,
@@ -33,7 +35,9 @@ IMAGE: Final = "v0015_03"
 IMPORT: Final = "4be0643f1d98573b97cdca98a65347dd"
 KEY: Final = "3f0c6e1d2a3b"
 MIGRATION: Final = "5f0c6e1d2a3b"
+FEEDBACK: Final = f"{GALLERY}.0f1c2d3e4b5a6978"
 MODEL: Final = "default-mvan"
+QUERY: Final = "0d3f6a9c5b1e42c7a8f09b6d4e2c1a35"
 
 _FINGERPRINT = "9f2c5d0f7a1e4b6c8d3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f3a2b1c"
 _OTHER = "3b7a1c9e5d2f4860a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718"
@@ -83,6 +87,8 @@ _IMPORT = {
     "done": 1200, "created": 1100, "updated": 50, "unchanged": 48, "failed": 2, "images_per_second": 181.5,
     "failures": f"/v1/imports/{IMPORT}/failures", "problem": None,
 }  # fmt: skip
+_GIVEN = {"gallery": GALLERY, "image_id": IMAGE, "same": True, "query_image_id": "v0021_07", "distance": 0.4127}
+_FEEDBACK = {"feedback_id": FEEDBACK, **_GIVEN, "given_at": "2026-05-04T10:11:12.345678Z"}
 _TENSOR = {"name": "embedding", "datatype": "FP32", "shape": [1, 4], "data": [0.5, -0.5, 0.5, -0.5]}
 _STAGE_TIMES = {"pictures": 40, "p50_seconds": 0.0312, "p99_seconds": 0.0471}
 _KEY = {
@@ -114,6 +120,14 @@ BODIES: Final[Mapping[str, Any]] = {
     "StoredImage": {**_IMAGE, "status": "created"},
     "ImagePage": {"images": [_IMAGE], "next": "djAwMTVfMDM.5d41402abc4b2a76"},
     "Deleted": {"deleted": 12},
+    "Query": {"query_id": QUERY, "width": 1280, "height": 960, "kept_until": "2026-05-11T10:11:12Z"},
+    "Updated": {"updated": 12},
+    "Facets": {
+        "images": 30_000, "last_change": 30_412, "vehicles": 812, "cameras": [{"camera_id": "c002", "images": 18_400}],
+        "viewpoints": [{"viewpoint": "rear", "images": 12_000}],
+        "attributes": [{"name": "colour", "images": 30_000, "values": [{"value": "red", "images": 4100}]}],
+        "first_captured_at": "2026-05-04T10:11:12Z", "last_captured_at": "2026-05-09T20:01:02Z",
+    },
     "Gallery": _GALLERY,
     "Galleries": {"galleries": [_GALLERY, _DAMAGED]},
     "Model": {**_LOADED, "previous": None},
@@ -144,6 +158,9 @@ BODIES: Final[Mapping[str, Any]] = {
     "Migrations": {"migrations": [_MIGRATION]},
     "Import": _IMPORT,
     "Imports": {"imports": [_IMPORT]},
+    "NewFeedback": _GIVEN,
+    "Feedback": _FEEDBACK,
+    "FeedbackPage": {"feedback": [_FEEDBACK], "next": "Nw.5d41402abc4b2a76"},
     "AuditPage": {
         "entries": [
             {
@@ -203,6 +220,9 @@ _NOT_FOUND: Mapping[str, VehicleSearchError] = {
     "{import_id}": ImportNotFound(f"there is no import {IMPORT!a}"),
     "{key_id}": KeyNotFound(f"there is no key {KEY!a}; `vehicle-search keys list` names all"),
     "{migration_id}": MigrationNotFound(f"gallery {GALLERY} knows no migration {MIGRATION!a}"),
+    "{query_id}": QueryNotFound(f"there is no query picture {QUERY!a}: they are kept for 168 hours (query_hours)"),
+    "{feedback_id}": FeedbackNotFound(f"there is no feedback {FEEDBACK!a}"),
+    "/v1/feedback": GalleryNotFound("there is no gallery yard; PUT /v1/galleries/yard creates it"),
     "{image_id}": ImageNotFound(f"gallery {GALLERY} has no image {IMAGE}"),
     "{gallery}": GalleryNotFound("there is no gallery yard; PUT /v1/galleries/yard creates it"),
 }

@@ -13,7 +13,7 @@ from service import descriptions as say
 from service.caller import caller_of
 from service.context import Context, ask_each, context_of, require_writable
 from service.descriptions import GalleryName
-from service.documents import answer, gallery_document, properties_of, read_json
+from service.documents import answer, facets_document, gallery_document, properties_of, read_json
 from service.parameters import CONFIRM, read_parameters
 from service.shown_paths import shown
 from service.uploads import read_document
@@ -67,6 +67,18 @@ async def get_gallery(request: Request, gallery: GalleryName) -> Response:
     read_parameters(request, ())
     target = context_of(request).gallery(gallery)
     return answer(gallery_document(await run_in_threadpool(target.info)))
+
+
+@router.get(
+    "/v1/galleries/{gallery}/facets",
+    summary="What a gallery can be filtered by",
+    responses=say.responses(say.FACETS_ANSWER, 404, 422, 503),
+)
+async def get_facets(request: Request, gallery: GalleryName) -> Response:
+    """Its cameras, viewpoints and attributes with their images, its first and last time. Counted anew after a write."""
+    read_parameters(request, ())
+    target = context_of(request).gallery(gallery)
+    return answer(facets_document(await run_in_threadpool(target.facets)))
 
 
 @router.delete(

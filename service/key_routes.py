@@ -63,7 +63,7 @@ async def list_keys(request: Request) -> Response:
     "/v1/keys",
     summary="Make a key",
     status_code=201,
-    responses=say.created(say.MADE_KEY_ANSWER, 400, 413, 422, 507),
+    responses={**say.created(say.MADE_KEY_ANSWER, located=False), **say.problems(400, 413, 422, 507)},
     openapi_extra=say.request(say.NEW_KEY, ()),
     dependencies=[Depends(require_writable)],
 )

@@ -180,6 +180,10 @@ class Metrics:
         """Report how many import jobs are in which state, asked for when Prometheus asks."""
         self.registry.register(_Imports(jobs))
 
+    def watch_queries(self, size: Callable[[], tuple[int, int]]) -> None:
+        """Report how many query pictures are kept, and their bytes."""
+        self.registry.register(_KeptQueries(size))
+
     def watch_disk(self, folder: Path) -> None:
         """Report the disk that a folder lies on."""
         self.registry.register(_Disk(folder))
@@ -275,6 +279,21 @@ class _Imports(Collector):
         for state, number in self._jobs().items():
             family.add_metric([state], number)
         yield family
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+
+class _KeptQueries(Collector):
+    def __init__(self, size: Callable[[], tuple[int, int]]) -> None:
+        self._size = size
+
+    def collect(self) -> Iterable[Metric]:
+        count, size = self._size()
+        yield GaugeMetricFamily("vehicle_search_kept_queries", "Query pictures that are kept.", value=count)
+        yield GaugeMetricFamily(
+            "vehicle_search_kept_query_bytes", "Bytes of the query pictures that are kept.", value=size
+        )
 
     def describe(self) -> Iterable[Metric]:
         return []

@@ -69,6 +69,7 @@ _OF_GALLERY: Final = {"gallery": "$response.body#/name"}
 _OF_MODEL: Final = {"model": "$response.body#/contract/name"}
 _OF_IMPORT: Final = {"import_id": "$response.body#/id"}
 _OF_MIGRATION: Final = {"gallery": f"{_IN_PATH}gallery", "migration_id": "$response.body#/id"}
+_OF_QUERY: Final = {"query_id": "$response.body#/query_id"}
 _OF_KEY: Final = {"key_id": "$response.body#/id"}
 _LINKS: Final[Mapping[str, Mapping[str, Mapping[str, str]]]] = {
     "put_image": dict.fromkeys(("get_image", "get_crop", "similar", "patch_image", "delete_image"), _OF_IMAGE),
@@ -76,9 +77,12 @@ _LINKS: Final[Mapping[str, Mapping[str, Mapping[str, str]]]] = {
         **dict.fromkeys(("get_gallery", "list_images", "search", "add_images", "begin_migration"), _OF_GALLERY),
         "delete_gallery": {**_OF_GALLERY, "confirm": "$response.body#/name"},
     },
+    "keep_query": dict.fromkeys(("get_query", "get_query_picture", "delete_query"), _OF_QUERY)
+    | {"search_kept": {**_OF_QUERY, "gallery": examples.GALLERY}},
     "model": dict.fromkeys(("metadata", "model_ready", "infer"), _OF_MODEL),
     "post_import": dict.fromkeys(("get_import", "get_failures", "delete_import"), _OF_IMPORT),
     "create_key": {"revoke_key": _OF_KEY},
+    "post_feedback": {"delete_feedback": {"feedback_id": "$response.body#/feedback_id"}},
     "begin_migration": dict.fromkeys(("get_migration", "cancel_migration"), _OF_MIGRATION),
 }
 

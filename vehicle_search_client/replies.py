@@ -192,10 +192,14 @@ class AddedImages:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePage:
-    """Some images in the order of their ids; ``next`` is the cursor of the following page, None on the last."""
+    """Some images in order; ``next`` is the cursor of the following page, None on the last.
+
+    ``total`` is how many pass the filters, where it was asked for.
+    """
 
     images: tuple[StoredImage, ...]
     next: str | None = None
+    total: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +209,16 @@ class Crop:
     data: bytes
     media_type: str
     etag: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryReply:
+    """A picture that the service keeps to search with: its sides when upright, and until when it is kept."""
+
+    query_id: str
+    width: int
+    height: int
+    kept_until: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +239,20 @@ class GalleryReply:
     last_change: int = 0
     index: Mapping[str, Any] = field(default_factory=dict)
     problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FacetsReply:
+    """By what a gallery can be filtered, as the service tells it: each with ``images``, most first."""
+
+    images: int
+    last_change: int
+    vehicles: int
+    cameras: Sequence[Mapping[str, Any]]
+    viewpoints: Sequence[Mapping[str, Any]]
+    attributes: Sequence[Mapping[str, Any]]
+    first_captured_at: datetime | None = None
+    last_captured_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,6 +303,27 @@ class MigrationReply:
     def ended(self) -> bool:
         """Whether nothing more will happen."""
         return self.ended_at is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedbackReply:
+    """What was said of a match: whether it and the query show the ``same`` vehicle."""
+
+    feedback_id: str
+    gallery: str
+    image_id: str
+    same: bool
+    given_at: datetime
+    query_image_id: str | None = None
+    distance: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedbackPage:
+    """What was said, the latest first; ``next`` is the cursor of what is older, None at the end."""
+
+    feedback: tuple[FeedbackReply, ...]
+    next: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -373,7 +422,7 @@ def read_reply(kind: type[T], document: Mapping[str, Any], **more: Any) -> T:
     known = {one.name for one in fields(kind)} - more.keys()  # type: ignore[arg-type]
     values = {name: value for name, value in document.items() if name in known}
     for name, value in values.items():
-        if name.endswith("_at") and value is not None:
+        if name.endswith(("_at", "_until")) and value is not None:
             values[name] = datetime.fromisoformat(value)
     return kind(**values, **more)
 
