@@ -30,6 +30,7 @@ const list = h("ol", { class: "sightings" });
 const untimed = h("ul", { class: "sightings" });
 const untimedCard = h("section", { "aria-labelledby": "trail-untimed" }, h("h2", { id: "trail-untimed" }, "Without a time"), untimed);
 const missing = h("div", {});
+const paper = h("div", { class: "only-print" });
 const queries = h("div", { class: "row queries" });
 const empty = h("div", { class: "empty" },
   h("p", {}, "No sightings are chosen yet."),
@@ -46,13 +47,21 @@ const record = new TrailRecord((title, speed) => {
   write(parameters, { replace: true });
   load();
 });
-const whole = h("div", { class: "trail", hidden: true }, summary, missing, queries, lineCard, place.element, h("section", { "aria-labelledby": "trail-list" }, h("h2", { id: "trail-list" }, "Sightings"), list, untimedCard), cameras.element, record.element);
+const whole = h("div", { class: "trail", hidden: true }, paper, summary, missing, queries, lineCard, place.element, h("section", { "aria-labelledby": "trail-list" }, h("h2", { id: "trail-list" }, "Sightings"), list, untimedCard), cameras.element, record.element);
 
 page.append(tools(), empty, whole);
 new ResizeObserver(() => drawLine()).observe(line);
 onWalk(() => load());
+addEventListener("beforeprint", drawPaper);
 connection.addEventListener("back", () => load());
 load();
+
+/** What stands on paper only: that which the record's form says, and where it comes from. */
+function drawPaper() {
+  if (trail === null) return;
+  const facts = [["Title", trail.title ?? ""], ["Asked by", record.asked.value], ["Note", record.note.value], ["Gallery", trail.gallery], ["Made", timeWords(trail.made_at)], ["Model", `${trail.model_name}, fingerprint ${trail.model}`]];
+  show(paper, h("dl", {}, ...facts.filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
+}
 
 /** The gallery, and a field for one more sighting. */
 function tools() {

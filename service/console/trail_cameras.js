@@ -134,7 +134,7 @@ export class TrailCameras {
 
   /** @param {string} words */
   async told(words) {
-    this.plan.querySelector("button")?.blur();
+    this.element.querySelector("summary")?.focus(); // what has the focus now will be drawn anew
     this.changed(/** @type {Cameras} */ (await get(CAMERAS)));
     notice(words);
   }

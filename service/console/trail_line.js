@@ -30,13 +30,9 @@ export function timeLine(trail, width, chosen) {
   const { points, lanes, height } = laidOut(trail.sightings, moments.map(across));
   const drawn = svg("svg", { class: "time-line", width, height: height + 24, viewBox: `0 0 ${width} ${height + 24}`, role: "group", "aria-label": "Time line" });
   drawn.append(...ticks(first, span, width, height, across));
-  for (const lane of lanes) {
-    drawn.append(
-      svg("text", { class: "lane-name", x: 2, y: lane.top + 15 }, lane.name),
-      svg("line", { class: "lane", x1: 0, x2: width, y1: lane.line, y2: lane.line }),
-    );
-  }
+  drawn.append(...lanes.map((lane) => svg("line", { class: "lane", x1: 0, x2: width, y1: lane.line, y2: lane.line })));
   for (const leg of trail.legs) drawn.append(way(leg, points));
+  drawn.append(...lanes.map((lane) => svg("text", { class: "lane-name", x: 2, y: lane.top + 15 }, lane.name)));
   drawn.append(...numbered(trail.sightings, points, chosen));
   return drawn;
 }

@@ -16,6 +16,7 @@ import { durationWords } from "./words.js";
 /** @typedef {"plan" | "map"} Kind */
 
 const STEP = 8; // pixels that an arrow key moves a camera by; with Shift one
+const LETTER = 7.5; // pixels that a letter takes, about
 const PATIENCE = 600; // milliseconds after the last key until a camera is moved
 
 /** The drawing and what is set about it. ``moved`` hears where a camera stands now. */
@@ -105,7 +106,9 @@ export class TrailPlace {
     if (this.moving) drawn.addEventListener("click", (event) => {
       if (event.target instanceof Element && event.target.closest(".site") === null && this.camera.value) this.moved(this.camera.value, ground.position(pointOf(event, drawn)));
     });
-    drawn.append(...ways(trail, ground), ...scaleBar(ground, this.kind === "map"), ...cameras.flatMap((each) => this.site(each, ground, drawn)));
+    const labels = new Labels(ground, cameras.flatMap((each) => ground.pixel(each) ?? []));
+    const sites = cameras.flatMap((each) => this.site(each, ground, drawn, labels));
+    drawn.append(...ways(trail, ground, labels), ...scaleBar(ground, this.kind === "map"), ...sites);
     show(this.drawing, drawn);
     if (focused !== undefined) drawn.querySelector(`[data-camera="${CSS.escape(focused)}"]`)?.dispatchEvent(new Event("refocus"));
   }
@@ -115,18 +118,20 @@ export class TrailPlace {
    * @param {Camera} camera
    * @param {Ground} ground
    * @param {SVGSVGElement} drawn
+   * @param {Labels} labels
    * @returns {SVGElement[]}
    */
-  site(camera, ground, drawn) {
+  site(camera, ground, drawn, labels) {
     const place = ground.pixel(camera);
     if (place === null) return [];
     const numbers = [...(this.trail?.sightings ?? []), ...(this.trail?.untimed ?? [])].filter((each) => each.camera_id === camera.camera_id).map((each) => each.number);
-    const right = place.x > ground.width * 0.7;
     const words = `${cameraWords(camera)}: ${numbers.length === 1 ? "sighting" : "sightings"} ${numbers.join(", ")}`;
+    const name = camera.name || camera.camera_id;
+    const label = labels.put(Math.max(name.length, numbers.join(", ").length), 30, place, [["start", 14, 4], ["end", -14, 4], ["middle", 0, 32], ["middle", 0, -22]]) ?? { anchor: "start", x: 14, y: 4 };
     const site = svg("g", { class: "site", transform: `translate(${place.x} ${place.y})`, "data-camera": camera.camera_id, role: this.moving ? "button" : "img", tabindex: this.moving ? 0 : null, "aria-label": this.moving ? `${words}. Arrow keys move it.` : words },
       svg("circle", { r: 9 }), svg("circle", { class: "lens", r: 3 }),
-      svg("text", { x: right ? -14 : 14, y: -2, "text-anchor": right ? "end" : "start" }, camera.name || camera.camera_id),
-      svg("text", { class: "numbers", x: right ? -14 : 14, y: 13, "text-anchor": right ? "end" : "start" }, numbers.join(", ")));
+      svg("text", { x: label.x, y: label.y - 6, "text-anchor": label.anchor }, name),
+      svg("text", { class: "numbers", x: label.x, y: label.y + 9, "text-anchor": label.anchor }, numbers.join(", ")));
     site.addEventListener("refocus", () => site.focus());
     if (this.moving) this.letMove(site, camera, place, ground, drawn);
     return [site];
@@ -203,26 +208,68 @@ export function unplaced(camera_id) {
   return { camera_id, name: null, latitude: null, longitude: null, x: null, y: null };
 }
 
+/** Words beside points, so that none lies upon another or upon a camera. */
+class Labels {
+  /**
+   * @param {Ground} ground
+   * @param {Point[]} points of cameras
+   */
+  constructor(ground, points) {
+    this.ground = ground;
+    this.taken = points.map(({ x, y }) => ({ left: x - 9, right: x + 9, top: y - 9, bottom: y + 9 }));
+  }
+
+  /**
+   * The first of some places beside a point where words fit; null where they fit nowhere.
+   * @param {number} letters
+   * @param {number} high pixels
+   * @param {Point} point
+   * @param {["start" | "middle" | "end", number, number][]} places anchor, and how far from the point
+   */
+  put(letters, high, point, places) {
+    const wide = letters * LETTER;
+    for (const [anchor, x, y] of places) {
+      const left = point.x + x - (anchor === "start" ? 0 : anchor === "end" ? wide : wide / 2);
+      const box = { left, right: left + wide, top: point.y + y - high / 2 - 4, bottom: point.y + y + high / 2 - 4 };
+      const outside = box.left < 0 || box.right > this.ground.width || box.top < 0 || box.bottom > this.ground.height;
+      if (outside || this.taken.some((each) => each.left < box.right && box.left < each.right && each.top < box.bottom && box.top < each.bottom)) continue;
+      this.taken.push(box);
+      return { anchor, x, y };
+    }
+    return null;
+  }
+}
+
 /**
- * Ways between sightings that both stand here, with the time that each took.
+ * Ways between sightings that both stand here, with the time that each took where there is room for it.
  * @param {Trail} trail
  * @param {Ground} ground
+ * @param {Labels} labels
  * @returns {SVGElement[]}
  */
-function ways(trail, ground) {
+function ways(trail, ground, labels) {
   /** @type {Map<number, Point>} */
   const points = new Map();
   for (const sighting of trail.sightings) {
     const place = sighting.camera === null ? null : ground.pixel(sighting.camera);
     if (place !== null) points.set(sighting.number, place);
   }
-  return trail.legs.flatMap((leg) => {
+  /** @type {SVGElement[]} */
+  const words = [];
+  const drawn = trail.legs.flatMap((leg) => {
     const [start, end] = [points.get(leg.from), points.get(leg.to)];
     if (start === undefined || end === undefined || (start.x === end.x && start.y === end.y)) return [];
-    const share = leg.from % 2 ? 0.38 : 0.62; // so that words of a way there and back do not lie upon each other
-    const [x, y] = [start.x + (end.x - start.x) * share, start.y + (end.y - start.y) * share];
-    return [way(leg, points), svg("text", { class: leg.impossible ? "way-words impossible" : "way-words", x, y: y - 6, "text-anchor": "middle" }, `${leg.impossible ? "✕ " : ""}${durationWords(leg.seconds)}`)];
+    const text = `${leg.impossible ? "✕ " : ""}${durationWords(leg.seconds)}`;
+    for (const share of [0.5, 0.35, 0.65, 0.2, 0.8]) {
+      const at = { x: start.x + (end.x - start.x) * share, y: start.y + (end.y - start.y) * share };
+      const label = labels.put(text.length, 16, at, [["start", 10, 4], ["end", -10, 4], ["middle", 0, -8], ["middle", 0, 18]]);
+      if (label === null) continue;
+      words.push(svg("text", { class: leg.impossible ? "way-words impossible" : "way-words", x: at.x + label.x, y: at.y + label.y, "text-anchor": label.anchor }, text));
+      break;
+    }
+    return [way(leg, points)];
   });
+  return [...drawn, ...words];
 }
 
 /**

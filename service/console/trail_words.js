@@ -8,7 +8,7 @@ import { durationWords, numberWords, timeWords } from "./words.js";
 /** @typedef {import("./words.js").Image & {number: number, sha256: string | null, camera: Camera | null}} Sighting */
 /** @typedef {{from: number, to: number, seconds: number, metres: number | null, kmh: number | null, impossible: boolean, reason: string | null}} Leg */
 /** @typedef {{query_id: string | null, image_id: string | null, box: number[] | null, sha256: string | null}} Query */
-/** @typedef {{gallery: string, title: string | null, model: string, model_name: string, max_speed_kmh: number, queries: Query[], sightings: Sighting[], untimed: Sighting[], legs: Leg[], missing: string[]}} Trail */
+/** @typedef {{gallery: string, title: string | null, made_at: string, model: string, model_name: string, max_speed_kmh: number, queries: Query[], sightings: Sighting[], untimed: Sighting[], legs: Leg[], missing: string[]}} Trail */
 
 const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const SHORT = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });

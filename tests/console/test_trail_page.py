@@ -286,7 +286,11 @@ def test_on_paper_there_is_the_trail_and_no_form(own_demo: str, open_page: OpenP
     place(own_demo, GLOBE)
     page = open_page(address(own_demo, *IMAGES), scheme="dark")
     shown(page)
+    page.get_by_label("Who asks").fill("Officer Łukasik")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
+    expect(page.get_by_text("Officer Łukasik")).to_be_visible()
+    expect(page.get_by_text(httpx.get(f"{own_demo}/v1/model").json()["fingerprint"])).to_be_visible()
     for hidden in ("Record", "Cameras"):
         expect(page.get_by_role("heading", name=hidden, exact=True)).to_be_hidden()
     expect(page.get_by_role("navigation", name="Pages")).to_be_hidden()
