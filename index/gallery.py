@@ -110,7 +110,7 @@ class SearchOptions:
     filters: Filters = field(default_factory=Filters)
     max_distance: float | None = None
     group_by: GroupBy | None = None
-    exclude_image_id: str | None = None
+    exclude_image_ids: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,6 +279,87 @@ class Spread(Protocol):
     def __call__(self, pieces: Iterable[Callable[[], T]], /) -> Iterator[T]: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class NewAnswer:
+    """What somebody says of an image and another picture: an image (``query_image_id``), or the crop of a kept query.
+
+    ``query_crop`` is the stored form of that crop (``index.crops.stored_crop``), ``box`` what was cut out of the
+    query's upright picture: x, y, width, height in pixels. ``distance`` is the one that was shown.
+    """
+
+    image_id: str
+    same: bool
+    query_image_id: str | None = None
+    query_id: str | None = None
+    box: tuple[int, int, int, int] | None = None
+    query_crop: bytes | None = None
+    distance: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What somebody said, as it is kept; ``image_crop`` and ``query_crop`` are the content names of the two pictures.
+
+    ``given_at`` is UTC.
+    """
+
+    answer_id: str
+    same: bool
+    image_id: str
+    image_crop: str
+    query_crop: str
+    given_at: datetime
+    query_image_id: str | None = None
+    query_id: str | None = None
+    box: tuple[int, int, int, int] | None = None
+    distance: float | None = None
+
+    @property
+    def pair(self) -> str:
+        """The two pictures, whichever was the query."""
+        return " ".join(sorted((self.image_crop, self.query_crop)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerPage:
+    """Some answers, the latest first; ``cursor`` is opaque and None on the last page."""
+
+    answers: Sequence[Answer]
+    cursor: str | None
+
+
+class Feedback(Protocol):
+    """What people said of a gallery's matches. When an image of an answer is erased, or has another picture now, the
+    answer is in no list and no export from that moment on, and is erased by the next sweep.
+
+    Safe to call from any thread; what has returned is durable. Raises StorageFull, StorageError, ReadOnly.
+    """  # noqa: D205
+
+    def give(self, new: NewAnswer, *, most: int, most_bytes: int) -> tuple[Answer, bool]:
+        """Keep an answer, in the place of an earlier one on the same two pictures, and whether it is new.
+
+        Raises ImageNotFound, NothingKept where the gallery has no crop of an image, and TooMuchFeedback beyond
+        ``most`` answers or ``most_bytes`` of crops of queries.
+        """
+        ...
+
+    def page(self, *, limit: int, cursor: str | None = None) -> AnswerPage:
+        """A page of the answers, the latest first; InvalidValue for a cursor that this gallery did not give out."""
+        ...
+
+    def delete(self, answer_id: str) -> None:
+        """Erase one; raises FeedbackNotFound."""
+        ...
+
+    def delete_all(self) -> int:
+        """Erase all; how many there were."""
+        ...
+
+    def archive(self) -> Iterator[bytes]:
+        """A .zip that the trainer reads, some bytes at a time; see ``index.feedback.training_archive``."""
+        ...
+
+
 class Gallery(Protocol):
     """One gallery. Every method is safe to call from any thread; a method that returns has made its effect durable.
 
@@ -287,6 +368,9 @@ class Gallery(Protocol):
     """
 
     name: str
+
+    @property
+    def feedback(self) -> Feedback: ...
 
     @property
     def spec(self) -> GallerySpec:

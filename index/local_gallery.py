@@ -35,6 +35,7 @@ from index.errors import (
     StorageError,
     StorageFull,
 )
+from index.feedback.answer_book import AnswerBook
 from index.gallery import (
     Facets,
     Filters,
@@ -114,6 +115,7 @@ class LocalGallery:
         self._database = GalleryDatabase(folder / DATABASE, read_only=read_only, reserve=reserve)
         self.name = self._database.name
         self._crops = CropStore(folder / CROPS)
+        self.feedback = AnswerBook(self, self._database, clock=clock, read_only=read_only, reserve=reserve)
         self._writing = threading.Lock()
         self._unlinked: list[str] = []  # crops whose files are gone, still listed in ``discarded``
         try:
@@ -160,7 +162,10 @@ class LocalGallery:
             images=images,
             last_change=last_change,
             created_at=self._database.created_at,
-            disk_bytes=self._database.disk_bytes() + crop_bytes + snapshot_bytes(self._database.path.parent),
+            disk_bytes=self._database.disk_bytes()
+            + crop_bytes
+            + snapshot_bytes(self._database.path.parent)
+            + self.feedback.disk_bytes(),
         )
 
     def index_state(self) -> IndexState:
@@ -305,6 +310,7 @@ class LocalGallery:
         if self._reserve is not None:
             self._reserve.renew()
         self._upkeep.wake()  # work that failed is tried again also where nobody writes
+        self.feedback.sweep()
         return swept
 
     def compact(self) -> None:
@@ -317,6 +323,7 @@ class LocalGallery:
         self.sweep()
         with self._upkeep.without_snapshot(), self._writing:
             compact(self._database, self._crops)
+        self.feedback.compact()
         self._upkeep.renew_snapshot()
 
     def search(self, queries: NDArray[np.float32], options: SearchOptions) -> list[list[Match]]:
@@ -380,6 +387,7 @@ class LocalGallery:
         With ``keep_snapshot`` the index is written to the disk first where much of it has changed.
         """
         self._upkeep.close(keep=keep_snapshot)
+        self.feedback.close()
         with self._writing:
             self._database.close()
 

@@ -14,14 +14,18 @@ from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import GalleryHome
 from index.machine.library_versions import library_versions
+from index.storage.query_store import QueryStore
 from service import (
     audit_routes,
+    feedback_routes,
     gallery_routes,
     image_routes,
     import_routes,
     inference_routes,
+    key_routes,
     migration_routes,
     probe_routes,
+    query_routes,
     search_routes,
     status_routes,
 )
@@ -38,6 +42,7 @@ from service.engine import Engine
 from service.gallery_failures import GalleryFailures
 from service.importer import Importer
 from service.inference_errors import InferenceErrors
+from service.kept_queries import KeptQueries
 from service.keyring import Keyring
 from service.loaded_models import LoadedModels, open_model, told_of
 from service.metrics import Metrics
@@ -74,8 +79,8 @@ def routed_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         },
     )  # fmt: skip
     rooms = (
-        search_routes, image_routes, import_routes, gallery_routes, migration_routes, audit_routes, status_routes,
-        probe_routes, inference_routes,
+        search_routes, query_routes, image_routes, import_routes, gallery_routes, migration_routes, key_routes,
+        audit_routes, status_routes, probe_routes, inference_routes, feedback_routes,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.router)
@@ -86,11 +91,12 @@ def routed_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
 def create_app(
     *, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int, imports: ImportFolder,
     previous: Embedder | None = None, keyring: Keyring | None = None, traces: TraceExport | None = None,
-    erasing_clock: Callable[[], datetime] | None = None,
+    erasing_clock: Callable[[], datetime] | None = None, query_store: QueryStore | None = None,
 ) -> FastAPI:  # fmt: skip
     """The service around a loaded model, or two, and opened galleries; closes all when it stops.
 
-    Without a keyring nobody is asked for a key. ``traces`` takes a span of every request. ``erasing_clock``: what the
+    Without a keyring nobody is asked for a key, without a ``query_store`` no query is kept. ``traces`` takes a span of
+    every request. ``erasing_clock``: what the
     audit log's files are too old by.
     """
     metrics = Metrics()
@@ -124,6 +130,8 @@ def create_app(
     )
     migrator = Migrator(home, models, engine, heard=lambda pictures: metrics.batch(pictures, "spare"))
     reloader = Reloader(settings.model, models, home, lambda file: open_model(file, settings))
+    queries = KeptQueries(query_store or QueryStore(settings.data_dir, hours=0, max_bytes=0, read_only=True))
+    metrics.watch_queries(queries.store.size)
     keyring = keyring or Keyring(None)
     audit = None
     if settings.audit:
@@ -154,7 +162,7 @@ def create_app(
                 at_the_end.callback(importer.stop)
                 migrator.start()
                 at_the_end.callback(migrator.close)
-                at_the_end.callback(Sweeper(home, seconds=settings.sweep_seconds).close)
+                at_the_end.callback(Sweeper(home, seconds=settings.sweep_seconds, queries=queries).close)
             yield
 
     app = routed_app(lifespan=lifespan)
@@ -163,7 +171,7 @@ def create_app(
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
         reloader=reloader, importer=importer, keyring=keyring, audit=audit, failures=failures,
-        bodies=BodyMemory(settings.max_buffered_bytes),
+        bodies=BodyMemory(settings.max_buffered_bytes), queries=queries,
     )  # fmt: skip
     app.state.stopping = False
     if audit is not None:

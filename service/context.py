@@ -18,6 +18,7 @@ from service.body_memory import BodyMemory
 from service.engine import Engine
 from service.gallery_failures import GalleryFailures
 from service.importer import Importer
+from service.kept_queries import KeptQueries
 from service.keyring import Keyring
 from service.loaded_models import LoadedModels
 from service.metrics import Metrics
@@ -45,6 +46,7 @@ class Context:
     migrator: "Migrator"
     reloader: "Reloader"
     bodies: BodyMemory
+    queries: KeptQueries
     audit: AuditLog | None = None  # where requests are audited
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     began: float = field(default_factory=time.monotonic)  # the same, on a clock that nobody sets

@@ -8,9 +8,11 @@ from typing import Annotated, Any, get_args
 
 from fastapi import Path
 
+from index.access_key import MAX_NAME, MOST_AT_ONCE, QUICKEST, SCOPES, SLOWEST
 from index.bulk.import_job import STATES
 from index.gallery import BUILT_KINDS, KINDS, MOST_ATTRIBUTES, MOST_CAMERAS, MOST_VALUES, VECTORS, MigrationState
 from index.metadata import GALLERY_NAME, IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
+from index.storage.query_store import QUERY_ID
 from service import examples
 from service.inference_protocol import HEADER_LENGTH, MAX_ID
 from service.parameters import (
@@ -36,6 +38,12 @@ ImportId = Annotated[str, Path(description="Id of the import job.", examples=[ex
 ImageId = Annotated[
     str,
     Path(description="Id of the image.", examples=[examples.IMAGE], json_schema_extra={"pattern": f"^{IMAGE_ID}$"}),
+]
+QueryId = Annotated[
+    str,
+    Path(
+        description="Id of the kept picture.", examples=[examples.QUERY], json_schema_extra={"pattern": f"^{QUERY_ID}$"}
+    ),
 ]
 
 _JSON = "application/json"
@@ -237,10 +245,13 @@ MODEL_ANSWER = _object(
 )  # fmt: skip
 _SPACE = {"type": ["integer", "null"], "minimum": 0}
 _STATUS_MODEL = _object(name=_TEXT, fingerprint=_TEXT, provider=_TEXT, precision=_TEXT, embedding_space=_TEXT)
+_QUANTILE = {"type": ["number", "null"], "minimum": 0, "description": "null where there was no picture"}
 _WORK = _object(waiting=_COUNT, running=_COUNT)
 STATUS_ANSWER = _object(
     "Status", started_at=_TIME, uptime_seconds=_NUMBER,
     read_only=_FLAG, draining={**_FLAG, "description": "stopping: no more work is taken"},
+    keys={**_FLAG, "description": "whether a key is asked for"},
+    audit={**_FLAG, "description": "whether requests are written to the audit log"},
     versions={"type": "object", "additionalProperties": _TEXT, "description": "of the service and its libraries"},
     model=_STATUS_MODEL, previous={"oneOf": [{"type": "null"}, _STATUS_MODEL]},
     galleries=_list(
@@ -261,8 +272,17 @@ STATUS_ANSWER = _object(
     imports={"type": "object", "additionalProperties": _COUNT, "description": "how many jobs are in which state"},
     queue=_object(
         taken={**_COUNT, "description": "requests waiting or at work"}, limit=_COUNT,
+        workers={"type": "integer", "minimum": 1, "description": "pictures worked on at a time"},
         work=_object(single=_WORK, batch=_WORK, spare=_WORK),
     ),
+    stages={
+        "type": "object", "description": "times of pictures in the last recent_seconds, by stage",
+        "additionalProperties": _object(
+            "StageTimes", pictures={**_COUNT, "description": "that these are times of, the last 2,000 at most"},
+            p50_seconds=_QUANTILE, p99_seconds=_QUANTILE,
+        ),
+    },
+    recent_seconds=_NUMBER,
     disk=_object(
         folder={**_NULLABLE_TEXT, "description": "the data folder; told to keys with the scope admin"},
         free_bytes=_SPACE, total_bytes=_SPACE,
@@ -311,6 +331,33 @@ _IMPORT = _object(
 IMPORT_ANSWER = _IMPORT
 IMPORTS_ANSWER = _object("Imports", imports=_list(_IMPORT))
 
+QUERY_ANSWER = _object(
+    "Query", query_id={**_TEXT, "pattern": f"^{QUERY_ID}$"}, width={"type": "integer", "minimum": 1},
+    height={"type": "integer", "minimum": 1}, kept_until=_TIME,
+)  # fmt: skip
+FeedbackId = Annotated[str, Path(description="Id of the feedback.", examples=[examples.FEEDBACK])]
+_GIVEN: dict[str, Any] = {
+    "gallery": _TEXT, "image_id": {**_TEXT, "description": "of the match"},
+    "same": {**_FLAG, "description": "whether both show one vehicle"},
+    "query_image_id": {**_NULLABLE_TEXT, "description": "the stored image that was searched with"},
+    "distance": {"type": ["number", "null"], "minimum": 0, "description": "that was shown"},
+}  # fmt: skip
+FEEDBACK_ANSWER = _object("Feedback", feedback_id=_TEXT, **_GIVEN, given_at=_TIME)
+FEEDBACK_PAGE_ANSWER = _object(
+    "FeedbackPage", feedback=_list(FEEDBACK_ANSWER), next={**_NULLABLE_TEXT, "description": "cursor of what is older"}
+)
+NEW_FEEDBACK = {
+    _JSON: {
+        "schema": {
+            **_object("NewFeedback", optional=["distance"], **_GIVEN), "additionalProperties": False,
+        },
+    }
+}  # fmt: skip
+FEEDBACK_ARCHIVE: dict[str, Any] = {
+    "description": "A .zip", "content": {"application/zip": {"schema": _BINARY}},
+    "headers": {"Content-Disposition": {"description": "a name for the file", "required": True, "schema": _TEXT}},
+}  # fmt: skip
+
 _AUDITED: dict[str, Any] = {
     "time": _TIME, "action": _TEXT, "key": {**_TEXT, "description": "id of the caller's key, or keyless"},
     "address": _NULLABLE_TEXT, "gallery": _NULLABLE_TEXT, "image_id": _TEXT, "model": _TEXT,
@@ -320,6 +367,7 @@ _AUDITED: dict[str, Any] = {
     "count": {**_COUNT, "description": "images that were stored, changed or erased; crops; entries that are missing"},
     "images": {**_list(_TEXT), "description": "ids that were stored, the first 256"},
     "import_id": _TEXT, "migration_id": _TEXT, "source": {"type": "object"}, "status": _COUNT, "request_id": _TEXT,
+    "query_id": _TEXT,
 }  # fmt: skip
 AUDIT_ANSWER = _object(
     "AuditPage",
@@ -331,6 +379,52 @@ AUDIT_ANSWER = _object(
     ),
     next={**_NULLABLE_TEXT, "description": "cursor of what is older"},
 )
+MOST_KEY_GALLERIES = 1000
+_SCOPES = _list({"type": "string", "enum": list(SCOPES)})
+_KEY_GALLERIES = {"type": ["array", "null"], "items": _TEXT, "description": "that it is for; null: all"}
+_RATE = {"type": ["number", "null"], "description": "requests a second that it may send; null: any"}
+_BURST = {"type": ["integer", "null"], "description": "requests that may come at once before rate holds them"}
+_KEY: dict[str, Any] = {
+    "id": {**_TEXT, "description": "the part of its token between vsk_ and the next _"}, "name": _TEXT,
+    "state": {"type": "string", "enum": ["works", "expired", "revoked"]}, "scopes": _SCOPES,
+    "galleries": _KEY_GALLERIES, "rate": _RATE, "burst": _BURST, "created_at": _TIME, "expires_at": _NULLABLE_TIME,
+    "revoked_at": _NULLABLE_TIME,
+}  # fmt: skip
+_KEY_WARNING = {
+    **_NULLABLE_TEXT,
+    "description": "what changes for everybody: that requests need a key now, or that none administers",
+}
+KEYS_ANSWER = _object("Keys", keys=_list(_object("Key", **_KEY)))
+MADE_KEY_ANSWER = _object("MadeKey", **_KEY, token={**_TEXT, "description": "told this once"}, warning=_KEY_WARNING)
+REVOKED_KEY_ANSWER = _object("RevokedKey", **_KEY, warning=_KEY_WARNING)
+CALLER_ANSWER = _object(
+    "Caller", key_id={**_NULLABLE_TEXT, "description": "null where no key is asked for"}, name=_NULLABLE_TEXT,
+    scopes={**_SCOPES, "description": "what it may do, with what admin includes"}, galleries=_KEY_GALLERIES,
+    expires_at=_NULLABLE_TIME,
+)  # fmt: skip
+NEW_KEY = {
+    _JSON: {
+        "schema": {
+            "title": "NewKey", "type": "object", "additionalProperties": False, "required": ["name", "scopes"],
+            "properties": {
+                "name": {
+                    **_TEXT, "minLength": 1, "maxLength": MAX_NAME, "description": "who will use it, for people",
+                },
+                "scopes": {**_SCOPES, "minItems": 1, "description": "admin includes the other two"},
+                "galleries": {
+                    "type": ["array", "null"], "items": {**_TEXT, "pattern": f"^{GALLERY_NAME}$"}, "minItems": 1,
+                    "maxItems": MOST_KEY_GALLERIES, "description": "only these; null or left away: all",
+                },
+                "rate": {**_RATE, "minimum": SLOWEST, "maximum": QUICKEST},
+                "burst": {
+                    "type": ["integer", "null"], "minimum": 1, "maximum": MOST_AT_ONCE,
+                    "description": "requests that may come at once; goes with rate, by default those of a second",
+                },
+                "expires_at": {**_NULLABLE_TIME, "description": "with an offset; null or left away: never"},
+            },
+        }
+    }
+}  # fmt: skip
 ALIVE_ANSWER = _object("Alive", status={"const": "alive"})
 _BY_GALLERY = {"type": "object", "additionalProperties": _TEXT}
 READINESS_ANSWER = _object(
@@ -546,6 +640,12 @@ def answered(
     """One answer that is no problem."""
     response: dict[str, Any] = {"description": description, "content": {media_type: {"schema": schema}}}
     return response if headers is None else {**response, "headers": headers}
+
+
+def created(schema: dict[str, Any], *, located: bool = True) -> dict[int | str, dict[str, Any]]:
+    """The answer to what is new from now on; ``located``: Location says where it is."""
+    headers = header("Location", "path of what was created") if located else None
+    return {201: answered(schema, description="Created", headers=headers)}
 
 
 def accepted(schema: dict[str, Any], description: str) -> dict[int | str, dict[str, Any]]:

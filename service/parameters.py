@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
@@ -14,7 +14,17 @@ from index.crops import Box
 from index.errors import InvalidValue
 from index.gallery import ORDERS, Attribute, Filters, GroupBy, SearchOptions
 from index.manifest import parse_time
-from index.metadata import IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_LABEL, check_image_id, check_label
+from index.metadata import (
+    GALLERY_NAME,
+    IMAGE_ID,
+    MAX_ATTRIBUTE_NAME,
+    MAX_ATTRIBUTE_TEXT,
+    MAX_LABEL,
+    check_gallery_name,
+    check_image_id,
+    check_label,
+)
+from index.storage.query_store import QUERY_ID
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 LONGEST_TIMEOUT_MS = 86_400_000
@@ -63,6 +73,10 @@ class Values:
 
     def all(self, name: str) -> tuple[Any, ...]:
         return tuple(self.given.get(name, ()))
+
+    def without(self, *names: str) -> "Values":
+        """The same without these parameters."""
+        return replace(self, given={name: each for name, each in self.given.items() if name not in names})
 
 
 def read_parameters(request: Request, known: Sequence[Parameter], *, attributes: bool = False) -> Values:
@@ -129,12 +143,12 @@ def selected_by(values: Values, viewpoints: Sequence[str]) -> Filters:
     return filters
 
 
-def search_options_of(values: Values, viewpoints: Sequence[str], *, exclude: str | None = None) -> SearchOptions:
-    """Options of a search."""
+def search_options_of(values: Values, viewpoints: Sequence[str], *, exclude: Iterable[str] = ()) -> SearchOptions:
+    """Options of a search, which leaves out the images ``exclude``."""
     group_by: GroupBy | None = values.one("group_by")
     return SearchOptions(
         top_k=values.one("top_k", 10), filters=filters_of(values, viewpoints), max_distance=values.one("max_distance"),
-        group_by=group_by, exclude_image_id=exclude, embeddings="embedding" in values.one("include", ()),
+        group_by=group_by, exclude_image_ids=frozenset(exclude), embeddings="embedding" in values.one("include", ()),
     )  # fmt: skip
 
 
@@ -161,6 +175,12 @@ def _box(text: str) -> Box:
     if width < 1 or height < 1:
         raise ValueError("width and height must be at least 1")
     return x, y, width, height
+
+
+def _query_id(text: str) -> str:
+    if not re.fullmatch(QUERY_ID, text, re.ASCII):
+        raise ValueError("32 hexadecimal digits are expected, as POST /v1/queries answers them")
+    return text
 
 
 def choice(*allowed: str) -> Callable[[str], str]:
@@ -287,6 +307,21 @@ SEARCH = (
         read=_include,
     ),
 )  # fmt: skip
+KEPT_SEARCH = (
+    Parameter(
+        name="query_id", description="A kept picture to search with; with image_id up to 8 of one vehicle together.",
+        schema={"type": "string", "pattern": f"^{QUERY_ID}$"}, read=_query_id, repeatable=True,
+    ),
+    replace(
+        BOX, repeatable=True,
+        description="Part of the upright picture, x,y,width,height in pixels; once for each query_id, in their order.",
+    ),
+    Parameter(
+        name="image_id", description="A stored image to search with, which is itself left out.",
+        schema={"type": "string", "pattern": f"^{IMAGE_ID}$"}, read=check_image_id, repeatable=True,
+    ),
+    *(each for each in SEARCH if each.name != "image_id"),
+)  # fmt: skip
 PAGE = (
     Parameter(
         name="limit", description="Images on a page.", read=_integer(1, 1000),
@@ -327,6 +362,27 @@ AUDIT = (
         read=_label("key"),
     ),
     Parameter(name="gallery", description="Entries about this gallery.", schema=_TEXT, read=_label("gallery")),
+)  # fmt: skip
+
+
+def _gallery_name(text: str) -> str:
+    try:
+        return check_gallery_name(text)
+    except InvalidValue as error:
+        raise ValueError("the name of a gallery is expected") from error
+
+
+IN_GALLERY = Parameter(
+    name="gallery", description="Name of the gallery.", read=_gallery_name, required=True,
+    schema={"type": "string", "pattern": f"^{GALLERY_NAME}$", "examples": ["default"]},
+)  # fmt: skip
+FEEDBACK = (
+    IN_GALLERY,
+    Parameter(
+        name="limit", description="Answers on a page.", read=_integer(1, 1000),
+        schema={"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+    ),
+    Parameter(name="cursor", description="The field next of the page before.", schema=_CURSOR, read=_cursor),
 )  # fmt: skip
 CONFIRM = Parameter(
     name="confirm",

@@ -35,7 +35,5 @@ async def _smaller(context: Context, name: str, data: bytes, max_side: int) -> b
     try:
         small, _ = await context.engine.run(made, urgency=Urgency.BATCH)
     except PictureError as error:
-        raise StorageError(
-            f"the stored picture {name} cannot be shown smaller: {error}; `vehicle-index verify` tells what is damaged"
-        ) from error
+        raise StorageError(f"the stored picture {name} cannot be shown smaller: {error}; send it again") from error
     return small

@@ -131,6 +131,18 @@ def test_pictures_are_found(search: Any, yard: str) -> None:
     both = search.search([jpeg(0), jpeg(1)], gallery=yard, exclude_camera_id="c3", top_k=2)
     assert (both.queries, len(both)) == (2, 2)
     assert [match.image_id for match in search.similar("i2", gallery=yard, max_distance=1e9)][:1] != ["i2"]
+    kept = search.keep_query(jpeg(2))
+    assert (kept.width, kept.height, search.query(kept.query_id)) == (96, 72, kept)
+    assert kept.kept_until > datetime.now(UTC)
+    found = search.search_kept(kept.query_id, boxes=[(0, 0, 96, 72)], gallery=yard, top_k=1)
+    assert [match.image_id for match in found] == ["i2"]
+    both = search.search_kept([kept.query_id], image_ids=["i2", "i1"], gallery=yard)
+    assert (both.queries, {"i1", "i2"} & {match.image_id for match in both}) == (3, set())
+    small = search.query_picture(kept.query_id, max_side=48)
+    assert Image.open(io.BytesIO(small.data)).size == (48, 36)
+    assert search.delete_query(kept.query_id) is None
+    with pytest.raises(NotFound, match="168 hours"):
+        search.search_kept(kept.query_id, gallery=yard)
     good, bad = search.search_batch([jpeg(1), b"no picture"], gallery=yard)
     assert good[0].image_id == "i1"
     assert isinstance(bad, Problem)
@@ -433,13 +445,15 @@ def test_every_route_that_clients_need_is_a_method(client: httpx.Client, answer_
         if name.startswith("_"):
             continue
         needed = [one for one in inspect.signature(route.__wrapped__).parameters.values() if one.default is one.empty]
-        values = {"image_id": "IMAGE", "import_id": "IMPORT", "migration_id": "MIGRATION", "name": "GALLERY", "confirm": "x", "changes": {},
-                  "picture": jpeg(0), "pictures": [jpeg(0)], "images": [jpeg(0)], "path": "x", "archive": __file__}  # fmt: skip
+        values = {"image_id": "IMAGE", "import_id": "IMPORT", "migration_id": "MIGRATION", "name": "GALLERY", "confirm": "x", "changes": {}, "key_id": "KEY",
+                  "scopes": "read", "query_id": "QUERY", "picture": jpeg(0), "pictures": [jpeg(0)], "images": [jpeg(0)], "path": "x", "archive": __file__,
+                  "same": True, "query_image_id": "y", "feedback_id": "FEEDBACK", "gallery": "default"}  # fmt: skip
         given = {one.name: values[one.name] for one in needed if one.name in values and one.kind is not one.VAR_KEYWORD}
         call = route.__wrapped__(**given)
         path = call.path
         for value, part in (("galleries/default", "galleries/{gallery}"), ("galleries/GALLERY", "galleries/{gallery}"),
-                            ("IMAGE", "{image_id}"), ("IMPORT", "{import_id}"), ("MIGRATION", "{migration_id}")):  # fmt: skip
+                            ("IMAGE", "{image_id}"), ("IMPORT", "{import_id}"), ("KEY", "{key_id}"), ("MIGRATION", "{migration_id}"),
+                            ("QUERY", "{query_id}"), ("FEEDBACK", "{feedback_id}")):  # fmt: skip
             path = path.replace(value, part)
         asked.add((call.method, path))
     assert asked == served

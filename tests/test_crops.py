@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from index.contract import Resize
-from index.crops import Box, content_name, cut, model_crop, read_picture, small_jpeg, stored_crop
+from index.crops import Box, content_name, cut, model_crop, read_picture, small_jpeg, stored_crop, stored_picture
 from index.errors import BoxOutsidePicture, PictureError, PictureTooLarge, UndecodablePicture, UnsupportedPicture
 
 LIMIT = 1_000_000
@@ -430,3 +430,21 @@ def test_a_damaged_picture_cannot_be_looked_at(end: int) -> None:
         small_jpeg(encoded(photograph(320, 200), "JPEG")[:end], max_side=64, max_pixels=LIMIT)
     with pytest.raises(PictureTooLarge):
         small_jpeg(encoded(photograph(320, 200), "JPEG"), max_side=64, max_pixels=1000)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_that_is_kept_whole_stays_one_and_says_which_way_up_it_is(orientation: int) -> None:
+    sent = encoded(photograph(), "JPEG", exif=exif(orientation, b"secret"), comment=b"secret")
+    kept = stored_picture(sent, max_pixels=LIMIT)
+    assert kept.media_type == "image/jpeg"
+    assert b"secret" not in kept.data
+    assert len(kept.data) <= len(encoded(photograph(), "JPEG")) + 40
+    assert np.array_equal(pixels(kept.image), pixels(read_picture(sent, max_pixels=LIMIT)))
+    assert np.array_equal(pixels(read_picture(kept.data, max_pixels=LIMIT)), pixels(kept.image))
+    assert np.array_equal(by_pillow(kept.data), by_pillow(sent))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "GIF"])
+def test_another_picture_that_is_kept_whole_is_stored_as_a_crop_is(kind: str) -> None:
+    sent = encoded(photograph(), kind)
+    assert stored_picture(sent, max_pixels=LIMIT).data == stored_crop(sent, box=None, max_pixels=LIMIT).data

@@ -408,7 +408,7 @@ def test_max_distance_is_inclusive(gallery: Gallery) -> None:
 
 def test_a_stored_image_can_be_left_out(gallery: Gallery) -> None:
     gallery.add([image(name, vector(1)) for name in "abc"])
-    assert ids(search(gallery, vector(1), exclude_image_id="a", top_k=2)) == ["b", "c"]
+    assert ids(search(gallery, vector(1), exclude_image_ids=frozenset({"a"}), top_k=2)) == ["b", "c"]
 
 
 def test_groups_are_filled_up(lean: Gallery) -> None:

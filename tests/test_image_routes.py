@@ -253,9 +253,10 @@ def test_a_trailing_slash_is_another_path(client: httpx.Client, gallery: str) ->
         ("PUT", "/images", "GET, HEAD, POST, PATCH, DELETE"),
         ("POST", "/images/i0", "GET, HEAD, PUT, PATCH, DELETE"),
         ("DELETE", "/images/i0/crop", "GET, HEAD"),
-        ("GET", "/search", "POST"),
+        ("GET", "/search/batch", "POST"),
+        ("PUT", "/search", "GET, HEAD, POST"),
         ("OPTIONS", "", "GET, HEAD, PUT, DELETE"),
-        ("HEAD", "/search", "POST"),
+        ("HEAD", "/search/batch", "POST"),
         ("BREW", "/images/i0/similar", "GET, HEAD"),
     ],
 )

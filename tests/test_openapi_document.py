@@ -12,7 +12,7 @@ from service.openapi_file import FILE, written
 from tests.http_client import ApiSchemas
 
 DOCUMENT: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
-BYTES = ("multipart/form-data", "application/octet-stream", "image/")  # cannot be written in JSON
+BYTES = ("multipart/form-data", "application/octet-stream", "application/zip", "image/")  # cannot be written in JSON
 OPERATIONS = {
     f"{method.upper()} {path}": operation
     for path, operations in DOCUMENT["paths"].items()

@@ -31,11 +31,11 @@ def test_options_are_read() -> None:
         "top_k=7&max_distance=1.5e-1&group_by=vehicle_id&viewpoint=rear&viewpoint=side&box=1,2,3,4&attribute.a%26b=1"
     )
     values = read(query)
-    options = search_options_of(values, VIEWPOINTS, exclude="own")
+    options = search_options_of(values, VIEWPOINTS, exclude=["own"])
     assert (options.top_k, options.max_distance, options.group_by) == (7, 0.15, "vehicle_id")
     assert options.filters.viewpoint == ("rear", "side")
     assert options.filters.attributes == {"a&b": (1,)}
-    assert options.exclude_image_id == "own"
+    assert options.exclude_image_ids == {"own"}
     assert values.one("box") == (1, 2, 3, 4)
 
 

@@ -32,15 +32,20 @@ from vehicle_search_client.replies import (
     AddedImages,
     AuditPage,
     BatchReply,
+    CallerReply,
     Crop,
     Embedding,
     EmbeddingsReply,
     FacetsReply,
+    FeedbackPage,
+    FeedbackReply,
     GalleryReply,
     ImagePage,
     ImportReply,
+    KeyReply,
     MigrationReply,
     ModelReply,
+    QueryReply,
     ReloadReply,
     SearchReply,
     StatusReply,
@@ -52,7 +57,7 @@ from vehicle_search_client.replies import (
 T = TypeVar("T")
 Names = str | Iterable[str]
 Repetition = Literal["never", "unless begun", "always"]
-_IMPORTS = "/v1/imports"
+_IMPORTS, _QUERIES, _FEEDBACK = "/v1/imports", "/v1/queries", "/v1/feedback"
 
 
 class OtherFilters(TypedDict, total=False):
@@ -129,7 +134,7 @@ def search(
     """Where else was this vehicle seen? A list of 2–8 pictures shows one vehicle and is searched for together."""
     query = _query(options, SearchOptions)
     if box is not None:
-        query.append(("box", ",".join(str(side) for side in box)))
+        query.append(("box", _box(box)))
     path = f"{_gallery(gallery)}/search"
     several = _several(pictures)
     if len(several) == 1:
@@ -163,6 +168,41 @@ def similar(image_id: str, *, gallery: str = "default", **options: Unpack[Simila
         method="GET", path=f"{_image(gallery, image_id)}/similar", query=_query(options, SimilarOptions),
         read=_json(search_reply),
     )  # fmt: skip
+
+
+def search_kept(
+    query_ids: Names = (), *, boxes: Iterable[Box] = (), image_ids: Names = (), gallery: str = "default",
+    **options: Unpack[SearchOptions],
+) -> Call[SearchReply]:  # fmt: skip
+    """Search with pictures that ``keep_query`` kept, and stored images, 1–8 of one vehicle. The latter are left out.
+
+    ``boxes`` are parts of the kept pictures, none or one for each, in their order.
+    """
+    query = [
+        *(("query_id", each) for each in _names(query_ids)), *(("box", _box(each)) for each in boxes),
+        *(("image_id", each) for each in _names(image_ids)), *_query(options, SearchOptions),
+    ]  # fmt: skip
+    return Call(method="GET", path=f"{_gallery(gallery)}/search", query=query, read=_json(search_reply))
+
+
+def keep_query(picture: Picture) -> Call[QueryReply]:
+    """Have the service keep a picture for a while, to search with by its ``query_id``; Conflict where it keeps none."""
+    return _raw("POST", _QUERIES, picture_bytes(picture), read=_json(lambda it: read_reply(QueryReply, it)))
+
+
+def query(query_id: str) -> Call[QueryReply]:
+    """A kept picture's size, and until when it is kept."""
+    return Call(method="GET", path=f"{_QUERIES}/{_segment(query_id)}", read=_read(QueryReply))
+
+
+def query_picture(query_id: str, *, max_side: int | None = None) -> Call[Crop]:
+    """A kept picture as it is searched with; with ``max_side`` (16–2048 pixels) a JPEG of it to look at."""
+    return _picture(f"{_QUERIES}/{_segment(query_id)}/picture", max_side)
+
+
+def delete_query(query_id: str) -> Call[None]:
+    """Erase a kept picture before its time."""
+    return Call(method="DELETE", path=f"{_QUERIES}/{_segment(query_id)}", read=_nothing)
 
 
 def embeddings(pictures: Picture | Sequence[Picture]) -> Call[EmbeddingsReply]:
@@ -391,6 +431,53 @@ def cancel_migration(migration_id: str, *, gallery: str = "default") -> Call[Mig
     return replace(migration(migration_id, gallery=gallery), method="DELETE")
 
 
+# Feedback
+
+
+def give_feedback(
+    image_id: str, *, same: bool, query_image_id: str, distance: float | None = None, gallery: str = "default"
+) -> Call[FeedbackReply]:
+    """Say of a match whether it shows the vehicle that was searched for; again, of the same two, it is replaced."""
+    body = {
+        "gallery": gallery, "image_id": image_id, "same": same, "query_image_id": query_image_id, "distance": distance,
+    }  # fmt: skip
+    return Call(
+        method="POST", path=_FEEDBACK, content=json.dumps(body).encode(), content_type="application/json",
+        read=_read(FeedbackReply),
+    )  # fmt: skip
+
+
+def feedback(*, gallery: str = "default", limit: int = 1000, cursor: str | None = None) -> Call[FeedbackPage]:
+    """One page of what was said of a gallery's matches, the latest first."""
+
+    def read(document: Mapping[str, Any]) -> FeedbackPage:
+        given = tuple(read_reply(FeedbackReply, one) for one in document["feedback"])
+        return FeedbackPage(feedback=given, next=document["next"])
+
+    query = [("gallery", gallery), ("limit", str(limit)), *([] if cursor is None else [("cursor", cursor)])]
+    return Call(method="GET", path=_FEEDBACK, query=query, read=_json(read))
+
+
+def delete_feedback(feedback_id: str) -> Call[None]:
+    """Erase what was said once."""
+    return Call(method="DELETE", path=f"{_FEEDBACK}/{_segment(feedback_id)}", read=_nothing)
+
+
+def delete_all_feedback(gallery: str) -> Call[int]:
+    """Erase all that was said of a gallery's matches; how much there was."""
+    return Call(
+        method="DELETE", path=_FEEDBACK, query=[("gallery", gallery)], repetition="unless begun",
+        read=_json(lambda document: int(document["deleted"])),
+    )  # fmt: skip
+
+
+def export_feedback(*, gallery: str = "default") -> Call[bytes]:
+    """A .zip of pictures and a manifest.csv that ``vehicle-model train`` reads once it is unpacked; all in memory."""
+    return Call(
+        method="GET", path=f"{_FEEDBACK}/export", query=[("gallery", gallery)], read=lambda response: response.content
+    )
+
+
 # The service
 
 
@@ -438,6 +525,37 @@ def audit(
     return Call(method="GET", path="/v1/audit", query=[*query, ("limit", str(limit))], read=_read(AuditPage))
 
 
+def caller() -> Call[CallerReply]:
+    """What the key that is sent may do; everything where none is asked for."""
+    return Call(method="GET", path="/v1/caller", read=_read(CallerReply))
+
+
+def access_keys() -> Call[list[KeyReply]]:
+    """Every key that was made, oldest first."""
+    return Call(method="GET", path="/v1/keys", read=_listed(KeyReply, "keys"))
+
+
+def create_key(
+    name: str, *, scopes: Names, galleries: Iterable[str] | None = None, rate: float | None = None,
+    burst: int | None = None, expires_at: datetime | str | None = None,
+) -> Call[KeyReply]:  # fmt: skip
+    """Make a key; its ``token`` is in this reply alone. ``scopes``: read, write, admin; ``rate``: requests a second."""
+    until = time_text(expires_at, name="expires_at") if isinstance(expires_at, datetime) else expires_at
+    document = {
+        "name": name, "scopes": [scopes] if isinstance(scopes, str) else list(scopes),
+        "galleries": None if galleries is None else list(galleries), "rate": rate, "burst": burst, "expires_at": until,
+    }  # fmt: skip
+    return Call(
+        method="POST", path="/v1/keys", content=json.dumps(document).encode(), content_type="application/json",
+        read=_read(KeyReply), repetition="unless begun",
+    )  # fmt: skip
+
+
+def revoke_key(key_id: str) -> Call[KeyReply]:
+    """End a key for good."""
+    return Call(method="DELETE", path=f"/v1/keys/{_segment(key_id)}", read=_read(KeyReply))
+
+
 def named(each: NewImage | Picture) -> NewImage:
     """The image with an id: one that is sent twice is then stored once."""
     new = each if isinstance(each, NewImage) else NewImage(picture=each)
@@ -478,6 +596,14 @@ def _parts(pictures: Iterable[Picture]) -> list[tuple[str, tuple[str, Any, str]]
         ("image", (str(number), picture_bytes(picture), "application/octet-stream"))
         for number, picture in enumerate(pictures)
     ]
+
+
+def _names(names: Names) -> Iterable[str]:
+    return [names] if isinstance(names, str) else names
+
+
+def _box(box: Box) -> str:
+    return ",".join(str(side) for side in box)
 
 
 def _query(options: Mapping[str, Any], known: type) -> list[tuple[str, str]]:

@@ -212,6 +212,16 @@ class Crop:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QueryReply:
+    """A picture that the service keeps to search with: its sides when upright, and until when it is kept."""
+
+    query_id: str
+    width: int
+    height: int
+    kept_until: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class GalleryReply:
     """A gallery. ``index`` says what finds its images now; of one that is damaged there is ``problem`` and no more."""
 
@@ -296,11 +306,64 @@ class MigrationReply:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeedbackReply:
+    """What was said of a match: whether it and the query show the ``same`` vehicle."""
+
+    feedback_id: str
+    gallery: str
+    image_id: str
+    same: bool
+    given_at: datetime
+    query_image_id: str | None = None
+    distance: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedbackPage:
+    """What was said, the latest first; ``next`` is the cursor of what is older, None at the end."""
+
+    feedback: tuple[FeedbackReply, ...]
+    next: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuditPage:
     """Entries of the audit log as the service tells them; ``next`` is the cursor of what is older, None at the end."""
 
     entries: Sequence[Mapping[str, Any]]
     next: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallerReply:
+    """What a key may do, in ``galleries``, None for all. ``key_id`` is None where none is asked for."""
+
+    key_id: str | None
+    name: str | None
+    scopes: Sequence[str]
+    galleries: Sequence[str] | None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyReply:
+    """A key; ``state`` is works, expired or revoked. ``token`` is there where it was just made, and is not shown.
+
+    ``warning`` says what changed for everybody, where something did.
+    """
+
+    id: str
+    name: str
+    state: str
+    scopes: Sequence[str]
+    galleries: Sequence[str] | None
+    rate: float | None
+    burst: int | None
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    token: str | None = field(default=None, repr=False)
+    warning: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,6 +380,7 @@ class ModelReply:
 class StatusReply:
     """A service in one page. Of a damaged gallery there are its name and ``problem`` only.
 
+    ``stages`` has ``pictures``, ``p50_seconds`` and ``p99_seconds`` of the last ``recent_seconds``.
     ``disk["folder"]`` is None where the key has not the scope admin; the sizes are where the disk does not tell.
     """
 
@@ -324,12 +388,16 @@ class StatusReply:
     uptime_seconds: float
     read_only: bool
     draining: bool
+    keys: bool
+    audit: bool
     versions: Mapping[str, str]
     model: Mapping[str, str]
     galleries: Sequence[Mapping[str, Any]]
     imports: Mapping[str, int]
     queue: Mapping[str, Any]
     disk: Mapping[str, Any]
+    stages: Mapping[str, Mapping[str, float | None]]
+    recent_seconds: float
     previous: Mapping[str, str] | None = None
 
 
@@ -354,7 +422,7 @@ def read_reply(kind: type[T], document: Mapping[str, Any], **more: Any) -> T:
     known = {one.name for one in fields(kind)} - more.keys()  # type: ignore[arg-type]
     values = {name: value for name, value in document.items() if name in known}
     for name, value in values.items():
-        if name.endswith("_at") and value is not None:
+        if name.endswith(("_at", "_until")) and value is not None:
             values[name] = datetime.fromisoformat(value)
     return kind(**values, **more)
 
