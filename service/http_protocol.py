@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.context import Context
 from service.metrics import NO_ROUTE, OTHER_METHOD
+from service.open_connections import OpenConnections
 from service.problems import MEDIA_TYPE, plain_problem, problem_response
 
 MAX_HEAD = 2**16  # bytes of request line and header fields; of what stands between the pieces of a body, too
@@ -22,15 +23,19 @@ MAX_HEAD = 2**16  # bytes of request line and header fields; of what stands betw
 _OFFERS = (b"connection", b"upgrade", b"http2-settings")
 
 
-def http_protocol(sender_seconds: float) -> "type[HttpProtocol]":
-    """The protocol with a time within which a head must arrive, and what of a body comes after its answer."""
-    return type("HttpProtocol", (HttpProtocol,), {"sender_seconds": sender_seconds})
+def http_protocol(sender_seconds: float, connections: OpenConnections) -> "type[HttpProtocol]":
+    """The protocol with a time within which a head must arrive, and what of a body comes after its answer.
+
+    Each connection is among ``connections``.
+    """
+    return type("HttpProtocol", (HttpProtocol,), {"sender_seconds": sender_seconds, "all_open": connections})
 
 
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
     sender_seconds: ClassVar[float]
+    all_open: ClassVar[OpenConnections]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -44,9 +49,11 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self._expect()
+        self.all_open.waits(self, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_nothing()
+        self.all_open.ends(self)
         super().connection_lost(exc)
         if self._answering is not None and not self._answering.response_complete:
             self._answering.disconnected = True  # uvicorn tells the request that came last, which waits for this one
@@ -90,6 +97,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self._heard += 1
         self._expect_nothing()
+        self.all_open.works(self)
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
             self._refuse_head()
         if not self._skipped():
@@ -112,6 +120,8 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self._in_message and not self.transport.is_closing():
             self._expect()  # the rest of a body that was answered before its end
+        if self.cycle.response_complete and not self.transport.is_closing():
+            self.all_open.waits(self, self.transport.close)
 
     def _expect(self) -> None:
         """Wait for the sender from now on: who sends nothing, or a byte now and then, would hold a file for ever."""
