@@ -106,8 +106,13 @@ _IMAGE_FIELDS: dict[str, Any] = {
 _STORED_FIELDS = {**_IMAGE_FIELDS, "ingested_at": _TIME}
 _IMAGE = _object("Image", **_STORED_FIELDS)
 _MATCH = _object(
-    "Match", optional=["embedding"],
+    "Match", optional=["probability", "embedding"],
     rank={"type": "integer", "minimum": 1}, distance={"type": "number", "minimum": 0, "description": "Euclidean"},
+    probability={
+        "type": "number", "minimum": 0, "maximum": 1,
+        "description": "that it shows the query's vehicle, by its distance, where the model's contract says how; as "
+        "often right as among the matches that this was learnt of",
+    },
     **_IMAGE_FIELDS, embedding={**_VECTOR, "description": "with include=embedding"},
 )  # fmt: skip
 _MAP = _list(_list(_NUMBER))
@@ -224,7 +229,7 @@ GALLERIES_ANSWER = _object("Galleries", galleries=_list({"oneOf": [_GALLERY, _DA
 _SIZE = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2}
 _CONTRACT = {
     **_object(
-        "Contract", contract_version={"const": 1}, name=_TEXT, backbone=_TEXT,
+        "Contract", optional=["probability"], contract_version={"const": 1}, name=_TEXT, backbone=_TEXT,
         input_size={**_SIZE, "description": "height and width in pixels"},
         resize=_object(size=_SIZE, crop=_SIZE, filter=_TEXT, aspect=_TEXT),
         embedding_dim={"type": "integer", "minimum": 1},
@@ -232,6 +237,10 @@ _CONTRACT = {
         routing_threshold={"type": ["number", "null"]}, embedding_space=_TEXT, trained_on=_list(_TEXT),
         viewpoint_labels_from=_TEXT, metrics={"type": "object"}, created_at=_TEXT, git_revision=_TEXT,
         training={"type": "object"},
+        probability=_object(
+            form=_TEXT, parameters={"type": "object"}, ranks=_COUNT, prior=_NUMBER, data_set=_TEXT,
+            figures={"type": "object"},
+        ),
     ),
     "description": "what the model's file says of itself",
 }  # fmt: skip

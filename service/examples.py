@@ -50,7 +50,8 @@ _IMAGE: Mapping[str, Any] = {
     "ingested_at": "2026-05-04T10:11:14.123456Z", "crop": _CROP,
 }  # fmt: skip
 _MATCH = {
-    "rank": 1, "distance": 0.4127, **{name: value for name, value in _IMAGE.items() if name != "ingested_at"},
+    "rank": 1, "distance": 0.4127, "probability": 0.908,
+    **{name: value for name, value in _IMAGE.items() if name != "ingested_at"},
 }  # fmt: skip
 _TIMES = {"decode": 1.1, "queue": 0.2, "embed": 31.0, "search": 0.6, "total": 33.4}
 _BAD_PICTURE = problem_of(UndecodablePicture("the picture cannot be decoded: it ends early"), pointer="/image/1")
@@ -72,6 +73,10 @@ _CONTRACT = {
     "precision": "int8", "routing_threshold": None, "embedding_space": _SPACE, "trained_on": ["renders"],
     "viewpoint_labels_from": "renders", "metrics": {}, "created_at": "2026-05-04T10:11:12Z", "git_revision": "unknown",
     "training": {},
+    "probability": {
+        "form": "logistic", "parameters": {"intercept": 8.96, "slope": 14.2}, "ranks": 10, "prior": 0.1,
+        "data_set": "road-vehicles (30%)", "figures": {"matches": 2620, "vehicles": 131},
+    },
 }  # fmt: skip
 _LOADED = {"fingerprint": _FINGERPRINT, "provider": "CPUExecutionProvider", "contract": _CONTRACT}
 _BRIEF = {"name": MODEL, "fingerprint": _FINGERPRINT, "provider": "CPUExecutionProvider"}
