@@ -85,7 +85,7 @@ def check_metadata(document: object, *, pointer: str = "") -> ImageDescription:
             captured_at=_absent_or(document, "captured_at", pointer, _time),
             attributes=_absent_or(document, "attributes", pointer, _attributes) or {},
         ),
-        box=_absent_or(document, "box", pointer, _box),
+        box=_absent_or(document, "box", pointer, check_box),
     )
 
 
@@ -124,7 +124,8 @@ def _time(value: object, pointer: str) -> datetime:
         raise InvalidValue(f"captured_at: {error}", pointer=pointer) from error
 
 
-def _box(value: object, pointer: str) -> Box:
+def check_box(value: object, pointer: str) -> Box:
+    """A box, x, y, width, height in pixels, from a JSON array; raises InvalidValue."""
     if isinstance(value, list | tuple) and len(value) == 4 and all(type(side) is int for side in value):
         x, y, width, height = value
         if 0 <= x < 2**31 and 0 <= y < 2**31 and 1 <= width < 2**31 and 1 <= height < 2**31:

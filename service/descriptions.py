@@ -65,6 +65,11 @@ _FLAG = {"type": "boolean"}
 _TIME = {"type": "string", "format": "date-time"}
 _NULLABLE_TEXT = {"type": ["string", "null"]}
 _NULLABLE_TIME = {"type": ["string", "null"], "format": "date-time"}
+_PIXELS = {"type": "integer", "maximum": 2**31 - 1}
+_BOX = {
+    "type": ["array", "null"], "prefixItems": [{**_PIXELS, "minimum": 0}] * 2 + [{**_PIXELS, "minimum": 1}] * 2,
+    "items": {"type": "integer"}, "minItems": 4, "maxItems": 4,
+}  # fmt: skip
 
 
 def _object(*title: str, optional: Sequence[str] = (), **properties: object) -> dict[str, Any]:
@@ -348,6 +353,11 @@ FeedbackId = Annotated[str, Path(description="Id of the feedback.", examples=[ex
 _GIVEN: dict[str, Any] = {
     "gallery": _TEXT, "image_id": {**_TEXT, "description": "of the match"},
     "same": {**_FLAG, "description": "whether both show one vehicle"},
+    "query_id": {
+        "type": ["string", "null"], "pattern": f"^{QUERY_ID}$",
+        "description": "the kept picture that was searched with; this or query_image_id",
+    },
+    "box": {**_BOX, "description": "the part of that picture: x, y, width, height in pixels; null: all of it"},
     "query_image_id": {**_NULLABLE_TEXT, "description": "the stored image that was searched with"},
     "distance": {"type": ["number", "null"], "minimum": 0, "description": "that was shown"},
 }  # fmt: skip
@@ -358,7 +368,8 @@ FEEDBACK_PAGE_ANSWER = _object(
 NEW_FEEDBACK = {
     _JSON: {
         "schema": {
-            **_object("NewFeedback", optional=["distance"], **_GIVEN), "additionalProperties": False,
+            **_object("NewFeedback", optional=["query_id", "box", "query_image_id", "distance"], **_GIVEN),
+            "additionalProperties": False,
         },
     }
 }  # fmt: skip
@@ -495,7 +506,6 @@ INFERENCE = {
 _RAW = {kind: {"schema": _BINARY} for kind in _PICTURE_TYPES}
 _LABEL = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_LABEL, "pattern": STORABLE}
 _ATTRIBUTE_NAME = {"minLength": 1, "maxLength": MAX_ATTRIBUTE_NAME, "pattern": STORABLE}
-_PIXELS = {"type": "integer", "maximum": 2**31 - 1}
 _TIME_OR_NULL = {**_NULLABLE_TIME, "description": "with an offset"}
 
 
@@ -517,12 +527,7 @@ _DESCRIPTION = {
             "description": "yours, or left away for one of ours; written again it replaces the image",
         },
         "vehicle_id": _LABEL, "camera_id": _LABEL, "captured_at": _TIME_OR_NULL, "attributes": _attributes(),
-        "box": {
-            "type": ["array", "null"],
-            "prefixItems": [{**_PIXELS, "minimum": 0}] * 2 + [{**_PIXELS, "minimum": 1}] * 2,
-            "items": {"type": "integer"}, "minItems": 4, "maxItems": 4,
-            "description": "the vehicle in the upright picture: x, y, width, height in pixels",
-        },
+        "box": {**_BOX, "description": "the vehicle in the upright picture: x, y, width, height in pixels"},
     },
 }  # fmt: skip
 _METADATA_ONE = {

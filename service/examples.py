@@ -92,8 +92,11 @@ _IMPORT = {
     "done": 1200, "created": 1100, "updated": 50, "unchanged": 48, "failed": 2, "images_per_second": 181.5,
     "failures": f"/v1/imports/{IMPORT}/failures", "problem": None,
 }  # fmt: skip
-_GIVEN = {"gallery": GALLERY, "image_id": IMAGE, "same": True, "query_image_id": "v0021_07", "distance": 0.4127}
-_FEEDBACK = {"feedback_id": FEEDBACK, **_GIVEN, "given_at": "2026-05-04T10:11:12.345678Z"}
+_GIVEN = {
+    "gallery": GALLERY, "image_id": IMAGE, "same": True, "query_id": QUERY, "box": [120, 80, 300, 220],
+    "distance": 0.4127,
+}  # fmt: skip
+_FEEDBACK = {"feedback_id": FEEDBACK, **_GIVEN, "query_image_id": None, "given_at": "2026-05-04T10:11:12.345678Z"}
 _TENSOR = {"name": "embedding", "datatype": "FP32", "shape": [1, 4], "data": [0.5, -0.5, 0.5, -0.5]}
 _STAGE_TIMES = {"pictures": 40, "p50_seconds": 0.0312, "p99_seconds": 0.0471}
 _KEY = {

@@ -319,6 +319,8 @@ class FeedbackReply:
     image_id: str
     same: bool
     given_at: datetime
+    query_id: str | None = None
+    box: Sequence[int] | None = None
     query_image_id: str | None = None
     distance: float | None = None
 
