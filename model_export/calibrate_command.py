@@ -50,7 +50,7 @@ def add_to(commands: "Commands") -> None:
 def _calibrate(arguments: argparse.Namespace) -> int:
     from index.contract import fingerprint
     from model_export.data_sets.data_set import open_data_set
-    from model_export.exporting.calibrated_file import write_calibrated
+    from model_export.exporting.contract_change import write_changed
     from model_export.measuring.calibration import calibrate
     from model_export.measuring.measured_model import see_rows
     from model_export.measuring.onnx_model import OnnxModel
@@ -71,7 +71,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     named = f"{planned.data_set} ({arguments.part})" if arguments.part else planned.data_set
     calibrated = calibrate(matches, data_set=named, seed=chosen)
     out = arguments.out or arguments.model
-    write_calibrated(arguments.model, out, calibrated.probability)
+    write_changed(arguments.model, out, probability=calibrated.probability)
     print(f"{calibrated}\n{out}: fingerprint {fingerprint(out)}, embedding space {model.contract.embedding_space}")
     return 0
 

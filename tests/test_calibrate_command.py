@@ -10,7 +10,7 @@ from PIL import Image
 
 from index.contract import fingerprint
 from index.vehicle_index import main as index_main
-from model_export.exporting.calibrated_file import write_calibrated
+from model_export.exporting.contract_change import write_changed
 from model_export.exporting.onnx_export import describe
 from model_export.vehicle_model import main
 from service.query_command import query
@@ -98,7 +98,7 @@ def test_what_cannot_be_done_is_one_line(
 def told(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file that tells probabilities."""
     path = tmp_path_factory.mktemp("told") / "told.onnx"
-    write_calibrated(tiny_model, path, LOGISTIC)
+    write_changed(tiny_model, path, probability=LOGISTIC)
     return path
 
 
