@@ -5,6 +5,7 @@ import { h, show } from "./element.js";
 /** @typedef {import("./query_picture.js").Box} Box */
 /** @typedef {{x: -1 | 0 | 1, y: -1 | 0 | 1}} Edge which edges a handle moves */
 
+const SIDES = /** @type {[keyof Box, string][]} */ ([["x", "Left"], ["y", "Top"], ["width", "Width"], ["height", "Height"]]);
 const SMALLEST = 4; // pixels of a side
 const CLICK = 0.015; // of the picture's longer side: what is drawn smaller was a click
 const SETTLE = 450; // milliseconds after the last key
@@ -27,9 +28,9 @@ export class BoxEditor {
     this.stage = h("div", { class: "stage", onpointerdown: (/** @type {PointerEvent} */ event) => this.press(event), onpointermove: (/** @type {PointerEvent} */ event) => this.move(event),
       onpointerup: () => this.release(), onpointercancel: () => this.cancel() });
     this.list = h("div", { class: "row boxes", role: "group", "aria-label": "Vehicles in this picture" });
-    this.numbers = h("div", { class: "row numbers" });
+    this.fields = SIDES.map(([name, label]) => this.field(name, label));
     this.hint = h("p", { class: "small faint", id: "box-hint" }, "Arrow keys move the chosen box, shift and arrow keys resize it, Delete removes it.");
-    this.exact = h("details", {}, h("summary", { class: "small" }, "Box by keyboard or in numbers"), this.hint, this.numbers);
+    this.exact = h("details", {}, h("summary", { class: "small" }, "Box by keyboard or in numbers"), this.hint, h("div", { class: "row numbers" }, ...this.fields.map(({ element }) => element)));
     this.element = h("div", { class: "box-editor" }, this.stage, this.list, h("p", { class: "small faint" }, "Draw a box around one vehicle, or add one and pull its handles."), this.exact);
   }
 
@@ -73,7 +74,10 @@ export class BoxEditor {
       this.chosen >= 0 ? h("button", { type: "button", class: "quiet", onclick: () => this.remove(this.chosen) }, "Remove box") : null);
     this.exact.hidden = this.chosen < 0;
     const box = this.boxes[this.chosen];
-    if (box) show(this.numbers, ...["x", "y", "width", "height"].map((name) => this.number(/** @type {keyof Box} */ (name), box)));
+    if (box) for (const { name, input } of this.fields) {
+      input.max = String(name === "x" || name === "width" ? this.width : this.height);
+      input.value = String(box[name]);
+    }
   }
 
   /** Put the boxes where they are; elements stay, so that the focus stays. */
@@ -266,19 +270,18 @@ export class BoxEditor {
 
   /**
    * @param {keyof Box} name
-   * @param {Box} box
+   * @param {string} label
    */
-  number(name, box) {
-    const most = name === "x" || name === "width" ? this.width : this.height;
-    const field = h("input", { type: "number", min: name === "x" || name === "y" ? 0 : 1, max: most, step: 1, value: String(box[name]), onchange: () => {
-      const wanted = { ...box, [name]: Math.round(Number(field.value)) };
-      if (!Number.isFinite(wanted[name])) return;
-      const kept = this.inside(name === "width" ? { ...wanted, width: Math.min(wanted.width, this.width - box.x) } : name === "height" ? { ...wanted, height: Math.min(wanted.height, this.height - box.y) } : wanted);
-      this.replace(this.chosen, kept);
+  field(name, label) {
+    const input = h("input", { type: "number", min: name === "x" || name === "y" ? 0 : 1, step: 1, onchange: () => {
+      const box = this.boxes[this.chosen];
+      const value = Math.round(Number(input.value));
+      if (box === undefined) return;
+      const most = name === "width" ? this.width - box.x : name === "height" ? this.height - box.y : value;
+      this.replace(this.chosen, this.inside({ ...box, [name]: input.value === "" ? box[name] : Math.min(value, most) }));
       this.tell(false);
-      /** @type {HTMLElement | null} */ (this.numbers.querySelector(`[data-name="${name}"]`))?.focus();
-    }, "data-name": name });
-    return h("label", { class: "field" }, h("span", {}, name === "x" ? "Left" : name === "y" ? "Top" : name === "width" ? "Width" : "Height"), field);
+    } });
+    return { name, input, element: h("label", { class: "field" }, h("span", {}, label), input) };
   }
 }
 
