@@ -11,8 +11,10 @@ VehicleSearchError
 │   │   └── PictureTooLong       a side longer than any may be
 │   └── BoxOutsidePicture        the box does not lie inside the upright picture
 ├── InvalidValue                 a value that breaks a stated rule; carries a JSON pointer
-├── NotFound                     GalleryNotFound, ImageNotFound, MigrationNotFound, PlanNotFound, QueryNotFound
-├── Conflict                     GalleryConflict, EmbeddingSpaceMismatch, NotMigratable, QueriesNotKept
+├── NotFound                     GalleryNotFound, ImageNotFound, KeyNotFound, MigrationNotFound, PlanNotFound,
+│                                QueryNotFound, FeedbackNotFound
+├── Conflict                     GalleryConflict, EmbeddingSpaceMismatch, NotMigratable, QueriesNotKept, NothingKept,
+│                                TooMuchFeedback
 ├── ReadOnly                     a write, where only reading was asked for
 ├── EmbeddingNotFinite           NaN or infinity where a vector was expected
 ├── ModelError                   no model, or one that does not work
@@ -81,6 +83,10 @@ class ImageNotFound(NotFound):
     """No image of that id in the gallery."""
 
 
+class KeyNotFound(NotFound):
+    """No key of that id."""
+
+
 class MigrationNotFound(NotFound):
     """No migration of that id in the gallery."""
 
@@ -91,6 +97,10 @@ class PlanNotFound(NotFound):
 
 class QueryNotFound(NotFound):
     """No picture is kept for a query of that id, or no more."""
+
+
+class FeedbackNotFound(NotFound):
+    """No feedback of that id in the gallery."""
 
 
 class Conflict(VehicleSearchError):
@@ -111,6 +121,14 @@ class NotMigratable(Conflict):
 
 class QueriesNotKept(Conflict):
     """Pictures of queries are not kept here."""
+
+
+class NothingKept(Conflict):
+    """The gallery has no crop of an image, so that nothing could be learnt from feedback on it."""
+
+
+class TooMuchFeedback(Conflict):
+    """A gallery has as much feedback as may be kept."""
 
 
 class ReadOnly(VehicleSearchError):

@@ -17,6 +17,7 @@ from index.searching.index_upkeep import IndexUpkeep
 from index.searching.mirrored_index import MirroredIndex
 from index.searching.vector_index import Candidates, measured
 from index.storage import image_rows
+from index.storage.facet_counts import FacetCounts
 from index.storage.gallery_database import Bound
 from index.storage.image_rows import Row
 from index.storage.row_filter import Condition, passing
@@ -43,6 +44,7 @@ class ServedSpace:
     bound: Bound
     upkeep: IndexUpkeep
     selected_rows: SelectedRows
+    facets: FacetCounts
 
     @property
     def spec(self) -> GallerySpec:

@@ -19,10 +19,12 @@ from index.storage.query_store import QueryStore
 from service import (
     audit_routes,
     camera_routes,
+    feedback_routes,
     gallery_routes,
     image_routes,
     import_routes,
     inference_routes,
+    key_routes,
     migration_routes,
     probe_routes,
     query_routes,
@@ -83,7 +85,7 @@ def routed_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     )  # fmt: skip
     rooms = (
         search_routes, query_routes, trail_routes, image_routes, import_routes, camera_routes, gallery_routes,
-        migration_routes, audit_routes, status_routes, probe_routes, inference_routes,
+        migration_routes, key_routes, audit_routes, status_routes, probe_routes, inference_routes, feedback_routes,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.router)

@@ -8,9 +8,10 @@ from typing import Annotated, Any, get_args
 
 from fastapi import Path
 
+from index.access_key import MAX_NAME, MOST_AT_ONCE, QUICKEST, SCOPES, SLOWEST
 from index.bulk.import_job import STATES
 from index.camera import MAX_CAMERAS, POSITIONS
-from index.gallery import BUILT_KINDS, KINDS, VECTORS, MigrationState
+from index.gallery import BUILT_KINDS, KINDS, MOST_ATTRIBUTES, MOST_CAMERAS, MOST_VALUES, VECTORS, MigrationState
 from index.metadata import GALLERY_NAME, IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
 from index.storage.query_store import QUERY_ID
 from service import examples
@@ -26,7 +27,7 @@ from service.parameters import (
     Parameter,
 )
 from service.problems import MEDIA_TYPE, RESPONSES
-from service.trail_wish import FASTEST, MAX_NAME, MAX_NOTE, MAX_SPEED, MAX_TITLE, MOST_SIGHTINGS
+from service.trail_wish import FASTEST, MAX_ASKER, MAX_NOTE, MAX_SPEED, MAX_TITLE, MOST_SIGHTINGS
 
 GalleryName = Annotated[
     str,
@@ -194,9 +195,33 @@ INGEST_ANSWER = _object(
 IMAGE_ANSWER = _IMAGE
 PUT_ANSWER = _object("StoredImage", **_STORED_FIELDS, status={"type": "string", "enum": ["created", "updated"]})
 PAGE_ANSWER = _object(
-    "ImagePage", images=_list(_IMAGE), next={**_NULLABLE_TEXT, "description": "cursor of the next page"}
-)
+    "ImagePage", optional=["total"],
+    images=_list(_IMAGE), next={**_NULLABLE_TEXT, "description": "cursor of the next page"},
+    total={**_COUNT, "description": "images that pass the filters, with total=true"},
+)  # fmt: skip
 DELETED_ANSWER = _object("Deleted", deleted=_COUNT)
+UPDATED_ANSWER = _object("Updated", updated={**_COUNT, "description": "images that pass the filters"})
+FACETS_ANSWER = _object(
+    "Facets", images=_COUNT, last_change={**_COUNT, "description": "of the gallery, as of which it is so"},
+    vehicles={**_COUNT, "description": "different values of vehicle_id"},
+    cameras={
+        **_list(_object(camera_id=_TEXT, images=_COUNT)), "description": f"most images first, {MOST_CAMERAS:,} at most",
+    },
+    viewpoints={**_list(_object(viewpoint=_TEXT, images=_COUNT)), "description": "most images first"},
+    attributes={
+        **_list(
+            _object(
+                name=_TEXT, images={**_COUNT, "description": "that have it"},
+                values={
+                    **_list(_object(value={"type": ["string", "number"]}, images=_COUNT)),
+                    "description": f"the {MOST_VALUES} most frequent",
+                },
+            )
+        ),
+        "description": f"most images first, {MOST_ATTRIBUTES} names at most",
+    },
+    first_captured_at=_NULLABLE_TIME, last_captured_at=_NULLABLE_TIME,
+)  # fmt: skip
 GALLERY_ANSWER = _GALLERY
 GALLERIES_ANSWER = _object("Galleries", galleries=_list({"oneOf": [_GALLERY, _DAMAGED_GALLERY]}))
 _SIZE = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2}
@@ -223,10 +248,13 @@ MODEL_ANSWER = _object(
 )  # fmt: skip
 _SPACE = {"type": ["integer", "null"], "minimum": 0}
 _STATUS_MODEL = _object(name=_TEXT, fingerprint=_TEXT, provider=_TEXT, precision=_TEXT, embedding_space=_TEXT)
+_QUANTILE = {"type": ["number", "null"], "minimum": 0, "description": "null where there was no picture"}
 _WORK = _object(waiting=_COUNT, running=_COUNT)
 STATUS_ANSWER = _object(
     "Status", started_at=_TIME, uptime_seconds=_NUMBER,
     read_only=_FLAG, draining={**_FLAG, "description": "stopping: no more work is taken"},
+    keys={**_FLAG, "description": "whether a key is asked for"},
+    audit={**_FLAG, "description": "whether requests are written to the audit log"},
     versions={"type": "object", "additionalProperties": _TEXT, "description": "of the service and its libraries"},
     model=_STATUS_MODEL, previous={"oneOf": [{"type": "null"}, _STATUS_MODEL]},
     galleries=_list(
@@ -247,8 +275,17 @@ STATUS_ANSWER = _object(
     imports={"type": "object", "additionalProperties": _COUNT, "description": "how many jobs are in which state"},
     queue=_object(
         taken={**_COUNT, "description": "requests waiting or at work"}, limit=_COUNT,
+        workers={"type": "integer", "minimum": 1, "description": "pictures worked on at a time"},
         work=_object(single=_WORK, batch=_WORK, spare=_WORK),
     ),
+    stages={
+        "type": "object", "description": "times of pictures in the last recent_seconds, by stage",
+        "additionalProperties": _object(
+            "StageTimes", pictures={**_COUNT, "description": "that these are times of, the last 2,000 at most"},
+            p50_seconds=_QUANTILE, p99_seconds=_QUANTILE,
+        ),
+    },
+    recent_seconds=_NUMBER,
     disk=_object(
         folder={**_NULLABLE_TEXT, "description": "the data folder; told to keys with the scope admin"},
         free_bytes=_SPACE, total_bytes=_SPACE,
@@ -301,6 +338,28 @@ QUERY_ANSWER = _object(
     "Query", query_id={**_TEXT, "pattern": f"^{QUERY_ID}$"}, width={"type": "integer", "minimum": 1},
     height={"type": "integer", "minimum": 1}, kept_until=_TIME,
 )  # fmt: skip
+FeedbackId = Annotated[str, Path(description="Id of the feedback.", examples=[examples.FEEDBACK])]
+_GIVEN: dict[str, Any] = {
+    "gallery": _TEXT, "image_id": {**_TEXT, "description": "of the match"},
+    "same": {**_FLAG, "description": "whether both show one vehicle"},
+    "query_image_id": {**_NULLABLE_TEXT, "description": "the stored image that was searched with"},
+    "distance": {"type": ["number", "null"], "minimum": 0, "description": "that was shown"},
+}  # fmt: skip
+FEEDBACK_ANSWER = _object("Feedback", feedback_id=_TEXT, **_GIVEN, given_at=_TIME)
+FEEDBACK_PAGE_ANSWER = _object(
+    "FeedbackPage", feedback=_list(FEEDBACK_ANSWER), next={**_NULLABLE_TEXT, "description": "cursor of what is older"}
+)
+NEW_FEEDBACK = {
+    _JSON: {
+        "schema": {
+            **_object("NewFeedback", optional=["distance"], **_GIVEN), "additionalProperties": False,
+        },
+    }
+}  # fmt: skip
+FEEDBACK_ARCHIVE: dict[str, Any] = {
+    "description": "A .zip", "content": {"application/zip": {"schema": _BINARY}},
+    "headers": {"Content-Disposition": {"description": "a name for the file", "required": True, "schema": _TEXT}},
+}  # fmt: skip
 
 _AUDITED: dict[str, Any] = {
     "time": _TIME, "action": _TEXT, "key": {**_TEXT, "description": "id of the caller's key, or keyless"},
@@ -308,7 +367,7 @@ _AUDITED: dict[str, Any] = {
     "filters": {"type": "object", "description": "the query string", "additionalProperties": _list(_TEXT)},
     "pictures": {**_list(_TEXT), "description": "SHA-256 of each that was searched for"},
     "matches": {**_COUNT, "description": "that were answered"},
-    "count": {**_COUNT, "description": "images that were stored or erased; crops; entries that are missing"},
+    "count": {**_COUNT, "description": "images that were stored, changed or erased; crops; entries that are missing"},
     "images": {**_list(_TEXT), "description": "ids that were stored, the first 256"},
     "import_id": _TEXT, "migration_id": _TEXT, "source": {"type": "object"}, "status": _COUNT, "request_id": _TEXT,
     "query_id": _TEXT,
@@ -323,6 +382,53 @@ AUDIT_ANSWER = _object(
     ),
     next={**_NULLABLE_TEXT, "description": "cursor of what is older"},
 )
+MOST_KEY_GALLERIES = 1000
+_SCOPES = _list({"type": "string", "enum": list(SCOPES)})
+_KEY_GALLERIES = {"type": ["array", "null"], "items": _TEXT, "description": "that it is for; null: all"}
+_RATE = {"type": ["number", "null"], "description": "requests a second that it may send; null: any"}
+_BURST = {"type": ["integer", "null"], "description": "requests that may come at once before rate holds them"}
+_KEY: dict[str, Any] = {
+    "id": {**_TEXT, "description": "the part of its token between vsk_ and the next _"}, "name": _TEXT,
+    "state": {"type": "string", "enum": ["works", "expired", "revoked"]}, "scopes": _SCOPES,
+    "galleries": _KEY_GALLERIES, "rate": _RATE, "burst": _BURST, "created_at": _TIME, "expires_at": _NULLABLE_TIME,
+    "revoked_at": _NULLABLE_TIME,
+}  # fmt: skip
+_KEY_WARNING = {
+    **_NULLABLE_TEXT,
+    "description": "what changes for everybody: that requests need a key now, or that none administers",
+}
+KEYS_ANSWER = _object("Keys", keys=_list(_object("Key", **_KEY)))
+MADE_KEY_ANSWER = _object("MadeKey", **_KEY, token={**_TEXT, "description": "told this once"}, warning=_KEY_WARNING)
+REVOKED_KEY_ANSWER = _object("RevokedKey", **_KEY, warning=_KEY_WARNING)
+CALLER_ANSWER = _object(
+    "Caller", key_id={**_NULLABLE_TEXT, "description": "null where no key is asked for"}, name=_NULLABLE_TEXT,
+    scopes={**_SCOPES, "description": "what it may do, with what admin includes"}, galleries=_KEY_GALLERIES,
+    expires_at=_NULLABLE_TIME,
+)  # fmt: skip
+NEW_KEY = {
+    _JSON: {
+        "schema": {
+            "title": "NewKey", "type": "object", "additionalProperties": False, "required": ["name", "scopes"],
+            "properties": {
+                "name": {
+                    **_TEXT, "minLength": 1, "maxLength": MAX_NAME, "description": "who will use it, for people",
+                },
+                "scopes": {**_SCOPES, "minItems": 1, "description": "admin includes the other two"},
+                "galleries": {
+                    "type": ["array", "null"], "items": {**_TEXT, "pattern": f"^{GALLERY_NAME}$"}, "minItems": 1,
+                    "maxItems": MOST_KEY_GALLERIES, "description": "only these; null or left away: all",
+                },
+                "rate": {**_RATE, "minimum": SLOWEST, "maximum": QUICKEST},
+                "burst": {
+                    "type": ["integer", "null"], "minimum": 1, "maximum": MOST_AT_ONCE,
+                    "description": "requests that may come at once; goes with rate, by default those of a second",
+                },
+                "expires_at": {**_NULLABLE_TIME, "description": "with an offset; null or left away: never"},
+            },
+        }
+    }
+}  # fmt: skip
+
 _NUMBER_OR_NULL = {"type": ["number", "null"]}
 _POSITIONS = ("degrees, WGS 84", "degrees, WGS 84", "metres from the plan's left", "metres down from the plan's top")
 _CAMERA = _object(
@@ -571,7 +677,7 @@ TRAIL = {
                     name: {"type": ["string", "null"], "maxLength": most, "pattern": STORABLE, "description": what}
                     for name, most, what in (
                         ("title", MAX_TITLE, "of the record"), ("note", MAX_NOTE, "for whoever reads it"),
-                        ("asked_by", MAX_NAME, "who asks; the key is noted anyway"),
+                        ("asked_by", MAX_ASKER, "who asks; the key is noted anyway"),
                     )
                 },
             },
@@ -648,9 +754,10 @@ def answered(
     return response if headers is None else {**response, "headers": headers}
 
 
-def created(schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
-    """The answer to what is new from now on: Location says where it is."""
-    return {201: answered(schema, description="Created", headers=header("Location", "path of what was created"))}
+def created(schema: dict[str, Any], *, located: bool = True) -> dict[int | str, dict[str, Any]]:
+    """The answer to what is new from now on; ``located``: Location says where it is."""
+    headers = header("Location", "path of what was created") if located else None
+    return {201: answered(schema, description="Created", headers=headers)}
 
 
 def accepted(schema: dict[str, Any], description: str) -> dict[int | str, dict[str, Any]]:

@@ -13,9 +13,18 @@ from starlette.requests import Request
 from index.camera import WIDEST
 from index.crops import Box
 from index.errors import InvalidValue
-from index.gallery import Attribute, Filters, GroupBy, SearchOptions
+from index.gallery import ORDERS, Attribute, Filters, GroupBy, SearchOptions
 from index.manifest import parse_time
-from index.metadata import IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_LABEL, check_image_id, check_label
+from index.metadata import (
+    GALLERY_NAME,
+    IMAGE_ID,
+    MAX_ATTRIBUTE_NAME,
+    MAX_ATTRIBUTE_TEXT,
+    MAX_LABEL,
+    check_gallery_name,
+    check_image_id,
+    check_label,
+)
 from index.storage.query_store import QUERY_ID
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
@@ -117,11 +126,22 @@ def filters_of(values: Values, viewpoints: Sequence[str]) -> Filters:
                 pointer=_at("viewpoint"),
             )
     return Filters(
+        image_id=values.all("image_id"),
         camera_id=values.all("camera_id"), exclude_camera_id=values.all("exclude_camera_id"),
         vehicle_id=values.all("vehicle_id"), viewpoint=values.all("viewpoint"),
         captured_after=values.one("captured_after"), captured_before=values.one("captured_before"),
         attributes=values.attributes,
     )  # fmt: skip
+
+
+def selected_by(values: Values, viewpoints: Sequence[str]) -> Filters:
+    """The filters of what does something to many images at once: at least one, or ``all=true``; else InvalidValue."""
+    filters, everything = filters_of(values, viewpoints), values.one("all") is not None
+    if filters.empty and not everything:
+        raise InvalidValue("name at least one filter, or all=true for every image", pointer="/query")
+    if everything and not filters.empty:
+        raise InvalidValue("all=true goes without filters", pointer=_at("all"))
+    return filters
 
 
 def search_options_of(values: Values, viewpoints: Sequence[str], *, exclude: Iterable[str] = ()) -> SearchOptions:
@@ -267,6 +287,10 @@ def _labels(name: str, description: str) -> Parameter:
 
 
 FILTERS = (
+    Parameter(
+        name="image_id", description="Only these images.", schema={"type": "string", "pattern": f"^{IMAGE_ID}$"},
+        read=check_image_id, repeatable=True,
+    ),
     _labels("camera_id", "Only these cameras."),
     _labels("exclude_camera_id", "Not these cameras."),
     _labels("vehicle_id", "Only these vehicles."),
@@ -319,12 +343,24 @@ PAGE = (
         schema={"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
     ),
     Parameter(name="cursor", description="The field next of the page before.", schema=_CURSOR, read=_cursor),
+    Parameter(
+        name="offset", description="Images to pass over first, instead of a cursor; next goes on from there.",
+        schema={"type": "integer", "minimum": 0, "maximum": 999_999_999, "default": 0}, read=_integer(0, 999_999_999),
+    ),
+    Parameter(
+        name="order", description="image_id, or newest: what was written last comes first.",
+        schema={"type": "string", "enum": list(ORDERS), "default": ORDERS[0]}, read=choice(*ORDERS),
+    ),
+    Parameter(
+        name="total", description="true: say how many images pass the filters.",
+        schema={"type": "string", "enum": ["true"]}, read=choice("true"),
+    ),
     *FILTERS,
 )  # fmt: skip
-ERASE = (
+SELECTED = (
     *FILTERS,
     Parameter(
-        name="all", description="true: erase every image.", schema={"type": "string", "enum": ["true"]},
+        name="all", description="true: every image, instead of filters.", schema={"type": "string", "enum": ["true"]},
         read=choice("true"),
     ),
 )  # fmt: skip
@@ -341,6 +377,27 @@ AUDIT = (
         read=_label("key"),
     ),
     Parameter(name="gallery", description="Entries about this gallery.", schema=_TEXT, read=_label("gallery")),
+)  # fmt: skip
+
+
+def _gallery_name(text: str) -> str:
+    try:
+        return check_gallery_name(text)
+    except InvalidValue as error:
+        raise ValueError("the name of a gallery is expected") from error
+
+
+IN_GALLERY = Parameter(
+    name="gallery", description="Name of the gallery.", read=_gallery_name, required=True,
+    schema={"type": "string", "pattern": f"^{GALLERY_NAME}$", "examples": ["default"]},
+)  # fmt: skip
+FEEDBACK = (
+    IN_GALLERY,
+    Parameter(
+        name="limit", description="Answers on a page.", read=_integer(1, 1000),
+        schema={"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+    ),
+    Parameter(name="cursor", description="The field next of the page before.", schema=_CURSOR, read=_cursor),
 )  # fmt: skip
 CONFIRM = Parameter(
     name="confirm",

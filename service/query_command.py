@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from service.match_page import match_page
 from service.settings import API_KEY, Settings
 from vehicle_search_client import DEFAULT_URL, Match, NotFound, Patience, SearchReply, VehicleSearch
 from vehicle_search_client import VehicleSearchError as ClientError
+from vehicle_search_client.picture_input import picture_bytes
 
 _EXAMPLES = f"""\
 examples:
@@ -74,7 +76,7 @@ def _query(arguments: argparse.Namespace) -> int:
     if arguments.box and len(pictures) > 1:
         raise InvalidValue("--box goes with one picture only")
     options = _options(arguments, filters_said(arguments))
-    data = [picture.read_bytes() for picture in pictures]
+    data = [picture_bytes(picture) for picture in pictures]
     with VehicleSearch(arguments.url, api_key=os.environ.get(API_KEY) or None, patience=_PATIENCE) as service:
         found = service.search(data, gallery=arguments.gallery, box=arguments.box, **options)
         page = None if arguments.html is None else _page(arguments, service, data, found)
@@ -90,8 +92,7 @@ def _query(arguments: argparse.Namespace) -> int:
 
 
 def _options(arguments: argparse.Namespace, filters: Filters) -> dict[str, Any]:
-    names = ("camera_id", "exclude_camera_id", "vehicle_id", "viewpoint", "captured_after", "captured_before")
-    said = {name: getattr(filters, name) or None for name in (*names, "attributes")}
+    said = {each.name: getattr(filters, each.name) or None for each in fields(filters)}
     return {
         **said, "top_k": arguments.top_k, "max_distance": arguments.max_distance, "group_by": arguments.group_by,
     }  # fmt: skip

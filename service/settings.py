@@ -82,6 +82,12 @@ class Settings(BaseSettings):
     max_query_bytes: int = Field(
         default=2 * 2**30, ge=1024, description="bytes that these may take together; the oldest make room"
     )
+    max_feedback: int = Field(
+        default=100_000, ge=0, le=1_000_000, description="answers of feedback that are kept of one gallery"
+    )
+    max_feedback_bytes: int = Field(
+        default=2 * 2**30, ge=0, description="bytes that pictures of queries with the feedback of one gallery may take"
+    )
     import_root: Path | None = Field(
         default=None, description="folder below which import jobs may name paths; not set: archives are sent only"
     )

@@ -17,12 +17,12 @@ MAX_SPEED: Final = 150.0  # km/h, where nobody says otherwise
 FASTEST: Final = 2000.0  # km/h that may be asked for
 MAX_TITLE: Final = 200  # characters
 MAX_NOTE: Final = 4000
-MAX_NAME: Final = 200
+MAX_ASKER: Final = 200
 
 T = TypeVar("T")
 
 _QUERIES: Final = ("query_ids", "boxes", "query_image_ids")
-_TEXTS: Final = {"title": MAX_TITLE, "note": MAX_NOTE, "asked_by": MAX_NAME}
+_TEXTS: Final = {"title": MAX_TITLE, "note": MAX_NOTE, "asked_by": MAX_ASKER}
 
 
 @dataclass(frozen=True, kw_only=True)

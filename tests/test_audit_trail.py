@@ -68,7 +68,9 @@ def test_whatever_changes_something_and_whoever_searches_is_audited() -> None:
     assert AUDITED.keys() <= ROUTES.keys()
     changing = {route for route, access in ROUTES.items() if access is not OPEN and not route.startswith("GET ")}
     gallery = GALLERY.replace("default", "{gallery}")
-    looking = {f"GET {gallery}/search", f"GET {gallery}/images/{{image_id}}/similar", "GET /v1/audit"}
+    looking = {
+        f"GET {gallery}/search", f"GET {gallery}/images/{{image_id}}/similar", "GET /v1/audit", "GET /v1/feedback/export",
+    }  # fmt: skip
     assert AUDITED.keys() == changing | looking
 
 
@@ -135,12 +137,15 @@ def test_what_is_written_and_erased_is_told(audited: Audited, client: httpx.Clie
     assert (entry["action"], entry["count"], entry["images"]) == ("add", 2, ["i0", "i2"])
     client.patch(f"{gallery}/images/i0", json={"camera_id": "c"})
     assert audited.entries()[-1]["action"] == "change"
+    client.patch(f"{gallery}/images", params={"vehicle_id": "v"}, json={"vehicle_id": "w"})
+    entry = audited.entries()[-1]
+    assert (entry["action"], entry["filters"], entry["count"]) == ("change", {"vehicle_id": ["v"]}, 2)
     client.delete(f"{gallery}/images/i0")
     entry = audited.entries()[-1]
     assert (entry["action"], entry["image_id"], entry["status"]) == ("erase", "i0", 204)
-    client.delete(f"{gallery}/images", params={"vehicle_id": "v"})
+    client.delete(f"{gallery}/images", params={"vehicle_id": "w"})
     entry = audited.entries()[-1]
-    assert (entry["action"], entry["filters"], entry["count"]) == ("erase", {"vehicle_id": ["v"]}, 1)
+    assert (entry["action"], entry["filters"], entry["count"]) == ("erase", {"vehicle_id": ["w"]}, 1)
     client.post(f"{gallery}/migrations")
     assert (audited.entries()[-1]["action"], audited.entries()[-1]["status"]) == ("migrate", 409)
     refused(client.delete("/v1/imports/none"), 404)
@@ -148,6 +153,23 @@ def test_what_is_written_and_erased_is_told(audited: Audited, client: httpx.Clie
     client.delete(gallery, params={"confirm": "lane"})
     assert (audited.entries()[-1]["action"], audited.entries()[-1]["gallery"]) == ("drop-gallery", "lane")
     assert len(metadata) <= MOST_IDS
+
+
+def test_keys_that_are_made_and_revoked_are_told_without_their_tokens(audited: Audited, client: httpx.Client) -> None:
+    wanted = {"name": "camera-7", "scopes": ["write", "read"], "galleries": ["lane", "default"]}
+    made = client.post("/v1/keys", json=wanted).json()
+    entry = audited.entries()[-1]
+    assert (entry["action"], entry["status"], entry["key_id"]) == ("create-key", 201, made["id"])
+    assert (entry["name"], entry["scopes"], entry["galleries"]) == ("camera-7", ["read", "write"], ["default", "lane"])
+    assert entry["key"] == audited.tokens["admin"].split("_")[1]
+    client.delete(f"/v1/keys/{made['id']}")
+    entry = audited.entries()[-1]
+    assert (entry["action"], entry["key_id"], entry["name"]) == ("revoke-key", made["id"], "camera-7")
+    refused(client.post("/v1/keys", json=wanted | {"name": "x", "scopes": []}), 422)
+    assert (audited.entries()[-1]["status"], "name" in audited.entries()[-1]) == (422, False)
+    text = "".join(path.read_text() for path in audit_files(audited.folder))
+    assert made["token"].rpartition("_")[2] not in text
+    assert made["token"].rpartition("_")[2] not in (audited.folder.parent.parent / "log").read_text()
 
 
 def test_what_a_key_may_not_is_told_and_who_has_none_is_not(audited: Audited, client: httpx.Client) -> None:

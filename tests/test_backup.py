@@ -20,11 +20,15 @@ from index.maintenance.backup import KEPT, UNFORGOTTEN, GalleryBackup, back_up, 
 from index.maintenance.restoration import restore
 from index.maintenance.verification import IN_DOUBT, UNREADABLE_CROP, examine
 from index.storage.camera_folder import CameraFolder
+from index.storage.feedback_database import BROKEN, DAMAGED, FeedbackDatabase
 from index.storage.folder_lock import FolderLock
+from index.storage.gallery_files import FEEDBACK
 from index.storage.query_store import QueryStore
 from tests.cut_off import cut_off
 from tests.pictures import png
 from tests.small_disk import fill, small_disk
+from tests.test_answer_book import QUERY, give, listed
+from tests.test_feedback_database import change
 from tests.test_local_gallery import SPEC, image
 from tests.test_verification import found, spoil_listed
 
@@ -452,3 +456,39 @@ def test_pictures_of_queries_are_left_out(gallery: LocalGallery, data: Path, tmp
     store.keep(b"picture", width=1, height=1, digest="0" * 64, extension="jpg")
     back_up(data, tmp_path / "backup")
     assert not (tmp_path / "backup/queries").exists()
+
+
+def test_feedback_is_in_a_backup_and_forgotten_with_it(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
+    backup = tmp_path / "backup"
+    first, second = give(gallery, 1), give(gallery, 2, query=QUERY)
+    assert sound(back_up(data, backup), backup)
+    kept = FeedbackDatabase(backup / "galleries/default")
+    assert (list(kept.all()), kept.picture(second.query_crop)) == ([second, first], QUERY)
+    gallery.feedback.delete(second.answer_id)
+    assert sound(back_up(data, backup), backup)
+    assert list(kept.all()) == [first]
+    assert QUERY not in kept.path.read_bytes()
+    (data / "galleries/default" / FEEDBACK).unlink()
+    assert sound(back_up(data, backup), backup)
+    assert not kept.exists
+
+
+@pytest.mark.parametrize("whole_file", [True, False])
+def test_damaged_feedback_stays_in_a_backup_as_the_earlier_one_had_it(
+    gallery: LocalGallery, data: Path, tmp_path: Path, whole_file: bool
+) -> None:
+    backup = tmp_path / "backup"
+    given = [give(gallery, n) for n in (1, 2)]
+    file = data / "galleries/default" / FEEDBACK
+    if whole_file:
+        back_up(data, backup)
+        file.write_bytes(b"no database" * 1000)
+    else:
+        back_up(data, backup)
+        change(file.parent, "UPDATE answers SET same = 0 WHERE image_id = 'i1'")
+    (told,) = [finding for each in back_up(data, backup) for finding in each.findings]
+    assert told.what == (BROKEN if whole_file else DAMAGED)
+    assert list(FeedbackDatabase(backup / "galleries/default").all()) == given[::-1]
+    restore(backup, tmp_path / "new")
+    with contextlib.closing(DataFolder(tmp_path / "new", default_spec=SPEC)) as again:
+        assert listed(again.get("default")) == ["i2", "i1"]

@@ -163,6 +163,8 @@ def test_pictures_are_found(search: Any, yard: str) -> None:
     assert [match.image_id for match in found] == ["i2"]
     both = search.search_kept([kept.query_id], image_ids=["i2", "i1"], gallery=yard)
     assert (both.queries, {"i1", "i2"} & {match.image_id for match in both}) == (3, set())
+    with pytest.raises(UnusableInput, match="image_ids"):
+        search.search_kept(kept.query_id, gallery=yard, image_id="i2")
     small = search.query_picture(kept.query_id, max_side=48)
     assert Image.open(io.BytesIO(small.data)).size == (48, 36)
     assert search.delete_query(kept.query_id) is None
@@ -194,6 +196,16 @@ def test_images_are_paged_and_erased(search: Any, yard: str) -> None:
         [NewImage(picture=jpeg(n), image_id=f"i{n}", camera_id=f"c{n % 2}") for n in range(5)], gallery=yard
     )
     assert [one.image_id for one in search.images(gallery=yard, limit=2)] == [f"i{n}" for n in range(5)]
+    page = search.page(gallery=yard, limit=2, offset=1, order="newest", total=True, image_id=["i1", "i2", "i4"])
+    assert ([one.image_id for one in page.images], page.next, page.total) == (["i2", "i1"], None, 3)
+    assert search.page(gallery=yard, limit=1).total is None
+    assert search.update_images({"vehicle_id": "v", "attributes": {"n": 1}}, gallery=yard, camera_id="c1") == 2
+    with pytest.raises(InvalidRequest, match="at least one filter"):
+        search.update_images({}, gallery=yard)
+    assert search.update_images({"captured_at": datetime(2026, 5, 4, tzinfo=UTC)}, gallery=yard, everything=True) == 5
+    facets = search.facets(yard)
+    assert (facets.images, facets.vehicles, facets.first_captured_at) == (5, 1, datetime(2026, 5, 4, tzinfo=UTC))
+    assert facets.cameras[0] == {"camera_id": "c0", "images": 3}
     assert search.delete_images(gallery=yard, camera_id="c1") == 2
     with pytest.raises(InvalidRequest, match="at least one filter"):
         search.delete_images(gallery=yard)
@@ -420,6 +432,8 @@ def test_what_no_request_can_carry(server: str) -> None:
             search.search(jpeg(0), captured_after=datetime(2026, 5, 4))
         with pytest.raises(UnusableInput, match="attribute n = True"):
             search.search(jpeg(0), attributes={"n": True})
+        with pytest.raises(UnusableInput, match="attribute n = None"):
+            search.search(jpeg(0), attributes={"n": None})  # type: ignore[dict-item]
         with pytest.raises(UnusableInput, match="list of pictures"):
             search.search_batch("car.jpg")
         with pytest.raises(UnusableInput, match="empty"):
@@ -460,15 +474,16 @@ def test_every_route_that_clients_need_is_a_method(client: httpx.Client, answer_
         if name.startswith("_"):
             continue
         needed = [one for one in inspect.signature(route.__wrapped__).parameters.values() if one.default is one.empty]
-        values = {"image_id": "IMAGE", "import_id": "IMPORT", "migration_id": "MIGRATION", "name": "GALLERY", "confirm": "x",
-                  "query_id": "QUERY", "picture": jpeg(0), "pictures": [jpeg(0)], "images": [jpeg(0)], "path": "x",
-                  "archive": __file__, "cameras": [], "width": 1.0, "image_ids": ["IMAGE"]}  # fmt: skip
+        values = {"image_id": "IMAGE", "import_id": "IMPORT", "migration_id": "MIGRATION", "name": "GALLERY", "confirm": "x", "changes": {}, "key_id": "KEY",
+                  "scopes": "read", "query_id": "QUERY", "picture": jpeg(0), "pictures": [jpeg(0)], "images": [jpeg(0)], "path": "x", "archive": __file__,
+                  "same": True, "query_image_id": "y", "feedback_id": "FEEDBACK", "gallery": "default", "cameras": [], "width": 1.0,
+                  "image_ids": ["IMAGE"]}  # fmt: skip
         given = {one.name: values[one.name] for one in needed if one.name in values and one.kind is not one.VAR_KEYWORD}
         call = route.__wrapped__(**given)
         path = call.path
         for value, part in (("galleries/default", "galleries/{gallery}"), ("galleries/GALLERY", "galleries/{gallery}"),
-                            ("IMAGE", "{image_id}"), ("IMPORT", "{import_id}"), ("MIGRATION", "{migration_id}"),
-                            ("QUERY", "{query_id}")):  # fmt: skip
+                            ("IMAGE", "{image_id}"), ("IMPORT", "{import_id}"), ("KEY", "{key_id}"), ("MIGRATION", "{migration_id}"),
+                            ("QUERY", "{query_id}"), ("FEEDBACK", "{feedback_id}")):  # fmt: skip
             path = path.replace(value, part)
         asked.add((call.method, path))
     assert asked == served

@@ -39,9 +39,10 @@ IMAGE = f"{GALLERY}/images/{{image_id}}"
 MIGRATION = f"{GALLERY}/migrations/{{migration_id}}"
 PLAN = "/v1/cameras/plan"
 QUERY = "/v1/queries/{query_id}"
+NEW_KEY = {"name": "camera", "scopes": ["write"]}
 HERE = {
-    "gallery": "default", "image_id": "a", "import_id": "none", "migration_id": "none", "model": "tiny",
-    "query_id": "none",
+    "gallery": "default", "image_id": "a", "import_id": "none", "key_id": "none", "migration_id": "none", "model": "tiny",
+    "query_id": "none", "feedback_id": "none",
 }  # fmt: skip
 FILLED = 200  # images of a gallery that takes a while to move, or an import to come in
 
@@ -84,6 +85,23 @@ class Stage:
         client = self._client(self._serving("guarded"))
         assert client.get("/v1/model", headers=bearer(token)).status_code == 200
         return client, token
+
+    @cached_property
+    def keyed(self) -> tuple[httpx.Client, str]:
+        """One that asks for keys, and the key of a client that may do everything, which it sends."""
+        token = kept_key(self.folder / "keyed", "admin")
+        client = self._client(self._serving("keyed"))
+        client.headers.update(bearer(token))
+        return client, token
+
+    @cached_property
+    def keyed_and_crowded(self) -> tuple[httpx.Client, str]:
+        """One that asks for keys, on a full disk, and the id of the key that its client sends."""
+        disk = self._small_disk("keyed-and-crowded")
+        token = kept_key(disk / "data", "admin")
+        client = self._crowded(disk, self.models[0])
+        client.headers.update(bearer(token))
+        return client, token.split("_")[1]
 
     @cached_property
     def keys_gone(self) -> tuple[httpx.Client, str]:
@@ -159,12 +177,14 @@ class Stage:
         return asyncio.run(ask())
 
     def _small_disk(self, name: str) -> Path:
-        """A data folder on a disk of its own, with an image in ``default`` and many in ``full``."""
+        """A data folder on a disk of its own, with two images and feedback in ``default``, and many in ``full``."""
         self.folder.joinpath(name).mkdir()
         disk = self.closing.enter_context(small_disk(self.folder / name, megabytes=12))
         with serving(disk / "data", self.models[0]) as address, httpx.Client(base_url=address) as client:
             self._fill(client, "full")
-            client.put("/v1/galleries/default/images/a", content=jpeg(0)).raise_for_status()
+            for number, image_id in enumerate("ab"):
+                client.put(f"/v1/galleries/default/images/{image_id}", content=jpeg(number)).raise_for_status()
+            _said(client, "a").raise_for_status()
         return disk
 
     def _crowded(self, disk: Path, model: Path) -> httpx.Client:
@@ -289,6 +309,10 @@ def _moving(stage: Stage, gallery: str) -> str:
     return begun.headers["Location"]
 
 
+def _made_key(stage: Stage) -> str:
+    return f"/v1/keys/{stage.keyed[0].post('/v1/keys', json=NEW_KEY).json()['id']}"
+
+
 def _with_plan(stage: Stage) -> httpx.Client:
     """One that has a plan."""
     stage.plain.put(f"{PLAN}?width=1", content=jpeg(0)).raise_for_status()
@@ -322,6 +346,32 @@ def _dropped(stage: Stage, name: str) -> httpx.Response:
     return stage.plain.delete(f"/v1/galleries/{name}", params={"confirm": name})
 
 
+def _said(client: httpx.Client, image_id: str, *, gallery: str = "default", query: str = "b") -> httpx.Response:
+    body = {"gallery": gallery, "image_id": image_id, "query_image_id": query, "same": True}
+    return client.post("/v1/feedback", json=body)
+
+
+def _said_twice(client: httpx.Client, image_id: str) -> httpx.Response:
+    _said(client, image_id)
+    return _said(client, image_id)
+
+
+def _said_without_crops(stage: Stage) -> httpx.Response:
+    _new_gallery(stage, "bare", keep_crops=False)
+    for number, name in enumerate("ab"):
+        stage.plain.put(_path(IMAGE, gallery="bare", image_id=name), content=jpeg(number)).raise_for_status()
+    return _said(stage.plain, "a", gallery="bare")
+
+
+def _one_said(client: httpx.Client) -> str:
+    kept: str = _of_feedback(client, "GET", "/v1/feedback").json()["feedback"][0]["feedback_id"]
+    return kept
+
+
+def _of_feedback(client: httpx.Client, method: str, path: str, gallery: str = "default") -> httpx.Response:
+    return client.request(method, path, params={"gallery": gallery})
+
+
 def _new_gallery(stage: Stage, name: str, **properties: object) -> httpx.Response:
     return stage.plain.put(f"/v1/galleries/{name}", json=properties)
 
@@ -335,6 +385,12 @@ OWN: Mapping[tuple[str, int], Way] = {
     ),
     (f"DELETE {GALLERY}/images", 507): lambda stage, *_: stage.crowded[0].delete(
         f"{_path(GALLERY)}/images", params={"all": "true"}
+    ),
+    (f"PATCH {GALLERY}/images", 200): lambda stage, *_: stage.plain.patch(
+        f"{_path(GALLERY)}/images", params={"vehicle_id": "none"}, json={}
+    ),
+    (f"PATCH {GALLERY}/images", 507): lambda stage, *_: stage.crowded[0].patch(
+        "/v1/galleries/full/images", params={"all": "true"}, json={"vehicle_id": "v" * 200}
     ),
     (f"GET {IMAGE}/crop", 304): lambda stage, *_: stage.plain.get(
         _path(f"{IMAGE}/crop"), headers={"If-None-Match": "*"}
@@ -402,6 +458,33 @@ OWN: Mapping[tuple[str, int], Way] = {
     (f"DELETE {MIGRATION}", 409): lambda stage, *_: _deleted_twice(stage.moved_on, _moving(stage, "ended")),
     (f"POST {GALLERY}/migrations", 507): lambda stage, *_: stage.moved_on_and_crowded.post(f"{_path(GALLERY)}/migrations"),
     (f"DELETE {MIGRATION}", 507): lambda stage, *_: stage.crowded[0].delete(stage.crowded[1]),
+    ("GET /v1/caller", 200): lambda stage, *_: stage.keyed[0].get("/v1/caller"),
+    ("POST /v1/keys", 201): lambda stage, *_: stage.keyed[0].post("/v1/keys", json=NEW_KEY),
+    ("POST /v1/keys", 507): lambda stage, *_: stage.keyed_and_crowded[0].post("/v1/keys", json=NEW_KEY),
+    ("DELETE /v1/keys/{key_id}", 200): lambda stage, *_: stage.keyed[0].delete(_made_key(stage)),
+    ("DELETE /v1/keys/{key_id}", 404): lambda stage, *_: stage.keyed[0].delete("/v1/keys/none"),
+    ("DELETE /v1/keys/{key_id}", 507): lambda stage, *_: stage.keyed_and_crowded[0].delete(
+        f"/v1/keys/{stage.keyed_and_crowded[1]}"
+    ),
+    ("POST /v1/feedback", 200): lambda stage, *_: _said_twice(stage.plain, "a"),
+    ("POST /v1/feedback", 201): lambda stage, *_: _said(stage.plain, "a", query="c"),
+    ("POST /v1/feedback", 404): lambda stage, *_: _said(stage.plain, "nobody"),
+    ("POST /v1/feedback", 409): lambda stage, *_: _said_without_crops(stage),
+    ("POST /v1/feedback", 507): lambda stage, *_: _said(stage.crowded[0], "a"),
+    ("GET /v1/feedback", 200): lambda stage, method, path: _of_feedback(stage.plain, method, path),
+    ("GET /v1/feedback", 404): lambda stage, method, path: _of_feedback(stage.plain, method, path, "nowhere"),
+    ("DELETE /v1/feedback", 200): lambda stage, method, path: _of_feedback(stage.plain, method, path),
+    ("DELETE /v1/feedback", 404): lambda stage, method, path: _of_feedback(stage.plain, method, path, "nowhere"),
+    ("DELETE /v1/feedback", 507): lambda stage, method, path: _of_feedback(stage.crowded[0], method, path),
+    ("GET /v1/feedback/export", 200): lambda stage, method, path: _of_feedback(stage.plain, method, path),
+    ("GET /v1/feedback/export", 404): lambda stage, method, path: _of_feedback(stage.plain, method, path, "nowhere"),
+    ("DELETE /v1/feedback/{feedback_id}", 204): lambda stage, *_: stage.plain.delete(
+        f"/v1/feedback/{_said(stage.plain, 'b', query='a').json()['feedback_id']}"
+    ),
+    ("DELETE /v1/feedback/{feedback_id}", 404): lambda stage, *_: stage.plain.delete("/v1/feedback/none"),
+    ("DELETE /v1/feedback/{feedback_id}", 507): lambda stage, *_: stage.crowded[0].delete(
+        f"/v1/feedback/{_one_said(stage.crowded[0])}"
+    ),
     ("POST /v1/model/reload", 409): lambda stage, *_: stage.replaced.post("/v1/model/reload"),
     ("GET /readyz", 503): lambda stage, *_: stage.stopping("/readyz"),
     ("GET /v2/health/ready", 503): lambda stage, *_: stage.stopping("/v2/health/ready"),

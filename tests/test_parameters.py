@@ -7,7 +7,7 @@ import pytest
 from starlette.requests import Request
 
 from index.errors import InvalidValue
-from service.parameters import BOX, COMBINE, ERASE, PAGE, SEARCH, filters_of, read_parameters, search_options_of
+from service.parameters import BOX, COMBINE, PAGE, SEARCH, SELECTED, filters_of, read_parameters, search_options_of
 from service.parameters import Values as ReadValues
 
 VIEWPOINTS = ("front", "rear", "side")
@@ -85,7 +85,7 @@ def test_attributes_are_unknown_where_a_route_takes_none() -> None:
         read("attribute.a=1", attributes=False)
 
 
-@pytest.mark.parametrize("known", [SEARCH, PAGE, ERASE])
+@pytest.mark.parametrize("known", [SEARCH, PAGE, SELECTED])
 def test_every_parameter_says_what_it_is(known: Any) -> None:
     for parameter in known:
         document = parameter.document()

@@ -74,6 +74,7 @@ def test_every_write_is_refused(data: Path) -> None:
         lambda: gallery.add([secret(99)]), lambda: gallery.delete(secret(1).image_id),
         lambda: gallery.delete_where(Filters()), gallery.sweep, gallery.compact,
         lambda: gallery.change_metadata(secret(1).image_id, lambda metadata: metadata),
+        lambda: gallery.change_metadata_where(Filters(), lambda metadata: metadata),
         lambda: home.create("new", SPEC), lambda: home.drop("default"),
         lambda: gallery.cancel_migration("x"),
     ):  # fmt: skip
@@ -159,6 +160,7 @@ def test_two_services_on_a_read_only_mount(tiny_model: Path, tmp_path: Path) -> 
                     client.delete(f"{gallery}/images?all=true"),
                     client.post("/v1/queries", content=jpeg(1)),
                     client.delete(kept),
+                    client.patch(f"{gallery}/images?all=true", json={"vehicle_id": "v"}),
                     client.put("/v1/galleries/new"),
                     client.put("/v1/cameras", json={"cameras": []}),
                     client.put("/v1/cameras/plan?width=1", content=jpeg(1)),

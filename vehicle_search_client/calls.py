@@ -32,14 +32,19 @@ from vehicle_search_client.replies import (
     AddedImages,
     AuditPage,
     BatchReply,
+    CallerReply,
     Camera,
     CamerasReply,
     Crop,
     Embedding,
     EmbeddingsReply,
+    FacetsReply,
+    FeedbackPage,
+    FeedbackReply,
     GalleryReply,
     ImagePage,
     ImportReply,
+    KeyReply,
     MigrationReply,
     ModelReply,
     PlanReply,
@@ -57,12 +62,12 @@ from vehicle_search_client.replies import (
 T = TypeVar("T")
 Names = str | Iterable[str]
 Repetition = Literal["never", "unless begun", "always"]
-_IMPORTS, _QUERIES, _CAMERAS = "/v1/imports", "/v1/queries", "/v1/cameras"
+_IMPORTS, _QUERIES, _FEEDBACK, _CAMERAS = "/v1/imports", "/v1/queries", "/v1/feedback", "/v1/cameras"
 _PLAN = f"{_CAMERAS}/plan"
 
 
-class Filters(TypedDict, total=False):
-    """Which images count. Of several values of one filter any may hold; different filters all hold."""
+class OtherFilters(TypedDict, total=False):
+    """The filters but for ``image_id``, for what takes that as the image itself."""
 
     camera_id: Names
     exclude_camera_id: Names
@@ -73,13 +78,27 @@ class Filters(TypedDict, total=False):
     attributes: Mapping[str, Attribute | Sequence[Attribute]]  # compared by type: 5 is not "5"
 
 
-class SearchOptions(Filters, total=False):
-    """How to search."""
+class Filters(OtherFilters, total=False):
+    """Which images count. Of several values of one filter any may hold; different filters all hold."""
+
+    image_id: Names
+
+
+class Ranking(TypedDict, total=False):
+    """How matches are ranked and told."""
 
     top_k: int  # 1 to 1000; the service's default is 10
     max_distance: float
     group_by: Literal["vehicle_id"]
     include: Names  # "embedding", "attention"
+
+
+class SearchOptions(Filters, Ranking, total=False):
+    """How to search."""
+
+
+class SimilarOptions(OtherFilters, Ranking, total=False):
+    """How to search with a stored image."""
 
 
 class Description(TypedDict, total=False):
@@ -149,10 +168,10 @@ def search_batch(
     )
 
 
-def similar(image_id: str, *, gallery: str = "default", **options: Unpack[SearchOptions]) -> Call[SearchReply]:
+def similar(image_id: str, *, gallery: str = "default", **options: Unpack[SimilarOptions]) -> Call[SearchReply]:
     """Search with a stored image, which is itself left out."""
     return Call(
-        method="GET", path=f"{_image(gallery, image_id)}/similar", query=_query(options, SearchOptions),
+        method="GET", path=f"{_image(gallery, image_id)}/similar", query=_query(options, SimilarOptions),
         read=_json(search_reply),
     )  # fmt: skip
 
@@ -165,6 +184,8 @@ def search_kept(
 
     ``boxes`` are parts of the kept pictures, none or one for each, in their order.
     """
+    if options.get("image_id") is not None:
+        raise UnusableInput("image_id is no filter of search_kept; what it searches with are image_ids")
     query = [
         *(("query_id", each) for each in _names(query_ids)), *(("box", _box(each)) for each in boxes),
         *(("image_id", each) for each in _names(image_ids)), *_query(options, SearchOptions),
@@ -274,15 +295,33 @@ def delete_images(*, gallery: str = "default", everything: bool = False, **filte
     )  # fmt: skip
 
 
+def update_images(
+    changes: Description, *, gallery: str = "default", everything: bool = False, **filters: Unpack[Filters]
+) -> Call[int]:
+    """Change metadata of every image that passes the filters (at least one), or ``everything``, of all or of none.
+
+    ``changes`` are as for ``update_image``; how many images passed.
+    """
+    query = [*_query(filters, Filters), *([("all", "true")] if everything else [])]
+    return Call(
+        method="PATCH", path=f"{_gallery(gallery)}/images", query=query, repetition="unless begun",
+        content=json.dumps(_description(changes)).encode(), content_type="application/merge-patch+json",
+        read=_json(lambda document: int(document["updated"])),
+    )  # fmt: skip
+
+
 def page(
-    *, gallery: str = "default", limit: int = 1000, cursor: str | None = None, **filters: Unpack[Filters]
-) -> Call[ImagePage]:
-    """One page of images; ``images`` goes through all."""
+    *, gallery: str = "default", limit: int = 1000, cursor: str | None = None, offset: int = 0,
+    order: Literal["image_id", "newest"] | None = None, total: bool = False, **filters: Unpack[Filters],
+) -> Call[ImagePage]:  # fmt: skip
+    """One page of images, after a cursor or ``offset`` of them; ``images`` goes through all."""
 
     def read(document: Mapping[str, Any]) -> ImagePage:
-        return ImagePage(images=tuple(_stored(one) for one in document["images"]), next=document["next"])
+        return read_reply(ImagePage, document, images=tuple(_stored(one) for one in document["images"]))
 
-    query = [*_query(filters, Filters), ("limit", str(limit)), *([] if cursor is None else [("cursor", cursor)])]
+    wanted = {"cursor": cursor, "offset": offset or None, "order": order, "total": "true" if total else None}
+    query = [(name, str(value)) for name, value in wanted.items() if value is not None]
+    query = [*_query(filters, Filters), ("limit", str(limit)), *query]
     return Call(method="GET", path=f"{_gallery(gallery)}/images", query=query, read=_json(read))
 
 
@@ -302,6 +341,11 @@ def galleries() -> Call[list[GalleryReply]]:
 def gallery(name: str = "default") -> Call[GalleryReply]:
     """A gallery's properties, its size, and what finds its images."""
     return Call(method="GET", path=_gallery(name), read=_read(GalleryReply))
+
+
+def facets(gallery: str = "default") -> Call[FacetsReply]:
+    """By what a gallery's images can be filtered: cameras, viewpoints, attributes, from when to when."""
+    return Call(method="GET", path=f"{_gallery(gallery)}/facets", read=_read(FacetsReply))
 
 
 def create_gallery(
@@ -393,6 +437,53 @@ def migration(migration_id: str, *, gallery: str = "default") -> Call[MigrationR
 def cancel_migration(migration_id: str, *, gallery: str = "default") -> Call[MigrationReply]:
     """Cancel a migration: the gallery stays with its model."""
     return replace(migration(migration_id, gallery=gallery), method="DELETE")
+
+
+# Feedback
+
+
+def give_feedback(
+    image_id: str, *, same: bool, query_image_id: str, distance: float | None = None, gallery: str = "default"
+) -> Call[FeedbackReply]:
+    """Say of a match whether it shows the vehicle that was searched for; again, of the same two, it is replaced."""
+    body = {
+        "gallery": gallery, "image_id": image_id, "same": same, "query_image_id": query_image_id, "distance": distance,
+    }  # fmt: skip
+    return Call(
+        method="POST", path=_FEEDBACK, content=json.dumps(body).encode(), content_type="application/json",
+        read=_read(FeedbackReply),
+    )  # fmt: skip
+
+
+def feedback(*, gallery: str = "default", limit: int = 1000, cursor: str | None = None) -> Call[FeedbackPage]:
+    """One page of what was said of a gallery's matches, the latest first."""
+
+    def read(document: Mapping[str, Any]) -> FeedbackPage:
+        given = tuple(read_reply(FeedbackReply, one) for one in document["feedback"])
+        return FeedbackPage(feedback=given, next=document["next"])
+
+    query = [("gallery", gallery), ("limit", str(limit)), *([] if cursor is None else [("cursor", cursor)])]
+    return Call(method="GET", path=_FEEDBACK, query=query, read=_json(read))
+
+
+def delete_feedback(feedback_id: str) -> Call[None]:
+    """Erase what was said once."""
+    return Call(method="DELETE", path=f"{_FEEDBACK}/{_segment(feedback_id)}", read=_nothing)
+
+
+def delete_all_feedback(gallery: str) -> Call[int]:
+    """Erase all that was said of a gallery's matches; how much there was."""
+    return Call(
+        method="DELETE", path=_FEEDBACK, query=[("gallery", gallery)], repetition="unless begun",
+        read=_json(lambda document: int(document["deleted"])),
+    )  # fmt: skip
+
+
+def export_feedback(*, gallery: str = "default") -> Call[bytes]:
+    """A .zip of pictures and a manifest.csv that ``vehicle-model train`` reads once it is unpacked; all in memory."""
+    return Call(
+        method="GET", path=f"{_FEEDBACK}/export", query=[("gallery", gallery)], read=lambda response: response.content
+    )
 
 
 # Cameras and trails
@@ -496,6 +587,37 @@ def audit(
     return Call(method="GET", path="/v1/audit", query=[*query, ("limit", str(limit))], read=_read(AuditPage))
 
 
+def caller() -> Call[CallerReply]:
+    """What the key that is sent may do; everything where none is asked for."""
+    return Call(method="GET", path="/v1/caller", read=_read(CallerReply))
+
+
+def access_keys() -> Call[list[KeyReply]]:
+    """Every key that was made, oldest first."""
+    return Call(method="GET", path="/v1/keys", read=_listed(KeyReply, "keys"))
+
+
+def create_key(
+    name: str, *, scopes: Names, galleries: Iterable[str] | None = None, rate: float | None = None,
+    burst: int | None = None, expires_at: datetime | str | None = None,
+) -> Call[KeyReply]:  # fmt: skip
+    """Make a key; its ``token`` is in this reply alone. ``scopes``: read, write, admin; ``rate``: requests a second."""
+    until = time_text(expires_at, name="expires_at") if isinstance(expires_at, datetime) else expires_at
+    document = {
+        "name": name, "scopes": [scopes] if isinstance(scopes, str) else list(scopes),
+        "galleries": None if galleries is None else list(galleries), "rate": rate, "burst": burst, "expires_at": until,
+    }  # fmt: skip
+    return Call(
+        method="POST", path="/v1/keys", content=json.dumps(document).encode(), content_type="application/json",
+        read=_read(KeyReply), repetition="unless begun",
+    )  # fmt: skip
+
+
+def revoke_key(key_id: str) -> Call[KeyReply]:
+    """End a key for good."""
+    return Call(method="DELETE", path=f"/v1/keys/{_segment(key_id)}", read=_read(KeyReply))
+
+
 def named(each: NewImage | Picture) -> NewImage:
     """The image with an id: one that is sent twice is then stored once."""
     new = each if isinstance(each, NewImage) else NewImage(picture=each)
@@ -584,7 +706,7 @@ def _query(options: Mapping[str, Any], known: type) -> list[tuple[str, str]]:
 
 def _attributes(wanted: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     for name, value in wanted.items():
-        for one in [value] if isinstance(value, str | int | float) else value:
+        for one in value if isinstance(value, Iterable) and not isinstance(value, str) else [value]:
             yield name, one
 
 

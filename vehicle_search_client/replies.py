@@ -192,10 +192,14 @@ class AddedImages:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePage:
-    """Some images in the order of their ids; ``next`` is the cursor of the following page, None on the last."""
+    """Some images in order; ``next`` is the cursor of the following page, None on the last.
+
+    ``total`` is how many pass the filters, where it was asked for.
+    """
 
     images: tuple[StoredImage, ...]
     next: str | None = None
+    total: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,6 +303,20 @@ class GalleryReply:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FacetsReply:
+    """By what a gallery can be filtered, as the service tells it: each with ``images``, most first."""
+
+    images: int
+    last_change: int
+    vehicles: int
+    cameras: Sequence[Mapping[str, Any]]
+    viewpoints: Sequence[Mapping[str, Any]]
+    attributes: Sequence[Mapping[str, Any]]
+    first_captured_at: datetime | None = None
+    last_captured_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImportReply:
     """A bulk ingestion job; ``total`` is None until everything was looked at."""
 
@@ -349,11 +367,64 @@ class MigrationReply:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeedbackReply:
+    """What was said of a match: whether it and the query show the ``same`` vehicle."""
+
+    feedback_id: str
+    gallery: str
+    image_id: str
+    same: bool
+    given_at: datetime
+    query_image_id: str | None = None
+    distance: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedbackPage:
+    """What was said, the latest first; ``next`` is the cursor of what is older, None at the end."""
+
+    feedback: tuple[FeedbackReply, ...]
+    next: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuditPage:
     """Entries of the audit log as the service tells them; ``next`` is the cursor of what is older, None at the end."""
 
     entries: Sequence[Mapping[str, Any]]
     next: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallerReply:
+    """What a key may do, in ``galleries``, None for all. ``key_id`` is None where none is asked for."""
+
+    key_id: str | None
+    name: str | None
+    scopes: Sequence[str]
+    galleries: Sequence[str] | None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyReply:
+    """A key; ``state`` is works, expired or revoked. ``token`` is there where it was just made, and is not shown.
+
+    ``warning`` says what changed for everybody, where something did.
+    """
+
+    id: str
+    name: str
+    state: str
+    scopes: Sequence[str]
+    galleries: Sequence[str] | None
+    rate: float | None
+    burst: int | None
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    token: str | None = field(default=None, repr=False)
+    warning: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -370,6 +441,7 @@ class ModelReply:
 class StatusReply:
     """A service in one page. Of a damaged gallery there are its name and ``problem`` only.
 
+    ``stages`` has ``pictures``, ``p50_seconds`` and ``p99_seconds`` of the last ``recent_seconds``.
     ``disk["folder"]`` is None where the key has not the scope admin; the sizes are where the disk does not tell.
     """
 
@@ -377,12 +449,16 @@ class StatusReply:
     uptime_seconds: float
     read_only: bool
     draining: bool
+    keys: bool
+    audit: bool
     versions: Mapping[str, str]
     model: Mapping[str, str]
     galleries: Sequence[Mapping[str, Any]]
     imports: Mapping[str, int]
     queue: Mapping[str, Any]
     disk: Mapping[str, Any]
+    stages: Mapping[str, Mapping[str, float | None]]
+    recent_seconds: float
     previous: Mapping[str, str] | None = None
 
 

@@ -30,8 +30,9 @@ from index.storage.camera_folder import CameraFolder
 from index.storage.crop_list import crop_names, loose_crops, unlisted_crops
 from index.storage.crop_store import CropStore
 from index.storage.database_file import open_read_only, translated
+from index.storage.feedback_database import BROKEN, FeedbackDatabase
 from index.storage.folder_lock import FolderLock
-from index.storage.gallery_files import BACKUP_NOTE, CROPS, DATABASE
+from index.storage.gallery_files import BACKUP_NOTE, CROPS, DATABASE, FEEDBACK
 from index.whole_file import PART, sync_file, take_place, write_whole
 
 Progress = Callable[[int], object]
@@ -172,6 +173,7 @@ def _back_up_gallery(source: Path, target: Path, progress: Progress) -> GalleryB
         part = _copy_database(view, scratch)
         damage = _damage(target, part)
         take_place(part, target / DATABASE)
+    feedback = _copy_feedback(source, target)
     with translated(target / DATABASE), closing(open_read_only(target / DATABASE)) as connection:
         named = crop_names(connection)
         agreeing = not (unlisted_crops(connection) or loose_crops(connection))
@@ -184,7 +186,7 @@ def _back_up_gallery(source: Path, target: Path, progress: Progress) -> GalleryB
             findings.append(Finding(gallery=source.name, what=UNFORGOTTEN, subjects=kept))
     return GalleryBackup(
         name=source.name, images=images, last_change=last, crops=len(named) - len(problems), new_crops=copied,
-        forgotten_crops=forgotten, findings=(*damage, *findings),
+        forgotten_crops=forgotten, findings=(*damage, *findings, *feedback),
     )  # fmt: skip
 
 
@@ -249,6 +251,31 @@ def _copy_database(view: apsw.Connection, scratch: Path) -> Path:
         raise StorageFull(f"no space left for the backup in {scratch.parent}; free some space and repeat it") from error
     sync_file(part)
     return part
+
+
+def _copy_feedback(source: Path, target: Path) -> list[Finding]:
+    """Copy the answers of a moment after the view's; those on images that the view has not are erased by a sweep.
+
+    What is damaged stays in the backup as the earlier one had it.
+    """
+    theirs, ours = FeedbackDatabase(source), target / FEEDBACK
+    if not theirs.exists:
+        ours.unlink(missing_ok=True)
+        return []
+    problems = theirs.problems()
+    if not problems or not ours.exists():
+        part = target / (FEEDBACK + PART)
+        part.unlink(missing_ok=True)
+        try:
+            theirs.copy_to(part)
+            take_place(part, ours)
+        except StorageFull:
+            raise
+        except StorageError as error:
+            problems = {BROKEN: [str(error)]}
+        finally:
+            part.unlink(missing_ok=True)
+    return [Finding(gallery=source.name, what=what, subjects=tuple(told)) for what, told in problems.items()]
 
 
 def _damage(target: Path, part: Path) -> list[Finding]:

@@ -28,9 +28,10 @@ from index.storage.camera_folder import CameraFolder
 from index.storage.crop_list import crop_names
 from index.storage.crop_store import CropStore
 from index.storage.database_file import open_read_only, translated
+from index.storage.feedback_database import FeedbackDatabase
 from index.storage.folder_lock import FolderLock
 from index.storage.gallery_database import GalleryDatabase
-from index.storage.gallery_files import CROPS, DATABASE, RESTORING
+from index.storage.gallery_files import CROPS, DATABASE, FEEDBACK, RESTORING
 from index.whole_file import PART, sync_file, sync_folder, write_whole
 
 Progress = Callable[[int], object]
@@ -201,11 +202,24 @@ def _restore_gallery(source: Path, target: Path, live: Path | None, progress: Pr
             ).get
     sync_file(target / DATABASE)
     copy_crops(CropStore(source / CROPS), crops, names, progress=progress)
+    _restore_feedback(source, target, live)
     sync_folder(target)
     return GalleryRestoration(
         name=source.name, images=images, last_change=last, erased=erased, replaced=replaced,
         findings=(*_left_in_doubt(source.name, doubtful), *examine(target).findings),
     )  # fmt: skip
+
+
+def _restore_feedback(source: Path, target: Path, live: Path | None) -> None:
+    """Copy the answers, but for those that are not in the data folder any more: they may have been erased there."""
+    if not (source / FEEDBACK).exists():
+        return
+    shutil.copyfile(source / FEEDBACK, target / FEEDBACK)
+    if live is not None:
+        restored = FeedbackDatabase(target)
+        restored.keep(FeedbackDatabase(live).answer_ids())
+        restored.rewrite()
+    sync_file(target / FEEDBACK)
 
 
 def _left_in_doubt(gallery: str, row_ids: Sequence[int]) -> list[Finding]:
