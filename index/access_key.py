@@ -6,6 +6,7 @@ whoever wants to keep the service busy.
 
 import hashlib
 import hmac
+import math
 import re
 import secrets
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ Scope = Literal["read", "write", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 PREFIX: Final = "vsk_"  # of every token, for those who look for secrets where none should be
 MAX_NAME: Final = 80  # characters
+SLOWEST: Final = 0.001  # requests a second
+QUICKEST: Final = 1_000_000
+MOST_AT_ONCE: Final = 1_000_000  # requests
 
 _ID_BYTES, _SECRET_BYTES = 6, 32
 _TOKEN = re.compile(rf"{PREFIX}([0-9a-f]{{{2 * _ID_BYTES}}})_[0-9a-f]{{{2 * _SECRET_BYTES}}}", re.ASCII)
@@ -55,6 +59,18 @@ class AccessKey:
             return "revoked"
         return "expired" if self.expires_at is not None and now >= self.expires_at else None
 
+    def exceeded_by(self, other: "AccessKey") -> str | None:
+        """What another key would give beyond this one; None where whoever holds this one may make it."""
+        if any(not self.allows(scope) for scope in other.scopes):
+            return f"it has the scopes {', '.join(sorted(self.scopes))} only"
+        if self.galleries is not None and (other.galleries is None or not other.galleries <= self.galleries):
+            return "it is for some galleries only"
+        if self.rate is not None and (other.rate is None or other.rate > self.rate or other.burst > self.burst):
+            return f"it may send {self.rate:g} requests a second itself, {self.burst} at once"
+        if self.expires_at is not None and (other.expires_at is None or other.expires_at > self.expires_at):
+            return f"it ends itself, at {self.expires_at:%Y-%m-%dT%H:%M:%SZ}"
+        return None
+
     def fits(self, token: str) -> bool:
         """Whether this is its token; takes as long whatever the token is."""
         return hmac.compare_digest(self.digest, digest_of(token))
@@ -81,4 +97,32 @@ def check_key_name(name: str) -> str:
     """A name for people, 1–80 printable characters; raises InvalidValue."""
     if 1 <= len(name) <= MAX_NAME and name.isprintable() and name.strip() == name:
         return name
-    raise InvalidValue(f"the name of a key must be 1–{MAX_NAME} printable characters, not {name[:MAX_NAME]!a}")
+    raise InvalidValue(
+        f"the name of a key must be 1–{MAX_NAME} printable characters, not {name[:MAX_NAME]!a}", pointer="/name"
+    )
+
+
+def check_rate(rate: float, *, prefix: str = "") -> float:
+    """Requests a second that a key may have; ``prefix`` stands before the name in what InvalidValue says."""
+    if SLOWEST <= rate <= QUICKEST:
+        return float(rate)
+    raise InvalidValue(
+        f"{prefix}rate {rate!s:.40}: requests a second are a number from {SLOWEST:g} to {QUICKEST:,}", pointer="/rate"
+    )
+
+
+def check_burst(burst: int | None, rate: float | None, *, prefix: str = "") -> int:
+    """Requests that may come at once, those of a second where nobody says; raises InvalidValue."""
+    if burst is None:
+        return 1 if rate is None else max(1, math.ceil(rate))
+    if rate is None:
+        raise InvalidValue(
+            f"{prefix}burst {burst!s:.40} goes with {prefix}rate: without one any number may come at once",
+            pointer="/burst",
+        )
+    if not 1 <= burst <= MOST_AT_ONCE:
+        raise InvalidValue(
+            f"{prefix}burst {burst!s:.40}: requests at once are a whole number from 1 to {MOST_AT_ONCE:,}",
+            pointer="/burst",
+        )
+    return burst

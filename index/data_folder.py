@@ -87,6 +87,11 @@ class DataFolder:
         if DEFAULT not in self._galleries and DEFAULT not in self._problems:
             self.create(DEFAULT, spec)
 
+    @property
+    def reserve(self) -> SpaceReserve | None:
+        """Space for erasing, which whoever writes beside the galleries leaves alone, too; None where it is not ours."""
+        return self._reserve
+
     def names(self) -> list[str]:
         return sorted(self._galleries.copy())
 

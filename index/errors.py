@@ -11,8 +11,10 @@ VehicleSearchError
 │   │   └── PictureTooLong       a side longer than any may be
 │   └── BoxOutsidePicture        the box does not lie inside the upright picture
 ├── InvalidValue                 a value that breaks a stated rule; carries a JSON pointer
-├── NotFound                     GalleryNotFound, ImageNotFound, MigrationNotFound
-├── Conflict                     GalleryConflict, EmbeddingSpaceMismatch, NotMigratable
+├── NotFound                     GalleryNotFound, ImageNotFound, KeyNotFound, MigrationNotFound, PlanNotFound,
+│                                QueryNotFound, FeedbackNotFound
+├── Conflict                     GalleryConflict, EmbeddingSpaceMismatch, NotMigratable, QueriesNotKept, NothingKept,
+│                                TooMuchFeedback
 ├── ReadOnly                     a write, where only reading was asked for
 ├── EmbeddingNotFinite           NaN or infinity where a vector was expected
 ├── ModelError                   no model, or one that does not work
@@ -81,8 +83,24 @@ class ImageNotFound(NotFound):
     """No image of that id in the gallery."""
 
 
+class KeyNotFound(NotFound):
+    """No key of that id."""
+
+
 class MigrationNotFound(NotFound):
     """No migration of that id in the gallery."""
+
+
+class PlanNotFound(NotFound):
+    """No picture of where the cameras stand."""
+
+
+class QueryNotFound(NotFound):
+    """No picture is kept for a query of that id, or no more."""
+
+
+class FeedbackNotFound(NotFound):
+    """No feedback of that id in the gallery."""
 
 
 class Conflict(VehicleSearchError):
@@ -99,6 +117,18 @@ class EmbeddingSpaceMismatch(Conflict):
 
 class NotMigratable(Conflict):
     """The gallery cannot be moved to that model, or need not be."""
+
+
+class QueriesNotKept(Conflict):
+    """Pictures of queries are not kept here."""
+
+
+class NothingKept(Conflict):
+    """The gallery has no crop of an image, so that nothing could be learnt from feedback on it."""
+
+
+class TooMuchFeedback(Conflict):
+    """A gallery has as much feedback as may be kept."""
 
 
 class ReadOnly(VehicleSearchError):

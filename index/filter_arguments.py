@@ -7,12 +7,12 @@ from datetime import datetime
 from index.errors import InvalidValue
 from index.gallery import Attribute, Filters, GallerySpec
 from index.manifest import attribute_value, parse_time
-from index.metadata import check_label, check_metadata
+from index.metadata import check_image_id, check_label, check_metadata
 
 
 def add_filters(command: argparse.ArgumentParser) -> None:
     """Add them all; different filters must all hold."""
-    for name in ("camera-id", "exclude-camera-id", "vehicle-id", "viewpoint"):
+    for name in ("image-id", "camera-id", "exclude-camera-id", "vehicle-id", "viewpoint"):
         command.add_argument(f"--{name}", action="append", default=[], metavar="NAME", help="repeatable: any of them")
     command.add_argument("--captured-after", metavar="TIME", help="inclusive; RFC 3339, as 2026-05-04T10:11:12+02:00")
     command.add_argument("--captured-before", metavar="TIME", help="exclusive")
@@ -34,6 +34,7 @@ def read_filters(arguments: argparse.Namespace, spec: GallerySpec, gallery: str)
 def filters_said(arguments: argparse.Namespace) -> Filters:
     """What the options say where the gallery itself is asked later whether it knows the viewpoints."""
     return Filters(
+        image_id=_image_ids(arguments.image_id),
         camera_id=_labels(arguments, "camera_id"),
         exclude_camera_id=_labels(arguments, "exclude_camera_id"),
         vehicle_id=_labels(arguments, "vehicle_id"),
@@ -42,6 +43,13 @@ def filters_said(arguments: argparse.Namespace) -> Filters:
         captured_before=_time(arguments, "captured_before"),
         attributes=_attributes(arguments.attribute),
     )
+
+
+def _image_ids(texts: Sequence[str]) -> tuple[str, ...]:
+    try:
+        return tuple(map(check_image_id, texts))
+    except InvalidValue as error:
+        raise InvalidValue(f"--image-id: {error}") from error
 
 
 def _labels(arguments: argparse.Namespace, name: str) -> tuple[str, ...]:

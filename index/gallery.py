@@ -25,6 +25,9 @@ BUILT_KINDS: Final[tuple[BuiltKind, ...]] = get_args(BuiltKind)
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 VECTORS: Final[tuple[Vectors, ...]] = get_args(Vectors)
 GroupBy = Literal["vehicle_id"]
+Order = Literal["image_id", "newest"]  # newest: what was written last comes first
+ORDERS: Final[tuple[Order, ...]] = get_args(Order)
+MOST_CAMERAS, MOST_ATTRIBUTES, MOST_VALUES = 1000, 100, 20  # in facets; the last for each attribute
 DISTANCE_DECIMALS = 4  # one picture embedded in batches of other sizes differs beyond these
 
 
@@ -78,6 +81,7 @@ class Filters:
     equals numbers, a string strings. ``viewpoint`` compares the most probable name.
     """
 
+    image_id: tuple[str, ...] = ()
     camera_id: tuple[str, ...] = ()
     exclude_camera_id: tuple[str, ...] = ()
     vehicle_id: tuple[str, ...] = ()
@@ -106,7 +110,7 @@ class SearchOptions:
     filters: Filters = field(default_factory=Filters)
     max_distance: float | None = None
     group_by: GroupBy | None = None
-    exclude_image_id: str | None = None
+    exclude_image_ids: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +128,38 @@ class Match:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Part of a listing in image_id order; ``cursor`` is opaque and None on the last page."""
+    """Part of a listing; ``cursor`` is opaque and None on the last page, ``total`` counts what passes, if asked for."""
 
     images: Sequence[StoredImage]
     cursor: str | None
+    total: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributeFacet:
+    """An attribute's name, how many images have it, and its most frequent values with their images."""
+
+    name: str
+    images: int
+    values: Sequence[tuple[Attribute, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facets:
+    """What a gallery can be filtered by, as of ``last_change``, with the number of images, most first.
+
+    ``cameras`` and ``attributes`` are those with most images where there are very many. Times are UTC, None where no
+    image has one.
+    """
+
+    images: int
+    last_change: int
+    vehicles: int
+    cameras: Sequence[tuple[str, int]]
+    viewpoints: Sequence[tuple[str, int]]
+    attributes: Sequence[AttributeFacet]
+    first_captured_at: datetime | None
+    last_captured_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +279,87 @@ class Spread(Protocol):
     def __call__(self, pieces: Iterable[Callable[[], T]], /) -> Iterator[T]: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class NewAnswer:
+    """What somebody says of an image and another picture: an image (``query_image_id``), or the crop of a kept query.
+
+    ``query_crop`` is the stored form of that crop (``index.crops.stored_crop``), ``box`` what was cut out of the
+    query's upright picture: x, y, width, height in pixels. ``distance`` is the one that was shown.
+    """
+
+    image_id: str
+    same: bool
+    query_image_id: str | None = None
+    query_id: str | None = None
+    box: tuple[int, int, int, int] | None = None
+    query_crop: bytes | None = None
+    distance: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What somebody said, as it is kept; ``image_crop`` and ``query_crop`` are the content names of the two pictures.
+
+    ``given_at`` is UTC.
+    """
+
+    answer_id: str
+    same: bool
+    image_id: str
+    image_crop: str
+    query_crop: str
+    given_at: datetime
+    query_image_id: str | None = None
+    query_id: str | None = None
+    box: tuple[int, int, int, int] | None = None
+    distance: float | None = None
+
+    @property
+    def pair(self) -> str:
+        """The two pictures, whichever was the query."""
+        return " ".join(sorted((self.image_crop, self.query_crop)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerPage:
+    """Some answers, the latest first; ``cursor`` is opaque and None on the last page."""
+
+    answers: Sequence[Answer]
+    cursor: str | None
+
+
+class Feedback(Protocol):
+    """What people said of a gallery's matches. When an image of an answer is erased, or has another picture now, the
+    answer is in no list and no export from that moment on, and is erased by the next sweep.
+
+    Safe to call from any thread; what has returned is durable. Raises StorageFull, StorageError, ReadOnly.
+    """  # noqa: D205
+
+    def give(self, new: NewAnswer, *, most: int, most_bytes: int) -> tuple[Answer, bool]:
+        """Keep an answer, in the place of an earlier one on the same two pictures, and whether it is new.
+
+        Raises ImageNotFound, NothingKept where the gallery has no crop of an image, and TooMuchFeedback beyond
+        ``most`` answers or ``most_bytes`` of crops of queries.
+        """
+        ...
+
+    def page(self, *, limit: int, cursor: str | None = None) -> AnswerPage:
+        """A page of the answers, the latest first; InvalidValue for a cursor that this gallery did not give out."""
+        ...
+
+    def delete(self, answer_id: str) -> None:
+        """Erase one; raises FeedbackNotFound."""
+        ...
+
+    def delete_all(self) -> int:
+        """Erase all; how many there were."""
+        ...
+
+    def archive(self) -> Iterator[bytes]:
+        """A .zip that the trainer reads, some bytes at a time; see ``index.feedback.training_archive``."""
+        ...
+
+
 class Gallery(Protocol):
     """One gallery. Every method is safe to call from any thread; a method that returns has made its effect durable.
 
@@ -255,6 +368,9 @@ class Gallery(Protocol):
     """
 
     name: str
+
+    @property
+    def feedback(self) -> Feedback: ...
 
     @property
     def spec(self) -> GallerySpec:
@@ -293,14 +409,31 @@ class Gallery(Protocol):
         """Content name and bytes of the stored crop; ImageNotFound where the gallery keeps none."""
         ...
 
-    def page(self, filters: Filters, *, limit: int, cursor: str | None = None) -> Page:
-        """A page of the listing; InvalidValue for a cursor that this gallery did not give out."""
+    def page(
+        self, filters: Filters, *, limit: int, cursor: str | None = None, offset: int = 0, order: Order = "image_id",
+        total: bool = False,
+    ) -> Page:  # fmt: skip
+        """A page of the listing: what follows a cursor, or what comes after ``offset`` images.
+
+        InvalidValue for a cursor that this gallery did not give out, or not for this order.
+        """
+        ...
+
+    def facets(self) -> Facets:
+        """What its images can be filtered by; asked again while nothing changed it costs nothing."""
         ...
 
     def change_metadata(self, image_id: str, change: Callable[[Metadata], Metadata]) -> StoredImage:
         """Replace an image's metadata by what ``change`` makes of it; vector, crop and ingestion time stay.
 
         No other write comes between reading and writing. What ``change`` raises is passed on, and nothing changed.
+        """
+        ...
+
+    def change_metadata_where(self, filters: Filters, change: Callable[[Metadata], Metadata]) -> int:
+        """Replace the metadata of what passes, all or none; returns how many images pass.
+
+        No other write comes in between. What ``change`` raises is passed on, an InvalidValue with the image's id.
         """
         ...
 

@@ -35,7 +35,9 @@ from index.errors import (
     StorageError,
     StorageFull,
 )
+from index.feedback.answer_book import AnswerBook
 from index.gallery import (
+    Facets,
     Filters,
     GalleryInfo,
     GallerySpec,
@@ -45,6 +47,7 @@ from index.gallery import (
     Metadata,
     Migration,
     NewImage,
+    Order,
     Page,
     SearchOptions,
     Spread,
@@ -62,9 +65,10 @@ from index.storage import image_rows
 from index.storage.compaction import compact
 from index.storage.crop_list import is_crop
 from index.storage.crop_store import CropStore, is_as_written
+from index.storage.facet_counts import FacetCounts
 from index.storage.gallery_database import Bound, GalleryDatabase, bound_of, searched_space
 from index.storage.gallery_files import CROPS, DATABASE
-from index.storage.page_cursor import read_cursor, write_cursor
+from index.storage.image_listing import after_cursor, cursor_after, listed_part
 from index.storage.row_checksum import OF_IMAGE
 from index.storage.row_filter import Condition
 from index.storage.selected_rows import SelectedRows
@@ -74,6 +78,7 @@ from index.storage.stored_time import microseconds
 _DAY = 86_400 * 1_000_000  # microseconds
 _ERASED_WHERE_FULL = 16  # rows in a write
 _EXPIRED = f"ingested_at < ? AND checksum IS {OF_IMAGE}"
+_CHANGED_AT_ONCE = 1000  # rows in memory; the transaction is one
 _SWEPT_A_WRITE = 1000  # expired rows that a write takes with it
 _LONGEST = np.finfo(np.float32).max / 4  # squared length; the squared distance of two such vectors is still a float32
 
@@ -110,6 +115,7 @@ class LocalGallery:
         self._database = GalleryDatabase(folder / DATABASE, read_only=read_only, reserve=reserve)
         self.name = self._database.name
         self._crops = CropStore(folder / CROPS)
+        self.feedback = AnswerBook(self, self._database, clock=clock, read_only=read_only, reserve=reserve)
         self._writing = threading.Lock()
         self._unlinked: list[str] = []  # crops whose files are gone, still listed in ``discarded``
         try:
@@ -120,7 +126,7 @@ class LocalGallery:
             upkeep = IndexUpkeep(
                 folder, self._database, bound, self._writing, memory=memory, read_only=read_only, device=device
             )
-            self._served = ServedSpace(bound, upkeep, SelectedRows(bound.space_id))
+            self._served = ServedSpace(bound, upkeep, SelectedRows(bound.space_id), FacetCounts(bound.space_id))
         except BaseException:
             self._database.close()
             raise
@@ -156,7 +162,10 @@ class LocalGallery:
             images=images,
             last_change=last_change,
             created_at=self._database.created_at,
-            disk_bytes=self._database.disk_bytes() + crop_bytes + snapshot_bytes(self._database.path.parent),
+            disk_bytes=self._database.disk_bytes()
+            + crop_bytes
+            + snapshot_bytes(self._database.path.parent)
+            + self.feedback.disk_bytes(),
         )
 
     def index_state(self) -> IndexState:
@@ -244,24 +253,47 @@ class LocalGallery:
                 )
             missed = name  # the image was replaced or erased just now: look again
 
-    def page(self, filters: Filters, *, limit: int, cursor: str | None = None) -> Page:
+    def page(
+        self, filters: Filters, *, limit: int, cursor: str | None = None, offset: int = 0, order: Order = "image_id",
+        total: bool = False,
+    ) -> Page:  # fmt: skip
         if limit < 1:
             raise InvalidValue(f"limit must be at least 1, not {limit}")
-        after = Condition("TRUE")
-        if cursor is not None:
-            after = Condition("image_id > ?", (read_cursor(cursor, self._database.secret),))
+        secret = self._database.secret
+        after = image_rows.EVERY if cursor is None else after_cursor(cursor, order, secret)
         with self._view() as (connection, served):
-            condition = self._passing(filters, served) & after
-            found = served.select(connection, condition, tail=f"ORDER BY image_id LIMIT {limit + 1}")
-        images = [image for _, image in found[:limit]]
-        more = len(found) > limit
-        return Page(images=images, cursor=write_cursor(images[-1].image_id, self._database.secret) if more else None)
+            passing = self._passing(filters, served)
+            found = listed_part(connection, passing & after, order=order, limit=limit + 1, offset=offset)
+            part = np.array([row_id for row_id, _ in found[:limit]], dtype=np.int64)
+            images = dict(served.select(connection, image_rows.listed(part)))
+            number = image_rows.count(connection, passing) if total else None
+        return Page(
+            images=[images[row_id] for row_id in part.tolist() if row_id in images],  # a damaged row may have no vector
+            cursor=cursor_after(*found[limit - 1], order, secret) if len(found) > limit else None,
+            total=number,
+        )
+
+    def facets(self) -> Facets:
+        with self._view() as (connection, served):
+            return served.facets.of(connection, self._since())
 
     def change_metadata(self, image_id: str, change: Callable[[Metadata], Metadata]) -> StoredImage:
         with self._writing, self._database.transaction() as connection:
             row_id, image = self._row(connection, self._served, image_id)
-            image_rows.replace_metadata(connection, row_id, change(image.metadata))
+            image_rows.replace_metadata(connection, [(row_id, change(image.metadata))])
             return self._row(connection, self._served, image_id)[1]
+
+    def change_metadata_where(self, filters: Filters, change: Callable[[Metadata], Metadata]) -> int:
+        with self._writing, self._database.transaction() as connection:
+            row_ids = image_rows.row_ids(connection, self._passing(filters))
+            for start in range(0, len(row_ids), _CHANGED_AT_ONCE):
+                some = image_rows.listed(row_ids[start : start + _CHANGED_AT_ONCE])
+                said = [
+                    (row_id, _changed(image_id, metadata, change))
+                    for row_id, image_id, metadata in image_rows.metadata_of(connection, some)
+                ]
+                image_rows.replace_metadata(connection, said)
+        return len(row_ids)
 
     def delete(self, image_id: str) -> None:
         self._erase(lambda connection: np.array([self._row(connection, self._served, image_id)[0]], dtype=np.int64))
@@ -278,6 +310,7 @@ class LocalGallery:
         if self._reserve is not None:
             self._reserve.renew()
         self._upkeep.wake()  # work that failed is tried again also where nobody writes
+        self.feedback.sweep()
         return swept
 
     def compact(self) -> None:
@@ -290,6 +323,7 @@ class LocalGallery:
         self.sweep()
         with self._upkeep.without_snapshot(), self._writing:
             compact(self._database, self._crops)
+        self.feedback.compact()
         self._upkeep.renew_snapshot()
 
     def search(self, queries: NDArray[np.float32], options: SearchOptions) -> list[list[Match]]:
@@ -334,7 +368,7 @@ class LocalGallery:
         with old.index.lock.write():
             with self._database.transaction() as connection:
                 note(connection)
-            self._served = ServedSpace(bound, upkeep, SelectedRows(bound.space_id))
+            self._served = ServedSpace(bound, upkeep, SelectedRows(bound.space_id), FacetCounts(bound.space_id))
         old.upkeep.stop()
         old.upkeep.leave_device()  # which may not hold both
         upkeep.wake()
@@ -353,6 +387,7 @@ class LocalGallery:
         With ``keep_snapshot`` the index is written to the disk first where much of it has changed.
         """
         self._upkeep.close(keep=keep_snapshot)
+        self.feedback.close()
         with self._writing:
             self._database.close()
 
@@ -576,6 +611,13 @@ def _runs(images: Sequence[NewImage]) -> Iterator[slice]:
             first, seen = number, set()
         seen.add(image.image_id)
     yield slice(first, len(images))
+
+
+def _changed(image_id: str, metadata: Metadata, change: Callable[[Metadata], Metadata]) -> Metadata:
+    try:
+        return change(metadata)
+    except InvalidValue as error:
+        raise InvalidValue(f"nothing was changed, because of {image_id}: {error}", pointer=error.pointer) from error
 
 
 def _came(image: NewImage, now: int) -> int:

@@ -17,12 +17,13 @@ from index.searching.index_upkeep import IndexUpkeep
 from index.searching.mirrored_index import MirroredIndex
 from index.searching.vector_index import Candidates, measured
 from index.storage import image_rows
+from index.storage.facet_counts import FacetCounts
 from index.storage.gallery_database import Bound
 from index.storage.image_rows import Row
 from index.storage.row_filter import Condition, passing
 from index.storage.selected_rows import SelectedRows
 
-_EXTRA = 16  # candidates beyond those asked for: ties at the cut, rows that are dropped
+_EXTRA = 16  # candidates beyond those asked for: ties at the cut, rows that are dropped or excluded
 _FILTERED = 2  # times as many where a filter that many pass drops some
 _WIDER = 8
 _SELECTIVE = 2000  # rows; a filter that fewer pass (or a part of the gallery) is resolved before the search
@@ -43,6 +44,7 @@ class ServedSpace:
     bound: Bound
     upkeep: IndexUpkeep
     selected_rows: SelectedRows
+    facets: FacetCounts
 
     @property
     def spec(self) -> GallerySpec:
@@ -186,7 +188,7 @@ def _rank(candidates: Candidates, rows: dict[int, Row], options: SearchOptions) 
     for distance, image_id, row_id in sorted(known):
         if distance > farthest or distance >= certain:
             break  # from ``certain`` on, a row that is not among the candidates might come first
-        if image_id == options.exclude_image_id:
+        if image_id in options.exclude_image_ids:
             continue
         vehicle_id = rows[row_id].vehicle_id
         if options.group_by == "vehicle_id" and vehicle_id is not None:

@@ -155,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.set_defaults(run=_list)
 
     delete = commands.add_parser("delete", parents=[shared, filters], help="erase images: by id, by filter, or all")
-    delete.add_argument("image_id", nargs="*", metavar="IMAGE_ID")
+    delete.add_argument("images", nargs="*", metavar="IMAGE_ID")
     delete.add_argument("--all", action="store_true", help="erase every image")
     delete.set_defaults(run=_delete)
 
@@ -271,16 +271,16 @@ def _delete(arguments: argparse.Namespace) -> int:
     erased = missing = 0
     with _without_model(arguments) as gallery:
         filters = read_filters(arguments, gallery.spec, gallery.name)
-        if [bool(arguments.image_id), arguments.all, not filters.empty].count(True) != 1:
+        if [bool(arguments.images), arguments.all, not filters.empty].count(True) != 1:
             raise InvalidValue("name image ids, or filters, or --all: exactly one of the three")
-        for image_id in [check_image_id(image_id) for image_id in arguments.image_id]:
+        for image_id in [check_image_id(image_id) for image_id in arguments.images]:
             try:
                 gallery.delete(image_id)
                 erased += 1
             except ImageNotFound as error:
                 _refuse(str(error))
                 missing += 1
-        if not arguments.image_id:
+        if not arguments.images:
             erased = gallery.delete_where(filters)
         print(f"{erased} erased; gallery {gallery.name} has {gallery.count()}")
     return 1 if missing else 0

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,10 @@ def add_to(commands: "Commands") -> None:
         "--protocol", choices=["cross-viewpoint"], help="in place of the data set's own: only other viewpoints count"
     )
     evaluate.add_argument("--rerank", action="store_true", help="k-reciprocal re-ranking, for comparing with papers")
+    evaluate.add_argument(
+        "--into", type=Path, metavar="FILE",
+        help="write a copy of the ONNX file whose contract has the figures (it may be the file itself)",
+    )  # fmt: skip
     evaluate.set_defaults(run=_evaluate)
 
     figures = commands.add_parser(
@@ -56,11 +61,15 @@ def _add_common(command: argparse.ArgumentParser) -> None:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from model_export.data_sets.data_set import open_data_set
     from model_export.measuring.measurement import measure
-    from model_export.reporting.model_file import open_model
+    from model_export.reporting.model_file import is_checkpoint, open_model
 
     target = None if arguments.json in (None, "-") else Path(arguments.json)
     if target:
         _require_writable(target)
+    if arguments.into and arguments.rerank:
+        raise InvalidValue("--into keeps what the model answers with; it does not go with --rerank")
+    if arguments.into and is_checkpoint(arguments.model):
+        raise InvalidValue(f"--into copies an ONNX file; export {arguments.model} first")
     model, data = open_model(arguments.model), open_data_set(arguments.data)
     figures = measure(
         model,
@@ -77,6 +86,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             write_whole(target, document + "\n")
         except OSError as error:
             raise InvalidValue(f"--json {target} cannot be written: {error.strerror}; - prints instead") from error
+    if arguments.into:
+        from model_export.exporting.measured_file import write_measured
+
+        print(f"written into {write_measured(arguments.model, figures, arguments.into)}", file=sys.stderr)
     return 0
 
 

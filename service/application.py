@@ -14,16 +14,23 @@ from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import GalleryHome
 from index.machine.library_versions import library_versions
+from index.storage.camera_folder import CameraFolder
+from index.storage.query_store import QueryStore
 from service import (
     audit_routes,
+    camera_routes,
+    feedback_routes,
     gallery_routes,
     image_routes,
     import_routes,
     inference_routes,
+    key_routes,
     migration_routes,
     probe_routes,
+    query_routes,
     search_routes,
     status_routes,
+    trail_routes,
 )
 from service.access_log import AccessLog
 from service.api_docs import add_docs
@@ -38,8 +45,11 @@ from service.engine import Engine
 from service.gallery_failures import GalleryFailures
 from service.importer import Importer
 from service.inference_errors import InferenceErrors
+from service.kept_queries import KeptQueries
 from service.keyring import Keyring
+from service.lettering import Lettering
 from service.loaded_models import LoadedModels, open_model, told_of
+from service.map_tiles import tile_origin
 from service.metrics import Metrics
 from service.middleware import CallerGuard, PlainPaths, RequestLimit, RequestMetrics
 from service.migrator import Migrator
@@ -74,8 +84,8 @@ def routed_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         },
     )  # fmt: skip
     rooms = (
-        search_routes, image_routes, import_routes, gallery_routes, migration_routes, audit_routes, status_routes,
-        probe_routes, inference_routes,
+        search_routes, query_routes, trail_routes, image_routes, import_routes, camera_routes, gallery_routes,
+        migration_routes, key_routes, audit_routes, status_routes, probe_routes, inference_routes, feedback_routes,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.router)
@@ -86,11 +96,12 @@ def routed_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
 def create_app(
     *, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int, imports: ImportFolder,
     previous: Embedder | None = None, keyring: Keyring | None = None, traces: TraceExport | None = None,
-    erasing_clock: Callable[[], datetime] | None = None,
+    erasing_clock: Callable[[], datetime] | None = None, query_store: QueryStore | None = None,
 ) -> FastAPI:  # fmt: skip
     """The service around a loaded model, or two, and opened galleries; closes all when it stops.
 
-    Without a keyring nobody is asked for a key. ``traces`` takes a span of every request. ``erasing_clock``: what the
+    Without a keyring nobody is asked for a key, without a ``query_store`` no query is kept. ``traces`` takes a span of
+    every request. ``erasing_clock``: what the
     audit log's files are too old by.
     """
     metrics = Metrics()
@@ -124,6 +135,8 @@ def create_app(
     )
     migrator = Migrator(home, models, engine, heard=lambda pictures: metrics.batch(pictures, "spare"))
     reloader = Reloader(settings.model, models, home, lambda file: open_model(file, settings))
+    queries = KeptQueries(query_store or QueryStore(settings.data_dir, hours=0, max_bytes=0, read_only=True))
+    metrics.watch_queries(queries.store.size)
     keyring = keyring or Keyring(None)
     audit = None
     if settings.audit:
@@ -154,16 +167,18 @@ def create_app(
                 at_the_end.callback(importer.stop)
                 migrator.start()
                 at_the_end.callback(migrator.close)
-                at_the_end.callback(Sweeper(home, seconds=settings.sweep_seconds).close)
+                at_the_end.callback(Sweeper(home, seconds=settings.sweep_seconds, queries=queries).close)
             yield
 
     app = routed_app(lifespan=lifespan)
     if settings.console:
-        add_console(app, Console())
+        add_console(app, Console(tiles=None if settings.map_tiles is None else tile_origin(settings.map_tiles)))
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
         reloader=reloader, importer=importer, keyring=keyring, audit=audit, failures=failures,
-        bodies=BodyMemory(settings.max_buffered_bytes),
+        bodies=BodyMemory(settings.max_buffered_bytes), queries=queries,
+        cameras=CameraFolder(settings.data_dir, read_only=settings.read_only),
+        lettering=Lettering(settings.record_font),
     )  # fmt: skip
     app.state.stopping = False
     if audit is not None:

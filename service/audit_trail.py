@@ -24,24 +24,44 @@ AUDITED: Final[Mapping[str, str]] = {
     f"POST {_GALLERY}/search": "search",
     f"POST {_GALLERY}/search/batch": "search",
     f"GET {_GALLERY}/images/{{image_id}}/similar": "search",
+    f"GET {_GALLERY}/search": "search",
+    "POST /v1/queries": "keep-query",
+    "DELETE /v1/queries/{query_id}": "erase-query",
     "POST /v1/embeddings": "embed",
     "POST /v2/models/{model}/infer": "embed",
+    f"POST {_GALLERY}/trail": "trail",
     f"POST {_GALLERY}/images": "add",
     f"PUT {_GALLERY}/images/{{image_id}}": "add",
     f"PATCH {_GALLERY}/images/{{image_id}}": "change",
     f"DELETE {_GALLERY}/images/{{image_id}}": "erase",
     f"DELETE {_GALLERY}/images": "erase",
+    f"PATCH {_GALLERY}/images": "change",
     f"POST {_GALLERY}/imports": "import",
     "DELETE /v1/imports/{import_id}": "cancel-import",
+    "POST /v1/feedback": "give-feedback",
+    "DELETE /v1/feedback": "erase-feedback",
+    "DELETE /v1/feedback/{feedback_id}": "erase-feedback",
+    "GET /v1/feedback/export": "export-feedback",
     f"PUT {_GALLERY}": "create-gallery",
     f"DELETE {_GALLERY}": "drop-gallery",
     f"POST {_GALLERY}/migrations": "migrate",
     f"DELETE {_GALLERY}/migrations/{{migration_id}}": "cancel-migration",
     "POST /v1/model/reload": "reload-model",
+    "PUT /v1/cameras": "set-cameras",
+    "PUT /v1/cameras/plan": "set-plan",
+    "DELETE /v1/cameras/plan": "remove-plan",
     "GET /v1/audit": "read-audit",
+    "POST /v1/keys": "create-key",
+    "DELETE /v1/keys/{key_id}": "revoke-key",
 }
 ACTIONS: Final = (*sorted(set(AUDITED.values())), "entries-missing")
-_ONLY_LOOK: Final = ("search", "embed", "read-audit")  # what they did is not undone by a loss of power
+_ONLY_LOOK: Final = (
+    "search",
+    "embed",
+    "export-feedback",
+    "trail",
+    "read-audit",
+)  # what they did is not undone by a loss of power
 _INLINE = 1 << 18  # bytes that are hashed at once; more would hold up other requests
 _MOST_FILTERS, _LONGEST_VALUE = 64, 256
 

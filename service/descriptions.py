@@ -8,13 +8,26 @@ from typing import Annotated, Any, get_args
 
 from fastapi import Path
 
+from index.access_key import MAX_NAME, MOST_AT_ONCE, QUICKEST, SCOPES, SLOWEST
 from index.bulk.import_job import STATES
-from index.gallery import BUILT_KINDS, KINDS, VECTORS, MigrationState
+from index.camera import MAX_CAMERAS, POSITIONS
+from index.gallery import BUILT_KINDS, KINDS, MOST_ATTRIBUTES, MOST_CAMERAS, MOST_VALUES, VECTORS, MigrationState
 from index.metadata import GALLERY_NAME, IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
+from index.storage.query_store import QUERY_ID
 from service import examples
+from service.asked_queries import MAX_COMBINED
 from service.inference_protocol import HEADER_LENGTH, MAX_ID
-from service.parameters import ATTRIBUTE, ATTRIBUTE_VALUE, LONGEST_TIMEOUT_MS, STORABLE, TIMEOUT_HEADER, Parameter
+from service.parameters import (
+    ATTRIBUTE,
+    ATTRIBUTE_VALUE,
+    LONGEST_TIMEOUT_MS,
+    MAX_SIDE,
+    STORABLE,
+    TIMEOUT_HEADER,
+    Parameter,
+)
 from service.problems import MEDIA_TYPE, RESPONSES
+from service.trail_wish import FASTEST, MAX_ASKER, MAX_NOTE, MAX_SPEED, MAX_TITLE, MOST_SIGHTINGS
 
 GalleryName = Annotated[
     str,
@@ -28,6 +41,12 @@ ImportId = Annotated[str, Path(description="Id of the import job.", examples=[ex
 ImageId = Annotated[
     str,
     Path(description="Id of the image.", examples=[examples.IMAGE], json_schema_extra={"pattern": f"^{IMAGE_ID}$"}),
+]
+QueryId = Annotated[
+    str,
+    Path(
+        description="Id of the kept picture.", examples=[examples.QUERY], json_schema_extra={"pattern": f"^{QUERY_ID}$"}
+    ),
 ]
 
 _JSON = "application/json"
@@ -176,9 +195,33 @@ INGEST_ANSWER = _object(
 IMAGE_ANSWER = _IMAGE
 PUT_ANSWER = _object("StoredImage", **_STORED_FIELDS, status={"type": "string", "enum": ["created", "updated"]})
 PAGE_ANSWER = _object(
-    "ImagePage", images=_list(_IMAGE), next={**_NULLABLE_TEXT, "description": "cursor of the next page"}
-)
+    "ImagePage", optional=["total"],
+    images=_list(_IMAGE), next={**_NULLABLE_TEXT, "description": "cursor of the next page"},
+    total={**_COUNT, "description": "images that pass the filters, with total=true"},
+)  # fmt: skip
 DELETED_ANSWER = _object("Deleted", deleted=_COUNT)
+UPDATED_ANSWER = _object("Updated", updated={**_COUNT, "description": "images that pass the filters"})
+FACETS_ANSWER = _object(
+    "Facets", images=_COUNT, last_change={**_COUNT, "description": "of the gallery, as of which it is so"},
+    vehicles={**_COUNT, "description": "different values of vehicle_id"},
+    cameras={
+        **_list(_object(camera_id=_TEXT, images=_COUNT)), "description": f"most images first, {MOST_CAMERAS:,} at most",
+    },
+    viewpoints={**_list(_object(viewpoint=_TEXT, images=_COUNT)), "description": "most images first"},
+    attributes={
+        **_list(
+            _object(
+                name=_TEXT, images={**_COUNT, "description": "that have it"},
+                values={
+                    **_list(_object(value={"type": ["string", "number"]}, images=_COUNT)),
+                    "description": f"the {MOST_VALUES} most frequent",
+                },
+            )
+        ),
+        "description": f"most images first, {MOST_ATTRIBUTES} names at most",
+    },
+    first_captured_at=_NULLABLE_TIME, last_captured_at=_NULLABLE_TIME,
+)  # fmt: skip
 GALLERY_ANSWER = _GALLERY
 GALLERIES_ANSWER = _object("Galleries", galleries=_list({"oneOf": [_GALLERY, _DAMAGED_GALLERY]}))
 _SIZE = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2}
@@ -205,10 +248,13 @@ MODEL_ANSWER = _object(
 )  # fmt: skip
 _SPACE = {"type": ["integer", "null"], "minimum": 0}
 _STATUS_MODEL = _object(name=_TEXT, fingerprint=_TEXT, provider=_TEXT, precision=_TEXT, embedding_space=_TEXT)
+_QUANTILE = {"type": ["number", "null"], "minimum": 0, "description": "null where there was no picture"}
 _WORK = _object(waiting=_COUNT, running=_COUNT)
 STATUS_ANSWER = _object(
     "Status", started_at=_TIME, uptime_seconds=_NUMBER,
     read_only=_FLAG, draining={**_FLAG, "description": "stopping: no more work is taken"},
+    keys={**_FLAG, "description": "whether a key is asked for"},
+    audit={**_FLAG, "description": "whether requests are written to the audit log"},
     versions={"type": "object", "additionalProperties": _TEXT, "description": "of the service and its libraries"},
     model=_STATUS_MODEL, previous={"oneOf": [{"type": "null"}, _STATUS_MODEL]},
     galleries=_list(
@@ -229,8 +275,17 @@ STATUS_ANSWER = _object(
     imports={"type": "object", "additionalProperties": _COUNT, "description": "how many jobs are in which state"},
     queue=_object(
         taken={**_COUNT, "description": "requests waiting or at work"}, limit=_COUNT,
+        workers={"type": "integer", "minimum": 1, "description": "pictures worked on at a time"},
         work=_object(single=_WORK, batch=_WORK, spare=_WORK),
     ),
+    stages={
+        "type": "object", "description": "times of pictures in the last recent_seconds, by stage",
+        "additionalProperties": _object(
+            "StageTimes", pictures={**_COUNT, "description": "that these are times of, the last 2,000 at most"},
+            p50_seconds=_QUANTILE, p99_seconds=_QUANTILE,
+        ),
+    },
+    recent_seconds=_NUMBER,
     disk=_object(
         folder={**_NULLABLE_TEXT, "description": "the data folder; told to keys with the scope admin"},
         free_bytes=_SPACE, total_bytes=_SPACE,
@@ -279,15 +334,43 @@ _IMPORT = _object(
 IMPORT_ANSWER = _IMPORT
 IMPORTS_ANSWER = _object("Imports", imports=_list(_IMPORT))
 
+QUERY_ANSWER = _object(
+    "Query", query_id={**_TEXT, "pattern": f"^{QUERY_ID}$"}, width={"type": "integer", "minimum": 1},
+    height={"type": "integer", "minimum": 1}, kept_until=_TIME,
+)  # fmt: skip
+FeedbackId = Annotated[str, Path(description="Id of the feedback.", examples=[examples.FEEDBACK])]
+_GIVEN: dict[str, Any] = {
+    "gallery": _TEXT, "image_id": {**_TEXT, "description": "of the match"},
+    "same": {**_FLAG, "description": "whether both show one vehicle"},
+    "query_image_id": {**_NULLABLE_TEXT, "description": "the stored image that was searched with"},
+    "distance": {"type": ["number", "null"], "minimum": 0, "description": "that was shown"},
+}  # fmt: skip
+FEEDBACK_ANSWER = _object("Feedback", feedback_id=_TEXT, **_GIVEN, given_at=_TIME)
+FEEDBACK_PAGE_ANSWER = _object(
+    "FeedbackPage", feedback=_list(FEEDBACK_ANSWER), next={**_NULLABLE_TEXT, "description": "cursor of what is older"}
+)
+NEW_FEEDBACK = {
+    _JSON: {
+        "schema": {
+            **_object("NewFeedback", optional=["distance"], **_GIVEN), "additionalProperties": False,
+        },
+    }
+}  # fmt: skip
+FEEDBACK_ARCHIVE: dict[str, Any] = {
+    "description": "A .zip", "content": {"application/zip": {"schema": _BINARY}},
+    "headers": {"Content-Disposition": {"description": "a name for the file", "required": True, "schema": _TEXT}},
+}  # fmt: skip
+
 _AUDITED: dict[str, Any] = {
     "time": _TIME, "action": _TEXT, "key": {**_TEXT, "description": "id of the caller's key, or keyless"},
     "address": _NULLABLE_TEXT, "gallery": _NULLABLE_TEXT, "image_id": _TEXT, "model": _TEXT,
     "filters": {"type": "object", "description": "the query string", "additionalProperties": _list(_TEXT)},
     "pictures": {**_list(_TEXT), "description": "SHA-256 of each that was searched for"},
     "matches": {**_COUNT, "description": "that were answered"},
-    "count": {**_COUNT, "description": "images that were stored or erased; crops; entries that are missing"},
+    "count": {**_COUNT, "description": "images that were stored, changed or erased; crops; entries that are missing"},
     "images": {**_list(_TEXT), "description": "ids that were stored, the first 256"},
     "import_id": _TEXT, "migration_id": _TEXT, "source": {"type": "object"}, "status": _COUNT, "request_id": _TEXT,
+    "query_id": _TEXT,
 }  # fmt: skip
 AUDIT_ANSWER = _object(
     "AuditPage",
@@ -299,6 +382,101 @@ AUDIT_ANSWER = _object(
     ),
     next={**_NULLABLE_TEXT, "description": "cursor of what is older"},
 )
+MOST_KEY_GALLERIES = 1000
+_SCOPES = _list({"type": "string", "enum": list(SCOPES)})
+_KEY_GALLERIES = {"type": ["array", "null"], "items": _TEXT, "description": "that it is for; null: all"}
+_RATE = {"type": ["number", "null"], "description": "requests a second that it may send; null: any"}
+_BURST = {"type": ["integer", "null"], "description": "requests that may come at once before rate holds them"}
+_KEY: dict[str, Any] = {
+    "id": {**_TEXT, "description": "the part of its token between vsk_ and the next _"}, "name": _TEXT,
+    "state": {"type": "string", "enum": ["works", "expired", "revoked"]}, "scopes": _SCOPES,
+    "galleries": _KEY_GALLERIES, "rate": _RATE, "burst": _BURST, "created_at": _TIME, "expires_at": _NULLABLE_TIME,
+    "revoked_at": _NULLABLE_TIME,
+}  # fmt: skip
+_KEY_WARNING = {
+    **_NULLABLE_TEXT,
+    "description": "what changes for everybody: that requests need a key now, or that none administers",
+}
+KEYS_ANSWER = _object("Keys", keys=_list(_object("Key", **_KEY)))
+MADE_KEY_ANSWER = _object("MadeKey", **_KEY, token={**_TEXT, "description": "told this once"}, warning=_KEY_WARNING)
+REVOKED_KEY_ANSWER = _object("RevokedKey", **_KEY, warning=_KEY_WARNING)
+CALLER_ANSWER = _object(
+    "Caller", key_id={**_NULLABLE_TEXT, "description": "null where no key is asked for"}, name=_NULLABLE_TEXT,
+    scopes={**_SCOPES, "description": "what it may do, with what admin includes"}, galleries=_KEY_GALLERIES,
+    expires_at=_NULLABLE_TIME,
+)  # fmt: skip
+NEW_KEY = {
+    _JSON: {
+        "schema": {
+            "title": "NewKey", "type": "object", "additionalProperties": False, "required": ["name", "scopes"],
+            "properties": {
+                "name": {
+                    **_TEXT, "minLength": 1, "maxLength": MAX_NAME, "description": "who will use it, for people",
+                },
+                "scopes": {**_SCOPES, "minItems": 1, "description": "admin includes the other two"},
+                "galleries": {
+                    "type": ["array", "null"], "items": {**_TEXT, "pattern": f"^{GALLERY_NAME}$"}, "minItems": 1,
+                    "maxItems": MOST_KEY_GALLERIES, "description": "only these; null or left away: all",
+                },
+                "rate": {**_RATE, "minimum": SLOWEST, "maximum": QUICKEST},
+                "burst": {
+                    "type": ["integer", "null"], "minimum": 1, "maximum": MOST_AT_ONCE,
+                    "description": "requests that may come at once; goes with rate, by default those of a second",
+                },
+                "expires_at": {**_NULLABLE_TIME, "description": "with an offset; null or left away: never"},
+            },
+        }
+    }
+}  # fmt: skip
+
+_NUMBER_OR_NULL = {"type": ["number", "null"]}
+_POSITIONS = ("degrees, WGS 84", "degrees, WGS 84", "metres from the plan's left", "metres down from the plan's top")
+_CAMERA = _object(
+    "Camera", camera_id=_TEXT, name=_NULLABLE_TEXT,
+    **dict[str, Any](zip(POSITIONS, ({**_NUMBER_OR_NULL, "description": what} for what in _POSITIONS), strict=True)),
+)  # fmt: skip
+PLAN_ANSWER = _object(
+    "Plan", picture={**_TEXT, "description": "its path"}, sha256={**_TEXT, "description": "of the picture"},
+    pixels={**_SIZE, "description": "width and height"}, width={**_NUMBER, "description": "metres that it shows"},
+    height={**_NUMBER, "description": "metres"},
+)  # fmt: skip
+CAMERAS_ANSWER = _object(
+    "Cameras", cameras=_list(_CAMERA), plan={"oneOf": [{"type": "null"}, PLAN_ANSWER]},
+    map_tiles={**_NULLABLE_TEXT, "description": "address of a map's pictures, from the setting of this name"},
+    updated_at=_NULLABLE_TIME,
+)  # fmt: skip
+_SHA256 = {**_NULLABLE_TEXT, "description": "of the stored crop; null where none is kept"}
+_SIGHTING = _object(
+    "Sighting", number={**_COUNT, "description": "from 1; legs name sightings by it"}, **_STORED_FIELDS,
+    distance={**_NUMBER_OR_NULL, "description": "to the queries; null where nothing was looked for"}, sha256=_SHA256,
+    camera={"oneOf": [{"type": "null"}, _CAMERA], "description": "what is known of the camera"},
+)  # fmt: skip
+TRAIL_ANSWER = _object(
+    "Trail", gallery=_TEXT, title=_NULLABLE_TEXT, note=_NULLABLE_TEXT, asked_by=_NULLABLE_TEXT,
+    key={"oneOf": [{"type": "null"}, _object(key_id=_TEXT, name=_TEXT)], "description": "of who asked"},
+    made_at=_TIME, request_id=_TEXT, model=_FINGERPRINT, model_name=_TEXT, embedding_space=_TEXT, max_speed_kmh=_NUMBER,
+    queries=_list(
+        _object(
+            query_id=_NULLABLE_TEXT, image_id=_NULLABLE_TEXT,
+            box={"type": ["array", "null"], "items": {"type": "integer"}, "description": "x, y, width, height"},
+            sha256={**_NULLABLE_TEXT, "description": "of the picture as it was sent, or of the image's stored crop"},
+        )
+    ),
+    sightings={**_list(_SIGHTING), "description": "in the order of their times"},
+    untimed={**_list(_SIGHTING), "description": "those without a time"},
+    legs=_list(
+        {
+            **_object(**dict[str, Any]({
+                "from": _COUNT, "to": _COUNT, "seconds": _NUMBER,
+                "metres": {**_NUMBER_OR_NULL, "description": "in a straight line; null where positions are missing"},
+                "kmh": {**_NUMBER_OR_NULL, "description": "that it takes at least"}, "impossible": _FLAG,
+                "reason": {**_NULLABLE_TEXT, "description": "why it is impossible"},
+            })),
+            "description": "from one sighting with a time to the next",
+        }
+    ),
+    missing={**_list(_TEXT), "description": "ids that the gallery has no image of"},
+)  # fmt: skip
 ALIVE_ANSWER = _object("Alive", status={"const": "alive"})
 _BY_GALLERY = {"type": "object", "additionalProperties": _TEXT}
 READINESS_ANSWER = _object(
@@ -361,6 +539,11 @@ _RAW = {kind: {"schema": _BINARY} for kind in _PICTURE_TYPES}
 _LABEL = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_LABEL, "pattern": STORABLE}
 _ATTRIBUTE_NAME = {"minLength": 1, "maxLength": MAX_ATTRIBUTE_NAME, "pattern": STORABLE}
 _PIXELS = {"type": "integer", "maximum": 2**31 - 1}
+_BOX = {
+    "type": "array", "prefixItems": [{**_PIXELS, "minimum": 0}] * 2 + [{**_PIXELS, "minimum": 1}] * 2,
+    "items": {"type": "integer"}, "minItems": 4, "maxItems": 4,
+    "description": "the vehicle in the upright picture: x, y, width, height in pixels",
+}  # fmt: skip
 _TIME_OR_NULL = {**_NULLABLE_TIME, "description": "with an offset"}
 
 
@@ -382,12 +565,7 @@ _DESCRIPTION = {
             "description": "yours, or left away for one of ours; written again it replaces the image",
         },
         "vehicle_id": _LABEL, "camera_id": _LABEL, "captured_at": _TIME_OR_NULL, "attributes": _attributes(),
-        "box": {
-            "type": ["array", "null"],
-            "prefixItems": [{**_PIXELS, "minimum": 0}] * 2 + [{**_PIXELS, "minimum": 1}] * 2,
-            "items": {"type": "integer"}, "minItems": 4, "maxItems": 4,
-            "description": "the vehicle in the upright picture: x, y, width, height in pixels",
-        },
+        "box": {**_BOX, "type": ["array", "null"]},
     },
 }  # fmt: skip
 _METADATA_ONE = {
@@ -406,6 +584,7 @@ def _form(required: Sequence[str], **parts: object) -> dict[str, Any]:
 
 
 PICTURE_OR_PARTS = {**_form(["image"], image=_IMAGES), **_RAW}
+PICTURE_OR_PART = {**_RAW, **_form(["image"], image=_BINARY)}
 PARTS_AND_METADATA = {**_form(["image"], image=_IMAGES, metadata=_METADATA_ALL), **_RAW}
 PICTURE_OR_PART_AND_METADATA = {**_RAW, **_form(["image"], image=_BINARY, metadata=_METADATA_ONE)}
 IMPORT = {
@@ -446,15 +625,77 @@ GALLERY_SPEC = {
         },
     }
 }
-NO_PROPERTIES = {_JSON: {"schema": NOTHING}}
-IF_NONE_MATCH = {
-    "name": "If-None-Match", "in": "header", "required": False, "schema": {"type": "string"},
-    "description": "An ETag, or several with commas: where one is the crop's it is not sent again.",
+CAMERAS = {
+    _JSON: {
+        "schema": {
+            "title": "CameraList", "type": "object", "additionalProperties": False, "required": ["cameras"],
+            "properties": {
+                "cameras": {
+                    "type": "array", "maxItems": MAX_CAMERAS,
+                    "items": {
+                        "type": "object", "additionalProperties": False, "required": ["camera_id"],
+                        "properties": {
+                            "camera_id": {**_LABEL, "type": "string"}, "name": _LABEL,
+                            **{
+                                name: {"type": ["number", "null"], "minimum": low, "maximum": high, "description": what}
+                                for (name, (low, high)), what in zip(POSITIONS.items(), _POSITIONS, strict=True)
+                            },
+                        },
+                    },
+                }
+            },
+        }
+    }
 }  # fmt: skip
-_CROP_HEADERS = {
+_IMAGE_IDS = {"type": "array", "uniqueItems": True, "items": {"type": "string", "pattern": f"^{IMAGE_ID}$"}}
+TRAIL = {
+    _JSON: {
+        "schema": {
+            "title": "TrailRequest", "type": "object", "additionalProperties": False, "required": ["image_ids"],
+            "properties": {
+                "image_ids": {
+                    **_IMAGE_IDS, "minItems": 1, "maxItems": MOST_SIGHTINGS, "description": "sightings, in any order",
+                },
+                "query_ids": {
+                    "type": "array", "maxItems": MAX_COMBINED, "items": {"type": "string", "pattern": f"^{QUERY_ID}$"},
+                    "description": "kept pictures that distances are measured to; several: to their mean",
+                },
+                "boxes": {
+                    "type": "array", "maxItems": MAX_COMBINED, "items": _BOX,
+                    "description": "the part of each kept picture that is meant, in their order; or none",
+                },
+                "query_image_ids": {
+                    "type": "array", "maxItems": MAX_COMBINED,
+                    "items": {"type": "string", "pattern": f"^{IMAGE_ID}$"},
+                    "description": "images of the gallery that distances are measured to, too",
+                },
+                "max_speed_kmh": {
+                    "type": ["number", "null"], "exclusiveMinimum": 0, "maximum": FASTEST, "default": MAX_SPEED,
+                    "description": "what is quicker along a straight line is impossible",
+                },
+                **{
+                    name: {"type": ["string", "null"], "maxLength": most, "pattern": STORABLE, "description": what}
+                    for name, most, what in (
+                        ("title", MAX_TITLE, "of the record"), ("note", MAX_NOTE, "for whoever reads it"),
+                        ("asked_by", MAX_ASKER, "who asks; the key is noted anyway"),
+                    )
+                },
+            },
+        }
+    }
+}  # fmt: skip
+NO_PROPERTIES = {_JSON: {"schema": NOTHING}}
+_IF_NONE_MATCH = {
+    "name": "If-None-Match", "in": "header", "required": False, "schema": {"type": "string"},
+    "description": "An ETag, or several with commas: where one is the picture's it is not sent again.",
+}  # fmt: skip
+_PICTURE_HEADERS = {
     "ETag": {"description": "names the content", "required": True, "schema": _TEXT},
-    "Cache-Control": {"description": "kept, but asked for each time", "required": True, "schema": _TEXT},
-}
+    "Cache-Control": {
+        "description": "how long it may be shown without asking again; with max_side, longer", "required": True,
+        "schema": _TEXT,
+    },
+}  # fmt: skip
 
 
 _TIMEOUT = {
@@ -513,17 +754,28 @@ def answered(
     return response if headers is None else {**response, "headers": headers}
 
 
+def created(schema: dict[str, Any], *, located: bool = True) -> dict[int | str, dict[str, Any]]:
+    """The answer to what is new from now on; ``located``: Location says where it is."""
+    headers = header("Location", "path of what was created") if located else None
+    return {201: answered(schema, description="Created", headers=headers)}
+
+
 def accepted(schema: dict[str, Any], description: str) -> dict[int | str, dict[str, Any]]:
     """The answer to what goes on afterwards: Location says where it can be watched."""
     return {202: answered(schema, description=description, headers=header("Location", "path of what was begun"))}
 
 
-def crop_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The answers to who asks for a crop."""
+def picture_request() -> dict[str, Any]:
+    """The ``openapi_extra`` of a route that answers with a stored picture."""
+    return {"parameters": [MAX_SIDE.document(), _IF_NONE_MATCH]}
+
+
+def picture_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The answers to who asks for a stored picture."""
     content = {kind: {"schema": _BINARY} for kind in ("image/jpeg", "image/png")}
     return {
-        200: {"description": "The picture", "content": content, "headers": _CROP_HEADERS},
-        304: {"description": "It is the one that the client has", "headers": _CROP_HEADERS},
+        200: {"description": "The picture", "content": content, "headers": _PICTURE_HEADERS},
+        304: {"description": "It is the one that the client has", "headers": _PICTURE_HEADERS},
         **problems(*statuses),
     }
 
@@ -556,4 +808,12 @@ FAILURES = answered(
     {"title": "Failures", **_TEXT}, media_type="text/csv", description="A manifest.csv",
     headers=header("Content-Disposition", "a name for the file"),
 )  # fmt: skip
+_FILE_NAME = header("Content-Disposition", "a name for the file", required=False)
+TRAIL_RESPONSE: dict[str, Any] = {
+    "description": "The trail, in the format that was asked for", "headers": _FILE_NAME,
+    "content": {
+        _JSON: {"schema": TRAIL_ANSWER}, "text/csv": {"schema": {"title": "TrailTable", **_TEXT}},
+        "application/pdf": {"schema": _BINARY},
+    },
+}  # fmt: skip
 FIGURES = answered({"title": "Figures", **_TEXT}, media_type="text/plain", description="Exposition format")

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.responses import Response
 
+from index.access_key import AccessKey
 from index.errors import InvalidValue
-from index.gallery import GalleryInfo, Match, StoredImage
+from index.gallery import Facets, GalleryInfo, Match, StoredImage
 from service.problems import MalformedRequest
 
 _MOST_DIGITS: Final = 400  # of an integer: past what a double holds
@@ -55,6 +56,19 @@ def require_distinct_keys(document: object, *, pointer: str) -> None:
             raise InvalidValue(f"the key {part.key[:60]!a} stands twice in one object", pointer=pointer)
         inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
         parts += () if _LEAVES.issuperset(map(type, inner)) else inner  # a tensor has millions of numbers
+
+
+def properties_of(document: object, known: Sequence[str], *, what: str) -> dict[str, Any]:
+    """The properties in the JSON object that describes ``what``; InvalidValue where it is none or has another one."""
+    if not isinstance(document, dict):
+        raise InvalidValue(f"the properties of {what} must be a JSON object", pointer="")
+    for name in document:
+        if name not in known:
+            raise InvalidValue(
+                f"{name[:60]!a} is not a property; known are {', '.join(known)}",
+                pointer=f"/{name[:60].replace('~', '~0').replace('/', '~1')}" if name.isascii() else "",
+            )
+    return document
 
 
 def answer(document: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -133,6 +147,43 @@ def gallery_document(info: GalleryInfo) -> dict[str, Any]:
         "created_at": time_text(info.created_at),
         "disk_bytes": info.disk_bytes,
         "problem": None,
+    }
+
+
+def facets_document(facets: Facets) -> dict[str, Any]:
+    """By what a gallery can be filtered, as clients see it."""
+    return {
+        "images": facets.images,
+        "last_change": facets.last_change,
+        "vehicles": facets.vehicles,
+        "cameras": [{"camera_id": camera, "images": images} for camera, images in facets.cameras],
+        "viewpoints": [{"viewpoint": name, "images": images} for name, images in facets.viewpoints],
+        "attributes": [
+            {
+                "name": each.name,
+                "images": each.images,
+                "values": [{"value": value, "images": images} for value, images in each.values],
+            }
+            for each in facets.attributes
+        ],
+        "first_captured_at": facets.first_captured_at and time_text(facets.first_captured_at),
+        "last_captured_at": facets.last_captured_at and time_text(facets.last_captured_at),
+    }
+
+
+def key_document(key: AccessKey, now: datetime) -> dict[str, Any]:
+    """A key as those see it who may look after keys; never the token."""
+    return {
+        "id": key.key_id,
+        "name": key.name,
+        "state": key.ended(now) or "works",
+        "scopes": sorted(key.scopes),
+        "galleries": None if key.galleries is None else sorted(key.galleries),
+        "rate": key.rate,
+        "burst": None if key.rate is None else key.burst,
+        "created_at": time_text(key.created_at),
+        "expires_at": None if key.expires_at is None else time_text(key.expires_at),
+        "revoked_at": None if key.revoked_at is None else time_text(key.revoked_at),
     }
 
 

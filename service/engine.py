@@ -184,14 +184,14 @@ class Engine:
         return await self._ask(piece, lambda: self._pool.submit(carried(timed), urgency))
 
     async def look(
-        self, pictures: Sequence[bytes], box: Box | None, embedder: Embedder, then: Callable[[list[Looked]], T]
+        self, pictures: Sequence[tuple[bytes, Box | None]], embedder: Embedder, then: Callable[[list[Looked]], T]
     ) -> tuple[T, float]:
         """What ``then`` makes, on the same worker, of a request's few pictures; and the seconds it waited for one.
 
         Pictures of requests that wait for a worker together go through the model together.
         """
         piece = self._metrics.piece(Urgency.SINGLE.name.lower())
-        asked = _Asked(pictures=[(data, box) for data in pictures], then=then, piece=piece)
+        asked = _Asked(pictures=pictures, then=then, piece=piece)
         with self._turn:
             company = self._companies.setdefault(embedder, Company(self._together, partial(self._look, embedder)))
         return await self._ask(piece, lambda: self._pool.join(company, asked, Urgency.SINGLE))

@@ -4,11 +4,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from index.errors import (
+    FeedbackNotFound,
     GalleryConflict,
     GalleryNotFound,
     ImageNotFound,
     InvalidValue,
+    KeyNotFound,
     MigrationNotFound,
+    PlanNotFound,
+    QueryNotFound,
     StorageFull,
     UndecodablePicture,
     VehicleSearchError,
@@ -30,8 +34,11 @@ from service.problems import (
 GALLERY: Final = "default"
 IMAGE: Final = "v0015_03"
 IMPORT: Final = "4be0643f1d98573b97cdca98a65347dd"
+KEY: Final = "3f0c6e1d2a3b"
 MIGRATION: Final = "5f0c6e1d2a3b"
+FEEDBACK: Final = f"{GALLERY}.0f1c2d3e4b5a6978"
 MODEL: Final = "default-mvan"
+QUERY: Final = "0d3f6a9c5b1e42c7a8f09b6d4e2c1a35"
 
 _FINGERPRINT = "9f2c5d0f7a1e4b6c8d3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f3a2b1c"
 _OTHER = "3b7a1c9e5d2f4860a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718"
@@ -81,7 +88,44 @@ _IMPORT = {
     "done": 1200, "created": 1100, "updated": 50, "unchanged": 48, "failed": 2, "images_per_second": 181.5,
     "failures": f"/v1/imports/{IMPORT}/failures", "problem": None,
 }  # fmt: skip
+_GIVEN = {"gallery": GALLERY, "image_id": IMAGE, "same": True, "query_image_id": "v0021_07", "distance": 0.4127}
+_FEEDBACK = {"feedback_id": FEEDBACK, **_GIVEN, "given_at": "2026-05-04T10:11:12.345678Z"}
 _TENSOR = {"name": "embedding", "datatype": "FP32", "shape": [1, 4], "data": [0.5, -0.5, 0.5, -0.5]}
+_STAGE_TIMES = {"pictures": 40, "p50_seconds": 0.0312, "p99_seconds": 0.0471}
+_KEY = {
+    "id": KEY, "name": "camera-7", "state": "works", "scopes": ["read", "write"], "galleries": [GALLERY], "rate": 5.0,
+    "burst": 5, "created_at": "2026-05-04T10:11:12.123456Z", "expires_at": "2027-01-01T00:00:00Z", "revoked_at": None,
+}  # fmt: skip
+_PLAN = {
+    "picture": "/v1/cameras/plan", "sha256": _OTHER, "pixels": [1600, 1200], "width": 120.0, "height": 90.0,
+}  # fmt: skip
+_CAMERA = {"camera_id": "c002", "name": "North gate", "latitude": 48.1374, "longitude": 11.5755, "x": None, "y": None}
+_CAMERAS = [
+    {"camera_id": "c001", "name": "South gate", "latitude": 48.1301, "longitude": 11.5701, "x": None, "y": None},
+    _CAMERA,
+]  # fmt: skip
+_SIGHTING = {"number": 2, **_IMAGE, "distance": 0.4127, "sha256": _OTHER, "camera": _CAMERA}
+_TRAIL = {
+    "gallery": GALLERY, "title": "Red car, 4 May", "note": None, "asked_by": "Officer M. Łukasik",
+    "key": {"key_id": "3f0c6e1d2a3b", "name": "traffic desk"}, "made_at": "2026-05-04T12:00:00.123456Z",
+    "request_id": "7b0f3c1e9a4d4c7e8f1a2b3c4d5e6f70", "model": _FINGERPRINT, "model_name": MODEL,
+    "embedding_space": _SPACE, "max_speed_kmh": 150.0,
+    "queries": [{"query_id": QUERY, "image_id": None, "box": [10, 20, 200, 150], "sha256": _OTHER}],
+    "sightings": [
+        {
+            **_SIGHTING, "number": 1, "image_id": "v0015_02", "camera_id": "c001", "camera": _CAMERAS[0],
+            "captured_at": "2026-05-04T10:10:52Z",
+        },
+        _SIGHTING,
+    ],
+    "untimed": [], "missing": [],
+    "legs": [
+        {
+            "from": 1, "to": 2, "seconds": 20.0, "metres": 905.1, "kmh": 162.9, "impossible": True,
+            "reason": "905 m in 20 s would be 163 km/h, more than 150 km/h",
+        }
+    ],
+}  # fmt: skip
 _PATCH = {"vehicle_id": "v17", "attributes": {"colour": None}}
 
 BODIES: Final[Mapping[str, Any]] = {
@@ -107,11 +151,20 @@ BODIES: Final[Mapping[str, Any]] = {
     "StoredImage": {**_IMAGE, "status": "created"},
     "ImagePage": {"images": [_IMAGE], "next": "djAwMTVfMDM.5d41402abc4b2a76"},
     "Deleted": {"deleted": 12},
+    "Query": {"query_id": QUERY, "width": 1280, "height": 960, "kept_until": "2026-05-11T10:11:12Z"},
+    "Updated": {"updated": 12},
+    "Facets": {
+        "images": 30_000, "last_change": 30_412, "vehicles": 812, "cameras": [{"camera_id": "c002", "images": 18_400}],
+        "viewpoints": [{"viewpoint": "rear", "images": 12_000}],
+        "attributes": [{"name": "colour", "images": 30_000, "values": [{"value": "red", "images": 4100}]}],
+        "first_captured_at": "2026-05-04T10:11:12Z", "last_captured_at": "2026-05-09T20:01:02Z",
+    },
     "Gallery": _GALLERY,
     "Galleries": {"galleries": [_GALLERY, _DAMAGED]},
     "Model": {**_LOADED, "previous": None},
     "Status": {
         "started_at": "2026-05-04T10:11:12Z", "uptime_seconds": 86_400.0, "read_only": False, "draining": False,
+        "keys": True, "audit": False,
         "versions": {"vehicle-search": "0.1.0", "onnxruntime": "1.24.0"},
         "model": {**_BRIEF, "precision": "int8", "embedding_space": _SPACE}, "previous": None,
         "galleries": [
@@ -123,18 +176,22 @@ BODIES: Final[Mapping[str, Any]] = {
         ],
         "imports": {"queued": 0, "running": 1, "done": 12, "failed": 0, "cancelled": 0},
         "queue": {
-            "taken": 3, "limit": 66,
+            "taken": 3, "limit": 66, "workers": 2,
             "work": {
                 "single": {"waiting": 1, "running": 2}, "batch": {"waiting": 0, "running": 0},
                 "spare": {"waiting": 0, "running": 0},
             },
         },
+        "stages": dict.fromkeys(("queue", "decode", "embed", "search", "store"), _STAGE_TIMES), "recent_seconds": 300,
         "disk": {"folder": "/srv/vehicle-search/data", "free_bytes": 512_000_000_000, "total_bytes": 1_000_000_000_000},
     },
     "Migration": _MIGRATION,
     "Migrations": {"migrations": [_MIGRATION]},
     "Import": _IMPORT,
     "Imports": {"imports": [_IMPORT]},
+    "NewFeedback": _GIVEN,
+    "Feedback": _FEEDBACK,
+    "FeedbackPage": {"feedback": [_FEEDBACK], "next": "Nw.5d41402abc4b2a76"},
     "AuditPage": {
         "entries": [
             {
@@ -146,6 +203,19 @@ BODIES: Final[Mapping[str, Any]] = {
         "next": "20260504T000000000000Z-4096",
     },
     "Reload": {"changed": True, "old": {**_BRIEF, "fingerprint": _OTHER}, "new": _BRIEF, "seconds": 0.412},
+    "Caller": {
+        "key_id": KEY, "name": "camera-7", "scopes": ["read", "write"], "galleries": [GALLERY],
+        "expires_at": "2027-01-01T00:00:00Z",
+    },
+    "Keys": {"keys": [_KEY]},
+    "MadeKey": {
+        **_KEY, "token": f"vsk_{KEY}_{_OTHER}", "warning": "this is the first key: every request needs one from now on",
+    },
+    "RevokedKey": {**_KEY, "state": "revoked", "revoked_at": "2026-06-01T08:00:00Z", "warning": None},
+    "NewKey": {
+        "name": "camera-7", "scopes": ["read", "write"], "galleries": [GALLERY], "rate": 5,
+        "expires_at": "2027-01-01T00:00:00Z",
+    },
     "Alive": {"status": "alive"},
     "Readiness": {"status": "degraded", "damaged": {_DAMAGED["name"]: _DAMAGED["problem"]}, "problems": {}},
     "Failures": "path,image_id,import_failure\nv0001_01.jpg,v0001_01,the picture cannot be decoded: it ends early\n",
@@ -170,6 +240,15 @@ BODIES: Final[Mapping[str, Any]] = {
         ],
         "outputs": [{"name": "embedding", "parameters": {"binary_data": False}}],
     },
+    "CameraList": {"cameras": [{key: value for key, value in each.items() if value is not None} for each in _CAMERAS]},
+    "Cameras": {"cameras": _CAMERAS, "plan": _PLAN, "map_tiles": None, "updated_at": "2026-05-04T10:11:12Z"},
+    "Plan": _PLAN,
+    "TrailRequest": {
+        "image_ids": ["v0015_02", IMAGE], "query_ids": [QUERY], "boxes": [[10, 20, 200, 150]], "max_speed_kmh": 150,
+        "title": "Red car, 4 May", "asked_by": "Officer M. Łukasik",
+    },
+    "Trail": _TRAIL,
+    "TrailTable": "number,image_id,captured_at,camera_id\r\n1,v0015_02,2026-05-04T10:10:52Z,c001\r\n",
     "GalleryProperties": {"kind": "auto", "retention_days": 30},
     "MergePatch": _PATCH,
     "ImportPath": {"path": "2026-05-04/crops.zip"},
@@ -179,7 +258,12 @@ BODIES: Final[Mapping[str, Any]] = {
 _NOT_FOUND: Mapping[str, VehicleSearchError] = {
     "{model}": ModelNotFound(f"no model 'huge' is loaded; there is {MODEL}"),
     "{import_id}": ImportNotFound(f"there is no import {IMPORT!a}"),
+    "{key_id}": KeyNotFound(f"there is no key {KEY!a}; `vehicle-search keys list` names all"),
     "{migration_id}": MigrationNotFound(f"gallery {GALLERY} knows no migration {MIGRATION!a}"),
+    "/cameras/plan": PlanNotFound("there is no plan; PUT /v1/cameras/plan?width=METRES takes a picture of one"),
+    "{query_id}": QueryNotFound(f"there is no query picture {QUERY!a}: they are kept for 168 hours (query_hours)"),
+    "{feedback_id}": FeedbackNotFound(f"there is no feedback {FEEDBACK!a}"),
+    "/v1/feedback": GalleryNotFound("there is no gallery yard; PUT /v1/galleries/yard creates it"),
     "{image_id}": ImageNotFound(f"gallery {GALLERY} has no image {IMAGE}"),
     "{gallery}": GalleryNotFound("there is no gallery yard; PUT /v1/galleries/yard creates it"),
 }

@@ -13,7 +13,7 @@ from service import descriptions as say
 from service.caller import caller_of
 from service.context import Context, ask_each, context_of, require_writable
 from service.descriptions import GalleryName
-from service.documents import answer, gallery_document, read_json
+from service.documents import answer, facets_document, gallery_document, properties_of, read_json
 from service.parameters import CONFIRM, read_parameters
 from service.shown_paths import shown
 from service.uploads import read_document
@@ -69,6 +69,18 @@ async def get_gallery(request: Request, gallery: GalleryName) -> Response:
     return answer(gallery_document(await run_in_threadpool(target.info)))
 
 
+@router.get(
+    "/v1/galleries/{gallery}/facets",
+    summary="What a gallery can be filtered by",
+    responses=say.responses(say.FACETS_ANSWER, 404, 422, 503),
+)
+async def get_facets(request: Request, gallery: GalleryName) -> Response:
+    """Its cameras, viewpoints and attributes with their images, its first and last time. Counted anew after a write."""
+    read_parameters(request, ())
+    target = context_of(request).gallery(gallery)
+    return answer(facets_document(await run_in_threadpool(target.facets)))
+
+
 @router.delete(
     "/v1/galleries/{gallery}",
     summary="Drop a gallery",
@@ -108,15 +120,8 @@ def _contract(context: Context, name: str) -> Contract:
         return context.embedder.contract
 
 
-def _properties(document: object) -> dict[str, Any]:
-    if not isinstance(document, dict):
-        raise InvalidValue("the properties of a gallery must be a JSON object", pointer="")
-    for name in document:
-        if name not in ("kind", "vectors", "retention_days", "keep_crops"):
-            raise InvalidValue(
-                f"{name[:60]!a} is not a property; known are kind, vectors, retention_days, keep_crops",
-                pointer=f"/{name[:60].replace('~', '~0').replace('/', '~1')}" if name.isascii() else "",
-            )
+def _properties(sent: object) -> dict[str, Any]:
+    document = properties_of(sent, ("kind", "vectors", "retention_days", "keep_crops"), what="a gallery")
     index = {name: document.get(name, values[0]) for name, values in _INDEX.items()}
     for name, values in _INDEX.items():
         if index[name] not in values:

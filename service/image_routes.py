@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from index.embedder import Embedder
 from index.errors import InvalidValue, VehicleSearchError
-from index.gallery import Filters, Gallery, Metadata, NewImage
+from index.gallery import ORDERS, Gallery, Metadata, NewImage
 from index.metadata import ImageDescription, check_image_id, check_metadata, merge_metadata
 from service import descriptions as say
 from service.audit_trail import MOST_IDS, note
@@ -28,7 +28,8 @@ from service.documents import (
     read_json_lenient,
     require_distinct_keys,
 )
-from service.parameters import ERASE, PAGE, filters_of, read_parameters
+from service.parameters import MAX_SIDE, PAGE, SELECTED, filters_of, read_parameters, selected_by
+from service.picture_answer import ASKED_EACH_TIME, picture_answer
 from service.picture_looker import Seen
 from service.problems import BadPicture, UnsupportedBody, pointer_of, problem_of
 from service.request_turn import RequestTurn, turn_of
@@ -37,6 +38,7 @@ from service.uploads import Limits, Upload, read_document
 
 _MERGE_PATCH_TYPES = ("application/merge-patch+json", "application/json")
 _TOGETHER = 32  # images that are encoded at once
+_SMALL_KEPT = "private, max-age=300"  # while somebody leafs through; an image that is replaced shows soon
 _NOTHING = ImageDescription(image_id=None, metadata=Metadata(), box=None)
 
 router = APIRouter(tags=["images"])
@@ -118,17 +120,25 @@ async def put_image(request: Request, gallery: GalleryName, image_id: ImageId) -
     openapi_extra=say.request(None, PAGE, attributes=True),
 )
 async def list_images(request: Request, gallery: GalleryName) -> Response:
-    """Images in the order of their ids; ``next`` is the cursor of the following page, null on the last."""
+    """Images in the order of their ids, or the newest first; ``next`` is the cursor of the following page, null on the
+    last. ``offset`` begins anywhere: the later, the longer it takes, milliseconds for some hundred thousand.
+    """  # noqa: D205
     context = context_of(request)
     values = read_parameters(request, PAGE, attributes=True)
     target = context.gallery(gallery)
     filters = filters_of(values, target.spec.viewpoints)
+    if values.one("cursor") and values.one("offset"):
+        raise InvalidValue("a cursor goes without an offset: it says itself where it goes on", pointer="/query/offset")
 
     def listing() -> Iterator[bytes]:
-        page = target.page(filters, limit=values.one("limit", 100), cursor=values.one("cursor"))
+        page = target.page(
+            filters, limit=values.one("limit", 100), cursor=values.one("cursor"), offset=values.one("offset", 0),
+            order=values.one("order", ORDERS[0]), total=values.one("total") is not None,
+        )  # fmt: skip
         yield b'{"images":['
         yield from encode_elements((image_document(image, target.name) for image in page.images), together=_TOGETHER)
-        yield b'],"next":%s}' % encode(page.cursor)
+        total = b"" if page.total is None else b',"total":%d' % page.total
+        yield b'],"next":%s%s}' % (encode(page.cursor), total)
 
     parts = Parts(listing())
     return await answer_of(parts, partial(run_in_threadpool, parts.piece), seconds=context.settings.body_seconds)
@@ -138,23 +148,42 @@ async def list_images(request: Request, gallery: GalleryName) -> Response:
     "/v1/galleries/{gallery}/images",
     summary="Erase by filter",
     responses=say.responses(say.DELETED_ANSWER, 404, 422, 503, 507),
-    openapi_extra=say.request(None, ERASE, attributes=True),
+    openapi_extra=say.request(None, SELECTED, attributes=True),
     dependencies=[Depends(require_writable)],
 )
 async def delete_images(request: Request, gallery: GalleryName) -> Response:
     """Erase every image that passes the filters; at least one filter, or ``all=true``."""
     context = context_of(request)
-    values = read_parameters(request, ERASE, attributes=True)
+    values = read_parameters(request, SELECTED, attributes=True)
     target = context.gallery(gallery)
-    filters = filters_of(values, target.spec.viewpoints)
-    everything = values.one("all") is not None
-    if filters.empty and not everything:
-        raise InvalidValue("name at least one filter, or all=true to erase every image", pointer="/query")
-    if everything and not filters.empty:
-        raise InvalidValue("all=true goes without filters", pointer="/query/all")
-    deleted = await run_in_threadpool(target.delete_where, Filters() if everything else filters)
+    deleted = await run_in_threadpool(target.delete_where, selected_by(values, target.spec.viewpoints))
     note(request, count=deleted)
     return answer({"deleted": deleted})
+
+
+@router.patch(
+    "/v1/galleries/{gallery}/images",
+    summary="Change metadata by filter",
+    responses=say.responses(say.UPDATED_ANSWER, 400, 404, 413, 415, 422, 503, 507),
+    openapi_extra=say.request(say.MERGE_PATCH, SELECTED, attributes=True),
+    dependencies=[Depends(require_writable)],
+)
+async def patch_images(request: Request, gallery: GalleryName) -> Response:
+    """One merge patch for every image that passes the filters, of all or of none; at least one filter, or ``all=true``.
+
+    So two vehicles are made one (``vehicle_id=`` the wrong one), or some images of one another (``image_id=`` each).
+    """
+    context = context_of(request)
+    values = read_parameters(request, SELECTED, attributes=True)
+    target = context.gallery(gallery)
+    patch = await _merge_patch(request)
+    merge_metadata(Metadata(), patch)  # what is wrong with it is told also where no image passes
+    filters = selected_by(values, target.spec.viewpoints)
+    updated = await run_in_threadpool(
+        target.change_metadata_where, filters, lambda metadata: merge_metadata(metadata, patch)
+    )
+    note(request, count=updated)
+    return answer({"updated": updated})
 
 
 @router.get(
@@ -181,13 +210,7 @@ async def patch_image(request: Request, gallery: GalleryName, image_id: ImageId)
     context = context_of(request)
     read_parameters(request, ())
     own, target = image_id_of(image_id), context.gallery(gallery)
-    content_type = request.headers.get("content-type", _MERGE_PATCH_TYPES[0]).split(";")[0].strip().lower()
-    if content_type not in _MERGE_PATCH_TYPES:
-        raise UnsupportedBody(f"content type {content_type[:80]!a}: send {' or '.join(_MERGE_PATCH_TYPES)}")
-    body = await read_document(
-        request, max_bytes=context.settings.max_body_bytes, max_seconds=context.settings.body_seconds
-    )
-    patch = read_json(body, what="the merge patch")
+    patch = await _merge_patch(request)
 
     def change() -> dict[str, Any]:
         changed = target.change_metadata(own, lambda metadata: merge_metadata(metadata, patch))
@@ -216,19 +239,26 @@ async def delete_image(request: Request, gallery: GalleryName, image_id: ImageId
     "/v1/galleries/{gallery}/images/{image_id}/crop",
     summary="Fetch the stored crop",
     response_class=Response,
-    responses=say.crop_responses(404, 422, 503),
-    openapi_extra={"parameters": [say.IF_NONE_MATCH]},
+    responses=say.picture_responses(404, 422, 503),
+    openapi_extra=say.picture_request(),
 )
 async def get_crop(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
-    """The crop as it was embedded. Its ETag names the content and never changes meaning."""
-    read_parameters(request, ())
+    """The crop as it was embedded, or a JPEG of it to look at. Its ETag names the content and never changes meaning."""
+    max_side = read_parameters(request, (MAX_SIDE,)).one("max_side")
     own, target = image_id_of(image_id), context_of(request).gallery(gallery)
     name, data = await run_in_threadpool(target.crop, own)
-    headers = {"ETag": f'"{name}"', "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
-    wanted = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
-    if f'"{name}"' in wanted or "*" in wanted:
-        return Response(status_code=304, headers=headers)
-    return Response(data, media_type="image/jpeg" if name.endswith(".jpg") else "image/png", headers=headers)
+    kept = ASKED_EACH_TIME if max_side is None else _SMALL_KEPT
+    return await picture_answer(request, name, data, max_side=max_side, kept=kept)
+
+
+async def _merge_patch(request: Request) -> object:
+    """The body as JSON."""
+    content_type = request.headers.get("content-type", _MERGE_PATCH_TYPES[0]).split(";")[0].strip().lower()
+    if content_type not in _MERGE_PATCH_TYPES:
+        raise UnsupportedBody(f"content type {content_type[:80]!a}: send {' or '.join(_MERGE_PATCH_TYPES)}")
+    settings = context_of(request).settings
+    body = await read_document(request, max_bytes=settings.max_body_bytes, max_seconds=settings.body_seconds)
+    return read_json(body, what="the merge patch")
 
 
 @dataclass(frozen=True)

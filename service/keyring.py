@@ -1,9 +1,13 @@
-"""The keys as they are now: read again as soon as a command has changed them, in a thread, so that no request waits."""
+"""The keys as they are now: read again as soon as a command has changed them, in a thread, so that no request waits.
+
+What a request changes goes through here, so that it holds for the next one.
+"""
 
 import logging
 import threading
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final
 
 from index.access_key import AccessKey
@@ -31,6 +35,7 @@ class Keyring:
         self._problem = ""
         self._read_at = time.monotonic()
         self._started = False
+        self._reading = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="keyring", daemon=True)
         if database is not None:
@@ -45,6 +50,22 @@ class Keyring:
         """A key by its id, ended or not. Raises NotReady where the keys cannot be read."""
         self.require_fresh()
         return self._keys.get(key_id)
+
+    def all(self) -> list[AccessKey]:
+        """Every key that was made, ended or not, oldest first. Raises NotReady where they cannot be read."""
+        self.require_fresh()
+        return list(self._keys.values())
+
+    def add(self, key: AccessKey) -> None:
+        """Keep a new key, which works when this returns. Raises what the database raises, and NotReady without one."""
+        self._writable().add(key)
+        self._look_now()
+
+    def revoke(self, key_id: str, now: datetime) -> AccessKey:
+        """End a key, which works no more when this returns. Raises as :meth:`add`, and KeyNotFound."""
+        revoked = self._writable().revoke(key_id, now)
+        self._look_now()
+        return revoked
 
     def require_fresh(self) -> None:
         """Raise NotReady where the keys have not been read for too long."""
@@ -65,9 +86,19 @@ class Keyring:
         if self._started:
             self._thread.join()
 
+    def _writable(self) -> KeyDatabase:
+        if self._database is None:
+            raise NotReady("this service keeps no keys")
+        return self._database
+
     def _watch(self) -> None:
-        assert self._database is not None  # noqa: S101  # only then it is started
         while not self._stop.wait(WATCH_SECONDS):
+            self._look_now()
+
+    def _look_now(self) -> None:
+        """Read the keys where they have changed; what goes wrong is told to whoever asks for one."""
+        assert self._database is not None  # noqa: S101  # else nobody watches, and nothing is written
+        with self._reading:
             try:
                 self._read(self._database)
             except VehicleSearchError as error:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import os
 import re
 import sys
@@ -10,14 +9,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from index.access_key import SCOPES, AccessKey, check_key_name, digest_of, new_token
+from index.access_key import SCOPES, AccessKey, check_burst, check_key_name, check_rate, digest_of, new_token
 from index.errors import DataFolderUnusable, InvalidValue
 from index.manifest import parse_time
 from index.metadata import check_gallery_name
 from index.standard_output import print_to_nobody, printed
 from index.storage.key_database import KeyDatabase
 from index.text_table import table_lines
-from service.documents import time_text
+from service.documents import key_document, time_text
 from service.settings import PREFIX, Settings
 
 _DESCRIPTION = """\
@@ -97,7 +96,8 @@ def _create(arguments: argparse.Namespace, database: KeyDatabase) -> int:
         key_id=key_id, name=check_key_name(arguments.name), digest=digest_of(token),
         scopes=frozenset(arguments.scope),
         galleries=_galleries(arguments.gallery),
-        rate=_rate(arguments.rate), burst=_burst(arguments.burst, arguments.rate), created_at=now,
+        rate=None if arguments.rate is None else check_rate(arguments.rate, prefix="--"),
+        burst=check_burst(arguments.burst, arguments.rate, prefix="--"), created_at=now,
         expires_at=None if arguments.expires is None else _time(arguments.expires, now),
     )  # fmt: skip
     _make_folder(arguments.data_dir)
@@ -119,7 +119,7 @@ def _create(arguments: argparse.Namespace, database: KeyDatabase) -> int:
 def _list(arguments: argparse.Namespace, database: KeyDatabase) -> int:
     now, found = datetime.now(UTC), database.all()
     if arguments.json:
-        print(json.dumps([_document(key, now) for key in found], indent=2))
+        print(json.dumps([key_document(key, now) for key in found], indent=2))
         return 0
     if not found:
         print(f"no key was made in {arguments.data_dir}: nobody is asked for one")
@@ -159,22 +159,6 @@ def _galleries(names: list[str] | None) -> frozenset[str] | None:
     return None if names is None else frozenset(check_gallery_name(name) for name in names)
 
 
-def _rate(rate: float | None) -> float | None:
-    if rate is None or (math.isfinite(rate) and 0.001 <= rate <= 1e6):
-        return rate
-    raise InvalidValue(f"--rate {rate:g}: requests a second are a number from 0.001 to 1,000,000")
-
-
-def _burst(burst: int | None, rate: float | None) -> int:
-    if burst is None:
-        return 1 if rate is None else max(1, math.ceil(rate))
-    if rate is None:
-        raise InvalidValue(f"--burst {burst} goes with --rate: without one any number may come at once")
-    if not 1 <= burst <= 1_000_000:
-        raise InvalidValue(f"--burst {burst}: requests at once are a whole number from 1 to 1,000,000")
-    return burst
-
-
 def _time(text: str, now: datetime) -> datetime:
     age = re.fullmatch(r"([1-9][0-9]{0,4})([dh])", text, re.ASCII)
     try:
@@ -195,13 +179,3 @@ def _described(key: AccessKey) -> str:
 
 def _day(time: datetime) -> str:
     return time_text(time.replace(microsecond=0))
-
-
-def _document(key: AccessKey, now: datetime) -> dict[str, object]:
-    return {
-        "id": key.key_id, "name": key.name, "state": key.ended(now) or "works", "scopes": sorted(key.scopes),
-        "galleries": None if key.galleries is None else sorted(key.galleries), "rate": key.rate,
-        "burst": None if key.rate is None else key.burst, "created_at": time_text(key.created_at),
-        "expires_at": None if key.expires_at is None else time_text(key.expires_at),
-        "revoked_at": None if key.revoked_at is None else time_text(key.revoked_at),
-    }  # fmt: skip

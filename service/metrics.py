@@ -17,11 +17,13 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from service import request_trace
+from service.recent_times import RecentTimes
 from service.worker_pool import Loss, Urgency
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
+STAGES: Final = ("queue", "decode", "embed", "search", "store")
 WORK: Final = tuple(urgency.name.lower() for urgency in Urgency)
 _BATCHES: Final = ("request", "spare")
 WAITED: Final = 0.0005  # seconds for the model; less is no stage of a request
@@ -94,7 +96,8 @@ class Metrics:
         self.build = Info("vehicle_search_build", "Releases of the service and its libraries.", registry=self.registry)
         for how in get_args(Loss):
             self.lost_workers.labels(how)  # 0 until there is one: who looks for increases would miss the first
-        self._by_stage = {name: self._stages.labels(name) for name in ("queue", "decode", "embed", "search", "store")}
+        self._by_stage = {name: self._stages.labels(name) for name in STAGES}
+        self.recent = RecentTimes(STAGES)
         self._by_work = {work: self._batches.labels(work) for work in _BATCHES}
         self._depth = {work: {"waiting": 0, "running": 0} for work in WORK}
         self._guard = Lock()
@@ -123,6 +126,8 @@ class Metrics:
         request_trace.record("embed", seconds, pictures)
 
     def _observe(self, name: str, seconds: float, pictures: int) -> None:
+        if pictures:
+            self.recent.add(name, seconds / pictures, pictures)
         observed = self._by_stage[name]
         for _ in range(pictures):
             observed.observe(seconds / pictures)
@@ -174,6 +179,10 @@ class Metrics:
     def watch_imports(self, jobs: Callable[[], Mapping[str, int]]) -> None:
         """Report how many import jobs are in which state, asked for when Prometheus asks."""
         self.registry.register(_Imports(jobs))
+
+    def watch_queries(self, size: Callable[[], tuple[int, int]]) -> None:
+        """Report how many query pictures are kept, and their bytes."""
+        self.registry.register(_KeptQueries(size))
 
     def watch_disk(self, folder: Path) -> None:
         """Report the disk that a folder lies on."""
@@ -270,6 +279,21 @@ class _Imports(Collector):
         for state, number in self._jobs().items():
             family.add_metric([state], number)
         yield family
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+
+class _KeptQueries(Collector):
+    def __init__(self, size: Callable[[], tuple[int, int]]) -> None:
+        self._size = size
+
+    def collect(self) -> Iterable[Metric]:
+        count, size = self._size()
+        yield GaugeMetricFamily("vehicle_search_kept_queries", "Query pictures that are kept.", value=count)
+        yield GaugeMetricFamily(
+            "vehicle_search_kept_query_bytes", "Bytes of the query pictures that are kept.", value=size
+        )
 
     def describe(self) -> Iterable[Metric]:
         return []

@@ -10,7 +10,7 @@ from typing import Any, Final
 from service import examples
 from service.inference_protocol import HEADER_LENGTH
 from service.problems import MEDIA_TYPE
-from service.route_access import ROUTES
+from service.route_access import ROUTES, Access
 
 OUTSIDE = (
     "Outside of the routes: a path that there is none of is answered with 404, a method that a path does not know with "
@@ -69,14 +69,20 @@ _OF_GALLERY: Final = {"gallery": "$response.body#/name"}
 _OF_MODEL: Final = {"model": "$response.body#/contract/name"}
 _OF_IMPORT: Final = {"import_id": "$response.body#/id"}
 _OF_MIGRATION: Final = {"gallery": f"{_IN_PATH}gallery", "migration_id": "$response.body#/id"}
+_OF_QUERY: Final = {"query_id": "$response.body#/query_id"}
+_OF_KEY: Final = {"key_id": "$response.body#/id"}
 _LINKS: Final[Mapping[str, Mapping[str, Mapping[str, str]]]] = {
     "put_image": dict.fromkeys(("get_image", "get_crop", "similar", "patch_image", "delete_image"), _OF_IMAGE),
     "put_gallery": {
         **dict.fromkeys(("get_gallery", "list_images", "search", "add_images", "begin_migration"), _OF_GALLERY),
         "delete_gallery": {**_OF_GALLERY, "confirm": "$response.body#/name"},
     },
+    "keep_query": dict.fromkeys(("get_query", "get_query_picture", "delete_query"), _OF_QUERY)
+    | {"search_kept": {**_OF_QUERY, "gallery": examples.GALLERY}},
     "model": dict.fromkeys(("metadata", "model_ready", "infer"), _OF_MODEL),
     "post_import": dict.fromkeys(("get_import", "get_failures", "delete_import"), _OF_IMPORT),
+    "create_key": {"revoke_key": _OF_KEY},
+    "post_feedback": {"delete_feedback": {"feedback_id": "$response.body#/feedback_id"}},
     "begin_migration": dict.fromkeys(("get_migration", "cancel_migration"), _OF_MIGRATION),
 }
 
@@ -87,7 +93,7 @@ def complete_document(document: dict[str, Any]) -> dict[str, Any]:
     schemas: dict[str, Any] = {}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            _complete(operation, ROUTES[f"{method.upper()} {path}"].scope)
+            _complete(operation, ROUTES[f"{method.upper()} {path}"])
             for content in operation.get("requestBody", {}).get("content", {}).values():
                 _exemplify(content)
                 content["schema"] = _shared(content["schema"], schemas)
@@ -103,9 +109,9 @@ def complete_document(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _complete(operation: dict[str, Any], scope: str | None) -> None:
-    name = operation["operationId"]
-    operation["security"] = [] if scope is None else [{_KEY: [scope]}, {}]  # {}: where no key was made
+def _complete(operation: dict[str, Any], access: Access) -> None:
+    name, scopes = operation["operationId"], [] if access.scope is None else [access.scope]
+    operation["security"] = [] if access.open else [{_KEY: scopes}, {}]  # {}: where no key was made
     own = [_ASKED_OF[name]] if name in _ASKED_OF else []
     operation["parameters"] = [*operation.get("parameters", []), *own, *_ASKED]
     for status, response in operation["responses"].items():

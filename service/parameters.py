@@ -3,18 +3,29 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
+from index.camera import WIDEST
 from index.crops import Box
 from index.errors import InvalidValue
-from index.gallery import Attribute, Filters, GroupBy, SearchOptions
+from index.gallery import ORDERS, Attribute, Filters, GroupBy, SearchOptions
 from index.manifest import parse_time
-from index.metadata import MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_LABEL, check_label
+from index.metadata import (
+    GALLERY_NAME,
+    IMAGE_ID,
+    MAX_ATTRIBUTE_NAME,
+    MAX_ATTRIBUTE_TEXT,
+    MAX_LABEL,
+    check_gallery_name,
+    check_image_id,
+    check_label,
+)
+from index.storage.query_store import QUERY_ID
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 LONGEST_TIMEOUT_MS = 86_400_000
@@ -64,6 +75,10 @@ class Values:
     def all(self, name: str) -> tuple[Any, ...]:
         return tuple(self.given.get(name, ()))
 
+    def without(self, *names: str) -> "Values":
+        """The same without these parameters."""
+        return replace(self, given={name: each for name, each in self.given.items() if name not in names})
+
 
 def read_parameters(request: Request, known: Sequence[Parameter], *, attributes: bool = False) -> Values:
     """Read a query string; raises InvalidValue naming the parameter that is unknown, repeated or wrong."""
@@ -111,6 +126,7 @@ def filters_of(values: Values, viewpoints: Sequence[str]) -> Filters:
                 pointer=_at("viewpoint"),
             )
     return Filters(
+        image_id=values.all("image_id"),
         camera_id=values.all("camera_id"), exclude_camera_id=values.all("exclude_camera_id"),
         vehicle_id=values.all("vehicle_id"), viewpoint=values.all("viewpoint"),
         captured_after=values.one("captured_after"), captured_before=values.one("captured_before"),
@@ -118,12 +134,22 @@ def filters_of(values: Values, viewpoints: Sequence[str]) -> Filters:
     )  # fmt: skip
 
 
-def search_options_of(values: Values, viewpoints: Sequence[str], *, exclude: str | None = None) -> SearchOptions:
-    """Options of a search."""
+def selected_by(values: Values, viewpoints: Sequence[str]) -> Filters:
+    """The filters of what does something to many images at once: at least one, or ``all=true``; else InvalidValue."""
+    filters, everything = filters_of(values, viewpoints), values.one("all") is not None
+    if filters.empty and not everything:
+        raise InvalidValue("name at least one filter, or all=true for every image", pointer="/query")
+    if everything and not filters.empty:
+        raise InvalidValue("all=true goes without filters", pointer=_at("all"))
+    return filters
+
+
+def search_options_of(values: Values, viewpoints: Sequence[str], *, exclude: Iterable[str] = ()) -> SearchOptions:
+    """Options of a search, which leaves out the images ``exclude``."""
     group_by: GroupBy | None = values.one("group_by")
     return SearchOptions(
         top_k=values.one("top_k", 10), filters=filters_of(values, viewpoints), max_distance=values.one("max_distance"),
-        group_by=group_by, exclude_image_id=exclude, embeddings="embedding" in values.one("include", ()),
+        group_by=group_by, exclude_image_ids=frozenset(exclude), embeddings="embedding" in values.one("include", ()),
     )  # fmt: skip
 
 
@@ -142,6 +168,12 @@ def _distance(text: str) -> float:
     return float(text)
 
 
+def _metres(text: str) -> float:
+    if not _NUMBER.fullmatch(text) or len(text) > 40 or not 0 < float(text) <= WIDEST:
+        raise ValueError(f"a number of metres above 0 and up to {WIDEST:,} is expected")
+    return float(text)
+
+
 def _box(text: str) -> Box:
     sides = text.split(",")
     if len(sides) != 4 or not all(re.fullmatch(r"[0-9]{1,9}", side, re.ASCII) for side in sides):
@@ -150,6 +182,12 @@ def _box(text: str) -> Box:
     if width < 1 or height < 1:
         raise ValueError("width and height must be at least 1")
     return x, y, width, height
+
+
+def _query_id(text: str) -> str:
+    if not re.fullmatch(QUERY_ID, text, re.ASCII):
+        raise ValueError("32 hexadecimal digits are expected, as POST /v1/queries answers them")
+    return text
 
 
 def choice(*allowed: str) -> Callable[[str], str]:
@@ -226,6 +264,18 @@ BOX = Parameter(
     },
     read=_box,
 )  # fmt: skip
+MAX_SIDE = Parameter(
+    name="max_side", description="A JPEG to look at, no side of which is longer than so many pixels.",
+    schema={"type": "integer", "minimum": 16, "maximum": 2048}, read=_integer(16, 2048),
+)  # fmt: skip
+PLAN_WIDTH = Parameter(
+    name="width", description="Metres from the plan's left to its right side.", read=_metres, required=True,
+    schema={"type": "number", "exclusiveMinimum": 0, "maximum": WIDEST, "examples": [120]},
+)  # fmt: skip
+TRAIL_FORMAT = Parameter(
+    name="format", description="json, csv (a row a sighting), or pdf (a record with pictures).",
+    schema={"type": "string", "enum": ["json", "csv", "pdf"], "default": "json"}, read=choice("json", "csv", "pdf"),
+)  # fmt: skip
 COMBINE = Parameter(
     name="combine", description="With 2–8 pictures of one vehicle: search for the mean of their embeddings.",
     schema={"type": "string", "enum": ["mean"]}, read=choice("mean"),
@@ -237,6 +287,10 @@ def _labels(name: str, description: str) -> Parameter:
 
 
 FILTERS = (
+    Parameter(
+        name="image_id", description="Only these images.", schema={"type": "string", "pattern": f"^{IMAGE_ID}$"},
+        read=check_image_id, repeatable=True,
+    ),
     _labels("camera_id", "Only these cameras."),
     _labels("exclude_camera_id", "Not these cameras."),
     _labels("vehicle_id", "Only these vehicles."),
@@ -268,18 +322,45 @@ SEARCH = (
         read=_include,
     ),
 )  # fmt: skip
+KEPT_SEARCH = (
+    Parameter(
+        name="query_id", description="A kept picture to search with; with image_id up to 8 of one vehicle together.",
+        schema={"type": "string", "pattern": f"^{QUERY_ID}$"}, read=_query_id, repeatable=True,
+    ),
+    replace(
+        BOX, repeatable=True,
+        description="Part of the upright picture, x,y,width,height in pixels; once for each query_id, in their order.",
+    ),
+    Parameter(
+        name="image_id", description="A stored image to search with, which is itself left out.",
+        schema={"type": "string", "pattern": f"^{IMAGE_ID}$"}, read=check_image_id, repeatable=True,
+    ),
+    *(each for each in SEARCH if each.name != "image_id"),
+)  # fmt: skip
 PAGE = (
     Parameter(
         name="limit", description="Images on a page.", read=_integer(1, 1000),
         schema={"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
     ),
     Parameter(name="cursor", description="The field next of the page before.", schema=_CURSOR, read=_cursor),
+    Parameter(
+        name="offset", description="Images to pass over first, instead of a cursor; next goes on from there.",
+        schema={"type": "integer", "minimum": 0, "maximum": 999_999_999, "default": 0}, read=_integer(0, 999_999_999),
+    ),
+    Parameter(
+        name="order", description="image_id, or newest: what was written last comes first.",
+        schema={"type": "string", "enum": list(ORDERS), "default": ORDERS[0]}, read=choice(*ORDERS),
+    ),
+    Parameter(
+        name="total", description="true: say how many images pass the filters.",
+        schema={"type": "string", "enum": ["true"]}, read=choice("true"),
+    ),
     *FILTERS,
 )  # fmt: skip
-ERASE = (
+SELECTED = (
     *FILTERS,
     Parameter(
-        name="all", description="true: erase every image.", schema={"type": "string", "enum": ["true"]},
+        name="all", description="true: every image, instead of filters.", schema={"type": "string", "enum": ["true"]},
         read=choice("true"),
     ),
 )  # fmt: skip
@@ -296,6 +377,27 @@ AUDIT = (
         read=_label("key"),
     ),
     Parameter(name="gallery", description="Entries about this gallery.", schema=_TEXT, read=_label("gallery")),
+)  # fmt: skip
+
+
+def _gallery_name(text: str) -> str:
+    try:
+        return check_gallery_name(text)
+    except InvalidValue as error:
+        raise ValueError("the name of a gallery is expected") from error
+
+
+IN_GALLERY = Parameter(
+    name="gallery", description="Name of the gallery.", read=_gallery_name, required=True,
+    schema={"type": "string", "pattern": f"^{GALLERY_NAME}$", "examples": ["default"]},
+)  # fmt: skip
+FEEDBACK = (
+    IN_GALLERY,
+    Parameter(
+        name="limit", description="Answers on a page.", read=_integer(1, 1000),
+        schema={"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+    ),
+    Parameter(name="cursor", description="The field next of the page before.", schema=_CURSOR, read=_cursor),
 )  # fmt: skip
 CONFIRM = Parameter(
     name="confirm",

@@ -73,7 +73,7 @@ class PictureLooker:
             try:
                 decoded.append(self._decode_one(data, box, resize, keep=keep))
             except PictureError as error:
-                decoded.append(self._with_setting(error))
+                decoded.append(with_setting(error))
         return decoded
 
     def look_on(self, embedder: Embedder, decoded: Sequence[Decoded | PictureError], *, alone: bool) -> list[Looked]:
@@ -128,11 +128,12 @@ class PictureLooker:
             raise ModelError(failure)
         return results
 
-    def _with_setting(self, error: PictureError) -> PictureError:
-        """The error with the setting that decides, where one does."""
-        if type(error) is PictureTooLarge:
-            return PictureTooLarge(f"{error}, set by max_pixels")
-        return error
+
+def with_setting(error: PictureError) -> PictureError:
+    """The error of reading a picture with the setting that decides, where one does."""
+    if type(error) is PictureTooLarge:
+        return PictureTooLarge(f"{error}, set by max_pixels")
+    return error
 
 
 def _seen_of(

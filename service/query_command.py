@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,7 @@ def _query(arguments: argparse.Namespace) -> int:
 
 
 def _options(arguments: argparse.Namespace, filters: Filters) -> dict[str, Any]:
-    names = ("camera_id", "exclude_camera_id", "vehicle_id", "viewpoint", "captured_after", "captured_before")
-    said = {name: getattr(filters, name) or None for name in (*names, "attributes")}
+    said = {each.name: getattr(filters, each.name) or None for each in fields(filters)}
     return {
         **said, "top_k": arguments.top_k, "max_distance": arguments.max_distance, "group_by": arguments.group_by,
     }  # fmt: skip

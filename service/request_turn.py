@@ -42,6 +42,10 @@ class RequestTurn:
         await self.begin()
         return body
 
+    def hold(self, count: int) -> None:
+        """Count bytes that are read for the request, until it ends; QueueFull where there is no room for them."""
+        self._hold(count)
+
     async def begin(self) -> None:
         """Take a place in the queue; from now on it is noticed when the client leaves. Raises QueueFull, NotReady."""
         await self._at_the_end.enter_async_context(self._place)

@@ -1,7 +1,7 @@
-"""Searching: one picture, several of one vehicle, a batch, or a stored image."""
+"""Searching: one picture, several of one vehicle, a batch, what is kept or stored."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
@@ -10,11 +10,12 @@ from index.embedder import Embedder
 from index.errors import InvalidValue
 from index.gallery import Gallery
 from service import descriptions as say
+from service.asked_queries import MAX_COMBINED, AskedQueries
 from service.audit_trail import note, note_pictures
 from service.context import Context, context_of, image_id_of
 from service.descriptions import GalleryName, ImageId
 from service.documents import encode, encode_elements, encoded_answer, viewpoint_document
-from service.parameters import BOX, COMBINE, SEARCH, Values, read_parameters, search_options_of
+from service.parameters import BOX, COMBINE, KEPT_SEARCH, SEARCH, Values, read_parameters, search_options_of
 from service.picture_looker import Looked, Seen
 from service.problems import BadPicture, problem_of
 from service.request_turn import RequestTurn, turn_of
@@ -22,8 +23,6 @@ from service.searcher import Found, Searcher
 from service.streamed_answer import Parts, StreamedAnswer, answer_of
 from service.uploads import Limits
 from service.worker_pool import Urgency
-
-MAX_COMBINED = 8  # pictures of one vehicle
 
 router = APIRouter(tags=["search"])
 
@@ -46,7 +45,7 @@ async def search(request: Request, gallery: GalleryName) -> Response:
         max_bytes=context.settings.max_body_bytes,
         max_seconds=context.settings.body_seconds,
         max_images=MAX_COMBINED,
-        images_setting="8 pictures of one vehicle",
+        images_setting=f"{MAX_COMBINED} pictures of one vehicle",
     )
     async with turn_of(request) as turn:
         upload = await turn.upload(limits)
@@ -62,7 +61,7 @@ async def search(request: Request, gallery: GalleryName) -> Response:
 
         async def find(embedder: Embedder) -> tuple[Found, float]:
             searcher = _searcher(context, embedder, target, values)
-            return await context.engine.look(upload.images, box, embedder, searcher.vehicle)
+            return await context.engine.look([(data, box) for data in upload.images], embedder, searcher.vehicle)
 
         found, waited = await context.models.by_its_own(target, find)
         note(request, matches=found.matches)
@@ -98,6 +97,23 @@ async def search_batch(request: Request, gallery: GalleryName) -> Response:
 
 
 @router.get(
+    "/v1/galleries/{gallery}/search",
+    summary="Search with kept pictures",
+    responses=say.responses(say.SEARCH_ANSWER, 404, 409, 422, 429, 503),
+    openapi_extra=say.request(None, KEPT_SEARCH, attributes=True, timed=True),
+)
+async def search_kept(request: Request, gallery: GalleryName) -> Response:
+    """The same search as an address that can be passed on, with pictures that ``POST /v1/queries`` keeps.
+
+    1–8 pictures of one vehicle, kept or stored (``image_id``), are searched for together; the stored ones are left out
+    of the matches.
+    """
+    values = read_parameters(request, KEPT_SEARCH, attributes=True)
+    asked = AskedQueries.of(context_of(request).queries, values)
+    return await _found_by(request, gallery, asked, values.without("image_id"))
+
+
+@router.get(
     "/v1/galleries/{gallery}/images/{image_id}/similar",
     summary="Search with a stored image",
     responses=say.responses(say.SEARCH_ANSWER, 404, 409, 422, 429, 503),
@@ -105,18 +121,25 @@ async def search_batch(request: Request, gallery: GalleryName) -> Response:
 )
 async def similar(request: Request, gallery: GalleryName, image_id: ImageId) -> Response:
     """The same search with a stored image as the query; the image itself is left out."""
-    began = time.perf_counter()
-    context = context_of(request)
     own = image_id_of(image_id)
     values = read_parameters(request, SEARCH, attributes=True)
+    return await _found_by(request, gallery, AskedQueries(queries=context_of(request).queries, image_ids=[own]), values)
+
+
+async def _found_by(request: Request, gallery: str, asked: AskedQueries, values: Values) -> Response:
+    """The answer to a search with what was not sent with it."""
+    began = time.perf_counter()
+    context = context_of(request)
     target = _searched(context, gallery, values)
 
     async def find(embedder: Embedder) -> tuple[Found, float]:
-        searcher = _searcher(context, embedder, target, values, exclude=own)
-        return await context.engine.run(lambda: searcher.stored(own))
+        searcher = _searcher(context, embedder, target, values, exclude=asked.image_ids)
+        return await asked.looked_up(context, searcher, turn, searcher.together)
 
     async with turn_of(request) as turn:
         await turn.begin()
+        if asked.digests:
+            note(request, pictures=asked.digests)
         found, waited = await context.models.by_its_own(target, find)
         note(request, matches=found.matches)
         return _timed(context, found, waited, since=began, turn=turn)
@@ -169,7 +192,7 @@ def _searched(context: Context, name: str, values: Values) -> Gallery:
 
 
 def _searcher(
-    context: Context, embedder: Embedder, target: Gallery, values: Values, *, exclude: str | None = None
+    context: Context, embedder: Embedder, target: Gallery, values: Values, *, exclude: Sequence[str] = ()
 ) -> Searcher:
     contract = embedder.contract
     return Searcher(

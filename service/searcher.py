@@ -50,6 +50,18 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QueryPart:
+    """One picture that is searched with: ``embedding`` float32 (D,), ``viewpoint`` float32 (V,) or None.
+
+    ``crop``, uint8 (H, W, 3), is there where the answer has maps of the picture.
+    """
+
+    embedding: NDArray[np.float32]
+    viewpoint: NDArray[np.float32] | None
+    crop: NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Searcher:
     """A gallery, and how it is to be searched. The methods run on a worker."""
 
@@ -60,7 +72,7 @@ class Searcher:
     attention: bool  # whether answers have the maps of their pictures
 
     def vehicle(self, looked: Sequence[Looked]) -> Found:
-        """Search for one vehicle by one picture, or by the mean of several; raises BadPicture."""
+        """Search for one vehicle by one picture that was sent, or by several; raises BadPicture."""
         seen = []
         for number, one in enumerate(looked):
             if isinstance(one, Seen):
@@ -70,29 +82,38 @@ class Searcher:
             else:
                 at = pointer_of(one, f"/image/{number}", "/query/box")
                 raise BadPicture(problem_of(type(one)(f"image {number}: {one}"), pointer=at))
-        query = _mean([one.embedding for one in seen], normalized=self.embedder.contract.normalized)
+        return self.together(
+            [QueryPart(embedding=one.embedding, viewpoint=one.viewpoint, crop=one.crop) for one in seen], seen
+        )
+
+    def together(self, parts: Sequence[QueryPart], seen: Sequence[Seen] = ()) -> Found:
+        """Search for one vehicle by the mean of what is known of it; ``seen`` is what was looked at for that."""
+        query = self.vector(parts)
         found = Found(
-            decode=sum(one.decode for one in seen), queue=max(one.queue for one in seen),
-            embed=max(one.embed for one in seen),
+            decode=sum(one.decode for one in seen), queue=max((one.queue for one in seen), default=0.0),
+            embed=max((one.embed for one in seen), default=0.0),
         )  # fmt: skip
         (matches,) = self._find(query[None], found)
-        rows = [one.viewpoint for one in seen if one.viewpoint is not None]  # none where the model has one viewpoint
+        rows = [one.viewpoint for one in parts if one.viewpoint is not None]  # none where the model has one viewpoint
         viewpoint: NDArray[np.float32] | None = np.mean(rows, axis=0, dtype=np.float32) if rows else None  # (V,)
-        crop = seen[0].crop if self.attention else None
-        return found.begun(self._answer(self._head(len(seen)), query, self._named(viewpoint), matches, crop))
+        crop = parts[0].crop if self.attention else None
+        return found.begun(self._answer(self._head(len(parts)), query, self._named(viewpoint), matches, crop))
 
-    def stored(self, image_id: str) -> Found:
-        """Search with a stored image; raises ImageNotFound."""
-        image, query = self.gallery.get(image_id), self.gallery.embedding(image_id)
-        found = Found()
-        (matches,) = self._find(query[None], found)
-        viewpoint = {name: round(p, 4) for name, p in image.viewpoint.items()}
+    def vector(self, parts: Sequence[QueryPart]) -> NDArray[np.float32]:
+        """What is searched for, float32 (D,): the mean, of unit length where the model's embeddings are."""
+        return _mean([one.embedding for one in parts], normalized=self.embedder.contract.normalized)
+
+    def stored(self, image_id: str, *, mapped: bool) -> QueryPart:
+        """A stored image to search with, ``mapped``: one whose maps an answer may have; raises ImageNotFound."""
+        image, embedding = self.gallery.get(image_id), self.gallery.embedding(image_id)
+        names = self.embedder.contract.viewpoints
+        viewpoint = np.array([image.viewpoint[name] for name in names], np.float32) if image.viewpoint else None
         crop = None
-        if self.attention:
+        if mapped and self.attention:
             _, data = self.gallery.crop(image_id)
             picture = read_picture(data, max_pixels=self.context.settings.max_pixels)
             crop = model_crop(picture, self.embedder.contract.resize)
-        return found.begun(self._answer(self._head(1), query, viewpoint, matches, crop))
+        return QueryPart(embedding=embedding, viewpoint=viewpoint, crop=crop)
 
     def each(self, looked: Sequence[Looked]) -> Found:
         """Search for a vehicle a picture; what was wrong with a picture stands in its place."""

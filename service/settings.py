@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDic
 
 from index.errors import InvalidValue
 from service.cross_origin import read_origins
+from service.map_tiles import check_map_tiles
 
 PREFIX = "VEHICLE_SEARCH_"
 API_KEY = f"{PREFIX}API_KEY"  # what `vehicle-search query` sends; no setting of the service
@@ -72,6 +73,21 @@ class Settings(BaseSettings):
     max_queries: int = Field(
         default=64, ge=1, le=10_000, description="pictures in one batch search or embeddings request"
     )
+    query_hours: float = Field(
+        default=168,
+        ge=0,
+        le=87_600,
+        description="hours that pictures are kept which searches name by an id; 0: none",
+    )
+    max_query_bytes: int = Field(
+        default=2 * 2**30, ge=1024, description="bytes that these may take together; the oldest make room"
+    )
+    max_feedback: int = Field(
+        default=100_000, ge=0, le=1_000_000, description="answers of feedback that are kept of one gallery"
+    )
+    max_feedback_bytes: int = Field(
+        default=2 * 2**30, ge=0, description="bytes that pictures of queries with the feedback of one gallery may take"
+    )
     import_root: Path | None = Field(
         default=None, description="folder below which import jobs may name paths; not set: archives are sent only"
     )
@@ -120,6 +136,14 @@ class Settings(BaseSettings):
     cors_origins: str | None = Field(
         default=None, description="origins of web pages that may call, with commas: https://cars.example"
     )
+    map_tiles: str | None = Field(
+        default=None,
+        description="address of a map's pictures, https://HOST/{z}/{x}/{y}.png, that browsers fetch for the page "
+        "/trail; not set: none are fetched",
+    )
+    record_font: Path | None = Field(
+        default=None, description="TrueType font for names in trails' PDFs whose letters ours lack, as Chinese ones"
+    )
     tls_certificate: Path | None = Field(
         default=None, description="PEM file of the certificate and its chain, to serve HTTPS; renewed ones are followed"
     )
@@ -146,6 +170,11 @@ class Settings(BaseSettings):
     def _origins(cls, text: str | None) -> str | None:
         read_origins(text)
         return text
+
+    @field_validator("map_tiles")
+    @classmethod
+    def _tiles(cls, text: str | None) -> str | None:
+        return None if text is None else check_map_tiles(text)
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -19,6 +19,7 @@ from service.context import Context, ask_each, context_of
 from service.documents import answer, time_text
 from service.loaded_models import told_of
 from service.parameters import read_parameters
+from service.recent_times import Quantiles
 from service.shown_paths import shown
 
 router = APIRouter(tags=["model and health"])
@@ -26,7 +27,7 @@ router = APIRouter(tags=["model and health"])
 
 @router.get("/v1/status", summary="The service in one page", responses=say.responses(say.STATUS_ANSWER, 422))
 async def status(request: Request) -> Response:
-    """Versions, model, galleries, jobs, queue, disk. Galleries and jobs are those that the key is for.
+    """Versions, model, galleries, jobs, queue, times of stages, disk. Galleries and jobs are those that the key is for.
 
     Folders of the machine are named to keys with the scope admin only (and where no keys are asked for): for others
     ``disk.folder`` is null, and what is wrong with a gallery is told with paths below the data folder.
@@ -43,6 +44,8 @@ def _document(context: Context, caller: Caller) -> dict[str, Any]:
         "started_at": time_text(context.started_at),
         "uptime_seconds": round(time.monotonic() - context.began, 3),
         "read_only": context.settings.read_only,
+        "keys": not context.keyring.keyless,
+        "audit": context.audit is not None,
         "versions": {"vehicle-search": version("vehicle-search"), **library_versions()},
         "model": _model(context.models.present),
         "previous": None if previous is None else _model(previous),
@@ -51,8 +54,11 @@ def _document(context: Context, caller: Caller) -> dict[str, Any]:
         "queue": {
             "taken": context.engine.taken,
             "limit": context.engine.places,
+            "workers": context.engine.workers,
             "work": context.metrics.depth(),
         },
+        "stages": {name: _times(found) for name, found in context.metrics.recent.told().items()},
+        "recent_seconds": context.metrics.recent.seconds,
         "disk": _disk(context, caller),
     }
 
@@ -88,6 +94,11 @@ def _gallery(gallery: Gallery) -> dict[str, Any]:
             "to_space": open_one.to_space,
         },
     }  # fmt: skip
+
+
+def _times(found: Quantiles) -> dict[str, Any]:
+    half, most = (None if each is None else round(each, 6) for each in (found.p50, found.p99))
+    return {"pictures": found.count, "p50_seconds": half, "p99_seconds": most}
 
 
 def _imports(context: Context, caller: Caller) -> dict[str, int]:

@@ -1,20 +1,24 @@
-"""What nobody asks for and must be done all the same: erasing what retention no longer returns."""
+"""What nobody asks for and must be done all the same: erasing what retention no longer returns, and kept queries."""
 
 import logging
 import threading
 
-from index.errors import GALLERY_TROUBLE, GalleryNotFound, trouble_of
+from index.errors import GALLERY_TROUBLE, GalleryNotFound, StorageError, trouble_of
 from index.gallery import GalleryHome
 from service.context import galleries_of
+from service.kept_queries import KeptQueries
 
 _LOG = logging.getLogger("service.sweeper")
 
 
 class Sweeper:
-    """Sweeps every gallery, at once and every so many seconds, in a thread of its own, until ``close``."""
+    """Sweeps every gallery, and what is kept of queries, at once and every so many seconds, until ``close``.
 
-    def __init__(self, home: GalleryHome, *, seconds: float) -> None:
-        self._home, self._seconds = home, seconds
+    That is done in a thread of its own.
+    """
+
+    def __init__(self, home: GalleryHome, *, seconds: float, queries: KeptQueries | None = None) -> None:
+        self._home, self._seconds, self._queries = home, seconds, queries
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="sweeper", daemon=True)
         self._thread.start()
@@ -30,6 +34,7 @@ class Sweeper:
             self._sweep()
 
     def _sweep(self) -> None:
+        self._sweep_queries()
         for gallery in galleries_of(self._home):
             if self._stop.is_set():
                 return
@@ -42,3 +47,12 @@ class Sweeper:
                 continue
             if swept:
                 _LOG.info("gallery %s: %d expired images erased", gallery.name, swept)
+
+    def _sweep_queries(self) -> None:
+        try:
+            swept = 0 if self._queries is None else self._queries.sweep()
+        except StorageError as error:  # the next round tries again
+            _LOG.warning("%s", error)
+            return
+        if swept:
+            _LOG.info("%d query pictures erased: their time was over, or they made room", swept)

@@ -174,6 +174,7 @@ def _load(settings: Settings, keyring: Keyring, traces: TraceExport | None) -> F
     from index.bulk.import_job import ImportFolder
     from index.data_folder import DataFolder
     from index.gallery import GallerySpec
+    from index.storage.query_store import QueryStore
     from service.application import create_app
     from service.context import galleries_of
     from service.loaded_models import LoadedModels, open_model
@@ -213,9 +214,13 @@ def _load(settings: Settings, keyring: Keyring, traces: TraceExport | None) -> F
             "a service that only reads writes nothing to its data folder: say audit_dir, or leave out audit"
         )
     imports = ImportFolder(settings.data_dir, read_only=settings.read_only)
+    query_store = QueryStore(
+        settings.data_dir, hours=settings.query_hours, max_bytes=settings.max_query_bytes, read_only=settings.read_only,
+        erasing_clock=erasing_clock, reserve=home.reserve,
+    )  # fmt: skip
     return create_app(
         settings=settings, embedder=embedder, home=home, workers=workers, imports=imports, previous=previous,
-        keyring=keyring, traces=traces, erasing_clock=erasing_clock,
+        keyring=keyring, traces=traces, erasing_clock=erasing_clock, query_store=query_store,
     )  # fmt: skip
 
 

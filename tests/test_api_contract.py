@@ -50,6 +50,8 @@ def asked_of(document: dict[str, Any], *, keyed: bool) -> dict[str, Any]:
     A short one may be answered with 503 at any time, which is a finding everywhere else; tests/test_request_turn.py has
     what deadlines do.
     """
+    if not keyed:
+        del document["paths"]["/v1/keys"]["post"]  # the first key would lock everybody out
     for operation in (one for each in document["paths"].values() for one in each.values()):
         operation["security"] = [each for each in operation["security"] if bool(each) is keyed]
         operation["parameters"] = [each for each in operation["parameters"] if each["name"] != TIMEOUT_HEADER]

@@ -7,7 +7,7 @@ import re
 import httpx
 import pytest
 
-from service.parameters import ERASE, FILTERS, PAGE, SEARCH
+from service.parameters import FILTERS, KEPT_SEARCH, PAGE, SEARCH, SELECTED
 from tests.http_client import PROBLEM, refused
 
 _METHODS = {"get", "put", "post", "patch", "delete"}
@@ -35,7 +35,7 @@ def test_only_files_of_the_page_are_served(client: httpx.Client, path: str) -> N
 
 def test_every_route_tells_its_problems(client: httpx.Client) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    assert len(paths) == 28
+    assert len(paths) == 41
     for path, operations in paths.items():
         for method, operation in operations.items():
             assert method in _METHODS
@@ -67,10 +67,13 @@ def test_every_parameter_is_described(client: httpx.Client) -> None:
     filters = {one.name for one in FILTERS} | {"attribute.NAME"}
     searching = {one.name for one in SEARCH} | filters
     assert named(f"{gallery}/search", "post") == searching | {"box", "combine"}
+    assert named(f"{gallery}/search", "get") == {one.name for one in KEPT_SEARCH} | {"attribute.NAME"}
+    assert {"query_id", "box", "image_id"} | searching == named(f"{gallery}/search", "get")
     assert named(f"{gallery}/search/batch", "post") == searching
     assert named(f"{gallery}/images/{{image_id}}/similar", "get") == searching
     assert named(f"{gallery}/images", "get") == {one.name for one in PAGE} | filters
-    assert named(f"{gallery}/images", "delete") == {one.name for one in ERASE} | filters
+    assert named(f"{gallery}/images", "delete") == {one.name for one in SELECTED} | filters
+    assert named(f"{gallery}/images", "patch") == {one.name for one in SELECTED} | filters
     assert named(gallery, "delete") == {"confirm"}
 
 

@@ -67,7 +67,10 @@ def client(audited: Audited) -> Iterator[httpx.Client]:
 def test_whatever_changes_something_and_whoever_searches_is_audited() -> None:
     assert AUDITED.keys() <= ROUTES.keys()
     changing = {route for route, access in ROUTES.items() if access is not OPEN and not route.startswith("GET ")}
-    looking = {f"GET {GALLERY.replace('default', '{gallery}')}/images/{{image_id}}/similar", "GET /v1/audit"}
+    gallery = GALLERY.replace("default", "{gallery}")
+    looking = {
+        f"GET {gallery}/search", f"GET {gallery}/images/{{image_id}}/similar", "GET /v1/audit", "GET /v1/feedback/export",
+    }  # fmt: skip
     assert AUDITED.keys() == changing | looking
 
 
@@ -106,6 +109,24 @@ def test_a_search_is_told_with_the_hash_of_its_picture_and_not_the_picture(
     assert (entry["status"], entry["pictures"]) == (415, [hashlib.sha256(large).hexdigest()])
 
 
+def test_a_kept_picture_is_told_as_the_same_picture(audited: Audited, client: httpx.Client) -> None:
+    client.put(f"{GALLERY}/images/a", content=jpeg(0))
+    digest = hashlib.sha256(jpeg(0)).hexdigest()
+    query_id = client.post("/v1/queries", content=jpeg(0)).json()["query_id"]
+    entry = audited.entries()[-1]
+    assert (entry["action"], entry["pictures"], entry["query_id"]) == ("keep-query", [digest], query_id)
+    for matches, names in ((1, {"query_id": query_id}), (0, {"query_id": query_id, "image_id": "a"})):
+        client.get(f"{GALLERY}/search", params=names)
+        entry = audited.entries()[-1]
+        assert (entry["action"], entry["pictures"], entry["matches"]) == ("search", [digest], matches)
+        assert entry["filters"] == {name: [value] for name, value in names.items()}
+    client.delete(f"/v1/queries/{query_id}")
+    entry = audited.entries()[-1]
+    assert (entry["action"], entry["query_id"], entry["status"]) == ("erase-query", query_id, 204)
+    refused(client.get(f"{GALLERY}/search", params={"query_id": query_id}), 404)
+    assert audited.entries()[-1]["status"] == 404
+
+
 def test_what_is_written_and_erased_is_told(audited: Audited, client: httpx.Client) -> None:
     gallery = "/v1/galleries/lane"
     client.put(gallery)
@@ -116,12 +137,15 @@ def test_what_is_written_and_erased_is_told(audited: Audited, client: httpx.Clie
     assert (entry["action"], entry["count"], entry["images"]) == ("add", 2, ["i0", "i2"])
     client.patch(f"{gallery}/images/i0", json={"camera_id": "c"})
     assert audited.entries()[-1]["action"] == "change"
+    client.patch(f"{gallery}/images", params={"vehicle_id": "v"}, json={"vehicle_id": "w"})
+    entry = audited.entries()[-1]
+    assert (entry["action"], entry["filters"], entry["count"]) == ("change", {"vehicle_id": ["v"]}, 2)
     client.delete(f"{gallery}/images/i0")
     entry = audited.entries()[-1]
     assert (entry["action"], entry["image_id"], entry["status"]) == ("erase", "i0", 204)
-    client.delete(f"{gallery}/images", params={"vehicle_id": "v"})
+    client.delete(f"{gallery}/images", params={"vehicle_id": "w"})
     entry = audited.entries()[-1]
-    assert (entry["action"], entry["filters"], entry["count"]) == ("erase", {"vehicle_id": ["v"]}, 1)
+    assert (entry["action"], entry["filters"], entry["count"]) == ("erase", {"vehicle_id": ["w"]}, 1)
     client.post(f"{gallery}/migrations")
     assert (audited.entries()[-1]["action"], audited.entries()[-1]["status"]) == ("migrate", 409)
     refused(client.delete("/v1/imports/none"), 404)
@@ -129,6 +153,23 @@ def test_what_is_written_and_erased_is_told(audited: Audited, client: httpx.Clie
     client.delete(gallery, params={"confirm": "lane"})
     assert (audited.entries()[-1]["action"], audited.entries()[-1]["gallery"]) == ("drop-gallery", "lane")
     assert len(metadata) <= MOST_IDS
+
+
+def test_keys_that_are_made_and_revoked_are_told_without_their_tokens(audited: Audited, client: httpx.Client) -> None:
+    wanted = {"name": "camera-7", "scopes": ["write", "read"], "galleries": ["lane", "default"]}
+    made = client.post("/v1/keys", json=wanted).json()
+    entry = audited.entries()[-1]
+    assert (entry["action"], entry["status"], entry["key_id"]) == ("create-key", 201, made["id"])
+    assert (entry["name"], entry["scopes"], entry["galleries"]) == ("camera-7", ["read", "write"], ["default", "lane"])
+    assert entry["key"] == audited.tokens["admin"].split("_")[1]
+    client.delete(f"/v1/keys/{made['id']}")
+    entry = audited.entries()[-1]
+    assert (entry["action"], entry["key_id"], entry["name"]) == ("revoke-key", made["id"], "camera-7")
+    refused(client.post("/v1/keys", json=wanted | {"name": "x", "scopes": []}), 422)
+    assert (audited.entries()[-1]["status"], "name" in audited.entries()[-1]) == (422, False)
+    text = "".join(path.read_text() for path in audit_files(audited.folder))
+    assert made["token"].rpartition("_")[2] not in text
+    assert made["token"].rpartition("_")[2] not in (audited.folder.parent.parent / "log").read_text()
 
 
 def test_what_a_key_may_not_is_told_and_who_has_none_is_not(audited: Audited, client: httpx.Client) -> None:

@@ -25,6 +25,7 @@ from tests.server_process import free_port, serving
 from vehicle_search_client import (
     AsyncVehicleSearch,
     BatchSize,
+    Camera,
     Conflict,
     Forbidden,
     InvalidRequest,
@@ -105,12 +106,38 @@ def test_an_image_from_its_cradle_to_its_grave(search: Any, yard: str) -> None:
     assert search.update_image("a:1", gallery=yard, camera_id=None).camera_id is None
     crop = search.crop("a:1", gallery=yard)
     assert (crop.media_type, Image.open(io.BytesIO(crop.data)).size) == ("image/png", (30, 20))
+    small = search.crop("a:1", gallery=yard, max_side=16)
+    assert (small.media_type, Image.open(io.BytesIO(small.data)).size) == ("image/jpeg", (16, 11))
     for attributes, found in (({"n": 5}, 1), ({"n": "5"}, 0), ({"s": "5"}, 1), ({"s": 5}, 0), ({"n": [4, 5]}, 1)):
         assert len(list(search.images(gallery=yard, attributes=attributes))) == found, attributes
     assert search.delete_image("a:1", gallery=yard) is None
     with pytest.raises(NotFound) as caught:
         search.delete_image("a:1", gallery=yard)
     assert caught.value.problem.kind == "image-not-found"
+
+
+def test_a_trail_of_placed_cameras(search: Any, yard: str) -> None:
+    here, there = Camera(camera_id="c1", name="Gate", x=0, y=0), Camera(camera_id="c2", x=300, y=400)
+    placed = search.set_cameras([here, there])
+    assert (placed.cameras, placed.plan) == ((here, there), None)
+    plan = search.set_plan(photograph(0), width=600)
+    assert (plan.width, list(plan.pixels)) == (600, [96, 72])
+    assert search.cameras().plan == plan
+    assert Image.open(io.BytesIO(search.plan(max_side=48).data)).size == (48, 36)
+    for number, camera in enumerate(("c1", "c2")):
+        search.put_image(
+            f"i{number}", jpeg(number), gallery=yard, camera_id=camera,
+            captured_at=datetime(2026, 5, 4, 10, 0, 6 * number, tzinfo=UTC),
+        )  # fmt: skip
+    trail = search.trail(["i1", "i0"], gallery=yard, query_image_ids=["i0"], title="Red", max_speed_kmh=200)
+    assert ([each["image_id"] for each in trail.sightings], trail.title) == (["i0", "i1"], "Red")
+    assert (trail.legs[0]["kmh"], trail.legs[0]["impossible"]) == (300.0, True)
+    assert search.trail_file(["i1"], gallery=yard, asked_by="Ł").startswith(b"%PDF-")
+    assert search.trail_file(["i1"], gallery=yard, kind="csv").count(b"\n") == 2
+    with pytest.raises(TypeError, match="max_speed_kmh"):
+        search.trail(["i1"], speed=3)
+    search.delete_plan()
+    assert search.set_cameras([]).cameras == ()
 
 
 def test_pictures_are_found(search: Any, yard: str) -> None:
@@ -129,6 +156,20 @@ def test_pictures_are_found(search: Any, yard: str) -> None:
     both = search.search([jpeg(0), jpeg(1)], gallery=yard, exclude_camera_id="c3", top_k=2)
     assert (both.queries, len(both)) == (2, 2)
     assert [match.image_id for match in search.similar("i2", gallery=yard, max_distance=1e9)][:1] != ["i2"]
+    kept = search.keep_query(jpeg(2))
+    assert (kept.width, kept.height, search.query(kept.query_id)) == (96, 72, kept)
+    assert kept.kept_until > datetime.now(UTC)
+    found = search.search_kept(kept.query_id, boxes=[(0, 0, 96, 72)], gallery=yard, top_k=1)
+    assert [match.image_id for match in found] == ["i2"]
+    both = search.search_kept([kept.query_id], image_ids=["i2", "i1"], gallery=yard)
+    assert (both.queries, {"i1", "i2"} & {match.image_id for match in both}) == (3, set())
+    with pytest.raises(UnusableInput, match="image_ids"):
+        search.search_kept(kept.query_id, gallery=yard, image_id="i2")
+    small = search.query_picture(kept.query_id, max_side=48)
+    assert Image.open(io.BytesIO(small.data)).size == (48, 36)
+    assert search.delete_query(kept.query_id) is None
+    with pytest.raises(NotFound, match="168 hours"):
+        search.search_kept(kept.query_id, gallery=yard)
     good, bad = search.search_batch([jpeg(1), b"no picture"], gallery=yard)
     assert good[0].image_id == "i1"
     assert isinstance(bad, Problem)
@@ -155,6 +196,16 @@ def test_images_are_paged_and_erased(search: Any, yard: str) -> None:
         [NewImage(picture=jpeg(n), image_id=f"i{n}", camera_id=f"c{n % 2}") for n in range(5)], gallery=yard
     )
     assert [one.image_id for one in search.images(gallery=yard, limit=2)] == [f"i{n}" for n in range(5)]
+    page = search.page(gallery=yard, limit=2, offset=1, order="newest", total=True, image_id=["i1", "i2", "i4"])
+    assert ([one.image_id for one in page.images], page.next, page.total) == (["i2", "i1"], None, 3)
+    assert search.page(gallery=yard, limit=1).total is None
+    assert search.update_images({"vehicle_id": "v", "attributes": {"n": 1}}, gallery=yard, camera_id="c1") == 2
+    with pytest.raises(InvalidRequest, match="at least one filter"):
+        search.update_images({}, gallery=yard)
+    assert search.update_images({"captured_at": datetime(2026, 5, 4, tzinfo=UTC)}, gallery=yard, everything=True) == 5
+    facets = search.facets(yard)
+    assert (facets.images, facets.vehicles, facets.first_captured_at) == (5, 1, datetime(2026, 5, 4, tzinfo=UTC))
+    assert facets.cameras[0] == {"camera_id": "c0", "images": 3}
     assert search.delete_images(gallery=yard, camera_id="c1") == 2
     with pytest.raises(InvalidRequest, match="at least one filter"):
         search.delete_images(gallery=yard)
@@ -423,13 +474,16 @@ def test_every_route_that_clients_need_is_a_method(client: httpx.Client, answer_
         if name.startswith("_"):
             continue
         needed = [one for one in inspect.signature(route.__wrapped__).parameters.values() if one.default is one.empty]
-        values = {"image_id": "IMAGE", "import_id": "IMPORT", "migration_id": "MIGRATION", "name": "GALLERY", "confirm": "x",
-                  "picture": jpeg(0), "pictures": [jpeg(0)], "images": [jpeg(0)], "path": "x", "archive": __file__}  # fmt: skip
+        values = {"image_id": "IMAGE", "import_id": "IMPORT", "migration_id": "MIGRATION", "name": "GALLERY", "confirm": "x", "changes": {}, "key_id": "KEY",
+                  "scopes": "read", "query_id": "QUERY", "picture": jpeg(0), "pictures": [jpeg(0)], "images": [jpeg(0)], "path": "x", "archive": __file__,
+                  "same": True, "query_image_id": "y", "feedback_id": "FEEDBACK", "gallery": "default", "cameras": [], "width": 1.0,
+                  "image_ids": ["IMAGE"]}  # fmt: skip
         given = {one.name: values[one.name] for one in needed if one.name in values and one.kind is not one.VAR_KEYWORD}
         call = route.__wrapped__(**given)
         path = call.path
         for value, part in (("galleries/default", "galleries/{gallery}"), ("galleries/GALLERY", "galleries/{gallery}"),
-                            ("IMAGE", "{image_id}"), ("IMPORT", "{import_id}"), ("MIGRATION", "{migration_id}")):  # fmt: skip
+                            ("IMAGE", "{image_id}"), ("IMPORT", "{import_id}"), ("KEY", "{key_id}"), ("MIGRATION", "{migration_id}"),
+                            ("QUERY", "{query_id}"), ("FEEDBACK", "{feedback_id}")):  # fmt: skip
             path = path.replace(value, part)
         asked.add((call.method, path))
     assert asked == served

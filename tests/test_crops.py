@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from index.contract import Resize
-from index.crops import Box, content_name, cut, model_crop, read_picture, stored_crop
+from index.crops import Box, content_name, cut, model_crop, read_picture, small_jpeg, stored_crop, stored_picture
 from index.errors import BoxOutsidePicture, PictureError, PictureTooLarge, UndecodablePicture, UnsupportedPicture
 
 LIMIT = 1_000_000
@@ -363,3 +363,88 @@ def test_the_content_name_is_the_hash_and_the_kind() -> None:
     assert all(len(name.split(".")[0]) == 64 for name in names)
     with pytest.raises(ValueError, match="JPEG or a PNG"):
         content_name(b"GIF89a")
+
+
+def assert_alike(small: Image.Image, whole: Image.Image) -> None:
+    """By their light: colours are coded at half the size."""
+    light = (
+        np.asarray(each.convert("L")).astype(int)
+        for each in (small, whole.resize(small.size, Image.Resampling.LANCZOS))
+    )
+    assert np.abs(np.subtract(*light)).mean() < 6
+
+
+def shown(data: bytes) -> Image.Image:
+    assert data.startswith(b"\xff\xd8")
+    return read_picture(data, max_pixels=LIMIT)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF"])
+@pytest.mark.parametrize(("max_side", "size"), [(64, (64, 40)), (16, (16, 10)), (400, (320, 200)), (2048, (320, 200))])
+def test_a_picture_to_look_at_is_no_larger_and_shows_the_same(kind: str, max_side: int, size: tuple[int, int]) -> None:
+    data = encoded(photograph(320, 200), kind)
+    small = shown(small_jpeg(data, max_side=max_side, max_pixels=LIMIT))
+    assert small.size == size
+    assert_alike(small, read_picture(data, max_pixels=LIMIT))
+
+
+def test_a_picture_to_look_at_is_upright_and_says_nothing_more() -> None:
+    data = encoded(photograph(320, 200), "JPEG", exif=exif(6, b"secret"), comment=b"secret", icc_profile=b"secret" * 9)
+    for max_side, size in ((50, (31, 50)), (400, (200, 320))):
+        small = small_jpeg(data, max_side=max_side, max_pixels=LIMIT)
+        assert shown(small).size == size
+        assert b"secret" not in small
+        assert_alike(shown(small), read_picture(data, max_pixels=LIMIT))
+
+
+def test_a_jpeg_that_is_small_enough_keeps_its_coded_data() -> None:
+    stored = stored_crop(encoded(photograph(), "JPEG"), box=None, max_pixels=LIMIT).data
+    assert small_jpeg(stored, max_side=101, max_pixels=LIMIT) == stored
+    assert small_jpeg(stored, max_side=100, max_pixels=LIMIT) != stored
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_a_jpeg_of_other_colours_can_be_looked_at(mode: str) -> None:
+    assert shown(small_jpeg(encoded(photograph().convert(mode), "JPEG"), max_side=32, max_pixels=LIMIT)).size == (
+        32,
+        21,
+    )
+
+
+def test_a_large_jpeg_is_not_decoded_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[tuple[int, int]] = []
+    load = Image.Image.thumbnail
+
+    def noted(self: Image.Image, *args: Any, **options: Any) -> None:
+        decoded.append(self.size)
+        load(self, *args, **options)
+
+    monkeypatch.setattr(Image.Image, "thumbnail", noted)
+    small_jpeg(encoded(photograph(960, 640), "JPEG"), max_side=60, max_pixels=LIMIT)
+    assert decoded == [(120, 80)]
+
+
+@pytest.mark.parametrize("end", [0, 20, 400])
+def test_a_damaged_picture_cannot_be_looked_at(end: int) -> None:
+    with pytest.raises(PictureError):
+        small_jpeg(encoded(photograph(320, 200), "JPEG")[:end], max_side=64, max_pixels=LIMIT)
+    with pytest.raises(PictureTooLarge):
+        small_jpeg(encoded(photograph(320, 200), "JPEG"), max_side=64, max_pixels=1000)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_that_is_kept_whole_stays_one_and_says_which_way_up_it_is(orientation: int) -> None:
+    sent = encoded(photograph(), "JPEG", exif=exif(orientation, b"secret"), comment=b"secret")
+    kept = stored_picture(sent, max_pixels=LIMIT)
+    assert kept.media_type == "image/jpeg"
+    assert b"secret" not in kept.data
+    assert len(kept.data) <= len(encoded(photograph(), "JPEG")) + 40
+    assert np.array_equal(pixels(kept.image), pixels(read_picture(sent, max_pixels=LIMIT)))
+    assert np.array_equal(pixels(read_picture(kept.data, max_pixels=LIMIT)), pixels(kept.image))
+    assert np.array_equal(by_pillow(kept.data), by_pillow(sent))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "GIF"])
+def test_another_picture_that_is_kept_whole_is_stored_as_a_crop_is(kind: str) -> None:
+    sent = encoded(photograph(), kind)
+    assert stored_picture(sent, max_pixels=LIMIT).data == stored_crop(sent, box=None, max_pixels=LIMIT).data

@@ -22,6 +22,7 @@ def test_a_table_computed_by_hand() -> None:
     assert figures.minp == pytest.approx((0.5 + 1 / 3) / 2)
     assert (figures.rank_1, figures.rank_5) == (0.0, 1.0)
     assert (figures.probes, figures.excluded, figures.gallery) == (2, 1, 5)
+    assert figures.cmc == (0.0, 0.5, 1.0, 1.0, 1.0)
     assert str(figures).endswith("2 probes × 5, 1 without a match")
 
 
@@ -54,9 +55,10 @@ def test_what_is_kept_in_contracts() -> None:
     kept = evaluate(GALLERY[:1], [("a", "c9")], GALLERY, LABELS).to_dict()
     assert kept["map"] == 0.7556
     assert list(kept) == [
-        "rank_1", "rank_5", "rank_10", "map", "minp", "probes", "gallery", "excluded", "interval", "rank_1_interval", "map_interval",
+        "rank_1", "rank_5", "rank_10", "map", "minp", "probes", "gallery", "excluded", "interval", "rank_1_interval", "map_interval", "cmc",
     ]  # fmt: skip
     assert kept["map_interval"] == [0.7556, 0.7556]
+    assert kept["cmc"] == [1.0] * 5
 
 
 def test_several_draws_are_averaged_and_their_probes_counted_once() -> None:
@@ -71,6 +73,18 @@ def test_several_draws_are_averaged_and_their_probes_counted_once() -> None:
     assert figures.rank_1 == pytest.approx((1 / 3 + 2 / 3) / 2)
     assert figures.map == pytest.approx(((1 + 1 / 2 + 1 / 4) / 3 + (1 + 1 + 1 / 4) / 3) / 2)
     assert (figures.probes, figures.gallery) == (3, 7)
+    assert figures.cmc == pytest.approx((1 / 2, 2 / 3, 2 / 3, 1, 1, 1, 1))
+
+
+def test_the_curve_ends_where_nobody_looks_any_more() -> None:
+    vectors = np.arange(200, dtype=np.float32)[:, None]
+    labels = [("a" if n % 60 == 0 else f"v{n}", "c1") for n in range(200)]
+    cmc = evaluate(vectors[:1], [("a", "c2")], vectors, labels).cmc
+    assert (len(cmc), cmc[0], cmc[-1]) == (50, 1.0, 1.0)
+    far = evaluate(
+        vectors[:1] + 61, [("a", "c2")], vectors, [("a", "c1") if n == 120 else ("b", "c1") for n in range(200)]
+    )
+    assert (far.cmc[-1], far.rank_10) == (0.0, 0.0)  # it stands behind 118 others
 
 
 def test_one_camera_only_cannot_be_measured() -> None:

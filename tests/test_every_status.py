@@ -37,7 +37,13 @@ from tests.test_openapi_document import OPERATIONS
 GALLERY = "/v1/galleries/{gallery}"
 IMAGE = f"{GALLERY}/images/{{image_id}}"
 MIGRATION = f"{GALLERY}/migrations/{{migration_id}}"
-HERE = {"gallery": "default", "image_id": "a", "import_id": "none", "migration_id": "none", "model": "tiny"}
+PLAN = "/v1/cameras/plan"
+QUERY = "/v1/queries/{query_id}"
+NEW_KEY = {"name": "camera", "scopes": ["write"]}
+HERE = {
+    "gallery": "default", "image_id": "a", "import_id": "none", "key_id": "none", "migration_id": "none", "model": "tiny",
+    "query_id": "none", "feedback_id": "none",
+}  # fmt: skip
 FILLED = 200  # images of a gallery that takes a while to move, or an import to come in
 
 
@@ -61,6 +67,11 @@ class Stage:
         return client
 
     @cached_property
+    def keeps_no_queries(self) -> httpx.Client:
+        """One that keeps no pictures to search with."""
+        return self._client(self._serving("keeps-no-queries", "--query-hours", "0"))
+
+    @cached_property
     def strict(self) -> str:
         """One that waits a moment for a body, and takes a small one."""
         return self._serving(
@@ -74,6 +85,23 @@ class Stage:
         client = self._client(self._serving("guarded"))
         assert client.get("/v1/model", headers=bearer(token)).status_code == 200
         return client, token
+
+    @cached_property
+    def keyed(self) -> tuple[httpx.Client, str]:
+        """One that asks for keys, and the key of a client that may do everything, which it sends."""
+        token = kept_key(self.folder / "keyed", "admin")
+        client = self._client(self._serving("keyed"))
+        client.headers.update(bearer(token))
+        return client, token
+
+    @cached_property
+    def keyed_and_crowded(self) -> tuple[httpx.Client, str]:
+        """One that asks for keys, on a full disk, and the id of the key that its client sends."""
+        disk = self._small_disk("keyed-and-crowded")
+        token = kept_key(disk / "data", "admin")
+        client = self._crowded(disk, self.models[0])
+        client.headers.update(bearer(token))
+        return client, token.split("_")[1]
 
     @cached_property
     def keys_gone(self) -> tuple[httpx.Client, str]:
@@ -123,6 +151,14 @@ class Stage:
         """One on a full disk whose model is another than its galleries'."""
         return self._crowded(self._small_disk("moved-on-and-crowded"), self.models[1])
 
+    @cached_property
+    def planned_and_crowded(self) -> httpx.Client:
+        """One on a full disk that has a plan."""
+        disk = self._small_disk("planned-and-crowded")
+        with serving(disk / "data", self.models[0]) as address:
+            httpx.put(f"{address}{PLAN}?width=1", content=jpeg(0)).raise_for_status()
+        return self._crowded(disk, self.models[0])
+
     def stopping(self, path: str) -> httpx.Response:
         """What a service that is about to stop answers; it runs in this process."""
         embedder = Embedder(self.models[0], device="cpu", threads=1)
@@ -141,12 +177,14 @@ class Stage:
         return asyncio.run(ask())
 
     def _small_disk(self, name: str) -> Path:
-        """A data folder on a disk of its own, with an image in ``default`` and many in ``full``."""
+        """A data folder on a disk of its own, with two images and feedback in ``default``, and many in ``full``."""
         self.folder.joinpath(name).mkdir()
         disk = self.closing.enter_context(small_disk(self.folder / name, megabytes=12))
         with serving(disk / "data", self.models[0]) as address, httpx.Client(base_url=address) as client:
             self._fill(client, "full")
-            client.put("/v1/galleries/default/images/a", content=jpeg(0)).raise_for_status()
+            for number, image_id in enumerate("ab"):
+                client.put(f"/v1/galleries/default/images/{image_id}", content=jpeg(number)).raise_for_status()
+            _said(client, "a").raise_for_status()
         return disk
 
     def _crowded(self, disk: Path, model: Path) -> httpx.Client:
@@ -205,10 +243,12 @@ def _unreadable(stage: Stage, method: str, template: str) -> Answer:
     return stage.plain.request(method, _path(template), content=b"{", headers={"Content-Type": kind})
 
 
-def _by_hand(address: str, method: str, template: str, *fields: str, body: bytes = b"") -> Answer:
+def _by_hand(
+    address: str, method: str, template: str, *fields: str, body: bytes = b"", query: str = ""
+) -> Answer:  # fmt: skip
     kinds = OPERATIONS[f"{method} {template}"].get("requestBody", {}).get("content", {"none": None})
     kind = "multipart/form-data; boundary=x" if "multipart/form-data" in kinds else next(iter(kinds))
-    lines = [f"{method} {_path(template)} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *fields]
+    lines = [f"{method} {_path(template)}{query} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *fields]
     return status_of(exchange(address, "\r\n".join(lines).encode() + b"\r\n\r\n" + body))
 
 
@@ -269,14 +309,67 @@ def _moving(stage: Stage, gallery: str) -> str:
     return begun.headers["Location"]
 
 
+def _made_key(stage: Stage) -> str:
+    return f"/v1/keys/{stage.keyed[0].post('/v1/keys', json=NEW_KEY).json()['id']}"
+
+
+def _with_plan(stage: Stage) -> httpx.Client:
+    """One that has a plan."""
+    stage.plain.put(f"{PLAN}?width=1", content=jpeg(0)).raise_for_status()
+    return stage.plain
+
+
+def _without_plan(stage: Stage) -> httpx.Client:
+    """The same, which has none now."""
+    _with_plan(stage).delete(PLAN).raise_for_status()
+    return stage.plain
+
+
 def _deleted_twice(client: httpx.Client, path: str) -> httpx.Response:
     client.delete(path)
     return client.delete(path)
 
 
+def _kept(stage: Stage) -> str:
+    """The path of a picture that is kept."""
+    answer = stage.plain.post("/v1/queries", content=jpeg(6))
+    assert answer.status_code == 201, answer.text
+    return answer.headers["Location"]
+
+
+def _by_address(client: httpx.Client, image_id: str) -> httpx.Response:
+    return client.get(f"{_path(GALLERY)}/search", params={"image_id": image_id})
+
+
 def _dropped(stage: Stage, name: str) -> httpx.Response:
     assert _new_gallery(stage, name).status_code == 201
     return stage.plain.delete(f"/v1/galleries/{name}", params={"confirm": name})
+
+
+def _said(client: httpx.Client, image_id: str, *, gallery: str = "default", query: str = "b") -> httpx.Response:
+    body = {"gallery": gallery, "image_id": image_id, "query_image_id": query, "same": True}
+    return client.post("/v1/feedback", json=body)
+
+
+def _said_twice(client: httpx.Client, image_id: str) -> httpx.Response:
+    _said(client, image_id)
+    return _said(client, image_id)
+
+
+def _said_without_crops(stage: Stage) -> httpx.Response:
+    _new_gallery(stage, "bare", keep_crops=False)
+    for number, name in enumerate("ab"):
+        stage.plain.put(_path(IMAGE, gallery="bare", image_id=name), content=jpeg(number)).raise_for_status()
+    return _said(stage.plain, "a", gallery="bare")
+
+
+def _one_said(client: httpx.Client) -> str:
+    kept: str = _of_feedback(client, "GET", "/v1/feedback").json()["feedback"][0]["feedback_id"]
+    return kept
+
+
+def _of_feedback(client: httpx.Client, method: str, path: str, gallery: str = "default") -> httpx.Response:
+    return client.request(method, path, params={"gallery": gallery})
 
 
 def _new_gallery(stage: Stage, name: str, **properties: object) -> httpx.Response:
@@ -293,9 +386,51 @@ OWN: Mapping[tuple[str, int], Way] = {
     (f"DELETE {GALLERY}/images", 507): lambda stage, *_: stage.crowded[0].delete(
         f"{_path(GALLERY)}/images", params={"all": "true"}
     ),
+    (f"PATCH {GALLERY}/images", 200): lambda stage, *_: stage.plain.patch(
+        f"{_path(GALLERY)}/images", params={"vehicle_id": "none"}, json={}
+    ),
+    (f"PATCH {GALLERY}/images", 507): lambda stage, *_: stage.crowded[0].patch(
+        "/v1/galleries/full/images", params={"all": "true"}, json={"vehicle_id": "v" * 200}
+    ),
     (f"GET {IMAGE}/crop", 304): lambda stage, *_: stage.plain.get(
         _path(f"{IMAGE}/crop"), headers={"If-None-Match": "*"}
     ),
+    ("PUT /v1/cameras", 200): lambda stage, *_: stage.plain.put("/v1/cameras", json={"cameras": []}),
+    ("PUT /v1/cameras", 507): lambda stage, *_: stage.crowded[0].put("/v1/cameras", json={"cameras": []}),
+    ("GET /v1/cameras/plan", 200): lambda stage, *_: _with_plan(stage).get(PLAN),
+    ("GET /v1/cameras/plan", 304): lambda stage, *_: _with_plan(stage).get(PLAN, headers={"If-None-Match": "*"}),
+    ("GET /v1/cameras/plan", 404): lambda stage, *_: _without_plan(stage).get(PLAN),
+    ("PUT /v1/cameras/plan", 200): lambda stage, *_: _with_plan(stage).put(f"{PLAN}?width=1", content=jpeg(1)),
+    ("PUT /v1/cameras/plan", 201): lambda stage, *_: _without_plan(stage).put(f"{PLAN}?width=1", content=jpeg(1)),
+    ("PUT /v1/cameras/plan", 400): lambda stage, *_: stage.plain.put(f"{PLAN}?width=1", content=b""),
+    ("PUT /v1/cameras/plan", 408): lambda stage, *_: _by_hand(
+        stage.strict, "PUT", PLAN, "Content-Length: 1000", query="?width=1"
+    ),
+    ("PUT /v1/cameras/plan", 413): lambda stage, *_: _by_hand(
+        stage.strict, "PUT", PLAN, "Content-Length: 99999999999", query="?width=1"
+    ),
+    ("PUT /v1/cameras/plan", 415): lambda stage, *_: stage.plain.put(f"{PLAN}?width=1", content=b"text"),
+    ("PUT /v1/cameras/plan", 507): lambda stage, *_: stage.crowded[0].put(f"{PLAN}?width=1", content=jpeg(1)),
+    ("DELETE /v1/cameras/plan", 204): lambda stage, *_: _with_plan(stage).delete(PLAN),
+    ("DELETE /v1/cameras/plan", 404): lambda stage, *_: _without_plan(stage).delete(PLAN),
+    ("DELETE /v1/cameras/plan", 507): lambda stage, *_: stage.planned_and_crowded.delete(PLAN),
+    (f"POST {GALLERY}/trail", 200): lambda stage, *_: stage.plain.post(
+        f"{_path(GALLERY)}/trail", json={"image_ids": ["a"]}
+    ),
+    (f"GET {GALLERY}/search", 200): lambda stage, *_: _by_address(stage.plain, "a"),
+    (f"GET {GALLERY}/search", 404): lambda stage, *_: _by_address(stage.plain, "nobody"),
+    (f"GET {GALLERY}/search", 409): lambda stage, *_: _by_address(stage.moved_on, "a"),
+    ("POST /v1/queries", 201): lambda stage, *_: stage.plain.post("/v1/queries", content=jpeg(6)),
+    ("POST /v1/queries", 409): lambda stage, *_: stage.keeps_no_queries.post("/v1/queries", content=jpeg(6)),
+    (f"GET {QUERY}", 200): lambda stage, *_: stage.plain.get(_kept(stage)),
+    (f"GET {QUERY}", 404): lambda stage, *_: stage.plain.get(_path(QUERY)),
+    (f"GET {QUERY}/picture", 200): lambda stage, *_: stage.plain.get(f"{_kept(stage)}/picture"),
+    (f"GET {QUERY}/picture", 304): lambda stage, *_: stage.plain.get(
+        f"{_kept(stage)}/picture", headers={"If-None-Match": "*"}
+    ),
+    (f"GET {QUERY}/picture", 404): lambda stage, *_: stage.plain.get(_path(f"{QUERY}/picture")),
+    (f"DELETE {QUERY}", 204): lambda stage, *_: stage.plain.delete(_kept(stage)),
+    (f"DELETE {QUERY}", 404): lambda stage, *_: stage.plain.delete(_path(QUERY)),
     (f"PUT {GALLERY}", 200): lambda stage, *_: stage.plain.put(_path(GALLERY)),
     (f"PUT {GALLERY}", 201): lambda stage, *_: _new_gallery(stage, "new"),
     (f"PUT {GALLERY}", 404): lambda stage, *_: stage.plain.put("/v1/galleries/new%0A"),  # no path of this route
@@ -323,6 +458,33 @@ OWN: Mapping[tuple[str, int], Way] = {
     (f"DELETE {MIGRATION}", 409): lambda stage, *_: _deleted_twice(stage.moved_on, _moving(stage, "ended")),
     (f"POST {GALLERY}/migrations", 507): lambda stage, *_: stage.moved_on_and_crowded.post(f"{_path(GALLERY)}/migrations"),
     (f"DELETE {MIGRATION}", 507): lambda stage, *_: stage.crowded[0].delete(stage.crowded[1]),
+    ("GET /v1/caller", 200): lambda stage, *_: stage.keyed[0].get("/v1/caller"),
+    ("POST /v1/keys", 201): lambda stage, *_: stage.keyed[0].post("/v1/keys", json=NEW_KEY),
+    ("POST /v1/keys", 507): lambda stage, *_: stage.keyed_and_crowded[0].post("/v1/keys", json=NEW_KEY),
+    ("DELETE /v1/keys/{key_id}", 200): lambda stage, *_: stage.keyed[0].delete(_made_key(stage)),
+    ("DELETE /v1/keys/{key_id}", 404): lambda stage, *_: stage.keyed[0].delete("/v1/keys/none"),
+    ("DELETE /v1/keys/{key_id}", 507): lambda stage, *_: stage.keyed_and_crowded[0].delete(
+        f"/v1/keys/{stage.keyed_and_crowded[1]}"
+    ),
+    ("POST /v1/feedback", 200): lambda stage, *_: _said_twice(stage.plain, "a"),
+    ("POST /v1/feedback", 201): lambda stage, *_: _said(stage.plain, "a", query="c"),
+    ("POST /v1/feedback", 404): lambda stage, *_: _said(stage.plain, "nobody"),
+    ("POST /v1/feedback", 409): lambda stage, *_: _said_without_crops(stage),
+    ("POST /v1/feedback", 507): lambda stage, *_: _said(stage.crowded[0], "a"),
+    ("GET /v1/feedback", 200): lambda stage, method, path: _of_feedback(stage.plain, method, path),
+    ("GET /v1/feedback", 404): lambda stage, method, path: _of_feedback(stage.plain, method, path, "nowhere"),
+    ("DELETE /v1/feedback", 200): lambda stage, method, path: _of_feedback(stage.plain, method, path),
+    ("DELETE /v1/feedback", 404): lambda stage, method, path: _of_feedback(stage.plain, method, path, "nowhere"),
+    ("DELETE /v1/feedback", 507): lambda stage, method, path: _of_feedback(stage.crowded[0], method, path),
+    ("GET /v1/feedback/export", 200): lambda stage, method, path: _of_feedback(stage.plain, method, path),
+    ("GET /v1/feedback/export", 404): lambda stage, method, path: _of_feedback(stage.plain, method, path, "nowhere"),
+    ("DELETE /v1/feedback/{feedback_id}", 204): lambda stage, *_: stage.plain.delete(
+        f"/v1/feedback/{_said(stage.plain, 'b', query='a').json()['feedback_id']}"
+    ),
+    ("DELETE /v1/feedback/{feedback_id}", 404): lambda stage, *_: stage.plain.delete("/v1/feedback/none"),
+    ("DELETE /v1/feedback/{feedback_id}", 507): lambda stage, *_: stage.crowded[0].delete(
+        f"/v1/feedback/{_one_said(stage.crowded[0])}"
+    ),
     ("POST /v1/model/reload", 409): lambda stage, *_: stage.replaced.post("/v1/model/reload"),
     ("GET /readyz", 503): lambda stage, *_: stage.stopping("/readyz"),
     ("GET /v2/health/ready", 503): lambda stage, *_: stage.stopping("/v2/health/ready"),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from index.file_formats.exif import read_orientation
+from index.file_formats.exif import orientation_block, read_orientation
 
 
 def block(order: str, kind: int, value: bytes, *, tag: int = 0x0112, count: int = 1) -> bytes:
@@ -33,6 +33,14 @@ def test_what_pillow_writes(orientation: int) -> None:
     written[0x0112] = orientation
     written[0x010E] = "a description that makes the block longer"
     assert read_orientation(written.tobytes()) == orientation
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_what_is_written_is_read_by_us_and_by_pillow(orientation: int) -> None:
+    assert read_orientation(orientation_block(orientation)) == orientation
+    read = Image.Exif()
+    read.load(orientation_block(orientation))
+    assert dict(read) == {0x0112: orientation}
 
 
 @pytest.mark.parametrize(

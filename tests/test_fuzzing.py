@@ -38,9 +38,9 @@ from service.parameters import (
     ATTRIBUTE,
     BOX,
     COMBINE,
-    ERASE,
     PAGE,
     SEARCH,
+    SELECTED,
     filters_of,
     read_parameters,
     search_options_of,
@@ -264,7 +264,7 @@ def test_parts_are_the_bytes_between_boundaries(parts: list[tuple[str, bytes]]) 
 # Query strings, cursors
 
 
-KNOWN = {one.name: one for one in (BOX, COMBINE, *SEARCH, *PAGE, *ERASE)}
+KNOWN = {one.name: one for one in (BOX, COMBINE, *SEARCH, *PAGE, *SELECTED)}
 WORDS = st.sampled_from(["1", "10", "rear", "c001", "2026-05-04T10:11:12Z", "2026-05-04T10:11:12 02:00", "1,2,3,4", "mean", "true", '"1"', "1e400", "-0"])  # fmt: skip
 PAIRS = st.lists(st.tuples(st.sampled_from([*KNOWN, f"{ATTRIBUTE}lane", ATTRIBUTE]) | TEXTS, WORDS | TEXTS), max_size=5)
 
@@ -277,7 +277,7 @@ def query_of(pairs: list[tuple[str, str]]) -> bytes:
 @given(query=PAIRS.map(query_of) | damaged(PAIRS.map(query_of)) | st.binary(max_size=40))
 def test_query_strings(query: bytes) -> None:
     request = Request({"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": query})
-    for known in ((BOX, COMBINE, *SEARCH), PAGE, ERASE):
+    for known in ((BOX, COMBINE, *SEARCH), PAGE, SELECTED):
         try:
             values = read_parameters(request, known, attributes=True)
             filters_of(values, ("front", "rear", "side"))

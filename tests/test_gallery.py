@@ -22,6 +22,9 @@ from index.errors import (
     InvalidValue,
 )
 from index.gallery import (
+    MOST_ATTRIBUTES,
+    MOST_VALUES,
+    ORDERS,
     Filters,
     Gallery,
     GalleryHome,
@@ -285,6 +288,47 @@ def test_metadata_is_replaced_and_the_rest_stays(gallery: Gallery, clock: Clock)
     assert search(gallery, vector(1))[0].image.metadata == changed
 
 
+def test_many_are_changed_at_once(lean: Gallery) -> None:
+    gallery = lean
+    gallery.add([image(f"i{n:04}", vehicle_id=f"v{n % 3}", attributes={"n": n, "kept": "k"}) for n in range(2400)])
+    wrong, right, last = (Filters(vehicle_id=(f"v{n}",)) for n in range(3))
+    assert ids(search(gallery, vector(1), filters=right, top_k=1)) == ["i0001"]  # so that the filter is remembered
+    before, untouched = gallery.info().last_change, gallery.get("i0002")
+
+    def corrected(metadata: Metadata) -> Metadata:
+        return replace(metadata, vehicle_id="v1", attributes={**metadata.attributes, "corrected": 1})
+
+    assert gallery.change_metadata_where(wrong, corrected) == 800
+    assert gallery.info().last_change == before + 800
+    assert listed(gallery, wrong) == []
+    assert gallery.page(right, limit=1, total=True).total == 1600
+    assert gallery.get("i0003").metadata == Metadata(vehicle_id="v1", attributes={"n": 3, "kept": "k", "corrected": 1})
+    assert gallery.get("i0002") == untouched
+    assert gallery.page(Filters(attributes={"corrected": (1,)}), limit=1, total=True).total == 800
+    assert ids(search(gallery, vector(1), filters=right, top_k=3)) == ["i0000", "i0001", "i0003"]
+    assert search(gallery, vector(1), filters=wrong) == []
+    assert len(search(gallery, vector(1), filters=last, top_k=1000)) == 800
+    assert gallery.change_metadata_where(wrong, corrected) == 0
+
+
+def test_of_many_all_are_changed_or_none(gallery: Gallery) -> None:
+    gallery.add([image(name, camera_id="c") for name in ("a", "b", "x")])
+    before = gallery.info().last_change
+    changed: list[str] = []
+
+    def change(metadata: Metadata) -> Metadata:
+        if len(changed) == 2:
+            raise InvalidValue("too long", pointer="/vehicle_id")
+        changed.append("one")
+        return replace(metadata, vehicle_id="v")
+
+    with pytest.raises(InvalidValue, match=r"nothing was changed, because of (a|b|x): too long") as told:
+        gallery.change_metadata_where(Filters(camera_id=("c",)), change)
+    assert told.value.pointer == "/vehicle_id"
+    assert listed(gallery, Filters(vehicle_id=("v",))) == []
+    assert gallery.info().last_change == before
+
+
 # Search
 
 
@@ -364,7 +408,7 @@ def test_max_distance_is_inclusive(gallery: Gallery) -> None:
 
 def test_a_stored_image_can_be_left_out(gallery: Gallery) -> None:
     gallery.add([image(name, vector(1)) for name in "abc"])
-    assert ids(search(gallery, vector(1), exclude_image_id="a", top_k=2)) == ["b", "c"]
+    assert ids(search(gallery, vector(1), exclude_image_ids=frozenset({"a"}), top_k=2)) == ["b", "c"]
 
 
 def test_groups_are_filled_up(lean: Gallery) -> None:
@@ -403,6 +447,9 @@ FILTERED: dict[str, dict[str, Any]] = {
     ("filters", "expected"),
     [
         (Filters(), "abcd"),
+        (Filters(image_id=("a", "d", "none")), "ad"),
+        (Filters(image_id=("a", "b"), camera_id=("c2",)), "b"),
+        (Filters(image_id=("none",)), ""),
         (Filters(camera_id=("c1",)), "a"),
         (Filters(camera_id=("c1", "c2")), "abc"),
         (Filters(camera_id=("C1",)), ""),
@@ -431,6 +478,9 @@ def test_filters_mean_the_same_for_search_listing_and_erasure(
         [image(name, random_vectors(1, seed)[0], **fields) for seed, (name, fields) in enumerate(FILTERED.items())]
     )
     assert sorted(ids(search(gallery, vector(1), filters=filters))) == list(expected)
+    assert listed(gallery, filters) == list(expected)
+    assert gallery.page(filters, limit=1, total=True).total == len(expected)
+    assert gallery.change_metadata_where(filters, lambda said: said) == len(expected)
     assert listed(gallery, filters) == list(expected)
     assert gallery.delete_where(filters) == len(expected)
     assert listed(gallery) == sorted(set("abcd") - set(expected))
@@ -481,6 +531,84 @@ def test_pages_hold_every_image_once_in_order(gallery: Gallery) -> None:
     assert gallery.page(Filters(), limit=23).cursor is None
 
 
+def test_a_page_may_begin_anywhere(gallery: Gallery) -> None:
+    names = sorted(f"i{n}" for n in range(25))
+    gallery.add([image(name, camera_id="even" if n % 2 else "odd") for n, name in enumerate(reversed(names))])
+    gallery.add([image("i3", camera_id="even")])  # written again it is the newest
+    newest = ["i3", *(name for name in names if name != "i3")]
+    for order, expected in zip(ORDERS, (names, newest), strict=True):
+        for offset in (0, 1, 7, 24, 25, 100):
+            page = gallery.page(Filters(), limit=9, offset=offset, order=order, total=True)
+            rest = expected[offset:]
+            while True:
+                assert [stored.image_id for stored in page.images] == rest[:9]
+                rest = rest[9:]
+                assert (page.cursor is None) is (not rest)
+                if page.cursor is None:
+                    break
+                page = gallery.page(Filters(), limit=9, cursor=page.cursor, order=order, total=True)
+                assert page.total == 25
+    odd = gallery.page(Filters(camera_id=("odd",)), limit=2, offset=3, order="newest", total=True)
+    passing = [name for name in newest if gallery.get(name).metadata.camera_id == "odd"]
+    assert [stored.image_id for stored in odd.images] == passing[3:5]
+    assert odd.total == len(passing)
+    assert gallery.page(Filters(), limit=1).total is None
+
+
+def test_a_cursor_belongs_to_its_order(gallery: Gallery) -> None:
+    gallery.add([image("a"), image("b")])
+    for order, other in zip(ORDERS, reversed(ORDERS), strict=True):
+        with pytest.raises(InvalidValue, match="another order"):
+            gallery.page(Filters(), limit=1, order=other, cursor=gallery.page(Filters(), limit=1, order=order).cursor)
+
+
+# What it can be filtered by
+
+
+def test_facets_count_what_is_there(gallery: Gallery) -> None:
+    empty = gallery.facets()
+    assert (empty.images, empty.vehicles, empty.cameras, empty.attributes) == (0, 0, [], [])
+    assert (empty.first_captured_at, empty.last_captured_at) == (None, None)
+    gallery.add([image(name, **fields) for name, fields in FILTERED.items()])
+    found = gallery.facets()
+    assert (found.images, found.vehicles, found.last_change) == (4, 2, gallery.info().last_change)
+    assert found.cameras == [("c2", 2), ("c1", 1)]
+    assert found.viewpoints == [("rear", 3), ("front", 1)]
+    assert (found.first_captured_at, found.last_captured_at) == (
+        NOON - timedelta(seconds=1),
+        NOON + timedelta(seconds=1),
+    )
+    assert [(each.name, each.images, each.values) for each in found.attributes] == [
+        ("n", 4, [(1, 2), (2.5, 1), ("1", 1)]), ("t", 1, [("1", 1)]), ("x y'\"", 1, [("z", 1)]),
+    ]  # fmt: skip
+    assert gallery.facets() is found  # nothing was counted again
+
+
+def test_facets_follow_every_kind_of_write(gallery: Gallery) -> None:
+    gallery.add([image(name, **fields) for name, fields in FILTERED.items()])
+    gallery.facets()
+    gallery.change_metadata("a", lambda said: replace(said, camera_id="c9"))
+    assert gallery.facets().cameras == [("c2", 2), ("c9", 1)]
+    gallery.change_metadata_where(Filters(camera_id=("c2",)), lambda said: replace(said, attributes={"lane": 1}))
+    assert [(each.name, each.values) for each in gallery.facets().attributes][:2] == [
+        ("lane", [(1, 2)]), ("n", [(1, 1), (2.5, 1)]),
+    ]  # fmt: skip
+    gallery.delete("b")
+    assert gallery.facets().cameras == [("c2", 1), ("c9", 1)]
+
+
+def test_of_very_many_values_the_most_frequent_are_told(gallery: Gallery) -> None:
+    names = {f"name {n:03}": 1 for n in range(60)}
+    gallery.add([image(f"i{n}", attributes={"plate": f"p{n}", "colour": "red"}) for n in range(30)])
+    gallery.add([image("x", attributes=names), image("y", attributes={f"{name}b": 1 for name in names})])
+    gallery.add([image("z", attributes={"plate": "p7"})])
+    found = gallery.facets().attributes
+    assert len(found) == MOST_ATTRIBUTES
+    assert (found[0].name, found[0].images, len(found[0].values)) == ("plate", 31, MOST_VALUES)
+    assert found[0].values[:2] == [("p7", 2), ("p0", 1)]
+    assert (found[1].name, found[1].values) == ("colour", [("red", 30)])
+
+
 @pytest.mark.parametrize("cursor", ["", "x", "aTE", "ä", "\ud800", "=" * 5, "a" * 10_000])
 def test_cursors_of_others_are_refused(gallery: Gallery, cursor: str) -> None:
     with pytest.raises(InvalidValue, match="cursor"):
@@ -503,11 +631,13 @@ def test_expired_images_are_nowhere(home: GalleryHome, clock: Clock) -> None:
     gallery.add([image("old", vector(1), camera_id="c")])
     clock.now += timedelta(days=1)
     gallery.add([image("young", vector(0, 1), camera_id="c")])
-    assert gallery.count() == 2
+    assert gallery.count() == gallery.facets().images == 2
     clock.now = NOON + timedelta(days=1.5, microseconds=1)
 
     assert gallery.count() == gallery.info().images == 1
     assert listed(gallery) == ["young"]
+    facets = gallery.facets()  # no write came in between
+    assert (facets.images, facets.cameras, facets.viewpoints) == (1, [("c", 1)], [("rear", 1)])
     assert ids(search(gallery, vector(1))) == ["young"]
     assert ids(search(gallery, vector(1), filters=Filters(camera_id=("c",)))) == ["young"]
     for ask in (gallery.get, gallery.embedding, gallery.crop, gallery.delete):
@@ -515,6 +645,7 @@ def test_expired_images_are_nowhere(home: GalleryHome, clock: Clock) -> None:
             ask("old")
     with pytest.raises(ImageNotFound):
         gallery.change_metadata("old", lambda _: Metadata())
+    assert gallery.change_metadata_where(Filters(camera_id=("c",)), lambda said: said) == 1
     assert gallery.add([image("old")]) == ["created"]
     assert listed(gallery) == ["old", "young"]
     clock.now += timedelta(days=2)
@@ -584,6 +715,7 @@ def test_every_write_moves_the_change_sequence(gallery: Gallery) -> None:
     moved(lambda: gallery.add([image("x"), image("y")]))
     moved(lambda: gallery.add([image("x")]))
     moved(lambda: gallery.change_metadata("x", lambda _: Metadata()))
+    moved(lambda: gallery.change_metadata_where(Filters(), lambda said: said))
     moved(lambda: gallery.delete("x"))
     moved(lambda: gallery.delete_where(Filters()))
     assert seen == sorted(set(seen))

@@ -250,12 +250,13 @@ def test_a_trailing_slash_is_another_path(client: httpx.Client, gallery: str) ->
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", "/images", "GET, HEAD, POST, DELETE"),
+        ("PUT", "/images", "GET, HEAD, POST, PATCH, DELETE"),
         ("POST", "/images/i0", "GET, HEAD, PUT, PATCH, DELETE"),
         ("DELETE", "/images/i0/crop", "GET, HEAD"),
-        ("GET", "/search", "POST"),
+        ("GET", "/search/batch", "POST"),
+        ("PUT", "/search", "GET, HEAD, POST"),
         ("OPTIONS", "", "GET, HEAD, PUT, DELETE"),
-        ("HEAD", "/search", "POST"),
+        ("HEAD", "/search/batch", "POST"),
         ("BREW", "/images/i0/similar", "GET, HEAD"),
     ],
 )
@@ -357,6 +358,52 @@ def test_erasing_by_filter_needs_a_filter_or_all(client: httpx.Client, gallery: 
     assert listed(client, gallery) == []
 
 
+def test_many_are_changed_by_filter(client: httpx.Client, gallery: str) -> None:
+    ingest(client, gallery, 5, vehicle_id="v1", attributes={"lane": 1})
+    path = f"{gallery}/images"
+    assert client.patch(f"{path}?image_id=i1&image_id=i2", json={"vehicle_id": "v2"}).json() == {"updated": 2}
+    assert listed(client, gallery, vehicle_id="v2") == ["i1", "i2"]
+    assert listed(client, gallery, vehicle_id="v1") == ["i0", "i3", "i4"]
+    merge = {"vehicle_id": "v1", "attributes": {"lane": None, "merged": "yes"}}
+    assert client.patch(f"{path}?vehicle_id=v2", json=merge).json() == {"updated": 2}
+    assert client.get(f"{path}/i1").json()["attributes"] == {"merged": "yes"}
+    assert client.get(f"{path}/i0").json()["attributes"] == {"lane": 1}
+    assert client.patch(f"{path}?all=true", json={"camera_id": None}).json() == {"updated": 5}
+    assert {image["camera_id"] for image in client.get(path).json()["images"]} == {None}
+    assert client.patch(f"{path}?vehicle_id=v9", json={"vehicle_id": "v1"}).json() == {"updated": 0}
+
+
+def test_what_a_patch_of_many_must_not_say(client: httpx.Client, gallery: str) -> None:
+    ingest(client, gallery, 2, attributes={f"a{number}": 1 for number in range(64)})
+    path = f"{gallery}/images"
+    refused(client.patch(path, json={"vehicle_id": "v"}), 422, "at least one filter")
+    refused(client.patch(f"{path}?all=true&image_id=i0", json={}), 422, "without filters")
+    refused(client.patch(f"{path}?camera=c1", json={}), 422, "unknown parameter")
+    refused(client.patch(f"{path}?image_id=-", json={}), 422, "image_id")
+    refused(
+        client.patch(f"{path}?vehicle_id=nobody", json={"vehicle_id": 7}), 422, "vehicle_id"
+    )  # also where none passes
+    refused(client.patch(f"{path}?all=true", json={"image_id": "x"}), 422, "cannot be changed")
+    refused(client.patch(f"{path}?all=true", content=b"{"), 400)
+    refused(client.patch(f"{path}?all=true", content=b"{}", headers={"Content-Type": "text/plain"}), 415, "merge-patch")
+    told = refused(client.patch(f"{path}?all=true", json={"camera_id": "c", "attributes": {"one": 1}}), 422, "65", "i0")
+    assert told["errors"][0]["pointer"] == "/attributes"
+    assert listed(client, gallery, camera_id="c") == []
+
+
+def test_facets_of_a_gallery(client: httpx.Client, gallery: str) -> None:
+    ingest(client, gallery, 3, vehicle_id="v1", captured_at="2026-05-04T10:11:12Z", attributes={"colour": "red"})
+    found = client.get(f"{gallery}/facets").json()
+    assert (found["images"], found["vehicles"]) == (3, 1)
+    assert found["cameras"] == [{"camera_id": f"c{number}", "images": 1} for number in range(3)]
+    assert sum(each["images"] for each in found["viewpoints"]) == 3
+    assert found["attributes"] == [{"name": "colour", "images": 3, "values": [{"value": "red", "images": 3}]}]
+    assert found["first_captured_at"] == found["last_captured_at"] == "2026-05-04T10:11:12Z"
+    assert found["last_change"] == client.get(gallery).json()["last_change"]
+    refused(client.get(f"{gallery}/facets?camera_id=c1"), 422, "unknown parameter")
+    refused(client.get("/v1/galleries/nowhere/facets"), 404)
+
+
 def test_a_crop_is_named_by_its_content(client: httpx.Client, gallery: str) -> None:
     client.put(f"{gallery}/images/whole", content=jpeg(0))
     client.put(f"{gallery}/images/part", files=parts(jpeg(0), metadata={"box": [10, 20, 30, 40]}))
@@ -370,6 +417,33 @@ def test_a_crop_is_named_by_its_content(client: httpx.Client, gallery: str) -> N
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
     changed = client.get(f"{gallery}/images/whole/crop", headers={"If-None-Match": part.headers["etag"]})
     assert changed.content == whole.content
+
+
+def test_a_crop_comes_smaller_to_look_at(client: httpx.Client, gallery: str) -> None:
+    client.put(f"{gallery}/images/own", content=jpeg(0, (320, 200)))
+    client.put(f"{gallery}/images/part", files=parts(jpeg(0, (320, 200)), metadata={"box": [0, 0, 200, 160]}))
+    path = f"{gallery}/images/own/crop"
+    whole, small, smaller = (client.get(path, params=query) for query in ({}, {"max_side": 64}, {"max_side": 32}))
+    assert [Image.open(io.BytesIO(each.content)).size for each in (whole, small, smaller)] == [
+        (320, 200), (64, 40), (32, 20)
+    ]  # fmt: skip
+    tags = {each.headers["etag"] for each in (whole, small, smaller)}
+    assert len(tags) == 3
+    assert whole.headers["cache-control"] == "private, no-cache"
+    assert small.headers["cache-control"] == "private, max-age=300"
+    assert small.headers["vary"] == "Authorization"
+    for query, known in (({"max_side": 64}, small), ({"max_side": 32}, smaller), ({}, whole)):
+        again = client.get(path, params=query, headers={"If-None-Match": known.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["cache-control"] == known.headers["cache-control"]
+    assert (
+        client.get(path, params={"max_side": 32}, headers={"If-None-Match": small.headers["etag"]}).status_code == 200
+    )
+    part = client.get(f"{gallery}/images/part/crop", params={"max_side": 2048})  # a PNG, small enough already
+    assert (part.headers["content-type"], Image.open(io.BytesIO(part.content)).format) == ("image/jpeg", "JPEG")
+    for wrong in ("15", "2049", "0", "-1", "x", "1e2", ""):
+        refused(client.get(path, params={"max_side": wrong}), 422, "max_side", "16 to 2048")
+    refused(client.get(f"{gallery}/images/nobody/crop", params={"max_side": 64}), 404, "nobody")
 
 
 def test_a_stored_crop_carries_no_metadata(client: httpx.Client, gallery: str) -> None:
@@ -410,6 +484,29 @@ def test_pages_of_a_listing(client: httpx.Client, gallery: str) -> None:
     for wrong in ("limit=0", "limit=1001", "limit=x", "cursor=", "cursor=%25", "cursor=!!", "cursor=x&cursor=y", "a=b"):
         refused(client.get(f"{gallery}/images?{wrong}"), 422)
     refused(client.get(f"{gallery}/images?cursor=_w"), 422, "cursor")  # base64 of what is not UTF-8
+    cursor = client.get(f"{gallery}/images?limit=1").json()["next"]
+    refused(client.get(f"{gallery}/images?cursor={cursor}&offset=1"), 422, "without an offset")
+    refused(client.get(f"{gallery}/images?cursor={cursor}&order=newest"), 422, "another order")
+    for wrong in ("offset=-1", "offset=1e3", "order=oldest", "total=false", "image_id=", "image_id=%20"):
+        refused(client.get(f"{gallery}/images?{wrong}"), 422)
+
+
+def test_a_listing_may_begin_anywhere(client: httpx.Client, gallery: str) -> None:
+    ingest(client, gallery, 7)
+    page = client.get(f"{gallery}/images?offset=4&limit=2&total=true").json()
+    assert ([image["image_id"] for image in page["images"]], page["total"]) == (["i4", "i5"], 7)
+    assert [each["image_id"] for each in client.get(f"{gallery}/images?cursor={page['next']}").json()["images"]] == [
+        "i6"
+    ]
+    newest = client.get(f"{gallery}/images?order=newest&limit=2&camera_id=c1&camera_id=c3&camera_id=c6").json()
+    assert [image["image_id"] for image in newest["images"]] == ["i6", "i3"]
+    assert "total" not in newest
+    assert client.get(f"{gallery}/images?offset=900000000&total=true").json() == {
+        "images": [],
+        "next": None,
+        "total": 7,
+    }
+    assert listed(client, gallery, image_id=["i2", "i5", "none"]) == ["i2", "i5"]
 
 
 def test_a_box_that_does_not_fit_is_pointed_at(client: httpx.Client, gallery: str) -> None:

@@ -81,7 +81,7 @@ def test_only_crops_that_nobody_names_are_discarded(connection: apsw.Connection)
 
 def test_every_write_is_noted(connection: apsw.Connection) -> None:
     row_id = insert(connection, "x")
-    image_rows.replace_metadata(connection, row_id, Metadata())
+    image_rows.replace_metadata(connection, [(row_id, Metadata())])
     image_rows.remove(connection, [row_id])
     noted = list(connection.execute("SELECT row_id, kind FROM changes ORDER BY change"))
     assert noted == [(row_id, "added"), (row_id, "changed"), (row_id, "removed")]

@@ -10,8 +10,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from index.errors import DataFolderUnusable, StorageError, StorageFull
-from index.storage.key_database import FILE, KeyDatabase, KeyNotFound
+from index.errors import DataFolderUnusable, KeyNotFound, StorageError, StorageFull
+from index.storage.key_database import FILE, KeyDatabase
 from tests.key_holder import a_key
 from tests.small_disk import fill, small_disk
 

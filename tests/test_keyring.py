@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from index.errors import StorageError
+from index.errors import KeyNotFound, StorageError
 from index.storage.key_database import KeyDatabase, Stamp
 from service import keyring as module
 from service.keyring import Keyring
@@ -76,10 +76,35 @@ def test_keys_come_and_are_revoked_while_it_watches(database: Watched, ring: Key
     assert asks(ring)
 
 
+def test_what_goes_through_it_holds_at_once(tmp_path: Path) -> None:
+    ring = Keyring(KeyDatabase(tmp_path))  # nobody watches
+    first, second = a_key("read")[0], a_key("admin")[0]
+    ring.add(first)
+    assert not ring.keyless
+    ring.add(second)
+    assert ring.all() == sorted([first, second], key=lambda key: (key.created_at, key.key_id))
+    revoked = ring.revoke(first.key_id, second.created_at)
+    assert ring.key(first.key_id) == revoked
+    assert revoked.ended(second.created_at) == "revoked"
+    assert KeyDatabase(tmp_path).all() == ring.all()
+
+
+def test_what_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
+    ring = Keyring(KeyDatabase(tmp_path / "gone"))
+    with pytest.raises(StorageError, match="cannot be made"):
+        ring.add(a_key("read")[0])
+    assert ring.keyless
+    with pytest.raises(KeyNotFound, match="none was ever made"):
+        ring.revoke("3f0c6e1d2a3b", a_key("read")[0].created_at)
+
+
 def test_without_a_database_there_are_none() -> None:
     ring = Keyring(None)
     ring.start()
     assert ring.keyless
+    assert ring.all() == []
+    with pytest.raises(NotReady, match="keeps no keys"):
+        ring.add(a_key("read")[0])
     ring.close()
 
 

@@ -1,6 +1,7 @@
 """``vehicle-model evaluate`` and ``figures`` as they are typed."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,6 +72,25 @@ def test_public_sets_are_measured_by_their_own_protocol(
         "2400": (3, 3),
     }
     assert (told["protocol"], told["test_list"], told["draws"]) == ("vehicleid", "2400", 10)
+
+
+def test_figures_go_into_the_contract_of_a_copy(
+    tiny_model: Path, tiny_checkpoint: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", str(data / "manifest.csv"), "--part", "part=test"]
+    out = tmp_path / "told.onnx"
+    assert main(["evaluate", str(tiny_model), *words, "--json", "-", "--into", str(out)]) == 0
+    told = capsys.readouterr()
+    assert f"written into {out}" in told.err
+    assert main(["describe", str(out)]) == 0
+    (kept,) = (each for each in json.loads(capsys.readouterr().out)["metrics"].values() if "cmc" in each)
+    assert kept["cmc"] == json.loads(told.out)["cmc"]
+    for model, more, message in (
+        (tiny_model, ["--rerank"], "does not go with --rerank"), (tiny_checkpoint, [], "export .* first"),
+    ):  # fmt: skip
+        assert main(["evaluate", str(model), *words, "--into", str(tmp_path / "no.onnx"), *more]) == 2
+        assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "no.onnx").exists()
 
 
 def test_figures_names_its_page(

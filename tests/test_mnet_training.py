@@ -74,6 +74,9 @@ def test_mnet_trains_measures_and_exports(data: Path, vnet: Path) -> None:
     figures = restored.metrics[data.name]
     assert figures["probes"] == 18
     assert figures["rank_1"] > 0.3  # by chance 3 in 36
+    assert (figures["cmc"][0], figures["cmc"][9]) == (figures["rank_1"], figures["rank_10"])
+    assert figures["viewpoint"]["pictures"] == 18  # all that were held out
+    assert figures["viewpoint"]["mean"] >= 0.9
     state = restored.model.state_dict()
     assert all(torch.equal(state[f"vnet.{name}"], value) for name, value in before.items())
     report = export_model(restored, data / "cars.onnx")

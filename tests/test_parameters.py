@@ -7,7 +7,7 @@ import pytest
 from starlette.requests import Request
 
 from index.errors import InvalidValue
-from service.parameters import BOX, COMBINE, ERASE, PAGE, SEARCH, filters_of, read_parameters, search_options_of
+from service.parameters import BOX, COMBINE, PAGE, SEARCH, SELECTED, filters_of, read_parameters, search_options_of
 from service.parameters import Values as ReadValues
 
 VIEWPOINTS = ("front", "rear", "side")
@@ -31,11 +31,11 @@ def test_options_are_read() -> None:
         "top_k=7&max_distance=1.5e-1&group_by=vehicle_id&viewpoint=rear&viewpoint=side&box=1,2,3,4&attribute.a%26b=1"
     )
     values = read(query)
-    options = search_options_of(values, VIEWPOINTS, exclude="own")
+    options = search_options_of(values, VIEWPOINTS, exclude=["own"])
     assert (options.top_k, options.max_distance, options.group_by) == (7, 0.15, "vehicle_id")
     assert options.filters.viewpoint == ("rear", "side")
     assert options.filters.attributes == {"a&b": (1,)}
-    assert options.exclude_image_id == "own"
+    assert options.exclude_image_ids == {"own"}
     assert values.one("box") == (1, 2, 3, 4)
 
 
@@ -85,7 +85,7 @@ def test_attributes_are_unknown_where_a_route_takes_none() -> None:
         read("attribute.a=1", attributes=False)
 
 
-@pytest.mark.parametrize("known", [SEARCH, PAGE, ERASE])
+@pytest.mark.parametrize("known", [SEARCH, PAGE, SELECTED])
 def test_every_parameter_says_what_it_is(known: Any) -> None:
     for parameter in known:
         document = parameter.document()

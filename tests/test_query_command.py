@@ -67,6 +67,7 @@ def test_matches_are_a_table(server: str, yard: str, picture: str, capsys: pytes
 @pytest.mark.parametrize(
     ("options", "found"),
     [
+        (("--image-id", "i0", "--image-id", "i3"), {"i0", "i3"}),
         (("--camera-id", "c0"), {"i0", "i2"}), (("--exclude-camera-id", "c0"), {"i1", "i3"}),
         (("--vehicle-id", "v1", "--camera-id", "c1"), {"i3"}), (("--captured-after", "2026-01-01T00:00:00Z"), {"i1"}),
         (("--captured-before", CAPTURED), set()), (("--attribute", "lane=2"), {"i2"}), (("--attribute", 'lane="2"'), set()),

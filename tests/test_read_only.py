@@ -74,6 +74,7 @@ def test_every_write_is_refused(data: Path) -> None:
         lambda: gallery.add([secret(99)]), lambda: gallery.delete(secret(1).image_id),
         lambda: gallery.delete_where(Filters()), gallery.sweep, gallery.compact,
         lambda: gallery.change_metadata(secret(1).image_id, lambda metadata: metadata),
+        lambda: gallery.change_metadata_where(Filters(), lambda metadata: metadata),
         lambda: home.create("new", SPEC), lambda: home.drop("default"),
         lambda: gallery.cancel_migration("x"),
     ):  # fmt: skip
@@ -133,6 +134,7 @@ def test_two_services_on_a_read_only_mount(tiny_model: Path, tmp_path: Path) -> 
     with serving(tmp_path / "data", tiny_model) as server:
         files = parts(*(jpeg(n) for n in range(5)), metadata=[{"image_id": f"i{n}"} for n in range(5)])
         assert httpx.post(f"{server}/v1/galleries/default/images", files=files).json()["created"] == 5
+        kept = httpx.post(f"{server}/v1/queries", content=jpeg(3)).headers["Location"]
     before = state(tmp_path / "data")
     with (
         mounted_read_only(tmp_path / "data", tmp_path / "mounted") as mounted,
@@ -147,13 +149,22 @@ def test_two_services_on_a_read_only_mount(tiny_model: Path, tmp_path: Path) -> 
                 assert client.get(found[0]["crop"]).status_code == 200
                 assert client.get("/readyz").status_code == 200
                 assert client.get("/metrics").status_code == 200
+                assert client.get(f"{kept}/picture").status_code == 200
+                found = client.get(f"{gallery}/search", params={"query_id": kept.rpartition("/")[2]}).json()["matches"]
+                assert found[0]["image_id"] == "i3"
                 for refusal in (
                     client.put(f"{gallery}/images/x", content=jpeg(1)),
                     client.post(f"{gallery}/images", files=parts(jpeg(1))),
                     client.patch(f"{gallery}/images/i1", json={"vehicle_id": "v"}),
                     client.delete(f"{gallery}/images/i1"),
                     client.delete(f"{gallery}/images?all=true"),
+                    client.post("/v1/queries", content=jpeg(1)),
+                    client.delete(kept),
+                    client.patch(f"{gallery}/images?all=true", json={"vehicle_id": "v"}),
                     client.put("/v1/galleries/new"),
+                    client.put("/v1/cameras", json={"cameras": []}),
+                    client.put("/v1/cameras/plan?width=1", content=jpeg(1)),
+                    client.delete("/v1/cameras/plan"),
                     client.delete("/v1/galleries/default?confirm=default"),
                     client.post(f"{gallery}/migrations"),
                     client.delete(f"{gallery}/migrations/x"),

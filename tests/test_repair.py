@@ -24,11 +24,15 @@ from index.maintenance.verification import examine
 from index.piecework import Piecework
 from index.storage.crop_store import CropStore
 from index.storage.database_file import PAGE
-from index.storage.gallery_files import SNAPSHOT, set_aside
+from index.storage.feedback_database import DAMAGED
+from index.storage.feedback_database import LOST as PICTURE_LOST
+from index.storage.gallery_files import FEEDBACK, SNAPSHOT, set_aside
 from tests import test_gallery_migration as moving
 from tests.cut_off import cut_off
 from tests.index_kinds import build_early, kind_name
 from tests.layout_1 import write_layout_1
+from tests.test_answer_book import QUERY, give, listed
+from tests.test_feedback_database import change as change_feedback
 from tests.test_local_gallery import SPEC, image
 from tests.test_verification import change, crop_list, flip, folder, found, spoil_listed
 
@@ -558,3 +562,40 @@ def test_a_crop_that_cannot_be_read_costs_no_more(folder: Path) -> None:
     path.mkdir()
     assert mended(folder)["kept, but without its crop"] == ("i8",)
     assert found(examine(folder)) == {}
+
+
+def test_feedback_is_kept_as_far_as_it_is_whole(folder: Path) -> None:
+    with closing(LocalGallery(folder)) as gallery:
+        given = [give(gallery, n) for n in (1, 2)]
+        query = give(gallery, 4, query=QUERY)
+    change_feedback(folder, "UPDATE answers SET same = 1 - same WHERE image_id = 'i1'")
+    change_feedback(folder, "DELETE FROM pictures")
+    expected = {
+        f"feedback erased: {DAMAGED}": (given[0].answer_id,), f"feedback erased: {PICTURE_LOST}": (query.query_crop,),
+    }  # fmt: skip
+    before = contents(folder)
+    assert mended(folder, act=False) == expected
+    assert contents(folder) == before
+    assert mended(folder) == expected
+    assert found(examine(folder)) == {}
+    assert [path.name for path in set_aside(folder).iterdir()] == [FEEDBACK]
+    with closing(LocalGallery(folder)) as gallery:
+        assert listed(gallery) == ["i2"]
+
+
+def test_feedback_that_is_no_database_is_set_aside(folder: Path) -> None:
+    (folder / FEEDBACK).write_bytes(b"no database" * 1000)
+    assert list(mended(folder)) == ["feedback set aside, it cannot be read"]
+    assert found(examine(folder)) == {}
+    assert (set_aside(folder) / FEEDBACK).read_bytes() == b"no database" * 1000
+    with closing(LocalGallery(folder)) as gallery:
+        give(gallery, 1)
+
+
+def test_a_database_written_anew_keeps_its_feedback(folder: Path) -> None:
+    with closing(LocalGallery(folder)) as gallery:
+        given = give(gallery, 1)
+    change(folder, "UPDATE images SET camera_id = 'x' WHERE image_id = 'i3'")
+    assert ANEW in mended(folder)
+    with closing(LocalGallery(folder)) as gallery:
+        assert list(gallery.feedback.page(limit=9).answers) == [given]

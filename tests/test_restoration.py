@@ -24,6 +24,7 @@ from index.storage.gallery_files import SNAPSHOT
 from tests.cut_off import cut_off
 from tests.index_kinds import build_early
 from tests.small_disk import fill, small_disk
+from tests.test_answer_book import QUERY, give, listed
 from tests.test_compaction import SPEC as SECRET_SPEC
 from tests.test_compaction import secret, traces
 from tests.test_local_gallery import SPEC, image
@@ -351,3 +352,25 @@ def test_damage_in_the_record_of_an_erasure_raises_nobody(
     assert {finding.what for finding in again.findings} == (set() if repaired else {SAID_ERASED, IN_DOUBT})
     with closing(LocalGallery(tmp_path / "new/galleries/default")) as gallery:
         assert gallery.find(["i1", "i5"]).keys() == {"i5"}
+
+
+def test_feedback_comes_back_but_for_what_was_erased_since(
+    home: DataFolder, data: Path, backup: Path, tmp_path: Path
+) -> None:
+    gallery = home.get("default")
+    kept = give(gallery, 1)
+    erased = give(gallery, 2, query=QUERY)
+    of_erased = give(gallery, 3)
+    back_up(data, backup)
+    gallery.feedback.delete(erased.answer_id)
+    gallery.delete("i3")
+    give(gallery, 4)
+    for since, expected in ((None, [of_erased, erased, kept]), (data, [kept])):
+        new = tmp_path / f"new-{since is None}"
+        restore(backup, new, since=since)
+        with closing(DataFolder(new, default_spec=SPEC)) as restored:
+            again = restored.get("default")
+            assert list(again.feedback.page(limit=9).answers) == expected
+            assert (QUERY in (new / "galleries/default/feedback.sqlite").read_bytes()) is (since is None)
+            assert again.feedback.sweep() == (0 if since is None else 1)
+            assert listed(again) == [each.image_id for each in expected]

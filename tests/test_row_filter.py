@@ -27,6 +27,7 @@ def test_values_are_bound_and_never_written_into_the_sql(listing: bool) -> None:
     hostile = "'); DROP TABLE images; --"
     condition = passing(
         Filters(
+            image_id=(hostile,),
             camera_id=(hostile,),
             exclude_camera_id=(hostile, hostile),
             vehicle_id=(hostile,),
@@ -40,7 +41,7 @@ def test_values_are_bound_and_never_written_into_the_sql(listing: bool) -> None:
         listing=lambda _: listing,
     )
     assert "DROP" not in condition.sql
-    assert condition.sql.count("?") == len(condition.bindings) == 13
+    assert condition.sql.count("?") == len(condition.bindings) == 14
     assert condition.bindings[-1] == 5
 
 
@@ -50,6 +51,7 @@ def test_both_must_hold() -> None:
 
 HOUR = Filters(captured_after=NOON, captured_before=NOON + timedelta(hours=1))
 PLANS = [
+    (Filters(image_id=("a", "b")), "sqlite_autoindex_images_1 (image_id=?)"),
     (Filters(camera_id=("c1", "c2")), "images_camera (camera_id=?)"),
     (replace(HOUR, camera_id=("c",)), "images_camera (camera_id=? AND captured_at>? AND captured_at<?)"),
     (Filters(vehicle_id=("v",)), "images_vehicle (vehicle_id=?)"),

@@ -85,8 +85,8 @@ def test_rows_are_kept_up_with_every_kind_of_change(database: GalleryDatabase, r
             if step % 3 == 1:
                 image_rows.remove(connection, rows[:9].tolist())
             if step % 3 == 2:
-                for row_id in rows[:12].tolist():
-                    image_rows.replace_metadata(connection, row_id, metadata(random))
+                said = [(row_id, metadata(random)) for row_id in rows[:12].tolist()]
+                image_rows.replace_metadata(connection, said)
         for filters in FILTERS[step % 2 :]:
             with database.snapshot() as connection:
                 assert remembered(selected, connection, filters) == anew(connection, filters) != []

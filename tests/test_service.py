@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.parameters import BOX, COMBINE, CONFIRM, ERASE, PAGE, SEARCH
+from service.parameters import BOX, COMBINE, CONFIRM, PAGE, SEARCH, SELECTED
 from tests.archives import pack
 from tests.http_client import AnswerCheck, parts, refused
 from tests.pictures import encoded, jpeg, photograph, png
@@ -19,7 +19,7 @@ from tests.small_disk import fill, small_disk
 from tests.test_import_routes import ended
 
 PICTURES = [jpeg(0), png(1), *(encoded(photograph(2), kind) for kind in ("WEBP", "BMP", "GIF", "MPO"))]
-NAMES = sorted({known.name for known in (BOX, COMBINE, CONFIRM, *SEARCH, *PAGE, *ERASE)} | {"attribute.lane", "x"})
+NAMES = sorted({known.name for known in (BOX, COMBINE, CONFIRM, *SEARCH, *PAGE, *SELECTED)} | {"attribute.lane", "x"})
 VALUES = st.one_of(
     st.text(max_size=20), st.integers().map(str), st.floats().map(str), st.sampled_from(["mean", "true", "embedding"]),
     st.datetimes().map(lambda time: f"{time.isoformat()}Z"), st.lists(st.integers(-1, 99), max_size=5).map(str),

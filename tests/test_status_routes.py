@@ -15,7 +15,7 @@ import pytest
 from fastapi import FastAPI
 
 from index.contract import fingerprint
-from service.metrics import WORK
+from service.metrics import STAGES, WORK
 from tests.archives import pack
 from tests.http_client import AnswerCheck, refused
 from tests.key_holder import bearer, kept_key
@@ -60,6 +60,7 @@ def test_an_admin_sees_all(served: Served, tiny_model: Path) -> None:
     _, data, _ = served
     document = status(served, "admin")
     assert (document["read_only"], document["draining"], document["previous"]) == (False, False, None)
+    assert (document["keys"], document["audit"]) == (True, False)
     began = datetime.fromisoformat(document["started_at"])
     assert 0 <= document["uptime_seconds"] <= (datetime.now(UTC) - began).total_seconds() + 1
     assert document["versions"].keys() == {"vehicle-search", "python", "onnxruntime", "faiss", "sqlite"}
@@ -79,7 +80,16 @@ def test_an_admin_sees_all(served: Served, tiny_model: Path) -> None:
     assert document["imports"] == {"queued": 0, "running": 0, "done": 1, "failed": 0, "cancelled": 0}
     assert document["queue"]["taken"] == 0
     assert document["queue"]["limit"] > 64
+    assert document["queue"]["workers"] >= 1
     assert document["queue"]["work"] == {kind: {"waiting": 0, "running": 0} for kind in WORK}
+    assert document["recent_seconds"] == 300
+    assert document["stages"].keys() == set(STAGES)
+    assert {name: each["pictures"] for name, each in document["stages"].items()} | {"queue": 0} == {
+        "queue": 0, "decode": 1, "embed": 1, "search": 0, "store": 1,  # imports are counted elsewhere
+    }  # fmt: skip
+    for name in ("decode", "embed", "store"):
+        assert 0 < document["stages"][name]["p50_seconds"] <= document["stages"][name]["p99_seconds"] < 60
+    assert document["stages"]["search"]["p99_seconds"] is None
     disk = os.statvfs(data)
     assert document["disk"]["folder"] == str(data)
     assert document["disk"]["total_bytes"] == disk.f_frsize * disk.f_blocks
@@ -128,6 +138,7 @@ def test_the_client_reads_it(served: Served) -> None:
     assert told.started_at.tzinfo is not None
     assert [each["name"] for each in told.galleries] == ["default", "lot", "yard"]
     assert told.disk["folder"] is None
+    assert (told.keys, told.stages["embed"]["pictures"]) == (True, 1)
 
 
 def test_a_service_that_stops_says_so(app: FastAPI) -> None:  # noqa: F811
@@ -164,5 +175,5 @@ def test_what_waits_and_runs_is_told(app: FastAPI) -> None:  # noqa: F811
 
     busy, idle = asyncio.run(ask())
     resting = {kind: {"waiting": 0, "running": 0} for kind in WORK}
-    assert busy == {"taken": 1, "limit": 2, "work": {**resting, "single": {"waiting": 1, "running": 1}}}
-    assert idle == {"taken": 0, "limit": 2, "work": resting}
+    assert busy == {"taken": 1, "limit": 2, "workers": 1, "work": {**resting, "single": {"waiting": 1, "running": 1}}}
+    assert idle == {"taken": 0, "limit": 2, "workers": 1, "work": resting}

@@ -17,7 +17,9 @@ from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.gallery import GallerySpec
 from index.maintenance.verification import examine
+from index.storage.query_store import QueryStore
 from service.application import create_app
+from service.kept_queries import KeptQueries
 from service.settings import Settings
 from service.sweeper import Sweeper
 from tests.index_kinds import build_early
@@ -110,6 +112,26 @@ def test_memory_that_runs_out_ends_no_sweeping(
     home.get("short")._database._writer.set_commit_hook(None)
     until(lambda: rows(home, "short") == 0)
     sweeper.close()
+
+
+def test_queries_are_swept_too(
+    home: DataFolder, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "service.sweeper")
+    queries = KeptQueries(QueryStore(tmp_path, hours=1, max_bytes=1000, clock=clock))
+    query = queries.store.keep(b"picture", width=1, height=1, digest="0" * 64, extension="jpg")
+    folder = tmp_path / "queries"
+    path = folder / query.file_name
+    path.unlink()
+    path.mkdir()  # cannot be removed as a file
+    clock.now += timedelta(hours=1)
+    sweeper = Sweeper(home, seconds=0.01, queries=queries)
+    until(lambda: bool(caplog.messages))
+    path.rmdir()
+    until(lambda: queries.store.size() == (0, 0))
+    until(lambda: "1 query pictures erased" in caplog.messages[-1])
+    sweeper.close()
+    assert caplog.messages[0].startswith("pictures of queries cannot be erased in ")
 
 
 def test_galleries_come_and_go_under_it(home: DataFolder) -> None:

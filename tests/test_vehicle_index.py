@@ -335,6 +335,7 @@ def test_search_answers_in_json_what_the_gallery_answers(demo_door: Door) -> Non
     ("words", "filters"),
     [
         (["--camera-id", "c001"], Filters(camera_id=("c001",))),
+        (["--image-id", "v0001_00", "--image-id", "none"], Filters(image_id=("v0001_00", "none"))),
         (["--exclude-camera-id", "c001", "--exclude-camera-id", "c002"], Filters(exclude_camera_id=("c001", "c002"))),
         (["--vehicle-id", "v0000", "--vehicle-id", "v0001"], Filters(vehicle_id=("v0000", "v0001"))),
         (["--viewpoint", "rear"], Filters(viewpoint=("rear",))),

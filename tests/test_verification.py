@@ -27,13 +27,16 @@ from index.maintenance.verification import (
 from index.searching.index_snapshot import write_snapshot
 from index.storage.crop_store import CropStore
 from index.storage.database_file import PAGE
-from index.storage.gallery_files import SNAPSHOT
+from index.storage.feedback_database import BROKEN, DAMAGED, LOST
+from index.storage.gallery_files import FEEDBACK, SNAPSHOT
 from index.storage.gallery_schema import LAYOUT
 from index.storage.image_rows import remove
 from index.storage.row_checksum import OF_EMBEDDING, teach
 from index.storage.write_ahead_log import log_of
 from tests.layout_1 import write_layout_1
 from tests.small_disk import fill, small_disk
+from tests.test_answer_book import QUERY, give
+from tests.test_feedback_database import change as change_feedback
 from tests.test_index_snapshot import ABOUT
 from tests.test_local_gallery import SPEC, image
 
@@ -377,3 +380,15 @@ def test_a_crop_that_cannot_be_read_is_named(folder: Path) -> None:
     examination = examine(folder)
     assert examination.lost_crops == {path.name}
     assert set(found(examination)) == {UNREADABLE_CROP}
+
+
+def test_feedback_is_looked_at_too(folder: Path) -> None:
+    with closing(LocalGallery(folder)) as gallery:
+        given = [give(gallery, n) for n in (1, 2)]
+        query = give(gallery, 4, query=QUERY)
+    assert found(examine(folder)) == {}
+    change_feedback(folder, "UPDATE answers SET same = 1 - same WHERE image_id = 'i1'")
+    change_feedback(folder, "DELETE FROM pictures")
+    assert found(examine(folder)) == {DAMAGED: (given[0].answer_id,), LOST: (query.query_crop,)}
+    (folder / FEEDBACK).write_bytes(b"no database" * 1000)
+    assert list(found(examine(folder))) == [BROKEN]

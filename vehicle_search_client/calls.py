@@ -32,18 +32,29 @@ from vehicle_search_client.replies import (
     AddedImages,
     AuditPage,
     BatchReply,
+    CallerReply,
+    Camera,
+    CamerasReply,
     Crop,
     Embedding,
     EmbeddingsReply,
+    FacetsReply,
+    FeedbackPage,
+    FeedbackReply,
     GalleryReply,
     ImagePage,
     ImportReply,
+    KeyReply,
     MigrationReply,
     ModelReply,
+    PlanReply,
+    QueryReply,
     ReloadReply,
     SearchReply,
     StatusReply,
     StoredImage,
+    TrailReply,
+    cameras_reply,
     read_reply,
     search_reply,
 )
@@ -51,11 +62,12 @@ from vehicle_search_client.replies import (
 T = TypeVar("T")
 Names = str | Iterable[str]
 Repetition = Literal["never", "unless begun", "always"]
-_IMPORTS = "/v1/imports"
+_IMPORTS, _QUERIES, _FEEDBACK, _CAMERAS = "/v1/imports", "/v1/queries", "/v1/feedback", "/v1/cameras"
+_PLAN = f"{_CAMERAS}/plan"
 
 
-class Filters(TypedDict, total=False):
-    """Which images count. Of several values of one filter any may hold; different filters all hold."""
+class OtherFilters(TypedDict, total=False):
+    """The filters but for ``image_id``, for what takes that as the image itself."""
 
     camera_id: Names
     exclude_camera_id: Names
@@ -66,13 +78,27 @@ class Filters(TypedDict, total=False):
     attributes: Mapping[str, Attribute | Sequence[Attribute]]  # compared by type: 5 is not "5"
 
 
-class SearchOptions(Filters, total=False):
-    """How to search."""
+class Filters(OtherFilters, total=False):
+    """Which images count. Of several values of one filter any may hold; different filters all hold."""
+
+    image_id: Names
+
+
+class Ranking(TypedDict, total=False):
+    """How matches are ranked and told."""
 
     top_k: int  # 1 to 1000; the service's default is 10
     max_distance: float
     group_by: Literal["vehicle_id"]
     include: Names  # "embedding", "attention"
+
+
+class SearchOptions(Filters, Ranking, total=False):
+    """How to search."""
+
+
+class SimilarOptions(OtherFilters, Ranking, total=False):
+    """How to search with a stored image."""
 
 
 class Description(TypedDict, total=False):
@@ -114,7 +140,7 @@ def search(
     """Where else was this vehicle seen? A list of 2–8 pictures shows one vehicle and is searched for together."""
     query = _query(options, SearchOptions)
     if box is not None:
-        query.append(("box", ",".join(str(side) for side in box)))
+        query.append(("box", _box(box)))
     path = f"{_gallery(gallery)}/search"
     several = _several(pictures)
     if len(several) == 1:
@@ -142,12 +168,49 @@ def search_batch(
     )
 
 
-def similar(image_id: str, *, gallery: str = "default", **options: Unpack[SearchOptions]) -> Call[SearchReply]:
+def similar(image_id: str, *, gallery: str = "default", **options: Unpack[SimilarOptions]) -> Call[SearchReply]:
     """Search with a stored image, which is itself left out."""
     return Call(
-        method="GET", path=f"{_image(gallery, image_id)}/similar", query=_query(options, SearchOptions),
+        method="GET", path=f"{_image(gallery, image_id)}/similar", query=_query(options, SimilarOptions),
         read=_json(search_reply),
     )  # fmt: skip
+
+
+def search_kept(
+    query_ids: Names = (), *, boxes: Iterable[Box] = (), image_ids: Names = (), gallery: str = "default",
+    **options: Unpack[SearchOptions],
+) -> Call[SearchReply]:  # fmt: skip
+    """Search with pictures that ``keep_query`` kept, and stored images, 1–8 of one vehicle. The latter are left out.
+
+    ``boxes`` are parts of the kept pictures, none or one for each, in their order.
+    """
+    if options.get("image_id") is not None:
+        raise UnusableInput("image_id is no filter of search_kept; what it searches with are image_ids")
+    query = [
+        *(("query_id", each) for each in _names(query_ids)), *(("box", _box(each)) for each in boxes),
+        *(("image_id", each) for each in _names(image_ids)), *_query(options, SearchOptions),
+    ]  # fmt: skip
+    return Call(method="GET", path=f"{_gallery(gallery)}/search", query=query, read=_json(search_reply))
+
+
+def keep_query(picture: Picture) -> Call[QueryReply]:
+    """Have the service keep a picture for a while, to search with by its ``query_id``; Conflict where it keeps none."""
+    return _raw("POST", _QUERIES, picture_bytes(picture), read=_json(lambda it: read_reply(QueryReply, it)))
+
+
+def query(query_id: str) -> Call[QueryReply]:
+    """A kept picture's size, and until when it is kept."""
+    return Call(method="GET", path=f"{_QUERIES}/{_segment(query_id)}", read=_read(QueryReply))
+
+
+def query_picture(query_id: str, *, max_side: int | None = None) -> Call[Crop]:
+    """A kept picture as it is searched with; with ``max_side`` (16–2048 pixels) a JPEG of it to look at."""
+    return _picture(f"{_QUERIES}/{_segment(query_id)}/picture", max_side)
+
+
+def delete_query(query_id: str) -> Call[None]:
+    """Erase a kept picture before its time."""
+    return Call(method="DELETE", path=f"{_QUERIES}/{_segment(query_id)}", read=_nothing)
 
 
 def embeddings(pictures: Picture | Sequence[Picture]) -> Call[EmbeddingsReply]:
@@ -232,27 +295,39 @@ def delete_images(*, gallery: str = "default", everything: bool = False, **filte
     )  # fmt: skip
 
 
+def update_images(
+    changes: Description, *, gallery: str = "default", everything: bool = False, **filters: Unpack[Filters]
+) -> Call[int]:
+    """Change metadata of every image that passes the filters (at least one), or ``everything``, of all or of none.
+
+    ``changes`` are as for ``update_image``; how many images passed.
+    """
+    query = [*_query(filters, Filters), *([("all", "true")] if everything else [])]
+    return Call(
+        method="PATCH", path=f"{_gallery(gallery)}/images", query=query, repetition="unless begun",
+        content=json.dumps(_description(changes)).encode(), content_type="application/merge-patch+json",
+        read=_json(lambda document: int(document["updated"])),
+    )  # fmt: skip
+
+
 def page(
-    *, gallery: str = "default", limit: int = 1000, cursor: str | None = None, **filters: Unpack[Filters]
-) -> Call[ImagePage]:
-    """One page of images; ``images`` goes through all."""
+    *, gallery: str = "default", limit: int = 1000, cursor: str | None = None, offset: int = 0,
+    order: Literal["image_id", "newest"] | None = None, total: bool = False, **filters: Unpack[Filters],
+) -> Call[ImagePage]:  # fmt: skip
+    """One page of images, after a cursor or ``offset`` of them; ``images`` goes through all."""
 
     def read(document: Mapping[str, Any]) -> ImagePage:
-        return ImagePage(images=tuple(_stored(one) for one in document["images"]), next=document["next"])
+        return read_reply(ImagePage, document, images=tuple(_stored(one) for one in document["images"]))
 
-    query = [*_query(filters, Filters), ("limit", str(limit)), *([] if cursor is None else [("cursor", cursor)])]
+    wanted = {"cursor": cursor, "offset": offset or None, "order": order, "total": "true" if total else None}
+    query = [(name, str(value)) for name, value in wanted.items() if value is not None]
+    query = [*_query(filters, Filters), ("limit", str(limit)), *query]
     return Call(method="GET", path=f"{_gallery(gallery)}/images", query=query, read=_json(read))
 
 
-def crop(image_id: str, *, gallery: str = "default") -> Call[Crop]:
-    """The stored crop as it was embedded."""
-
-    def read(response: httpx.Response) -> Crop:
-        return Crop(
-            data=response.content, media_type=response.headers["content-type"], etag=response.headers.get("etag")
-        )
-
-    return Call(method="GET", path=f"{_image(gallery, image_id)}/crop", read=read)
+def crop(image_id: str, *, gallery: str = "default", max_side: int | None = None) -> Call[Crop]:
+    """The stored crop as it was embedded; with ``max_side`` (16–2048 pixels) a JPEG of it to look at."""
+    return _picture(f"{_image(gallery, image_id)}/crop", max_side)
 
 
 # Galleries
@@ -266,6 +341,11 @@ def galleries() -> Call[list[GalleryReply]]:
 def gallery(name: str = "default") -> Call[GalleryReply]:
     """A gallery's properties, its size, and what finds its images."""
     return Call(method="GET", path=_gallery(name), read=_read(GalleryReply))
+
+
+def facets(gallery: str = "default") -> Call[FacetsReply]:
+    """By what a gallery's images can be filtered: cameras, viewpoints, attributes, from when to when."""
+    return Call(method="GET", path=f"{_gallery(gallery)}/facets", read=_read(FacetsReply))
 
 
 def create_gallery(
@@ -359,6 +439,107 @@ def cancel_migration(migration_id: str, *, gallery: str = "default") -> Call[Mig
     return replace(migration(migration_id, gallery=gallery), method="DELETE")
 
 
+# Feedback
+
+
+def give_feedback(
+    image_id: str, *, same: bool, query_image_id: str, distance: float | None = None, gallery: str = "default"
+) -> Call[FeedbackReply]:
+    """Say of a match whether it shows the vehicle that was searched for; again, of the same two, it is replaced."""
+    body = {
+        "gallery": gallery, "image_id": image_id, "same": same, "query_image_id": query_image_id, "distance": distance,
+    }  # fmt: skip
+    return Call(
+        method="POST", path=_FEEDBACK, content=json.dumps(body).encode(), content_type="application/json",
+        read=_read(FeedbackReply),
+    )  # fmt: skip
+
+
+def feedback(*, gallery: str = "default", limit: int = 1000, cursor: str | None = None) -> Call[FeedbackPage]:
+    """One page of what was said of a gallery's matches, the latest first."""
+
+    def read(document: Mapping[str, Any]) -> FeedbackPage:
+        given = tuple(read_reply(FeedbackReply, one) for one in document["feedback"])
+        return FeedbackPage(feedback=given, next=document["next"])
+
+    query = [("gallery", gallery), ("limit", str(limit)), *([] if cursor is None else [("cursor", cursor)])]
+    return Call(method="GET", path=_FEEDBACK, query=query, read=_json(read))
+
+
+def delete_feedback(feedback_id: str) -> Call[None]:
+    """Erase what was said once."""
+    return Call(method="DELETE", path=f"{_FEEDBACK}/{_segment(feedback_id)}", read=_nothing)
+
+
+def delete_all_feedback(gallery: str) -> Call[int]:
+    """Erase all that was said of a gallery's matches; how much there was."""
+    return Call(
+        method="DELETE", path=_FEEDBACK, query=[("gallery", gallery)], repetition="unless begun",
+        read=_json(lambda document: int(document["deleted"])),
+    )  # fmt: skip
+
+
+def export_feedback(*, gallery: str = "default") -> Call[bytes]:
+    """A .zip of pictures and a manifest.csv that ``vehicle-model train`` reads once it is unpacked; all in memory."""
+    return Call(
+        method="GET", path=f"{_FEEDBACK}/export", query=[("gallery", gallery)], read=lambda response: response.content
+    )
+
+
+# Cameras and trails
+
+
+class TrailOptions(TypedDict, total=False):
+    """What a trail is made with."""
+
+    query_ids: Sequence[str]  # kept pictures that distances are measured to, together
+    boxes: Sequence[Box]  # the part of each of them that is meant, or none
+    query_image_ids: Sequence[str]  # images of the gallery that distances are measured to, too
+    max_speed_kmh: float  # what is quicker along a straight line is impossible; the service's default is 150
+    title: str
+    note: str
+    asked_by: str
+
+
+def cameras() -> Call[CamerasReply]:
+    """What cameras are called and where they stand, of all galleries; and the plan that they stand on."""
+    return Call(method="GET", path=_CAMERAS, read=_json(cameras_reply))
+
+
+def set_cameras(cameras: Iterable[Camera]) -> Call[CamerasReply]:
+    """Name and place cameras: these take the place of all that were there."""
+    body = json.dumps({"cameras": [vars(camera) for camera in _each(cameras)]}).encode()
+    return Call(method="PUT", path=_CAMERAS, content=body, content_type="application/json", read=_json(cameras_reply))
+
+
+def plan(*, max_side: int | None = None) -> Call[Crop]:
+    """The picture that cameras stand on; with ``max_side`` (16–2048 pixels) a JPEG of it to look at."""
+    return _picture(_PLAN, max_side)
+
+
+def set_plan(picture: Picture, *, width: float) -> Call[PlanReply]:
+    """Set the picture that cameras stand on; it shows ``width`` metres from its left to its right side."""
+    return _raw("PUT", _PLAN, picture_bytes(picture), query=[("width", str(width))], read=_read(PlanReply))
+
+
+def delete_plan() -> Call[None]:
+    """Remove the plan; cameras keep their places."""
+    return Call(method="DELETE", path=_PLAN, read=_nothing)
+
+
+def trail(image_ids: Iterable[str], *, gallery: str = "default", **options: Unpack[TrailOptions]) -> Call[TrailReply]:
+    """Sightings in the order of time, and what lies between them: time, straight distance, speed."""
+    return _trail(image_ids, gallery, "json", options, _read(TrailReply))
+
+
+def trail_file(
+    image_ids: Iterable[str], *, gallery: str = "default", kind: Literal["pdf", "csv"] = "pdf",
+    **options: Unpack[TrailOptions],
+) -> Call[bytes]:  # fmt: skip
+    """A trail as the bytes of a file: a record to hand over, with pictures, or a table."""
+    return _trail(image_ids, gallery, kind, options, lambda response: response.content)
+
+
 # The service
 
 
@@ -406,6 +587,37 @@ def audit(
     return Call(method="GET", path="/v1/audit", query=[*query, ("limit", str(limit))], read=_read(AuditPage))
 
 
+def caller() -> Call[CallerReply]:
+    """What the key that is sent may do; everything where none is asked for."""
+    return Call(method="GET", path="/v1/caller", read=_read(CallerReply))
+
+
+def access_keys() -> Call[list[KeyReply]]:
+    """Every key that was made, oldest first."""
+    return Call(method="GET", path="/v1/keys", read=_listed(KeyReply, "keys"))
+
+
+def create_key(
+    name: str, *, scopes: Names, galleries: Iterable[str] | None = None, rate: float | None = None,
+    burst: int | None = None, expires_at: datetime | str | None = None,
+) -> Call[KeyReply]:  # fmt: skip
+    """Make a key; its ``token`` is in this reply alone. ``scopes``: read, write, admin; ``rate``: requests a second."""
+    until = time_text(expires_at, name="expires_at") if isinstance(expires_at, datetime) else expires_at
+    document = {
+        "name": name, "scopes": [scopes] if isinstance(scopes, str) else list(scopes),
+        "galleries": None if galleries is None else list(galleries), "rate": rate, "burst": burst, "expires_at": until,
+    }  # fmt: skip
+    return Call(
+        method="POST", path="/v1/keys", content=json.dumps(document).encode(), content_type="application/json",
+        read=_read(KeyReply), repetition="unless begun",
+    )  # fmt: skip
+
+
+def revoke_key(key_id: str) -> Call[KeyReply]:
+    """End a key for good."""
+    return Call(method="DELETE", path=f"/v1/keys/{_segment(key_id)}", read=_read(KeyReply))
+
+
 def named(each: NewImage | Picture) -> NewImage:
     """The image with an id: one that is sent twice is then stored once."""
     new = each if isinstance(each, NewImage) else NewImage(picture=each)
@@ -423,6 +635,22 @@ def _raw(
     method: str, path: str, data: bytes, *, read: Callable[[httpx.Response], T], query: Sequence[tuple[str, str]] = ()
 ) -> Call[T]:
     return Call(method=method, path=path, query=query, content=data, content_type="application/octet-stream", read=read)
+
+
+def _trail(
+    image_ids: Iterable[str], gallery: str, kind: str, options: Mapping[str, Any], read: Callable[[httpx.Response], T]
+) -> Call[T]:
+    for name in options:
+        if name not in TrailOptions.__annotations__:
+            known = ", ".join(TrailOptions.__annotations__)
+            raise TypeError(f"unexpected keyword argument {name!r}; known are {known}")
+    wish = {"image_ids": list(_each(image_ids))} | {
+        name: list(value) if name.endswith("_ids") or name == "boxes" else value for name, value in options.items()
+    }
+    return Call(
+        method="POST", path=f"{_gallery(gallery)}/trail", query=[("format", kind)], content=json.dumps(wish).encode(),
+        content_type="application/json", read=read,
+    )  # fmt: skip
 
 
 def _several(pictures: Picture | Sequence[Picture]) -> Sequence[Picture]:
@@ -446,6 +674,14 @@ def _parts(pictures: Iterable[Picture]) -> list[tuple[str, tuple[str, Any, str]]
         ("image", (str(number), picture_bytes(picture), "application/octet-stream"))
         for number, picture in enumerate(pictures)
     ]
+
+
+def _names(names: Names) -> Iterable[str]:
+    return [names] if isinstance(names, str) else names
+
+
+def _box(box: Box) -> str:
+    return ",".join(str(side) for side in box)
 
 
 def _query(options: Mapping[str, Any], known: type) -> list[tuple[str, str]]:
@@ -523,6 +759,16 @@ def _listed(kind: type[T], name: str) -> Callable[[httpx.Response], list[T]]:
 
 def _stored(document: Mapping[str, Any]) -> StoredImage:
     return read_reply(StoredImage, document)
+
+
+def _picture(path: str, max_side: int | None) -> Call[Crop]:
+    def read(response: httpx.Response) -> Crop:
+        return Crop(
+            data=response.content, media_type=response.headers["content-type"], etag=response.headers.get("etag")
+        )
+
+    query = [] if max_side is None else [("max_side", str(max_side))]
+    return Call(method="GET", path=path, query=query, read=read)
 
 
 def _nothing(_: httpx.Response) -> None:

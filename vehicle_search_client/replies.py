@@ -192,10 +192,14 @@ class AddedImages:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePage:
-    """Some images in the order of their ids; ``next`` is the cursor of the following page, None on the last."""
+    """Some images in order; ``next`` is the cursor of the following page, None on the last.
+
+    ``total`` is how many pass the filters, where it was asked for.
+    """
 
     images: tuple[StoredImage, ...]
     next: str | None = None
+    total: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +209,77 @@ class Crop:
     data: bytes
     media_type: str
     etag: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """What a camera is called and where it stands.
+
+    ``latitude`` and ``longitude`` in degrees, or ``x`` and ``y`` in metres on the plan (``y`` grows downwards).
+    """
+
+    camera_id: str
+    name: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    x: float | None = None
+    y: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanReply:
+    """The picture of a plan: its path, its ``pixels`` (width, height), and the metres that it shows."""
+
+    picture: str
+    sha256: str
+    pixels: Sequence[int]
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CamerasReply:
+    """Every camera that somebody has named or placed, the plan, and the address of a map's pictures."""
+
+    cameras: tuple[Camera, ...]
+    plan: PlanReply | None = None
+    map_tiles: str | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrailReply:
+    """A trail: ``sightings`` in the order of time, ``legs`` between them, ``untimed`` images that have no time.
+
+    ``missing`` are ids that the gallery has no image of; ``model`` is the fingerprint of the model's file.
+    """
+
+    gallery: str
+    model: str
+    model_name: str
+    embedding_space: str
+    made_at: datetime
+    request_id: str
+    max_speed_kmh: float
+    sightings: Sequence[Mapping[str, Any]]
+    legs: Sequence[Mapping[str, Any]]
+    untimed: Sequence[Mapping[str, Any]] = ()
+    missing: Sequence[str] = ()
+    queries: Sequence[Mapping[str, Any]] = ()
+    title: str | None = None
+    note: str | None = None
+    asked_by: str | None = None
+    key: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryReply:
+    """A picture that the service keeps to search with: its sides when upright, and until when it is kept."""
+
+    query_id: str
+    width: int
+    height: int
+    kept_until: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +300,20 @@ class GalleryReply:
     last_change: int = 0
     index: Mapping[str, Any] = field(default_factory=dict)
     problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FacetsReply:
+    """By what a gallery can be filtered, as the service tells it: each with ``images``, most first."""
+
+    images: int
+    last_change: int
+    vehicles: int
+    cameras: Sequence[Mapping[str, Any]]
+    viewpoints: Sequence[Mapping[str, Any]]
+    attributes: Sequence[Mapping[str, Any]]
+    first_captured_at: datetime | None = None
+    last_captured_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,11 +367,64 @@ class MigrationReply:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeedbackReply:
+    """What was said of a match: whether it and the query show the ``same`` vehicle."""
+
+    feedback_id: str
+    gallery: str
+    image_id: str
+    same: bool
+    given_at: datetime
+    query_image_id: str | None = None
+    distance: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedbackPage:
+    """What was said, the latest first; ``next`` is the cursor of what is older, None at the end."""
+
+    feedback: tuple[FeedbackReply, ...]
+    next: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuditPage:
     """Entries of the audit log as the service tells them; ``next`` is the cursor of what is older, None at the end."""
 
     entries: Sequence[Mapping[str, Any]]
     next: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallerReply:
+    """What a key may do, in ``galleries``, None for all. ``key_id`` is None where none is asked for."""
+
+    key_id: str | None
+    name: str | None
+    scopes: Sequence[str]
+    galleries: Sequence[str] | None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyReply:
+    """A key; ``state`` is works, expired or revoked. ``token`` is there where it was just made, and is not shown.
+
+    ``warning`` says what changed for everybody, where something did.
+    """
+
+    id: str
+    name: str
+    state: str
+    scopes: Sequence[str]
+    galleries: Sequence[str] | None
+    rate: float | None
+    burst: int | None
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    token: str | None = field(default=None, repr=False)
+    warning: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,6 +441,7 @@ class ModelReply:
 class StatusReply:
     """A service in one page. Of a damaged gallery there are its name and ``problem`` only.
 
+    ``stages`` has ``pictures``, ``p50_seconds`` and ``p99_seconds`` of the last ``recent_seconds``.
     ``disk["folder"]`` is None where the key has not the scope admin; the sizes are where the disk does not tell.
     """
 
@@ -306,12 +449,16 @@ class StatusReply:
     uptime_seconds: float
     read_only: bool
     draining: bool
+    keys: bool
+    audit: bool
     versions: Mapping[str, str]
     model: Mapping[str, str]
     galleries: Sequence[Mapping[str, Any]]
     imports: Mapping[str, int]
     queue: Mapping[str, Any]
     disk: Mapping[str, Any]
+    stages: Mapping[str, Mapping[str, float | None]]
+    recent_seconds: float
     previous: Mapping[str, str] | None = None
 
 
@@ -336,7 +483,7 @@ def read_reply(kind: type[T], document: Mapping[str, Any], **more: Any) -> T:
     known = {one.name for one in fields(kind)} - more.keys()  # type: ignore[arg-type]
     values = {name: value for name, value in document.items() if name in known}
     for name, value in values.items():
-        if name.endswith("_at") and value is not None:
+        if name.endswith(("_at", "_until")) and value is not None:
             values[name] = datetime.fromisoformat(value)
     return kind(**values, **more)
 
@@ -344,6 +491,15 @@ def read_reply(kind: type[T], document: Mapping[str, Any], **more: Any) -> T:
 def search_reply(document: Mapping[str, Any]) -> SearchReply:
     """Of the answer to one search, or of one result of several."""
     return read_reply(SearchReply, document, matches=tuple(read_reply(Match, one) for one in document["matches"]))
+
+
+def cameras_reply(document: Mapping[str, Any]) -> CamerasReply:
+    """Of the answer that tells all cameras."""
+    plan = document["plan"]
+    return read_reply(
+        CamerasReply, document, cameras=tuple(read_reply(Camera, one) for one in document["cameras"]),
+        plan=None if plan is None else read_reply(PlanReply, plan),
+    )  # fmt: skip
 
 
 def _frame(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> "pandas.DataFrame":

@@ -11,6 +11,12 @@ _ORIENTATION = 0x0112
 _READ_AS = {1: "B", 3: "H", 4: "I"}  # BYTE, SHORT, LONG: what writers have been seen to use
 
 
+def orientation_block(orientation: int) -> bytes:
+    """An EXIF block that states an orientation (1–8), and nothing else."""
+    entry = struct.pack("<HHIHH", _ORIENTATION, 3, 1, orientation, 0)  # a SHORT, padded
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 0)
+
+
 def read_orientation(block: bytes) -> int:
     r"""The orientation (1–8) that an EXIF block states; 1 where it is missing or the block is damaged.
 

@@ -4,7 +4,7 @@ import re
 import struct
 
 from index.errors import UndecodablePicture
-from index.file_formats.exif import UPRIGHT, read_orientation
+from index.file_formats.exif import UPRIGHT, orientation_block, read_orientation
 from index.file_formats.picture_file import PictureFile
 
 SIGNATURE = b"\xff\xd8\xff"
@@ -66,6 +66,11 @@ def read_jpeg(data: bytes) -> PictureFile:
         orientation=orientation or UPRIGHT,
         components=components,
     )
+
+
+def oriented(data: bytes, orientation: int) -> bytes:
+    """The data of a ``PictureFile``, saying again which way up it is; that is its only metadata."""
+    return data[:2] + _written(_APP1, orientation_block(orientation)) + data[2:]
 
 
 def _scans(data: bytes, position: int) -> list[bytes]:

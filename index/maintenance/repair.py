@@ -22,6 +22,7 @@ from index.metadata import check_gallery_name
 from index.storage.about_rows import write_about
 from index.storage.crop_store import CropStore
 from index.storage.database_file import PAGE, connect, translated
+from index.storage.feedback_database import BROKEN, FeedbackDatabase
 from index.storage.gallery_files import CROPS, DATABASE, SCRATCH, SNAPSHOT, derived_files, set_aside
 from index.storage.image_rows import insert_attributes
 from index.storage.row_checksum import OF_IMAGE
@@ -81,6 +82,13 @@ class _Repair:
         except OSError:  # a file system without links
             shutil.copy2(path, target)
             sync_file(target)
+        sync_folder(target.parent)
+
+    def copy(self, path: Path) -> None:
+        """Set aside what a file is now; it is going to be mended where it is."""
+        target = self._free(path)
+        shutil.copy2(path, target)
+        sync_file(target)
         sync_folder(target.parent)
 
     def _free(self, path: Path) -> Path:
@@ -173,9 +181,26 @@ def _mend(work: _Repair, file: Path, examination: Examination) -> None:
         work.note("set aside, the index is made from the database", SNAPSHOT)
         if work.act:
             work.move(snapshot)
+    if examination.bad_feedback:
+        _mend_feedback(work)
     work.note("set aside, a file of no image", *(path.name for path in examination.orphans))
     for path in examination.orphans if work.act else ():
         work.move(path)
+
+
+def _mend_feedback(work: _Repair) -> None:
+    """Keep the answers that are as they were written; of a file that cannot be read there are none."""
+    database = FeedbackDatabase(work.folder)
+    problems = database.problems()
+    broken = problems.pop(BROKEN, [])
+    work.note("feedback set aside, it cannot be read", *broken, loss=True)
+    for what, subjects in problems.items():
+        work.note(f"feedback erased: {what}", *subjects, loss=True)
+    if work.act and broken:
+        work.move(database.path)
+    elif work.act:
+        work.copy(database.path)
+        database.drop_bad()
 
 
 @contextmanager

@@ -16,18 +16,22 @@ from typing import Final
 
 import apsw
 
+from index.camera import Cameras
 from index.data_folder import DEFAULT, gallery_folders, write_layout
 from index.errors import DataFolderUnusable, InvalidValue, StorageError
 from index.maintenance.backup import copy_crops, read_note
 from index.maintenance.verification import Finding, examine
 from index.storage import image_rows
 from index.storage.about_rows import require_about
+from index.storage.camera_folder import FOLDER as CAMERAS
+from index.storage.camera_folder import CameraFolder
 from index.storage.crop_list import crop_names
 from index.storage.crop_store import CropStore
 from index.storage.database_file import open_read_only, translated
+from index.storage.feedback_database import FeedbackDatabase
 from index.storage.folder_lock import FolderLock
 from index.storage.gallery_database import GalleryDatabase
-from index.storage.gallery_files import CROPS, DATABASE, RESTORING
+from index.storage.gallery_files import CROPS, DATABASE, FEEDBACK, RESTORING
 from index.whole_file import PART, sync_file, sync_folder, write_whole
 
 Progress = Callable[[int], object]
@@ -35,7 +39,7 @@ Progress = Callable[[int], object]
 LEFT_IN_DOUBT: Final = "left out: gone in the data folder, and no entry says whether it was erased or lost"
 RESTORED_NOTE: Final = "restored.json"
 
-_BESIDE = (RESTORED_NOTE, RESTORED_NOTE + PART, "layout", "layout" + PART)  # written before the galleries
+_BESIDE = (RESTORED_NOTE, RESTORED_NOTE + PART, "layout", "layout" + PART, CAMERAS)  # written before the galleries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +111,7 @@ def _restore(backup: Path, data: Path, since: Path | None, progress: Progress) -
             for name in sorted(note["galleries"].keys() - {source.name for source in sources}):
                 done.append(_not_there(name, "its folder is missing in the backup"))
             sync_folder(scratch)
+            CameraFolder(data).take(*_cameras_of(backup))
             _write_note(data, backup, str(note["taken_at"]), since, done)
             write_layout(data)
             scratch.rename(data / "galleries")  # from now on it is a data folder
@@ -118,8 +123,17 @@ def _restore(backup: Path, data: Path, since: Path | None, progress: Progress) -
     return done
 
 
+def _cameras_of(backup: Path) -> tuple[Cameras, bytes | None]:
+    """The cameras and their plan; no gallery depends on them, so whoever restores may leave them out."""
+    try:
+        return CameraFolder(backup).whole()
+    except StorageError as error:
+        raise StorageError(f"the backup's cameras: {error}; without {backup / CAMERAS} the rest is restored") from error
+
+
 def _clear(data: Path) -> None:
     """Remove what a restoration that was killed or failed left; that which tells of it last."""
+    shutil.rmtree(data / CAMERAS, ignore_errors=True)
     for name in _BESIDE:
         (data / name).unlink(missing_ok=True)
     shutil.rmtree(data / RESTORING, ignore_errors=True)
@@ -188,11 +202,24 @@ def _restore_gallery(source: Path, target: Path, live: Path | None, progress: Pr
             ).get
     sync_file(target / DATABASE)
     copy_crops(CropStore(source / CROPS), crops, names, progress=progress)
+    _restore_feedback(source, target, live)
     sync_folder(target)
     return GalleryRestoration(
         name=source.name, images=images, last_change=last, erased=erased, replaced=replaced,
         findings=(*_left_in_doubt(source.name, doubtful), *examine(target).findings),
     )  # fmt: skip
+
+
+def _restore_feedback(source: Path, target: Path, live: Path | None) -> None:
+    """Copy the answers, but for those that are not in the data folder any more: they may have been erased there."""
+    if not (source / FEEDBACK).exists():
+        return
+    shutil.copyfile(source / FEEDBACK, target / FEEDBACK)
+    if live is not None:
+        restored = FeedbackDatabase(target)
+        restored.keep(FeedbackDatabase(live).answer_ids())
+        restored.rewrite()
+    sync_file(target / FEEDBACK)
 
 
 def _left_in_doubt(gallery: str, row_ids: Sequence[int]) -> list[Finding]:

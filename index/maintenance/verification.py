@@ -25,6 +25,7 @@ from index.storage.about_rows import about_agrees
 from index.storage.crop_list import crop_names, is_crop, loose_crops, unlisted_crops
 from index.storage.crop_store import CropStore, is_as_written
 from index.storage.database_file import PAGE, open_read_only, translated
+from index.storage.feedback_database import FeedbackDatabase
 from index.storage.gallery_files import CROPS, DATABASE, SNAPSHOT
 from index.storage.gallery_schema import LAYOUT, lacking
 from index.storage.row_checksum import OF_EMBEDDING, OF_IMAGE
@@ -65,8 +66,9 @@ class Examination:
     ``broken``: SQLite cannot read all of the file. ``bad_rows`` cannot be kept, by row id with their image ids (or what
     they are called where that cannot be read); ``lost_crops`` are named and are not there as they were written;
     ``misnamed``: the folder has another name than its gallery; ``orphans`` are files that nobody names;
-    ``bad_snapshot``: the index's is not what was written; of ``unlike_attributes`` the copy for filters is not what is
-    given back; ``loose_crops`` are listed though no row names them.
+    ``bad_snapshot``: the index's is not what was written, ``bad_feedback``: some of the answers are not; of
+    ``unlike_attributes`` the copy for filters is not what is given back; ``loose_crops`` are listed though no row names
+    them.
     """
 
     gallery: str
@@ -76,6 +78,7 @@ class Examination:
     lost_crops: set[str] = field(default_factory=set)
     orphans: list[Path] = field(default_factory=list)
     bad_snapshot: bool = False
+    bad_feedback: bool = False
     unlike_attributes: set[int] = field(default_factory=set)
     loose_crops: set[str] = field(default_factory=set)
     images: int = 0
@@ -98,7 +101,7 @@ class Examination:
 
 def work_of(folder: Path) -> int:
     """How many steps of progress examining a gallery's folder will report."""
-    return len(_CHECKS) + 1 + crops_of(folder)
+    return len(_CHECKS) + 2 + crops_of(folder)
 
 
 def crops_of(folder: Path) -> int:
@@ -131,6 +134,8 @@ def examine(
             _check_log(file, examination)
             if files:
                 _check_snapshot(folder, examination)
+                progress(1)
+                _check_feedback(folder, examination)
                 progress(1)
                 connection.execute("ROLLBACK")  # from here on each statement sees what is there by then
                 _check_files(CropStore(folder / CROPS), connection, examination, progress)
@@ -368,6 +373,13 @@ def _check_snapshot(folder: Path, examination: Examination) -> None:
     if problem is not None:
         examination.bad_snapshot = True
         examination.note("the index's snapshot is not what was written", f"{SNAPSHOT}: {problem}")
+
+
+def _check_feedback(folder: Path, examination: Examination) -> None:
+    problems = FeedbackDatabase(folder).problems()
+    examination.bad_feedback = bool(problems)
+    for what, subjects in problems.items():
+        examination.note(what, *subjects)
 
 
 def _check_files(store: CropStore, now: apsw.Connection, examination: Examination, progress: Progress) -> None:

@@ -97,16 +97,29 @@ def insert_embeddings(
     )
 
 
-def replace_metadata(connection: apsw.Connection, row_id: int, metadata: Metadata) -> None:
-    """Replace what a client said about an image."""
-    connection.execute(
-        "UPDATE images SET vehicle_id = ?, camera_id = ?, captured_at = ?, attributes = ? WHERE row_id = ?",
-        (*_columns(metadata), row_id),
+def metadata_of(connection: apsw.Connection, condition: Condition) -> Iterator[tuple[int, str, Metadata]]:
+    """Row ids, image ids and what a client said of the rows that pass."""
+    rows = connection.execute(
+        f"SELECT row_id, image_id, vehicle_id, camera_id, captured_at, attributes FROM images WHERE {condition.sql}",  # noqa: S608
+        condition.bindings,
     )
-    connection.execute(f"UPDATE images SET checksum = {OF_IMAGE} WHERE row_id = ?", (row_id,))  # noqa: S608
-    connection.execute("DELETE FROM attributes WHERE row_id = ?", (row_id,))
-    insert_attributes(connection, row_id, metadata.attributes)
-    _note(connection, [row_id], "changed")
+    for row_id, image_id, *said in rows:
+        yield row_id, image_id, _metadata(*said)
+
+
+def replace_metadata(connection: apsw.Connection, said: Sequence[tuple[int, Metadata]]) -> None:
+    """Replace what a client said about images, each there once, by their row ids."""
+    row_ids = [row_id for row_id, _ in said]
+    connection.executemany(
+        "UPDATE images SET vehicle_id = ?, camera_id = ?, captured_at = ?, attributes = ? WHERE row_id = ?",
+        [(*_columns(metadata), row_id) for row_id, metadata in said],
+    )
+    these = "row_id IN (SELECT value FROM json_each(?))"
+    connection.execute(f"UPDATE images SET checksum = {OF_IMAGE} WHERE {these}", (json.dumps(row_ids),))  # noqa: S608
+    connection.execute(f"DELETE FROM attributes WHERE {these}", (json.dumps(row_ids),))  # noqa: S608
+    for row_id, metadata in said:
+        insert_attributes(connection, row_id, metadata.attributes)
+    _note(connection, row_ids, "changed")
 
 
 def remove(connection: apsw.Connection, row_ids: Sequence[int]) -> list[str]:
@@ -297,6 +310,15 @@ def _columns(metadata: Metadata) -> tuple[str | None, str | None, int | None, st
     return metadata.vehicle_id, metadata.camera_id, captured_at, _as_json(dict(metadata.attributes))
 
 
+def _metadata(vehicle_id: str | None, camera_id: str | None, captured_at: int | None, attributes: str) -> Metadata:
+    return Metadata(
+        vehicle_id=vehicle_id,
+        camera_id=camera_id,
+        captured_at=None if captured_at is None else moment(captured_at),
+        attributes={} if attributes == "{}" else json.loads(attributes),
+    )
+
+
 def _said(image: NewImage, crop_name: str | None, ingested_at: int) -> tuple[SqlValue, ...]:
     """What a client gave, as the checksum of ``images`` covers it."""
     vehicle_id, camera_id, captured_at, attributes = _columns(image.metadata)
@@ -323,12 +345,7 @@ def _image(row: Sequence[Any], viewpoints: Sequence[str]) -> StoredImage:
     values = [] if probabilities is None else np.frombuffer(probabilities, dtype="<f4").tolist()
     return StoredImage(
         image_id=image_id,
-        metadata=Metadata(
-            vehicle_id=vehicle_id,
-            camera_id=camera_id,
-            captured_at=None if captured_at is None else moment(captured_at),
-            attributes={} if attributes == "{}" else json.loads(attributes),
-        ),
+        metadata=_metadata(vehicle_id, camera_id, captured_at, attributes),
         ingested_at=moment(ingested_at),
         viewpoint=dict(zip(viewpoints, values, strict=False)),  # nothing where the model names one viewpoint only
         crop_name=crop,

@@ -4,6 +4,7 @@ It needs no lock of the data folder. There is no write-ahead log, so that readin
 works on a mount that cannot be written; what is committed is on the disk, a revocation above all.
 """
 
+import errno
 import json
 import os
 import struct
@@ -16,7 +17,7 @@ from typing import Any, Final
 import apsw
 
 from index.access_key import AccessKey
-from index.errors import DataFolderUnusable, NotFound, StorageError
+from index.errors import DataFolderUnusable, KeyNotFound, StorageError, StorageFull
 from index.storage.database_file import open_read_only, translated
 from index.storage.stored_time import microseconds, moment
 
@@ -41,10 +42,6 @@ CREATE TABLE keys (
 """
 
 Stamp = tuple[int, int, int]
-
-
-class KeyNotFound(NotFound):
-    """No key of that id."""
 
 
 class KeyDatabase:
@@ -120,6 +117,8 @@ class KeyDatabase:
         except FileExistsError:
             return
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull(f"no space left for {self.path}; no key was made; free some space") from error
             raise DataFolderUnusable(f"{self.path} cannot be made: {error.strerror}") from error
 
     @contextmanager

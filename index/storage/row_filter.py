@@ -30,6 +30,8 @@ def passing(
     no to the condition on that table (an SQL select), it looks there for each row that it has come to otherwise.
     """
     condition = Condition("TRUE")
+    if filters.image_id:
+        condition &= _one_of("image_id", filters.image_id)
     if filters.camera_id:
         condition &= _one_of("camera_id", filters.camera_id)
     if filters.vehicle_id:
@@ -47,9 +49,12 @@ def passing(
     for name, values in filters.attributes.items():
         equal = _one_of("value", values)  # the column has no type of its own, so '1' and 1 differ and 1 and 1.0 do not
         condition &= _elsewhere("attributes", Condition("name = ?", (name,)) & equal, listing)
-    if since is not None:
-        condition &= Condition("ingested_at >= ?", (since,))
-    return condition
+    return condition if since is None else condition & passing_since(since)
+
+
+def passing_since(since: int | None) -> Condition:
+    """That a row was ingested at ``since`` (microseconds since 1970) or later; None: whenever."""
+    return Condition("TRUE") if since is None else Condition("ingested_at >= ?", (since,))
 
 
 def _elsewhere(table: str, condition: Condition, listing: Callable[[Condition], bool]) -> Condition:

@@ -52,6 +52,8 @@ class SelectedRows:
 
         More than ``limit`` may be many, and those that are more by a quarter are.
         """
+        if filters.image_id:  # a listing itself, found as quickly as remembered, and seldom asked for twice
+            return self._listed(connection, filters, change=0, limit=limit + limit // _SPARE).row_ids
         condition, change = self._passing(filters), image_rows.last_change(connection)
         with self._guard:
             known = self._known.get(condition)

@@ -1,4 +1,4 @@
-"""Re-identification figures: CMC at rank 1, 5 and 10, mAP and mINP.
+"""Re-identification figures: CMC, at rank 1, 5 and 10 and as a curve, mAP and mINP.
 
 For each probe the pictures that a rule leaves out (see :class:`~model_export.measuring.scoring.Contest`) are not
 ranked; a probe without a match in what remains is excluded and counted.
@@ -6,6 +6,7 @@ ranked; a probe without a match in what remains is excluded and counted.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from index.errors import InvalidValue
 from model_export.measuring.distances import Euclidean
 from model_export.measuring.intervals import bootstrap, wilson
 from model_export.measuring.scoring import Contest, Label, Rule, Scores, score
+
+CURVE_RANKS: Final = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,7 @@ class Figures:
     interval: tuple[float, float]
     rank_1_interval: tuple[float, float]
     map_interval: tuple[float, float]
+    cmc: tuple[float, ...]  # share of probes with a match among the first 1, 2, …, 50, or as many as the gallery has
 
     def to_dict(self) -> dict[str, object]:
         """As stored in checkpoints and contracts, rounded to four digits."""
@@ -79,11 +83,12 @@ def summarize(draws: Sequence[Scores], *, seed: int = 0) -> Figures:
     rank_1, rank_5, rank_10, mean_precision, minp = (float(value) for value in means)
     earned = np.concatenate([columns(draw)[:, [0, 3]] for draw in draws])
     rank_1_interval, map_interval = bootstrap(earned, np.concatenate([draw.probe for draw in draws]), seed=seed)
-    probes = len(draws[0].first)
+    probes, ranks = len(draws[0].first), np.arange(1, min(CURVE_RANKS, draws[0].gallery) + 1)
+    curve = np.mean([(draw.first[:, None] <= ranks).mean(0) for draw in draws], axis=0)  # (R,)
     return Figures(
         rank_1=rank_1, rank_5=rank_5, rank_10=rank_10, map=mean_precision, minp=minp, probes=probes,
         gallery=draws[0].gallery, excluded=draws[0].excluded, interval=wilson(rank_1, probes),
-        rank_1_interval=rank_1_interval, map_interval=map_interval,
+        rank_1_interval=rank_1_interval, map_interval=map_interval, cmc=tuple(float(share) for share in curve),
     )  # fmt: skip
 
 

@@ -82,6 +82,10 @@ class Measurement:
             document["note"] = self.note
         return document
 
+    def for_contract(self) -> dict[str, object]:
+        """As a model file keeps it, by the data set's name: without what says which file it was."""
+        return {key: value for key, value in self.to_dict().items() if key not in ("model", "fingerprint", "data_set")}
+
     def __str__(self) -> str:
         title = f"{self.model} ({self.fingerprint[:12]}) on {self.data_set}, {self.protocol}"
         title += (

@@ -20,6 +20,7 @@ from model_export.data_sets.crop_cache import CropCache, decode_all
 from model_export.data_sets.data_set import open_data_set
 from model_export.data_sets.selection import Selection, identities
 from model_export.measuring.evaluation import Figures, evaluate
+from model_export.measuring.viewpoint_accuracy import ViewpointFigures, viewpoint_figures
 from model_export.network.backbones import build_backbone, load_pretrained
 from model_export.network.losses import circle_loss, identity_loss, triplet_loss
 from model_export.network.mvan import MVAN, IdentityHead, MVANConfig
@@ -205,7 +206,8 @@ def train(config: Training, *, resume: bool = False, look: Look | None = None, q
                 if look and log:
                     for name, picture in look(twin, held, vectors).items():
                         log.picture(step, f"{held.name}/{name}", picture)
-                metrics[held.name] = figures.to_dict()
+                named = measure_viewpoints(twin, held.probes, cache)
+                metrics[held.name] = figures.to_dict() | ({} if named is None else {"viewpoint": named.to_dict()})
                 lines.append(f"{held.name}: {figures}")
                 told |= {f"{held.name}/rank_1": figures.rank_1, f"{held.name}/map": figures.map}
             return "; ".join(lines) or "nothing held out", told
@@ -356,6 +358,23 @@ def measure_held(held: Held, vectors: NDArray[np.float32]) -> Figures:
 
 def embed_rows(model: MVAN, rows: Sequence[ManifestRow], cache: CropCache) -> NDArray[np.float32]:
     """Embeddings float32 (N, D) in evaluation mode, of the centre of what ``cache`` gives."""
+    return _seen(model, rows, cache, lambda crops: model(crops).embedding)
+
+
+def measure_viewpoints(model: MVAN, rows: Sequence[ManifestRow], cache: CropCache) -> ViewpointFigures | None:
+    """How V-Net names the viewpoint of rows that have one; None where none has, or the model knows one viewpoint."""
+    labels = [row.viewpoint for row in rows]
+    if model.vnet is None or not any(label in model.config.viewpoints for label in labels):
+        return None
+    return viewpoint_figures(
+        _seen(model, rows, cache, lambda crops: model.viewpoint(crops.float())), labels, model.config.viewpoints
+    )
+
+
+def _seen(
+    model: MVAN, rows: Sequence[ManifestRow], cache: CropCache, look: Callable[[Tensor], Tensor]
+) -> NDArray[np.float32]:
+    """What ``look`` makes of crops (n, 3, H, W), in evaluation mode: float32 (N, …)."""
     model.eval()
     device, size = model.mean.device, model.config.input_size
     parts = []
@@ -364,7 +383,7 @@ def embed_rows(model: MVAN, rows: Sequence[ManifestRow], cache: CropCache) -> ND
         top, left = (pixels.shape[1] - size) // 2, (pixels.shape[2] - size) // 2
         crops = torch.from_numpy(pixels[:, top : top + size, left : left + size]).permute(0, 3, 1, 2).to(device)
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
-            parts.append(model(crops.contiguous(memory_format=torch.channels_last)).embedding.float().cpu().numpy())
+            parts.append(look(crops.contiguous(memory_format=torch.channels_last)).float().cpu().numpy())
     return np.concatenate(parts)
 
 

@@ -1,0 +1,311 @@
+"""What people said of pairs of pictures, in a SQLite file of its own beside a gallery's database.
+
+Its own, so that a gallery can be searched whatever becomes of it. A picture that is no image of the gallery, as a kept
+query's is none for long, lies in it with the answer; images are named, and read from the gallery. There is no
+write-ahead log: answers come one by one, and what is committed is on the disk.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from index.errors import DataFolderUnusable, StorageError, StorageFull, TooMuchFeedback
+from index.gallery import Answer
+from index.storage.crop_store import is_as_written
+from index.storage.database_file import file_size, open_immutable, open_read_only, translated
+from index.storage.gallery_files import FEEDBACK
+from index.storage.row_checksum import row_checksum, teach
+from index.storage.row_filter import SqlValue
+from index.storage.stored_time import microseconds, moment
+from index.whole_file import sync_file
+
+LAYOUT: Final = 1
+DAMAGED: Final = "an answer is not what was written"
+LOST: Final = "the picture of an answer is missing, or not what was written"
+BROKEN: Final = "the feedback cannot be read"
+
+_BUSY = 30_000  # milliseconds to wait for a backup that reads
+_AT_ONCE = 1000  # answers
+_LAST = 2**63 - 1
+_COLUMNS = "answer_id, same, image_id, image_crop, query_image_id, query_id, query_box, query_crop, distance, given_at"
+_CHECKSUM = (
+    "row_checksum(CAST(answer_id AS BLOB), same, CAST(image_id AS BLOB), CAST(image_crop AS BLOB),"
+    " CAST(query_image_id AS BLOB), CAST(query_id AS BLOB), CAST(query_box AS BLOB), CAST(query_crop AS BLOB),"
+    " CAST(distance AS BLOB), given_at)"
+)
+_SCHEMA = """
+CREATE TABLE answers (
+    place INTEGER PRIMARY KEY AUTOINCREMENT,
+    answer_id TEXT NOT NULL UNIQUE,
+    same INTEGER NOT NULL,          -- 1: one vehicle, 0: two
+    image_id TEXT NOT NULL,         -- of the gallery
+    image_crop TEXT NOT NULL,       -- content name of its crop: with another one it is another picture
+    query_image_id TEXT,            -- the other picture: an image of the gallery,
+    query_id TEXT,                  -- or a query that was kept for a while,
+    query_box TEXT,                 -- x,y,width,height in it; NULL: all of it
+    query_crop TEXT NOT NULL,       -- in either case by its content
+    distance TEXT,                  -- that was shown
+    given_at INTEGER NOT NULL,      -- microseconds since 1970, UTC
+    pair TEXT NOT NULL UNIQUE,      -- both content names, in order
+    checksum INTEGER NOT NULL       -- of all but place and pair
+) STRICT;
+CREATE TABLE pictures (name TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT;
+"""
+_PUT = (
+    f"INSERT INTO answers ({_COLUMNS}, pair, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+    f" ON CONFLICT (pair) DO UPDATE SET ({_COLUMNS}, checksum) = (SELECT "
+    + ", ".join(f"excluded.{name}" for name in _COLUMNS.split(", "))
+    + ", excluded.checksum)"
+)
+_OWN_PICTURES = "SELECT DISTINCT query_crop FROM answers WHERE query_image_id IS NULL"
+_FORGET_PICTURES = f"DELETE FROM pictures WHERE name NOT IN ({_OWN_PICTURES})"  # noqa: S608
+_PICTURE_BYTES = "SELECT coalesce(sum(length(data)), 0) FROM pictures"
+_PRAGMAS = """
+PRAGMA synchronous = EXTRA;         -- a commit that returned survives a loss of power
+PRAGMA secure_delete = ON;          -- what is erased is overwritten
+"""
+
+
+class FeedbackDatabase:
+    """The answers of one gallery; there is no file before the first. The caller takes turns.
+
+    Nothing stays open. Raises StorageFull, StorageError, and DataFolderUnusable for a file of a newer release.
+    ``read_only``: the file is not touched; nobody else may write to it.
+    """
+
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        self.path, self._read_only = folder / FEEDBACK, read_only
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever said."""
+        return self.path.exists()
+
+    def put(self, answer: Answer, picture: bytes | None, *, most: int, most_bytes: int) -> tuple[Answer, bool]:
+        """Keep an answer, by the id of an earlier one on the pair, which it replaces; as it is, and whether it is new.
+
+        ``picture``: the query's crop where it is no image. Raises TooMuchFeedback beyond ``most`` answers or
+        ``most_bytes`` of pictures.
+        """
+        with self._writing() as connection:
+            earlier = connection.execute("SELECT answer_id FROM answers WHERE pair = ?", (answer.pair,)).fetchone()
+            if earlier is None:
+                if connection.execute("SELECT count(*) FROM answers").get >= most:
+                    raise TooMuchFeedback(
+                        f"{most:,} answers are kept of this gallery, the limit set by max_feedback: export and delete "
+                        "some, or raise it"
+                    )
+            else:
+                answer = replace(answer, answer_id=str(earlier[0]))
+            said = _said(answer)
+            connection.execute(_PUT, (*said, answer.pair, row_checksum(*said)))
+            if picture is not None:
+                connection.execute("INSERT OR REPLACE INTO pictures VALUES (?, ?)", (answer.query_crop, picture))
+            connection.execute(_FORGET_PICTURES)
+            if picture is not None and connection.execute(_PICTURE_BYTES).get > most_bytes:
+                raise TooMuchFeedback(
+                    f"the pictures with this gallery's answers would take more than {most_bytes:,} bytes, the limit "
+                    "set by max_feedback_bytes: export and delete some answers, or raise it"
+                )
+        return answer, earlier is None
+
+    def latest(self, *, below: int | None = None, limit: int = _AT_ONCE) -> list[tuple[int, Answer]]:
+        """Answers and their places, the latest first, of the places below one; those that are damaged are left out."""
+        if not self.exists:
+            return []
+        with self._reading() as connection:
+            rows: list[Any] = connection.execute(
+                f"SELECT place, {_COLUMNS} FROM answers WHERE place < ? AND checksum IS {_CHECKSUM}"  # noqa: S608
+                " ORDER BY place DESC LIMIT ?",
+                (_LAST if below is None else below, limit),
+            ).fetchall()
+        return [(place, _answer(row)) for place, *row in rows]
+
+    def all(self) -> Iterator[Answer]:
+        """Every answer, the latest first, some at a time."""
+        below = None
+        while block := self.latest(below=below):
+            yield from (answer for _, answer in block)
+            below = block[-1][0]
+
+    def picture(self, name: str) -> bytes | None:
+        """The picture of an answer; None where there is none, or not as it was written."""
+        if not self.exists:
+            return None
+        with self._reading() as connection:
+            found: bytes | None = connection.execute("SELECT data FROM pictures WHERE name = ?", (name,)).get
+        return found if found is not None and is_as_written(name, found) else None
+
+    def delete(self, answer_ids: Iterable[str]) -> int:
+        """Erase answers, and the pictures that no other has; how many there were."""
+        return self._delete("answer_id IN (SELECT value FROM json_each(?))", json.dumps(list(answer_ids)))
+
+    def keep(self, answer_ids: Iterable[str]) -> int:
+        """Erase all answers but these; how many there were."""
+        return self._delete("answer_id NOT IN (SELECT value FROM json_each(?))", json.dumps(list(answer_ids)))
+
+    def rewrite(self) -> None:
+        """Write the file anew with nothing in it but its rows."""
+        if self.exists:
+            with self._connected() as connection:
+                connection.execute("VACUUM")
+
+    def disk_bytes(self) -> int:
+        """Size of the file."""
+        return file_size(self.path)
+
+    def answer_ids(self) -> list[str]:
+        """Ids of all answers, damaged or not; read beside whoever has the file."""
+        if not self.exists:
+            return []
+        with self._beside() as connection:
+            return [str(answer_id) for (answer_id,) in connection.execute("SELECT answer_id FROM answers")]
+
+    def problems(self) -> dict[str, list[str]]:
+        """What is not as it was written: answers by their ids, pictures by their names. Nothing is changed."""
+        if not self.exists:
+            return {}
+        try:
+            with self._beside() as connection:
+                connection.execute("BEGIN")
+                return _problems(connection)
+        except StorageError as error:
+            if isinstance(error.__cause__, apsw.CorruptError | apsw.NotADBError | apsw.SQLError):
+                return {BROKEN: [f"{self.path.name}: {' '.join(str(error.__cause__).split())}"]}
+            raise
+
+    def drop_bad(self) -> None:
+        """Erase what ``problems`` names, of a file that can be read."""
+        with self._writing() as connection:
+            lost = json.dumps(_problems(connection).get(LOST, []))
+            connection.execute(
+                f"DELETE FROM answers WHERE checksum IS NOT {_CHECKSUM}"  # noqa: S608
+                " OR query_image_id IS NULL AND query_crop IN (SELECT value FROM json_each(?))",
+                (lost,),
+            )
+            connection.execute(_FORGET_PICTURES)
+
+    def copy_to(self, part: Path) -> None:
+        """A copy of one moment, flushed, without what was erased; taken beside whoever has the file."""
+        with self._beside() as connection:
+            try:
+                connection.execute("VACUUM INTO ?", (str(part),))
+            except apsw.FullError as error:
+                raise StorageFull(f"no space left for {part}; free some space and repeat it") from error
+        sync_file(part)
+
+    def _delete(self, condition: str, *bindings: str) -> int:
+        if not self.exists:
+            return 0
+        with self._writing() as connection:
+            connection.execute(f"DELETE FROM answers WHERE {condition}", bindings)  # noqa: S608
+            gone = connection.changes()
+            connection.execute(_FORGET_PICTURES)
+        return gone
+
+    @contextmanager
+    def _writing(self) -> Iterator[apsw.Connection]:
+        """A transaction that is on the disk at the end; the file is made where there is none."""
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")  # closing it without a COMMIT takes everything back
+            if not _require_layout(connection, self.path):
+                connection.execute(f"{_SCHEMA} PRAGMA user_version = {LAYOUT}").fetchall()
+            yield connection
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _reading(self) -> Iterator[apsw.Connection]:
+        """A view of one moment; what a write that was killed left is taken back first."""
+        with self._connected() as connection:
+            connection.execute("BEGIN")
+            _require_layout(connection, self.path)
+            yield connection
+
+    @contextmanager
+    def _beside(self) -> Iterator[apsw.Connection]:
+        """For reading, whoever else has the file open."""
+        with translated(self.path), closing(open_read_only(self.path)) as connection:
+            connection.set_busy_timeout(_BUSY)
+            _require_layout(connection, self.path)
+            yield connection
+
+    @contextmanager
+    def _connected(self) -> Iterator[apsw.Connection]:
+        with translated(self.path), closing(self._connection()) as connection:
+            connection.set_busy_timeout(_BUSY)
+            yield connection
+
+    def _connection(self) -> apsw.Connection:
+        if self._read_only:
+            if file_size(self.path.with_name(f"{FEEDBACK}-journal")):
+                raise DataFolderUnusable(
+                    f"a write to {self.path} was cut off: open the data folder once for writing before it is read only "
+                    "(a service on it, or `vehicle-index list`)"
+                )
+            return open_immutable(self.path)
+        connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+        teach(connection)
+        connection.execute(_PRAGMAS).fetchall()
+        return connection
+
+
+def _require_layout(connection: apsw.Connection, path: Path) -> int:
+    layout: int = connection.execute("PRAGMA user_version").get
+    if layout > LAYOUT:
+        raise DataFolderUnusable(
+            f"{path} has layout {layout}, this release reads up to {LAYOUT}: use the newer release"
+        )
+    return layout
+
+
+def _problems(connection: apsw.Connection) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    pages = [str(message) for (message,) in connection.execute("PRAGMA integrity_check(100)") if message != "ok"]
+    damaged = [
+        row[0].decode(errors="replace")
+        for row in connection.execute(
+            f"SELECT CAST(answer_id AS BLOB) FROM answers WHERE checksum IS NOT {_CHECKSUM}"  # noqa: S608
+        )
+    ]
+    names: list[Any] = connection.execute(
+        "SELECT DISTINCT query_crop FROM answers WHERE query_image_id IS NULL"
+    ).fetchall()
+    lost = []
+    for (name,) in names:
+        data = connection.execute("SELECT data FROM pictures WHERE name = ?", (name,)).get
+        if data is None or not is_as_written(name, data):
+            lost.append(str(name))
+    for what, subjects in ((BROKEN, pages), (DAMAGED, damaged), (LOST, lost)):
+        if subjects:
+            found[what] = subjects
+    return found
+
+
+def _said(answer: Answer) -> tuple[SqlValue, ...]:
+    """What is written of an answer, as its checksum covers it."""
+    return (
+        answer.answer_id, int(answer.same), answer.image_id, answer.image_crop, answer.query_image_id, answer.query_id,
+        None if answer.box is None else ",".join(map(str, answer.box)), answer.query_crop,
+        None if answer.distance is None else repr(answer.distance), microseconds(answer.given_at),
+    )  # fmt: skip
+
+
+def _answer(row: Sequence[Any]) -> Answer:
+    answer_id, same, image_id, image_crop, query_image_id, query_id, box, query_crop, distance, given_at = row
+    return Answer(
+        answer_id=answer_id, same=bool(same), image_id=image_id, image_crop=image_crop, query_image_id=query_image_id,
+        query_id=query_id, box=_box(box), query_crop=query_crop,
+        distance=None if distance is None else float(distance), given_at=moment(given_at),
+    )  # fmt: skip
+
+
+def _box(text: str | None) -> tuple[int, int, int, int] | None:
+    if text is None:
+        return None
+    x, y, width, height = map(int, text.split(","))
+    return x, y, width, height

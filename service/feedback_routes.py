@@ -1,0 +1,192 @@
+"""What people say of matches: the same vehicle, or not. Kept, and given out as a data set to train on."""
+
+import re
+import sys
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+from fastapi import APIRouter, Depends, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from index.errors import FeedbackNotFound, GalleryNotFound, InvalidValue
+from index.gallery import Answer, Gallery, NewAnswer
+from index.metadata import GALLERY_NAME, check_gallery_name, check_image_id
+from service import descriptions as say
+from service.audit_trail import note
+from service.caller import caller_of
+from service.context import context_of, require_writable
+from service.descriptions import FeedbackId
+from service.documents import answer, read_json, time_text
+from service.parameters import FEEDBACK, IN_GALLERY, Parameter, Values, read_parameters
+from service.route_access import reach_gallery
+from service.streamed_answer import Parts, StreamedAnswer
+from service.uploads import read_document
+
+_KNOWN: Final = ("gallery", "image_id", "same", "query_image_id", "distance")
+_ID = re.compile(rf"({GALLERY_NAME})\.([0-9a-f]{{16}})", re.ASCII)
+
+router = APIRouter(tags=["feedback"])
+
+
+@router.post(
+    "/v1/feedback",
+    summary="Is it the same vehicle?",
+    status_code=201,
+    responses=say.responses(say.FEEDBACK_ANSWER, 400, 404, 409, 413, 422, 503, 507, created=True),
+    openapi_extra=say.request(say.NEW_FEEDBACK, ()),
+    dependencies=[Depends(require_writable)],
+)
+async def post_feedback(request: Request) -> Response:
+    """What somebody says of a match. Said again of the same two pictures it replaces what was said before (200)."""
+    context = context_of(request)
+    read_parameters(request, ())
+    body = await read_document(
+        request, max_bytes=context.settings.max_body_bytes, max_seconds=context.settings.body_seconds
+    )
+    document = _document_of(body)
+    name = check_gallery_name(document["gallery"], pointer="/gallery")
+    new = _new_answer(document)
+    note(request, gallery=name, image_id=new.image_id, same=new.same)
+    reach_gallery(request, name)
+    target = context.gallery(name)
+    give = partial(
+        target.feedback.give, new, most=context.settings.max_feedback, most_bytes=context.settings.max_feedback_bytes
+    )
+    given, created = await run_in_threadpool(give)
+    return answer(_feedback_document(given, name), status=201 if created else 200)
+
+
+@router.get(
+    "/v1/feedback",
+    summary="List feedback",
+    responses=say.responses(say.FEEDBACK_PAGE_ANSWER, 404, 422, 503),
+    openapi_extra=say.request(None, FEEDBACK),
+)
+async def list_feedback(request: Request) -> Response:
+    """On the images that a gallery has now, the latest first; ``next`` is the cursor of what is older."""
+    values, target = _asked(request, *FEEDBACK)
+    read = partial(target.feedback.page, limit=values.one("limit", 100), cursor=values.one("cursor"))
+    page = await run_in_threadpool(read)
+    return answer({"feedback": [_feedback_document(each, target.name) for each in page.answers], "next": page.cursor})
+
+
+@router.delete(
+    "/v1/feedback",
+    summary="Erase a gallery's feedback",
+    responses=say.responses(say.DELETED_ANSWER, 404, 422, 503, 507),
+    openapi_extra=say.request(None, (IN_GALLERY,)),
+    dependencies=[Depends(require_writable)],
+)
+async def delete_all_feedback(request: Request) -> Response:
+    """All of it, and the pictures of queries that were kept with it."""
+    _, target = _asked(request, IN_GALLERY)
+    deleted = await run_in_threadpool(target.feedback.delete_all)
+    note(request, count=deleted)
+    return answer({"deleted": deleted})
+
+
+@router.get(
+    "/v1/feedback/export",
+    summary="Feedback as a data set",
+    response_class=Response,
+    responses={200: say.FEEDBACK_ARCHIVE, **say.problems(404, 422, 503)},
+    openapi_extra=say.request(None, (IN_GALLERY,)),
+)
+async def export_feedback(request: Request) -> Response:
+    """A .zip of pictures and a ``manifest.csv`` that ``vehicle-model train`` reads once it is unpacked.
+
+    Pictures that were said to be the same, or that the gallery gives one vehicle_id, are one vehicle. Where that
+    contradicts what else was said they are left out and stand in ``conflicts.csv``, with the reason.
+    """
+    _, target = _asked(request, IN_GALLERY)
+    parts = Parts(target.feedback.archive())
+    first, more = await run_in_threadpool(parts.piece), partial(run_in_threadpool, parts.piece)
+    name = f"feedback-{target.name}.zip"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
+    return StreamedAnswer(
+        first, parts, more, seconds=context_of(request).settings.body_seconds, media_type="application/zip",
+        headers=headers,
+    )  # fmt: skip
+
+
+@router.delete(
+    "/v1/feedback/{feedback_id}",
+    summary="Erase feedback",
+    status_code=204,
+    response_class=Response,
+    responses=say.problems(404, 422, 503, 507),
+    dependencies=[Depends(require_writable)],
+)
+async def delete_feedback(request: Request, feedback_id: FeedbackId) -> Response:
+    """One answer, and the picture of its query where no other answer has it."""
+    read_parameters(request, ())
+    missing = FeedbackNotFound(f"there is no feedback {feedback_id[:80]!a}")
+    found = _ID.fullmatch(feedback_id)
+    if found is None or not caller_of(request).reaches(found[1]):
+        raise missing
+    note(request, gallery=found[1])
+    try:
+        target = context_of(request).gallery(found[1])
+        await run_in_threadpool(target.feedback.delete, found[2])
+    except (GalleryNotFound, FeedbackNotFound) as error:
+        raise missing from error
+    return Response(status_code=204)
+
+
+def _asked(request: Request, *known: Parameter) -> tuple[Values, Gallery]:
+    """What the query string says, and the gallery that it names."""
+    values = read_parameters(request, known)
+    name = values.one("gallery")
+    if name is None:
+        raise InvalidValue("parameter gallery is missing: it names the gallery", pointer="/query/gallery")
+    note(request, gallery=name)
+    reach_gallery(request, name)
+    return values, context_of(request).gallery(name)
+
+
+def _document_of(body: bytes) -> dict[str, Any]:
+    document = read_json(body, what="the body")
+    if not isinstance(document, dict):
+        raise InvalidValue("feedback is a JSON object", pointer="")
+    for name in document:
+        if name not in _KNOWN:
+            raise InvalidValue(
+                f"{name[:60]!a} is not a field of feedback; known are {', '.join(_KNOWN)}",
+                pointer=f"/{name[:60].replace('~', '~0').replace('/', '~1')}" if name.isascii() else "",
+            )
+    for name in ("gallery", "image_id", "same"):
+        if name not in document:
+            raise InvalidValue(f"feedback lacks the field {name}", pointer="")
+    return document
+
+
+def _new_answer(document: Mapping[str, Any]) -> NewAnswer:
+    image_id = check_image_id(document["image_id"], pointer="/image_id")
+    if not isinstance(document["same"], bool):
+        raise InvalidValue("same must be true or false", pointer="/same")
+    if document.get("query_image_id") is None:
+        raise InvalidValue("feedback lacks the field query_image_id: what was searched with?", pointer="")
+    query_image_id = check_image_id(document["query_image_id"], pointer="/query_image_id")
+    if query_image_id == image_id:
+        raise InvalidValue(f"query_image_id and image_id are both {image_id}", pointer="/query_image_id")
+    return NewAnswer(
+        image_id=image_id, same=document["same"], query_image_id=query_image_id,
+        distance=_distance(document.get("distance")),
+    )  # fmt: skip
+
+
+def _distance(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max:
+        return float(value)
+    raise InvalidValue("distance must be a finite number from 0", pointer="/distance")
+
+
+def _feedback_document(given: Answer, gallery: str) -> dict[str, Any]:
+    return {
+        "feedback_id": f"{gallery}.{given.answer_id}", "gallery": gallery, "image_id": given.image_id,
+        "same": given.same, "query_image_id": given.query_image_id, "distance": given.distance,
+        "given_at": time_text(given.given_at),
+    }  # fmt: skip
