@@ -243,6 +243,7 @@ def test_who_takes_no_answers_is_cut_off(tiny_model: Path, tmp_path: Path) -> No
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect((urlsplit(server).hostname, urlsplit(server).port))
         connection.sendall(asked * 100)
+        assert connection.recv(12) == b"HTTP/1.1 200"
         ours = connection.getsockname()
         while any(each.raddr == ours for each in psutil.Process(process.pid).net_connections("tcp")):
             pass
