@@ -187,7 +187,7 @@ def _new_answer(document: Mapping[str, Any]) -> NewAnswer:
         raise InvalidValue("name what was searched with by one of query_id and query_image_id", pointer="")
     distance = _distance(document.get("distance"))
     if said["query_id"] is not None:
-        box = None if said["box"] is None else check_box(said["box"], "/box")
+        box = None if said["box"] is None else check_box(said["box"], pointer="/box")
         query_id = _query_id(said["query_id"])
         return NewAnswer(image_id=image_id, same=document["same"], query_id=query_id, box=box, distance=distance)
     if said["box"] is not None:
