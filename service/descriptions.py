@@ -70,8 +70,9 @@ _NULLABLE_TEXT = {"type": ["string", "null"]}
 _NULLABLE_TIME = {"type": ["string", "null"], "format": "date-time"}
 _PIXELS = {"type": "integer", "maximum": 2**31 - 1}
 _BOX = {
-    "type": ["array", "null"], "prefixItems": [{**_PIXELS, "minimum": 0}] * 2 + [{**_PIXELS, "minimum": 1}] * 2,
+    "type": "array", "prefixItems": [{**_PIXELS, "minimum": 0}] * 2 + [{**_PIXELS, "minimum": 1}] * 2,
     "items": {"type": "integer"}, "minItems": 4, "maxItems": 4,
+    "description": "the vehicle in the upright picture: x, y, width, height in pixels",
 }  # fmt: skip
 
 
@@ -360,7 +361,10 @@ _GIVEN: dict[str, Any] = {
         "type": ["string", "null"], "pattern": f"^{QUERY_ID}$",
         "description": "the kept picture that was searched with; this or query_image_id",
     },
-    "box": {**_BOX, "description": "the part of that picture: x, y, width, height in pixels; null: all of it"},
+    "box": {
+        **_BOX, "type": ["array", "null"],
+        "description": "the part of that picture: x, y, width, height in pixels; null: all of it",
+    },
     "query_image_id": {**_NULLABLE_TEXT, "description": "the stored image that was searched with"},
     "distance": {"type": ["number", "null"], "minimum": 0, "description": "that was shown"},
 }  # fmt: skip
@@ -579,7 +583,7 @@ _DESCRIPTION = {
             "description": "yours, or left away for one of ours; written again it replaces the image",
         },
         "vehicle_id": _LABEL, "camera_id": _LABEL, "captured_at": _TIME_OR_NULL, "attributes": _attributes(),
-        "box": {**_BOX, "description": "the vehicle in the upright picture: x, y, width, height in pixels"},
+        "box": {**_BOX, "type": ["array", "null"]},
     },
 }  # fmt: skip
 _METADATA_ONE = {
@@ -675,7 +679,7 @@ TRAIL = {
                     "description": "kept pictures that distances are measured to; several: to their mean",
                 },
                 "boxes": {
-                    "type": "array", "maxItems": MAX_COMBINED, "items": {**_BOX, "type": "array"},
+                    "type": "array", "maxItems": MAX_COMBINED, "items": _BOX,
                     "description": "the part of each kept picture that is meant, in their order; or none",
                 },
                 "query_image_ids": {
