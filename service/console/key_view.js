@@ -3,7 +3,7 @@
 import { change, get, path, setKey } from "./api.js";
 import { ask, confirmDanger } from "./dialogs.js";
 import { h, show } from "./element.js";
-import { closed, copyButton, refusal, table } from "./parts.js";
+import { closed, copyButton, focusPart, refusal, table } from "./parts.js";
 import { errorWords, notice, tell } from "./shell.js";
 import { timeWords } from "./words.js";
 
@@ -24,7 +24,7 @@ export function keyView(place) {
     }
     try {
       const { keys } = await get("/v1/keys", {}, { quiet: true });
-      show(place, ...keyParts(keys, caller, () => refresh(caller)));
+      show(place, ...keyParts(keys, caller, () => refresh(caller).then(() => focusPart(place))));
     } catch (error) {
       show(place, refusal(error, "The keys could not be listed"));
     }

@@ -497,3 +497,6 @@ def test_by_keyboard_alone_a_part_is_reached_and_a_key_made(tiny: str, open_page
     expect(dialog(page).get_by_label("API key")).to_be_visible()
     page.keyboard.press("Escape")
     expect(section(page, "API keys").get_by_role("row", name="keyboard")).to_be_visible()
+    expect(
+        section(page, "API keys").get_by_role("heading")
+    ).to_be_focused()  # the button that was pressed is another one
