@@ -114,7 +114,7 @@ def test_a_picture_in_matches_out_within_a_second(
     assert len(found(page)) == 24
     expect(told(page)).to_contain_text("The 24 nearest matches, from a distance of 0.2")
     first = matches(page).first
-    for words in ("0.2", "Camera c005", "front", "4 May 2026", "Vehicle v0015", "body: pickup"):
+    for words in ("0.2", "96 % same", "Camera c005", "front", "4 May 2026", "Vehicle v0015", "body: pickup"):
         expect(first).to_contain_text(words)
     expect(query(page)).to_contain_text("Seen from: front")
 
@@ -593,6 +593,19 @@ def test_what_a_person_says_of_a_match_is_stored(own_demo: str, open_page: OpenP
     assert feedback(own_demo) == []
 
 
+def test_what_is_said_of_a_box_names_the_box(own_demo: str, open_page: OpenPage, frame: Path) -> None:
+    page = open_page(own_demo)
+    searched(page, frame)
+    settled(page, lambda: drag(page, (10, 10), (300, 250)))
+    matches(page).nth(1).get_by_role("button", name="Not the same").click()
+    expect(page.get_by_text("Noted: match 2 is not the same vehicle.")).to_be_visible()
+    (given,) = feedback(own_demo)
+    assert (given["image_id"], given["same"]) == (found(page)[1], False)
+    assert (given["query_id"], given["box"]) == (asked(page)["query_id"][0], box(page))
+    settled(page, page.get_by_role("button", name="Whole picture").click)
+    expect(page.locator(".verdict[aria-pressed=true]")).to_have_count(0)  # that was said of another query
+
+
 def feedback(address: str) -> list[dict[str, Any]]:
     answer = httpx.get(f"{address}/v1/feedback", params={"gallery": "default"}).raise_for_status()
     return list(answer.json()["feedback"])
@@ -642,6 +655,14 @@ def test_an_empty_gallery_says_what_to_do(tmp_path: Path, open_page: OpenPage) -
         page.wait_for_url(re.compile("/gallery"))
 
 
+def look_at_all(page: Page) -> None:
+    """Scroll by every match, so that all pictures are there."""
+    for each in matches(page).all()[::3]:
+        each.scroll_into_view_if_needed()
+    page.wait_for_load_state("networkidle")
+    page.evaluate("scrollTo(0, 0)")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_who_cannot_see_can_use_the_results(demo: str, open_page: OpenPage, frame: Path, scheme: str) -> None:
     page = open_page(demo, scheme=scheme)
@@ -650,5 +671,6 @@ def test_who_cannot_see_can_use_the_results(demo: str, open_page: OpenPage, fram
     page.get_by_text("Filters", exact=True).click()
     page.get_by_label("Choose match 2", exact=True).check()
     page.get_by_label("Distance threshold").fill("0.8")
+    look_at_all(page)
     require_accessible(page)
     shoot(page, f"search-found-{scheme}")
