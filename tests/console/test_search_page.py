@@ -17,6 +17,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.console.conftest import DESK, MODEL, PHONE, OpenPage, require_accessible, shoot
+from tests.key_holder import kept_key
 from tests.server_process import free_port, serving, started
 
 QUERY = Path("examples/query.jpg")
@@ -261,8 +262,9 @@ def test_the_keyboard_alone_gets_from_a_picture_to_a_trail(demo: str, open_page:
     chooser.value.set_files(QUERY)
     assert set(found(page)[:4]) == OWN_VEHICLE
     page.wait_for_url(re.compile("query_id=[0-9a-f]{32}"))
+    expect(query(page)).to_be_focused()
 
-    tab_to(page, "Add a box")
+    tab_to(page, "Add a box", most=6)
     settled(page, lambda: page.keyboard.press("Enter"))
     expect(page.locator(".box.chosen")).to_be_focused()
     x, y, width, height = box(page)
@@ -401,6 +403,7 @@ def test_matches_are_searched_with_and_added_to_the_query(demo: str, open_page: 
     assert found(page)[:2] == [first, second]
     settled(page, page.get_by_role("button", name="More like match 2", exact=True).click)
     assert asked(page) == {"image_id": [second]}
+    expect(page.get_by_role("region", name="Results")).to_be_focused()
     assert second not in found(page)
 
 
@@ -643,6 +646,28 @@ def test_a_kept_picture_is_erased_on_request(own_demo: str, open_page: OpenPage)
     assert httpx.get(f"{own_demo}/v1/queries/{kept}").status_code == 404
     other = open_page(shared)
     expect(other.get_by_role("region", name="Results").get_by_role("alert")).to_contain_text("hours")
+
+
+def test_where_a_key_is_wanted_pictures_come_with_it_and_its_limits_are_told(
+    demo_data: Path, tmp_path: Path, open_page: OpenPage
+) -> None:
+    shutil.copytree(demo_data, tmp_path / "data")
+    token = kept_key(tmp_path / "data", "read")
+    with serving(tmp_path / "data", MODEL) as address:
+        page = open_page(address)
+        dialog = page.get_by_role("dialog", name="API key")
+        dialog.get_by_label("API key").fill(token)
+        dialog.get_by_role("button", name="Use this key").click()
+        searched(page)
+        expect(matches(page).first.locator("img")).to_have_attribute("src", re.compile("^blob:"))
+        again = page.context.new_page()  # a tab of its own has no key
+        again.goto(page.url)
+        expect(again.get_by_role("dialog", name="API key")).to_be_visible()
+        page.reload()
+        assert set(found(page)[:4]) == OWN_VEHICLE
+        expect(query(page).get_by_role("img").first).to_have_js_property("naturalWidth", 215)
+        matches(page).first.get_by_role("button", name="Same vehicle").click()
+        expect(page.get_by_role("alert").filter(has_text="What you said could not be stored")).to_contain_text("write")
 
 
 def test_an_empty_gallery_says_what_to_do(tmp_path: Path, open_page: OpenPage) -> None:
