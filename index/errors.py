@@ -11,8 +11,8 @@ VehicleSearchError
 │   │   └── PictureTooLong       a side longer than any may be
 │   └── BoxOutsidePicture        the box does not lie inside the upright picture
 ├── InvalidValue                 a value that breaks a stated rule; carries a JSON pointer
-├── NotFound                     GalleryNotFound, ImageNotFound, KeyNotFound, MigrationNotFound, QueryNotFound,
-│                                FeedbackNotFound
+├── NotFound                     GalleryNotFound, ImageNotFound, KeyNotFound, MigrationNotFound, PlanNotFound,
+│                                QueryNotFound, FeedbackNotFound
 ├── Conflict                     GalleryConflict, EmbeddingSpaceMismatch, NotMigratable, QueriesNotKept, NothingKept,
 │                                TooMuchFeedback
 ├── ReadOnly                     a write, where only reading was asked for
@@ -89,6 +89,10 @@ class KeyNotFound(NotFound):
 
 class MigrationNotFound(NotFound):
     """No migration of that id in the gallery."""
+
+
+class PlanNotFound(NotFound):
+    """No picture of where the cameras stand."""
 
 
 class QueryNotFound(NotFound):

@@ -15,6 +15,7 @@ from index.errors import GALLERY_TROUBLE, DataFolderUnusable, trouble_of
 from index.gallery_arguments import add_data_dir, add_galleries
 from index.maintenance.repair import Measure, repair
 from index.maintenance.verification import Examination, Finding, Progress, examine, work_of
+from index.storage.camera_folder import CameraFolder
 from index.storage.folder_lock import FolderLock
 from index.storage.gallery_files import BACKUP_NOTE, set_aside
 from index.text_table import printable, table_lines
@@ -27,8 +28,8 @@ _UNSEEN = "it cannot be looked at"
 
 _VERIFY = """\
 Hold everything against everything else: the pages of the databases, checksums of rows and vectors, attributes, crops
-against the SHA-256 in their names, files that nobody names, the change sequence. Nothing is changed. It may run while a
-service works on the folder, and on a backup (--data-dir BACKUP).
+against the SHA-256 in their names, files that nobody names, the change sequence; without --gallery the cameras, too.
+Nothing is changed. It may run while a service works on the folder, and on a backup (--data-dir BACKUP).
 
 exit code: 0 everything is sound, 1 something was found, 2 it could not be looked at
 """
@@ -105,11 +106,15 @@ def _verify(arguments: argparse.Namespace) -> int:
         for folder in folders:
             examined.append(_examined(folder, bar.update))
     findings = [finding for each in examined for finding in each.findings]
-    status = 2 if any(finding.what == _UNSEEN for finding in findings) else int(bool(findings))
+    cameras = _camera_problem(arguments.data_dir) if arguments.gallery is None else None
+    unseen = any(finding.what == _UNSEEN for finding in findings)
+    status = 2 if unseen else int(bool(findings) or cameras is not None)
     if arguments.json:
-        print(json.dumps(_document(arguments.data_dir, examined), indent=2, ensure_ascii=False))
+        print(json.dumps(_document(arguments.data_dir, examined, cameras), indent=2, ensure_ascii=False))
         return status
     print_findings(findings)
+    if cameras is not None:
+        print(f"cameras: {cameras}")
     for each in examined:
         verdict = f"{len(each.findings)} kinds of findings" if each.findings else "sound"
         print(f"{each.gallery}: {each.images:,} images, {each.crops:,} crops: {verdict}")
@@ -132,7 +137,16 @@ def _examined(folder: Path, progress: Progress) -> Examination:
         return examination
 
 
-def _document(data: Path, examined: Iterable[Examination]) -> dict[str, object]:
+def _camera_problem(data: Path) -> str | None:
+    """What is wrong with the cameras and their plan."""
+    try:
+        CameraFolder(data, read_only=True).whole()
+    except GALLERY_TROUBLE as error:
+        return trouble_of(error)
+    return None
+
+
+def _document(data: Path, examined: Iterable[Examination], cameras: str | None) -> dict[str, object]:
     galleries = [
         {
             "gallery": each.gallery, "images": each.images, "crops": each.crops, "sound": not each.findings,
@@ -143,7 +157,11 @@ def _document(data: Path, examined: Iterable[Examination]) -> dict[str, object]:
         }
         for each in examined
     ]  # fmt: skip
-    return {"data_dir": str(data), "sound": all(each["sound"] for each in galleries), "galleries": galleries}
+    sound = cameras is None and all(each["sound"] for each in galleries)
+    return {
+        "data_dir": str(data), "sound": sound, "galleries": galleries,
+        "cameras": {"sound": cameras is None, "problem": cameras},
+    }  # fmt: skip
 
 
 def _repair(arguments: argparse.Namespace) -> int:

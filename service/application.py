@@ -14,9 +14,11 @@ from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import GalleryHome
 from index.machine.library_versions import library_versions
+from index.storage.camera_folder import CameraFolder
 from index.storage.query_store import QueryStore
 from service import (
     audit_routes,
+    camera_routes,
     feedback_routes,
     gallery_routes,
     image_routes,
@@ -28,6 +30,7 @@ from service import (
     query_routes,
     search_routes,
     status_routes,
+    trail_routes,
 )
 from service.access_log import AccessLog
 from service.api_docs import add_docs
@@ -44,7 +47,9 @@ from service.importer import Importer
 from service.inference_errors import InferenceErrors
 from service.kept_queries import KeptQueries
 from service.keyring import Keyring
+from service.lettering import Lettering
 from service.loaded_models import LoadedModels, open_model, told_of
+from service.map_tiles import tile_origin
 from service.metrics import Metrics
 from service.middleware import CallerGuard, PlainPaths, RequestLimit, RequestMetrics
 from service.migrator import Migrator
@@ -79,8 +84,8 @@ def routed_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         },
     )  # fmt: skip
     rooms = (
-        search_routes, query_routes, image_routes, import_routes, gallery_routes, migration_routes, key_routes,
-        audit_routes, status_routes, probe_routes, inference_routes, feedback_routes,
+        search_routes, query_routes, trail_routes, image_routes, import_routes, camera_routes, gallery_routes,
+        migration_routes, key_routes, audit_routes, status_routes, probe_routes, inference_routes, feedback_routes,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.router)
@@ -167,11 +172,13 @@ def create_app(
 
     app = routed_app(lifespan=lifespan)
     if settings.console:
-        add_console(app, Console())
+        add_console(app, Console(tiles=None if settings.map_tiles is None else tile_origin(settings.map_tiles)))
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
         reloader=reloader, importer=importer, keyring=keyring, audit=audit, failures=failures,
         bodies=BodyMemory(settings.max_buffered_bytes), queries=queries,
+        cameras=CameraFolder(settings.data_dir, read_only=settings.read_only),
+        lettering=Lettering(settings.record_font),
     )  # fmt: skip
     app.state.stopping = False
     if audit is not None:

@@ -29,6 +29,7 @@ AUDITED: Final[Mapping[str, str]] = {
     "DELETE /v1/queries/{query_id}": "erase-query",
     "POST /v1/embeddings": "embed",
     "POST /v2/models/{model}/infer": "embed",
+    f"POST {_GALLERY}/trail": "trail",
     f"POST {_GALLERY}/images": "add",
     f"PUT {_GALLERY}/images/{{image_id}}": "add",
     f"PATCH {_GALLERY}/images/{{image_id}}": "change",
@@ -46,6 +47,9 @@ AUDITED: Final[Mapping[str, str]] = {
     f"POST {_GALLERY}/migrations": "migrate",
     f"DELETE {_GALLERY}/migrations/{{migration_id}}": "cancel-migration",
     "POST /v1/model/reload": "reload-model",
+    "PUT /v1/cameras": "set-cameras",
+    "PUT /v1/cameras/plan": "set-plan",
+    "DELETE /v1/cameras/plan": "remove-plan",
     "GET /v1/audit": "read-audit",
     "POST /v1/keys": "create-key",
     "DELETE /v1/keys/{key_id}": "revoke-key",
@@ -55,6 +59,7 @@ _ONLY_LOOK: Final = (
     "search",
     "embed",
     "export-feedback",
+    "trail",
     "read-audit",
 )  # what they did is not undone by a loss of power
 _INLINE = 1 << 18  # bytes that are hashed at once; more would hold up other requests

@@ -13,6 +13,7 @@ from index.embedder import Embedder
 from index.errors import GalleryNotFound, GalleryUnavailable, ReadOnly, StorageError
 from index.gallery import Gallery, GalleryHome
 from index.metadata import check_gallery_name, check_image_id
+from index.storage.camera_folder import CameraFolder
 from service.audit_log import AuditLog
 from service.body_memory import BodyMemory
 from service.engine import Engine
@@ -20,6 +21,7 @@ from service.gallery_failures import GalleryFailures
 from service.importer import Importer
 from service.kept_queries import KeptQueries
 from service.keyring import Keyring
+from service.lettering import Lettering
 from service.loaded_models import LoadedModels
 from service.metrics import Metrics
 from service.settings import Settings
@@ -46,6 +48,8 @@ class Context:
     migrator: "Migrator"
     reloader: "Reloader"
     bodies: BodyMemory
+    cameras: CameraFolder
+    lettering: Lettering
     queries: KeptQueries
     audit: AuditLog | None = None  # where requests are audited
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))

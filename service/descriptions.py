@@ -10,10 +10,12 @@ from fastapi import Path
 
 from index.access_key import MAX_NAME, MOST_AT_ONCE, QUICKEST, SCOPES, SLOWEST
 from index.bulk.import_job import STATES
+from index.camera import MAX_CAMERAS, POSITIONS
 from index.gallery import BUILT_KINDS, KINDS, MOST_ATTRIBUTES, MOST_CAMERAS, MOST_VALUES, VECTORS, MigrationState
 from index.metadata import GALLERY_NAME, IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
 from index.storage.query_store import QUERY_ID
 from service import examples
+from service.asked_queries import MAX_COMBINED
 from service.inference_protocol import HEADER_LENGTH, MAX_ID
 from service.parameters import (
     ATTRIBUTE,
@@ -25,6 +27,7 @@ from service.parameters import (
     Parameter,
 )
 from service.problems import MEDIA_TYPE, RESPONSES
+from service.trail_wish import FASTEST, MAX_ASKER, MAX_NOTE, MAX_SPEED, MAX_TITLE, MOST_SIGHTINGS
 
 GalleryName = Annotated[
     str,
@@ -425,6 +428,55 @@ NEW_KEY = {
         }
     }
 }  # fmt: skip
+
+_NUMBER_OR_NULL = {"type": ["number", "null"]}
+_POSITIONS = ("degrees, WGS 84", "degrees, WGS 84", "metres from the plan's left", "metres down from the plan's top")
+_CAMERA = _object(
+    "Camera", camera_id=_TEXT, name=_NULLABLE_TEXT,
+    **dict[str, Any](zip(POSITIONS, ({**_NUMBER_OR_NULL, "description": what} for what in _POSITIONS), strict=True)),
+)  # fmt: skip
+PLAN_ANSWER = _object(
+    "Plan", picture={**_TEXT, "description": "its path"}, sha256={**_TEXT, "description": "of the picture"},
+    pixels={**_SIZE, "description": "width and height"}, width={**_NUMBER, "description": "metres that it shows"},
+    height={**_NUMBER, "description": "metres"},
+)  # fmt: skip
+CAMERAS_ANSWER = _object(
+    "Cameras", cameras=_list(_CAMERA), plan={"oneOf": [{"type": "null"}, PLAN_ANSWER]},
+    map_tiles={**_NULLABLE_TEXT, "description": "address of a map's pictures, from the setting of this name"},
+    updated_at=_NULLABLE_TIME,
+)  # fmt: skip
+_SHA256 = {**_NULLABLE_TEXT, "description": "of the stored crop; null where none is kept"}
+_SIGHTING = _object(
+    "Sighting", number={**_COUNT, "description": "from 1; legs name sightings by it"}, **_STORED_FIELDS,
+    distance={**_NUMBER_OR_NULL, "description": "to the queries; null where nothing was looked for"}, sha256=_SHA256,
+    camera={"oneOf": [{"type": "null"}, _CAMERA], "description": "what is known of the camera"},
+)  # fmt: skip
+TRAIL_ANSWER = _object(
+    "Trail", gallery=_TEXT, title=_NULLABLE_TEXT, note=_NULLABLE_TEXT, asked_by=_NULLABLE_TEXT,
+    key={"oneOf": [{"type": "null"}, _object(key_id=_TEXT, name=_TEXT)], "description": "of who asked"},
+    made_at=_TIME, request_id=_TEXT, model=_FINGERPRINT, model_name=_TEXT, embedding_space=_TEXT, max_speed_kmh=_NUMBER,
+    queries=_list(
+        _object(
+            query_id=_NULLABLE_TEXT, image_id=_NULLABLE_TEXT,
+            box={"type": ["array", "null"], "items": {"type": "integer"}, "description": "x, y, width, height"},
+            sha256={**_NULLABLE_TEXT, "description": "of the picture as it was sent, or of the image's stored crop"},
+        )
+    ),
+    sightings={**_list(_SIGHTING), "description": "in the order of their times"},
+    untimed={**_list(_SIGHTING), "description": "those without a time"},
+    legs=_list(
+        {
+            **_object(**dict[str, Any]({
+                "from": _COUNT, "to": _COUNT, "seconds": _NUMBER,
+                "metres": {**_NUMBER_OR_NULL, "description": "in a straight line; null where positions are missing"},
+                "kmh": {**_NUMBER_OR_NULL, "description": "that it takes at least"}, "impossible": _FLAG,
+                "reason": {**_NULLABLE_TEXT, "description": "why it is impossible"},
+            })),
+            "description": "from one sighting with a time to the next",
+        }
+    ),
+    missing={**_list(_TEXT), "description": "ids that the gallery has no image of"},
+)  # fmt: skip
 ALIVE_ANSWER = _object("Alive", status={"const": "alive"})
 _BY_GALLERY = {"type": "object", "additionalProperties": _TEXT}
 READINESS_ANSWER = _object(
@@ -487,6 +539,11 @@ _RAW = {kind: {"schema": _BINARY} for kind in _PICTURE_TYPES}
 _LABEL = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_LABEL, "pattern": STORABLE}
 _ATTRIBUTE_NAME = {"minLength": 1, "maxLength": MAX_ATTRIBUTE_NAME, "pattern": STORABLE}
 _PIXELS = {"type": "integer", "maximum": 2**31 - 1}
+_BOX = {
+    "type": "array", "prefixItems": [{**_PIXELS, "minimum": 0}] * 2 + [{**_PIXELS, "minimum": 1}] * 2,
+    "items": {"type": "integer"}, "minItems": 4, "maxItems": 4,
+    "description": "the vehicle in the upright picture: x, y, width, height in pixels",
+}  # fmt: skip
 _TIME_OR_NULL = {**_NULLABLE_TIME, "description": "with an offset"}
 
 
@@ -508,12 +565,7 @@ _DESCRIPTION = {
             "description": "yours, or left away for one of ours; written again it replaces the image",
         },
         "vehicle_id": _LABEL, "camera_id": _LABEL, "captured_at": _TIME_OR_NULL, "attributes": _attributes(),
-        "box": {
-            "type": ["array", "null"],
-            "prefixItems": [{**_PIXELS, "minimum": 0}] * 2 + [{**_PIXELS, "minimum": 1}] * 2,
-            "items": {"type": "integer"}, "minItems": 4, "maxItems": 4,
-            "description": "the vehicle in the upright picture: x, y, width, height in pixels",
-        },
+        "box": {**_BOX, "type": ["array", "null"]},
     },
 }  # fmt: skip
 _METADATA_ONE = {
@@ -532,6 +584,7 @@ def _form(required: Sequence[str], **parts: object) -> dict[str, Any]:
 
 
 PICTURE_OR_PARTS = {**_form(["image"], image=_IMAGES), **_RAW}
+PICTURE_OR_PART = {**_RAW, **_form(["image"], image=_BINARY)}
 PARTS_AND_METADATA = {**_form(["image"], image=_IMAGES, metadata=_METADATA_ALL), **_RAW}
 PICTURE_OR_PART_AND_METADATA = {**_RAW, **_form(["image"], image=_BINARY, metadata=_METADATA_ONE)}
 IMPORT = {
@@ -572,6 +625,65 @@ GALLERY_SPEC = {
         },
     }
 }
+CAMERAS = {
+    _JSON: {
+        "schema": {
+            "title": "CameraList", "type": "object", "additionalProperties": False, "required": ["cameras"],
+            "properties": {
+                "cameras": {
+                    "type": "array", "maxItems": MAX_CAMERAS,
+                    "items": {
+                        "type": "object", "additionalProperties": False, "required": ["camera_id"],
+                        "properties": {
+                            "camera_id": {**_LABEL, "type": "string"}, "name": _LABEL,
+                            **{
+                                name: {"type": ["number", "null"], "minimum": low, "maximum": high, "description": what}
+                                for (name, (low, high)), what in zip(POSITIONS.items(), _POSITIONS, strict=True)
+                            },
+                        },
+                    },
+                }
+            },
+        }
+    }
+}  # fmt: skip
+_IMAGE_IDS = {"type": "array", "uniqueItems": True, "items": {"type": "string", "pattern": f"^{IMAGE_ID}$"}}
+TRAIL = {
+    _JSON: {
+        "schema": {
+            "title": "TrailRequest", "type": "object", "additionalProperties": False, "required": ["image_ids"],
+            "properties": {
+                "image_ids": {
+                    **_IMAGE_IDS, "minItems": 1, "maxItems": MOST_SIGHTINGS, "description": "sightings, in any order",
+                },
+                "query_ids": {
+                    "type": "array", "maxItems": MAX_COMBINED, "items": {"type": "string", "pattern": f"^{QUERY_ID}$"},
+                    "description": "kept pictures that distances are measured to; several: to their mean",
+                },
+                "boxes": {
+                    "type": "array", "maxItems": MAX_COMBINED, "items": _BOX,
+                    "description": "the part of each kept picture that is meant, in their order; or none",
+                },
+                "query_image_ids": {
+                    "type": "array", "maxItems": MAX_COMBINED,
+                    "items": {"type": "string", "pattern": f"^{IMAGE_ID}$"},
+                    "description": "images of the gallery that distances are measured to, too",
+                },
+                "max_speed_kmh": {
+                    "type": ["number", "null"], "exclusiveMinimum": 0, "maximum": FASTEST, "default": MAX_SPEED,
+                    "description": "what is quicker along a straight line is impossible",
+                },
+                **{
+                    name: {"type": ["string", "null"], "maxLength": most, "pattern": STORABLE, "description": what}
+                    for name, most, what in (
+                        ("title", MAX_TITLE, "of the record"), ("note", MAX_NOTE, "for whoever reads it"),
+                        ("asked_by", MAX_ASKER, "who asks; the key is noted anyway"),
+                    )
+                },
+            },
+        }
+    }
+}  # fmt: skip
 NO_PROPERTIES = {_JSON: {"schema": NOTHING}}
 _IF_NONE_MATCH = {
     "name": "If-None-Match", "in": "header", "required": False, "schema": {"type": "string"},
@@ -696,4 +808,12 @@ FAILURES = answered(
     {"title": "Failures", **_TEXT}, media_type="text/csv", description="A manifest.csv",
     headers=header("Content-Disposition", "a name for the file"),
 )  # fmt: skip
+_FILE_NAME = header("Content-Disposition", "a name for the file", required=False)
+TRAIL_RESPONSE: dict[str, Any] = {
+    "description": "The trail, in the format that was asked for", "headers": _FILE_NAME,
+    "content": {
+        _JSON: {"schema": TRAIL_ANSWER}, "text/csv": {"schema": {"title": "TrailTable", **_TEXT}},
+        "application/pdf": {"schema": _BINARY},
+    },
+}  # fmt: skip
 FIGURES = answered({"title": "Figures", **_TEXT}, media_type="text/plain", description="Exposition format")

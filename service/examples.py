@@ -11,6 +11,7 @@ from index.errors import (
     InvalidValue,
     KeyNotFound,
     MigrationNotFound,
+    PlanNotFound,
     QueryNotFound,
     StorageFull,
     UndecodablePicture,
@@ -94,6 +95,36 @@ _STAGE_TIMES = {"pictures": 40, "p50_seconds": 0.0312, "p99_seconds": 0.0471}
 _KEY = {
     "id": KEY, "name": "camera-7", "state": "works", "scopes": ["read", "write"], "galleries": [GALLERY], "rate": 5.0,
     "burst": 5, "created_at": "2026-05-04T10:11:12.123456Z", "expires_at": "2027-01-01T00:00:00Z", "revoked_at": None,
+}  # fmt: skip
+_PLAN = {
+    "picture": "/v1/cameras/plan", "sha256": _OTHER, "pixels": [1600, 1200], "width": 120.0, "height": 90.0,
+}  # fmt: skip
+_CAMERA = {"camera_id": "c002", "name": "North gate", "latitude": 48.1374, "longitude": 11.5755, "x": None, "y": None}
+_CAMERAS = [
+    {"camera_id": "c001", "name": "South gate", "latitude": 48.1301, "longitude": 11.5701, "x": None, "y": None},
+    _CAMERA,
+]  # fmt: skip
+_SIGHTING = {"number": 2, **_IMAGE, "distance": 0.4127, "sha256": _OTHER, "camera": _CAMERA}
+_TRAIL = {
+    "gallery": GALLERY, "title": "Red car, 4 May", "note": None, "asked_by": "Officer M. Łukasik",
+    "key": {"key_id": "3f0c6e1d2a3b", "name": "traffic desk"}, "made_at": "2026-05-04T12:00:00.123456Z",
+    "request_id": "7b0f3c1e9a4d4c7e8f1a2b3c4d5e6f70", "model": _FINGERPRINT, "model_name": MODEL,
+    "embedding_space": _SPACE, "max_speed_kmh": 150.0,
+    "queries": [{"query_id": QUERY, "image_id": None, "box": [10, 20, 200, 150], "sha256": _OTHER}],
+    "sightings": [
+        {
+            **_SIGHTING, "number": 1, "image_id": "v0015_02", "camera_id": "c001", "camera": _CAMERAS[0],
+            "captured_at": "2026-05-04T10:10:52Z",
+        },
+        _SIGHTING,
+    ],
+    "untimed": [], "missing": [],
+    "legs": [
+        {
+            "from": 1, "to": 2, "seconds": 20.0, "metres": 905.1, "kmh": 162.9, "impossible": True,
+            "reason": "905 m in 20 s would be 163 km/h, more than 150 km/h",
+        }
+    ],
 }  # fmt: skip
 _PATCH = {"vehicle_id": "v17", "attributes": {"colour": None}}
 
@@ -209,6 +240,15 @@ BODIES: Final[Mapping[str, Any]] = {
         ],
         "outputs": [{"name": "embedding", "parameters": {"binary_data": False}}],
     },
+    "CameraList": {"cameras": [{key: value for key, value in each.items() if value is not None} for each in _CAMERAS]},
+    "Cameras": {"cameras": _CAMERAS, "plan": _PLAN, "map_tiles": None, "updated_at": "2026-05-04T10:11:12Z"},
+    "Plan": _PLAN,
+    "TrailRequest": {
+        "image_ids": ["v0015_02", IMAGE], "query_ids": [QUERY], "boxes": [[10, 20, 200, 150]], "max_speed_kmh": 150,
+        "title": "Red car, 4 May", "asked_by": "Officer M. Łukasik",
+    },
+    "Trail": _TRAIL,
+    "TrailTable": "number,image_id,captured_at,camera_id\r\n1,v0015_02,2026-05-04T10:10:52Z,c001\r\n",
     "GalleryProperties": {"kind": "auto", "retention_days": 30},
     "MergePatch": _PATCH,
     "ImportPath": {"path": "2026-05-04/crops.zip"},
@@ -220,6 +260,7 @@ _NOT_FOUND: Mapping[str, VehicleSearchError] = {
     "{import_id}": ImportNotFound(f"there is no import {IMPORT!a}"),
     "{key_id}": KeyNotFound(f"there is no key {KEY!a}; `vehicle-search keys list` names all"),
     "{migration_id}": MigrationNotFound(f"gallery {GALLERY} knows no migration {MIGRATION!a}"),
+    "/cameras/plan": PlanNotFound("there is no plan; PUT /v1/cameras/plan?width=METRES takes a picture of one"),
     "{query_id}": QueryNotFound(f"there is no query picture {QUERY!a}: they are kept for 168 hours (query_hours)"),
     "{feedback_id}": FeedbackNotFound(f"there is no feedback {FEEDBACK!a}"),
     "/v1/feedback": GalleryNotFound("there is no gallery yard; PUT /v1/galleries/yard creates it"),

@@ -10,13 +10,14 @@ import re
 from typing import Any, ClassVar
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.context import Context
 from service.metrics import NO_ROUTE, OTHER_METHOD
 from service.problems import MEDIA_TYPE, plain_problem, problem_response
 
-MAX_HEAD = 2**16  # bytes of request line and header fields
+MAX_HEAD = 2**16  # bytes of request line and header fields; of what stands between the pieces of a body, too
 
 _OFFERS = (b"connection", b"upgrade", b"http2-settings")
 
@@ -34,10 +35,11 @@ class HttpProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._late: asyncio.TimerHandle | None = None
+        self._answering: RequestResponseCycle | None = None
         self._in_message = False
-        self._messages = 0  # begun on this connection
+        self._heard = 0  # beginnings and ends of heads, and pieces of bodies, on this connection
         self._in_head = self._refused = False
-        self._head = 0  # bytes of a head that is not complete, after those that came with its beginning
+        self._unheard = 0  # bytes since the last of them: of a head, or of what stands between and after the pieces
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -46,12 +48,19 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_nothing()
         super().connection_lost(exc)
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True  # uvicorn tells the request that came last, which waits for this one
+            self._answering.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
         self._unset_keepalive_if_required()
-        before = self._messages
+        before = self._heard
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
@@ -60,20 +69,26 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self._refuse(400, f"the bytes are not an HTTP/1.1 request: {error}")
             return
-        if self._in_head and before == self._messages:
-            self._head += len(data)
-            if self._head > MAX_HEAD:
-                self._refuse_head()
+        if before != self._heard:
+            self._unheard = 0
+        elif self._in_message:
+            self._unheard += len(data)
+            if self._unheard > MAX_HEAD:
+                self._refuse_head() if self._in_head else self._refuse_trailers()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._messages += 1
-        self._in_head, self._head = True, 0
-        self._in_message = True
+        self._heard += 1
+        self._in_head = self._in_message = True
         self._expect()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # what follows a body in pieces is nobody's: it would come among the fields of the head
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._heard += 1
         self._expect_nothing()
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
             self._refuse_head()
@@ -83,6 +98,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.scope["abort"] = self.transport.abort  # type: ignore[typeddict-unknown-key]
 
     def on_body(self, body: bytes) -> None:
+        self._heard += 1
         if not self._skipped():
             super().on_body(body)
 
@@ -141,12 +157,18 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse_head(self) -> None:
         self._refuse(431, f"request line and header fields are larger than {MAX_HEAD:,} bytes")
 
+    def _refuse_trailers(self) -> None:
+        self._refuse(431, f"what stands between or after the pieces of the body is larger than {MAX_HEAD:,} bytes")
+
     def _refuse(self, status: int, detail: str) -> None:
-        """Answer and close: what follows on this connection cannot be understood."""
+        """Answer, unless an answer is on its way, and close: what follows on this connection cannot be understood."""
         self._refused = True
         self.logger.warning("refused with %d: %s", status, detail)
         context: Context = self.config.app.state.context  # type: ignore[union-attr]  # the application that we serve
         context.metrics.answered(OTHER_METHOD, NO_ROUTE, status, 0.0)
+        if self._in_message and not self._in_head and self.cycle is not None and self.cycle.response_started:
+            self.transport.close()
+            return
         body = bytes(problem_response(plain_problem(status, detail)).body)
         head = [STATUS_LINE[status]]
         for name, value in self.server_state.default_headers:

@@ -27,6 +27,7 @@ def set_up_log(form: LogFormat, level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells of every library that it tries
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every table of a font that it takes apart
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every body that a client damages
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
+from index.camera import WIDEST
 from index.crops import Box
 from index.errors import InvalidValue
 from index.gallery import ORDERS, Attribute, Filters, GroupBy, SearchOptions
@@ -167,6 +168,12 @@ def _distance(text: str) -> float:
     return float(text)
 
 
+def _metres(text: str) -> float:
+    if not _NUMBER.fullmatch(text) or len(text) > 40 or not 0 < float(text) <= WIDEST:
+        raise ValueError(f"a number of metres above 0 and up to {WIDEST:,} is expected")
+    return float(text)
+
+
 def _box(text: str) -> Box:
     sides = text.split(",")
     if len(sides) != 4 or not all(re.fullmatch(r"[0-9]{1,9}", side, re.ASCII) for side in sides):
@@ -260,6 +267,14 @@ BOX = Parameter(
 MAX_SIDE = Parameter(
     name="max_side", description="A JPEG to look at, no side of which is longer than so many pixels.",
     schema={"type": "integer", "minimum": 16, "maximum": 2048}, read=_integer(16, 2048),
+)  # fmt: skip
+PLAN_WIDTH = Parameter(
+    name="width", description="Metres from the plan's left to its right side.", read=_metres, required=True,
+    schema={"type": "number", "exclusiveMinimum": 0, "maximum": WIDEST, "examples": [120]},
+)  # fmt: skip
+TRAIL_FORMAT = Parameter(
+    name="format", description="json, csv (a row a sighting), or pdf (a record with pictures).",
+    schema={"type": "string", "enum": ["json", "csv", "pdf"], "default": "json"}, read=choice("json", "csv", "pdf"),
 )  # fmt: skip
 COMBINE = Parameter(
     name="combine", description="With 2–8 pictures of one vehicle: search for the mean of their embeddings.",

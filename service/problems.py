@@ -124,6 +124,7 @@ _STATUS: dict[type[VehicleSearchError], tuple[int, str]] = {
     errors.ImageNotFound: (404, "No such image"),
     errors.KeyNotFound: (404, "No such key"),
     errors.MigrationNotFound: (404, "No such migration"),
+    errors.PlanNotFound: (404, "No plan"),
     errors.QueryNotFound: (404, "No such query"),
     errors.FeedbackNotFound: (404, "No such feedback"),
     ImportNotFound: (404, "No such import"),

@@ -23,6 +23,7 @@ from service.match_page import match_page
 from service.settings import API_KEY, Settings
 from vehicle_search_client import DEFAULT_URL, Match, NotFound, Patience, SearchReply, VehicleSearch
 from vehicle_search_client import VehicleSearchError as ClientError
+from vehicle_search_client.picture_input import picture_bytes
 
 _EXAMPLES = f"""\
 examples:
@@ -75,7 +76,7 @@ def _query(arguments: argparse.Namespace) -> int:
     if arguments.box and len(pictures) > 1:
         raise InvalidValue("--box goes with one picture only")
     options = _options(arguments, filters_said(arguments))
-    data = [picture.read_bytes() for picture in pictures]
+    data = [picture_bytes(picture) for picture in pictures]
     with VehicleSearch(arguments.url, api_key=os.environ.get(API_KEY) or None, patience=_PATIENCE) as service:
         found = service.search(data, gallery=arguments.gallery, box=arguments.box, **options)
         page = None if arguments.html is None else _page(arguments, service, data, found)

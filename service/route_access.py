@@ -41,6 +41,9 @@ ROUTES: Final[Mapping[str, Access]] = {
     f"GET {_GALLERY}/images": READ,
     f"GET {_GALLERY}/images/{{image_id}}": READ,
     f"GET {_GALLERY}/images/{{image_id}}/crop": READ,
+    f"POST {_GALLERY}/trail": READ,
+    "GET /v1/cameras": READ,  # of all galleries
+    "GET /v1/cameras/plan": READ,
     "GET /v1/galleries": READ,
     f"GET {_GALLERY}": READ,
     f"GET {_GALLERY}/facets": READ,
@@ -53,6 +56,9 @@ ROUTES: Final[Mapping[str, Access]] = {
     f"DELETE {_GALLERY}/images": WRITE,
     f"PATCH {_GALLERY}/images": WRITE,
     f"POST {_GALLERY}/imports": WRITE,
+    "PUT /v1/cameras": Access("write", everywhere=True),  # it takes the place of all cameras
+    "PUT /v1/cameras/plan": Access("write", everywhere=True),
+    "DELETE /v1/cameras/plan": Access("write", everywhere=True),
     "GET /v1/imports": WRITE,  # whoever sent a job looks after it
     "GET /v1/imports/{import_id}": WRITE,
     "GET /v1/imports/{import_id}/failures": WRITE,

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDic
 
 from index.errors import InvalidValue
 from service.cross_origin import read_origins
+from service.map_tiles import check_map_tiles
 
 PREFIX = "VEHICLE_SEARCH_"
 API_KEY = f"{PREFIX}API_KEY"  # what `vehicle-search query` sends; no setting of the service
@@ -135,6 +136,14 @@ class Settings(BaseSettings):
     cors_origins: str | None = Field(
         default=None, description="origins of web pages that may call, with commas: https://cars.example"
     )
+    map_tiles: str | None = Field(
+        default=None,
+        description="address of a map's pictures, https://HOST/{z}/{x}/{y}.png, that browsers fetch for the page "
+        "/trail; not set: none are fetched",
+    )
+    record_font: Path | None = Field(
+        default=None, description="TrueType font for names in trails' PDFs whose letters ours lack, as Chinese ones"
+    )
     tls_certificate: Path | None = Field(
         default=None, description="PEM file of the certificate and its chain, to serve HTTPS; renewed ones are followed"
     )
@@ -161,6 +170,11 @@ class Settings(BaseSettings):
     def _origins(cls, text: str | None) -> str | None:
         read_origins(text)
         return text
+
+    @field_validator("map_tiles")
+    @classmethod
+    def _tiles(cls, text: str | None) -> str | None:
+        return None if text is None else check_map_tiles(text)
 
     @field_validator("trusted_proxies")
     @classmethod

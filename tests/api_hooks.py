@@ -14,6 +14,7 @@ import schemathesis
 from hypothesis import strategies as st
 from schemathesis.transport.serialization import Binary
 
+from service.examples import IMAGE
 from tests.pictures import encoded, jpeg, photograph, png
 
 VIEWPOINTS = ("front", "rear", "side")
@@ -54,11 +55,18 @@ def before_call(_: Any, case: Any, **__: Any) -> None:
         case.path_parameters["model"] = MODEL
     if query or name in ("delete_images", "delete_gallery"):
         _settle_query(name, case, query)
+    if name == "search_kept":
+        _settle_queries(case)
     body = case.body
     if name == "infer":
         _settle_inference(case)
     elif isinstance(body, dict) and name == "create_key":
         _settle_key(body)
+    elif isinstance(body, dict) and name == "trail":
+        body.pop("query_ids", None)  # only the service can give one
+        body.pop("boxes", None)
+    elif isinstance(body, dict) and name == "put_cameras":
+        _settle_cameras(body)
     elif isinstance(body, dict) and "archive" in body:
         body["archive"] = Binary(archive())
     elif isinstance(body, dict) and name == "post_import":
@@ -91,6 +99,29 @@ def _settle_key(body: dict[str, Any]) -> None:
         body.pop("burst", None)
 
 
+def _settle_cameras(body: dict[str, Any]) -> None:
+    """Each once, with a position of one kind at most."""
+    for number, camera in enumerate(body["cameras"]):
+        camera["camera_id"] = f"c{number}"
+        for name in ("latitude", "longitude") if number % 2 else ("x", "y"):
+            camera.pop(name, None)
+        rest = ("x", "y") if number % 2 else ("latitude", "longitude")
+        if any(camera.get(name) is None for name in rest):
+            for name in rest:
+                camera.pop(name, None)
+
+
+def _settle_queries(case: Any) -> None:
+    """One to eight, with a box for each that has one; which are kept only links know."""
+    query = dict(case.query or {})
+    drawn = query.pop("query_id", [])
+    kept = ([drawn] if isinstance(drawn, str) else list(drawn))[:_MOST_COMBINED]
+    images = [IMAGE] * min(len(query.pop("image_id", [])), _MOST_COMBINED - len(kept))
+    boxes = ["0,0,8,8"] * len(kept) if query.pop("box", None) else []
+    named = {"query_id": kept, "image_id": images if kept or images else [IMAGE], "box": boxes}
+    case.query = {**query, **{name: each for name, each in named.items() if each}}
+
+
 def _settle_parts(name: str, case: Any, body: dict[str, Any]) -> None:
     several = isinstance(body["image"], list)
     if name == "search":
@@ -98,6 +129,8 @@ def _settle_parts(name: str, case: Any, body: dict[str, Any]) -> None:
         if len(body["image"]) > 1:
             case.query = {**(case.query or {}), "combine": "mean"}
             case.query.pop("box", None)
+    if name == "keep_query":
+        body["image"] = body["image"][:1]
     if "metadata" in body:
         one = {"vehicle_id": "v17", "attributes": {"colour": "red"}}
         body["metadata"] = json.dumps([one] * len(body["image"]) if several else one)

@@ -35,7 +35,7 @@ def test_only_files_of_the_page_are_served(client: httpx.Client, path: str) -> N
 
 def test_every_route_tells_its_problems(client: httpx.Client) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    assert len(paths) == 38
+    assert len(paths) == 41
     for path, operations in paths.items():
         for method, operation in operations.items():
             assert method in _METHODS

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from index.camera import Camera, Cameras
 from index.crops import content_name
 from index.data_folder import DataFolder
 from index.errors import DataFolderLocked, DataFolderUnusable, ImageNotFound, InvalidValue, StorageError, StorageFull
@@ -18,11 +19,13 @@ from index.local_gallery import LocalGallery
 from index.maintenance.backup import KEPT, UNFORGOTTEN, GalleryBackup, back_up, read_note
 from index.maintenance.restoration import restore
 from index.maintenance.verification import IN_DOUBT, UNREADABLE_CROP, examine
+from index.storage.camera_folder import CameraFolder
 from index.storage.feedback_database import BROKEN, DAMAGED, FeedbackDatabase
 from index.storage.folder_lock import FolderLock
 from index.storage.gallery_files import FEEDBACK
 from index.storage.query_store import QueryStore
 from tests.cut_off import cut_off
+from tests.pictures import png
 from tests.small_disk import fill, small_disk
 from tests.test_answer_book import QUERY, give, listed
 from tests.test_feedback_database import change
@@ -409,6 +412,43 @@ def test_a_crop_that_cannot_be_read_keeps_nothing_else_out(gallery: LocalGallery
     done, _ = back_up(data, tmp_path / "backup")
     assert [(finding.what, finding.subjects) for finding in done.findings] == [(UNREADABLE_CROP, ("i8",))]
     assert (done.images, done.crops) == (30, 29)
+
+
+def test_cameras_and_their_plan_come_with_it(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:
+    cameras, backup = CameraFolder(data), tmp_path / "backup"
+    back_up(data, backup)
+    assert not (backup / "cameras").exists()
+    cameras.place((Camera(camera_id="c1", x=1, y=2),))
+    cameras.draw(png(1), pixels=(96, 72), width=10)
+    back_up(data, backup)
+    assert CameraFolder(backup).whole() == cameras.whole()
+    cameras.draw(png(2), pixels=(96, 72), width=20)
+    back_up(data, backup)
+    assert CameraFolder(backup).whole() == cameras.whole()
+    assert len(list((backup / "cameras").iterdir())) == 2
+    restore(backup, tmp_path / "new")
+    assert CameraFolder(tmp_path / "new").whole() == cameras.whole()
+
+
+def test_cameras_that_are_damaged_stay_as_the_earlier_backup_has_them(
+    gallery: LocalGallery, data: Path, tmp_path: Path
+) -> None:
+    cameras, backup = CameraFolder(data), tmp_path / "backup"
+    placed = cameras.place((Camera(camera_id="c1"),))
+    back_up(data, backup)
+    (data / "cameras/cameras.json").write_text("{}")
+    gallery.add([image(99)])
+    with pytest.raises(StorageError, match=r"not what was written.*backed up now: default, yard"):
+        back_up(data, backup)
+    assert CameraFolder(backup).read() == placed
+    assert read_note(backup)["galleries"]["default"]["images"] == 31
+    (backup / "cameras/cameras.json").write_text("{}")
+    with pytest.raises(StorageError, match=r"the backup's cameras: .* the rest is restored"):
+        restore(backup, tmp_path / "new")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["lock"]
+    (backup / "cameras/cameras.json").unlink()
+    restore(backup, tmp_path / "new")
+    assert CameraFolder(tmp_path / "new").read() == Cameras()
 
 
 def test_pictures_of_queries_are_left_out(gallery: LocalGallery, data: Path, tmp_path: Path) -> None:

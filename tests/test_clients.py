@@ -25,6 +25,7 @@ from tests.server_process import free_port, serving
 from vehicle_search_client import (
     AsyncVehicleSearch,
     BatchSize,
+    Camera,
     Conflict,
     Forbidden,
     InvalidRequest,
@@ -115,6 +116,30 @@ def test_an_image_from_its_cradle_to_its_grave(search: Any, yard: str) -> None:
     assert caught.value.problem.kind == "image-not-found"
 
 
+def test_a_trail_of_placed_cameras(search: Any, yard: str) -> None:
+    here, there = Camera(camera_id="c1", name="Gate", x=0, y=0), Camera(camera_id="c2", x=300, y=400)
+    placed = search.set_cameras([here, there])
+    assert (placed.cameras, placed.plan) == ((here, there), None)
+    plan = search.set_plan(photograph(0), width=600)
+    assert (plan.width, list(plan.pixels)) == (600, [96, 72])
+    assert search.cameras().plan == plan
+    assert Image.open(io.BytesIO(search.plan(max_side=48).data)).size == (48, 36)
+    for number, camera in enumerate(("c1", "c2")):
+        search.put_image(
+            f"i{number}", jpeg(number), gallery=yard, camera_id=camera,
+            captured_at=datetime(2026, 5, 4, 10, 0, 6 * number, tzinfo=UTC),
+        )  # fmt: skip
+    trail = search.trail(["i1", "i0"], gallery=yard, query_image_ids=["i0"], title="Red", max_speed_kmh=200)
+    assert ([each["image_id"] for each in trail.sightings], trail.title) == (["i0", "i1"], "Red")
+    assert (trail.legs[0]["kmh"], trail.legs[0]["impossible"]) == (300.0, True)
+    assert search.trail_file(["i1"], gallery=yard, asked_by="Ł").startswith(b"%PDF-")
+    assert search.trail_file(["i1"], gallery=yard, kind="csv").count(b"\n") == 2
+    with pytest.raises(TypeError, match="max_speed_kmh"):
+        search.trail(["i1"], speed=3)
+    search.delete_plan()
+    assert search.set_cameras([]).cameras == ()
+
+
 def test_pictures_are_found(search: Any, yard: str) -> None:
     added = search.add_images(
         [NewImage(picture=jpeg(n), image_id=f"i{n}", vehicle_id=f"v{n % 2}", camera_id=f"c{n}") for n in range(4)],
@@ -138,6 +163,8 @@ def test_pictures_are_found(search: Any, yard: str) -> None:
     assert [match.image_id for match in found] == ["i2"]
     both = search.search_kept([kept.query_id], image_ids=["i2", "i1"], gallery=yard)
     assert (both.queries, {"i1", "i2"} & {match.image_id for match in both}) == (3, set())
+    with pytest.raises(UnusableInput, match="image_ids"):
+        search.search_kept(kept.query_id, gallery=yard, image_id="i2")
     small = search.query_picture(kept.query_id, max_side=48)
     assert Image.open(io.BytesIO(small.data)).size == (48, 36)
     assert search.delete_query(kept.query_id) is None
@@ -405,6 +432,8 @@ def test_what_no_request_can_carry(server: str) -> None:
             search.search(jpeg(0), captured_after=datetime(2026, 5, 4))
         with pytest.raises(UnusableInput, match="attribute n = True"):
             search.search(jpeg(0), attributes={"n": True})
+        with pytest.raises(UnusableInput, match="attribute n = None"):
+            search.search(jpeg(0), attributes={"n": None})  # type: ignore[dict-item]
         with pytest.raises(UnusableInput, match="list of pictures"):
             search.search_batch("car.jpg")
         with pytest.raises(UnusableInput, match="empty"):
@@ -447,7 +476,8 @@ def test_every_route_that_clients_need_is_a_method(client: httpx.Client, answer_
         needed = [one for one in inspect.signature(route.__wrapped__).parameters.values() if one.default is one.empty]
         values = {"image_id": "IMAGE", "import_id": "IMPORT", "migration_id": "MIGRATION", "name": "GALLERY", "confirm": "x", "changes": {}, "key_id": "KEY",
                   "scopes": "read", "query_id": "QUERY", "picture": jpeg(0), "pictures": [jpeg(0)], "images": [jpeg(0)], "path": "x", "archive": __file__,
-                  "same": True, "query_image_id": "y", "feedback_id": "FEEDBACK", "gallery": "default"}  # fmt: skip
+                  "same": True, "query_image_id": "y", "feedback_id": "FEEDBACK", "gallery": "default", "cameras": [], "width": 1.0,
+                  "image_ids": ["IMAGE"]}  # fmt: skip
         given = {one.name: values[one.name] for one in needed if one.name in values and one.kind is not one.VAR_KEYWORD}
         call = route.__wrapped__(**given)
         path = call.path

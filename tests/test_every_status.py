@@ -37,6 +37,7 @@ from tests.test_openapi_document import OPERATIONS
 GALLERY = "/v1/galleries/{gallery}"
 IMAGE = f"{GALLERY}/images/{{image_id}}"
 MIGRATION = f"{GALLERY}/migrations/{{migration_id}}"
+PLAN = "/v1/cameras/plan"
 QUERY = "/v1/queries/{query_id}"
 NEW_KEY = {"name": "camera", "scopes": ["write"]}
 HERE = {
@@ -150,6 +151,14 @@ class Stage:
         """One on a full disk whose model is another than its galleries'."""
         return self._crowded(self._small_disk("moved-on-and-crowded"), self.models[1])
 
+    @cached_property
+    def planned_and_crowded(self) -> httpx.Client:
+        """One on a full disk that has a plan."""
+        disk = self._small_disk("planned-and-crowded")
+        with serving(disk / "data", self.models[0]) as address:
+            httpx.put(f"{address}{PLAN}?width=1", content=jpeg(0)).raise_for_status()
+        return self._crowded(disk, self.models[0])
+
     def stopping(self, path: str) -> httpx.Response:
         """What a service that is about to stop answers; it runs in this process."""
         embedder = Embedder(self.models[0], device="cpu", threads=1)
@@ -234,10 +243,12 @@ def _unreadable(stage: Stage, method: str, template: str) -> Answer:
     return stage.plain.request(method, _path(template), content=b"{", headers={"Content-Type": kind})
 
 
-def _by_hand(address: str, method: str, template: str, *fields: str, body: bytes = b"") -> Answer:
+def _by_hand(
+    address: str, method: str, template: str, *fields: str, body: bytes = b"", query: str = ""
+) -> Answer:  # fmt: skip
     kinds = OPERATIONS[f"{method} {template}"].get("requestBody", {}).get("content", {"none": None})
     kind = "multipart/form-data; boundary=x" if "multipart/form-data" in kinds else next(iter(kinds))
-    lines = [f"{method} {_path(template)} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *fields]
+    lines = [f"{method} {_path(template)}{query} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *fields]
     return status_of(exchange(address, "\r\n".join(lines).encode() + b"\r\n\r\n" + body))
 
 
@@ -300,6 +311,18 @@ def _moving(stage: Stage, gallery: str) -> str:
 
 def _made_key(stage: Stage) -> str:
     return f"/v1/keys/{stage.keyed[0].post('/v1/keys', json=NEW_KEY).json()['id']}"
+
+
+def _with_plan(stage: Stage) -> httpx.Client:
+    """One that has a plan."""
+    stage.plain.put(f"{PLAN}?width=1", content=jpeg(0)).raise_for_status()
+    return stage.plain
+
+
+def _without_plan(stage: Stage) -> httpx.Client:
+    """The same, which has none now."""
+    _with_plan(stage).delete(PLAN).raise_for_status()
+    return stage.plain
 
 
 def _deleted_twice(client: httpx.Client, path: str) -> httpx.Response:
@@ -371,6 +394,28 @@ OWN: Mapping[tuple[str, int], Way] = {
     ),
     (f"GET {IMAGE}/crop", 304): lambda stage, *_: stage.plain.get(
         _path(f"{IMAGE}/crop"), headers={"If-None-Match": "*"}
+    ),
+    ("PUT /v1/cameras", 200): lambda stage, *_: stage.plain.put("/v1/cameras", json={"cameras": []}),
+    ("PUT /v1/cameras", 507): lambda stage, *_: stage.crowded[0].put("/v1/cameras", json={"cameras": []}),
+    ("GET /v1/cameras/plan", 200): lambda stage, *_: _with_plan(stage).get(PLAN),
+    ("GET /v1/cameras/plan", 304): lambda stage, *_: _with_plan(stage).get(PLAN, headers={"If-None-Match": "*"}),
+    ("GET /v1/cameras/plan", 404): lambda stage, *_: _without_plan(stage).get(PLAN),
+    ("PUT /v1/cameras/plan", 200): lambda stage, *_: _with_plan(stage).put(f"{PLAN}?width=1", content=jpeg(1)),
+    ("PUT /v1/cameras/plan", 201): lambda stage, *_: _without_plan(stage).put(f"{PLAN}?width=1", content=jpeg(1)),
+    ("PUT /v1/cameras/plan", 400): lambda stage, *_: stage.plain.put(f"{PLAN}?width=1", content=b""),
+    ("PUT /v1/cameras/plan", 408): lambda stage, *_: _by_hand(
+        stage.strict, "PUT", PLAN, "Content-Length: 1000", query="?width=1"
+    ),
+    ("PUT /v1/cameras/plan", 413): lambda stage, *_: _by_hand(
+        stage.strict, "PUT", PLAN, "Content-Length: 99999999999", query="?width=1"
+    ),
+    ("PUT /v1/cameras/plan", 415): lambda stage, *_: stage.plain.put(f"{PLAN}?width=1", content=b"text"),
+    ("PUT /v1/cameras/plan", 507): lambda stage, *_: stage.crowded[0].put(f"{PLAN}?width=1", content=jpeg(1)),
+    ("DELETE /v1/cameras/plan", 204): lambda stage, *_: _with_plan(stage).delete(PLAN),
+    ("DELETE /v1/cameras/plan", 404): lambda stage, *_: _without_plan(stage).delete(PLAN),
+    ("DELETE /v1/cameras/plan", 507): lambda stage, *_: stage.planned_and_crowded.delete(PLAN),
+    (f"POST {GALLERY}/trail", 200): lambda stage, *_: stage.plain.post(
+        f"{_path(GALLERY)}/trail", json={"image_ids": ["a"]}
     ),
     (f"GET {GALLERY}/search", 200): lambda stage, *_: _by_address(stage.plain, "a"),
     (f"GET {GALLERY}/search", 404): lambda stage, *_: _by_address(stage.plain, "nobody"),

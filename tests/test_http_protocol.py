@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import struct
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from service.http_protocol import MAX_HEAD
-from tests.http_client import PROBLEM, body_of, exchange, status_of
+from tests.http_client import PROBLEM, body_of, exchange, parts, status_of
 from tests.pictures import jpeg
 from tests.server_process import serving, started
 
@@ -103,6 +104,35 @@ def test_a_head_that_never_ends_is_cut_off(server: str) -> None:
     assert httpx.get(f"{server}/livez").status_code == 200
 
 
+BESIDE_A_BODY = {
+    "a trailer": b"4\r\ntext\r\n0\r\n" + b"X: " + b"x" * 2**20,
+    "trailers": b"4\r\ntext\r\n0\r\n" + b"X: y\r\n" * 2**18,
+    "an extension of a piece": b"4\r\ntext\r\n4;" + b"x" * 2**20,
+}
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/livez"])  # which waits for the body, and which has its answer
+@pytest.mark.parametrize("endless", BESIDE_A_BODY.values(), ids=BESIDE_A_BODY)
+def test_what_stands_beside_a_body_has_a_limit(server: str, endless: bytes, path: str) -> None:
+    def refusals() -> float:
+        return sum(
+            float(line.split()[-1])
+            for line in httpx.get(f"{server}/metrics").text.splitlines()
+            if line.startswith("vehicle_search_requests_total{") and 'status="431"' in line
+        )
+
+    before = refusals()
+    chunked = head(f"POST {path} HTTP/1.1", "Transfer-Encoding: chunked")
+    pieces = (endless[at : at + 2**14] for at in range(0, len(endless), 2**14))
+    try:
+        answer = exchange(server, chunked, *pieces, whole=False)
+    except ConnectionError:  # the reset may overtake the answer
+        answer = b""
+    assert refusals() == before + 1
+    assert answer.count(b"HTTP/1.1 ") <= 1  # who has an answer gets no second one
+    assert not answer or path == "/livez" or "65,536 bytes" in body_of(answer)["detail"]
+
+
 def test_who_sends_slowly_holds_no_connection(tiny_model: Path, tmp_path: Path) -> None:
     unread = head("POST /v1/nowhere HTTP/1.1", "Content-Length: 999999")
     with serving(tmp_path / "data", tiny_model, "--body-seconds", "0.5") as server:
@@ -182,3 +212,23 @@ def test_a_body_that_stops_being_http_is_survived(server: str) -> None:
 
 def test_an_asterisk_is_no_path_of_ours(server: str) -> None:
     assert status_of(exchange(server, head("OPTIONS * HTTP/1.1"))) == 404
+
+
+def test_who_leaves_before_the_first_of_several_answers_is_no_error(tiny_model: Path, tmp_path: Path) -> None:
+    """The next request waits for the answer to this one, which is larger than what the connection holds."""
+    picture = jpeg(0)
+    batch = b"".join(b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n%s\r\n' % picture for _ in range(64))
+    body = batch + b"--x--\r\n"
+    fields = ("Content-Type: multipart/form-data; boundary=x", f"Content-Length: {len(body)}")
+    path = "/v1/galleries/default/search/batch?top_k=1000&include=embedding"
+    log = tmp_path / "log"
+    with serving(tmp_path / "data", tiny_model, log=log) as server:
+        stored = httpx.post(f"{server}/v1/galleries/default/images", files=parts(*[picture] * 250), timeout=60)
+        assert stored.json()["created"] == 250
+        with socket.create_connection((urlsplit(server).hostname, urlsplit(server).port), timeout=60) as connection:
+            connection.sendall(head(f"POST {path} HTTP/1.1", *fields) + body + head("GET /livez HTTP/1.1"))
+            assert connection.recv(12) == b"HTTP/1.1 200"
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close with a reset
+        while "vehicle_search_queue_requests 0.0" not in httpx.get(f"{server}/metrics").text:
+            pass
+    assert "ERROR" not in log.read_text()

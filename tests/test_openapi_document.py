@@ -12,7 +12,9 @@ from service.openapi_file import FILE, written
 from tests.http_client import ApiSchemas
 
 DOCUMENT: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
-BYTES = ("multipart/form-data", "application/octet-stream", "application/zip", "image/")  # cannot be written in JSON
+BYTES = (  # cannot be written in JSON
+    "multipart/form-data", "application/octet-stream", "application/pdf", "application/zip", "image/",
+)  # fmt: skip
 OPERATIONS = {
     f"{method.upper()} {path}": operation
     for path, operations in DOCUMENT["paths"].items()

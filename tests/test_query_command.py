@@ -130,7 +130,7 @@ def test_what_is_wrong_is_one_line(
 ) -> None:
     here = ("--url", server, "--gallery", yard)
     (tmp_path / "notes.txt").write_text("no picture")
-    assert "none.jpg" in refused(capsys, str(tmp_path / "none.jpg"), *here)
+    assert "cannot read the picture" in refused(capsys, str(tmp_path / "none.jpg"), *here)
     assert "not a picture" in refused(capsys, str(tmp_path / "notes.txt"), *here).lower()
     assert "nowhere" in refused(capsys, picture, "--url", server, "--gallery", "nowhere")
     assert "top" in refused(capsys, picture, *here, "--viewpoint", "top")

@@ -7,8 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from index.camera import Camera
 from index.crops import content_name
 from index.data_folder import DataFolder
+from index.storage.camera_folder import CameraFolder
 from index.upkeep_command import examples
 from index.vehicle_index import main
 from tests.pictures import jpeg
@@ -57,6 +59,20 @@ def test_a_sound_folder_is_told_to_be_sound(run: Run) -> None:
     assert (code, out) == (0, "default: 30 images, 30 crops: sound\nyard: 3 images, 3 crops: sound\n")
     assert "53/53" in err
     assert run("verify", "--gallery", "yard")[1] == "yard: 3 images, 3 crops: sound\n"
+
+
+def test_cameras_that_are_damaged_are_told(run: Run, data: Path) -> None:
+    CameraFolder(data).place((Camera(camera_id="c1", x=1, y=2),))
+    assert run("verify")[:2] == (0, "default: 30 images, 30 crops: sound\nyard: 3 images, 3 crops: sound\n")
+    note = data / "cameras/cameras.json"
+    note.write_text(note.read_text().replace('"x": 1', '"x": 3'))
+    code, out, _ = run("verify")
+    assert code == 1
+    assert out.startswith(f"cameras: {note} is not what was written")
+    assert run("verify", "--gallery", "yard")[0] == 0
+    document = json.loads(run("verify", "--json")[1])
+    assert (document["sound"], document["cameras"]["sound"]) == (False, False)
+    assert all(each["sound"] for each in document["galleries"])
 
 
 def test_what_is_found_is_one_table(run: Run, data: Path) -> None:

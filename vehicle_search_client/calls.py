@@ -33,6 +33,8 @@ from vehicle_search_client.replies import (
     AuditPage,
     BatchReply,
     CallerReply,
+    Camera,
+    CamerasReply,
     Crop,
     Embedding,
     EmbeddingsReply,
@@ -45,11 +47,14 @@ from vehicle_search_client.replies import (
     KeyReply,
     MigrationReply,
     ModelReply,
+    PlanReply,
     QueryReply,
     ReloadReply,
     SearchReply,
     StatusReply,
     StoredImage,
+    TrailReply,
+    cameras_reply,
     read_reply,
     search_reply,
 )
@@ -57,7 +62,8 @@ from vehicle_search_client.replies import (
 T = TypeVar("T")
 Names = str | Iterable[str]
 Repetition = Literal["never", "unless begun", "always"]
-_IMPORTS, _QUERIES, _FEEDBACK = "/v1/imports", "/v1/queries", "/v1/feedback"
+_IMPORTS, _QUERIES, _FEEDBACK, _CAMERAS = "/v1/imports", "/v1/queries", "/v1/feedback", "/v1/cameras"
+_PLAN = f"{_CAMERAS}/plan"
 
 
 class OtherFilters(TypedDict, total=False):
@@ -178,6 +184,8 @@ def search_kept(
 
     ``boxes`` are parts of the kept pictures, none or one for each, in their order.
     """
+    if options.get("image_id") is not None:
+        raise UnusableInput("image_id is no filter of search_kept; what it searches with are image_ids")
     query = [
         *(("query_id", each) for each in _names(query_ids)), *(("box", _box(each)) for each in boxes),
         *(("image_id", each) for each in _names(image_ids)), *_query(options, SearchOptions),
@@ -478,6 +486,60 @@ def export_feedback(*, gallery: str = "default") -> Call[bytes]:
     )
 
 
+# Cameras and trails
+
+
+class TrailOptions(TypedDict, total=False):
+    """What a trail is made with."""
+
+    query_ids: Sequence[str]  # kept pictures that distances are measured to, together
+    boxes: Sequence[Box]  # the part of each of them that is meant, or none
+    query_image_ids: Sequence[str]  # images of the gallery that distances are measured to, too
+    max_speed_kmh: float  # what is quicker along a straight line is impossible; the service's default is 150
+    title: str
+    note: str
+    asked_by: str
+
+
+def cameras() -> Call[CamerasReply]:
+    """What cameras are called and where they stand, of all galleries; and the plan that they stand on."""
+    return Call(method="GET", path=_CAMERAS, read=_json(cameras_reply))
+
+
+def set_cameras(cameras: Iterable[Camera]) -> Call[CamerasReply]:
+    """Name and place cameras: these take the place of all that were there."""
+    body = json.dumps({"cameras": [vars(camera) for camera in _each(cameras)]}).encode()
+    return Call(method="PUT", path=_CAMERAS, content=body, content_type="application/json", read=_json(cameras_reply))
+
+
+def plan(*, max_side: int | None = None) -> Call[Crop]:
+    """The picture that cameras stand on; with ``max_side`` (16–2048 pixels) a JPEG of it to look at."""
+    return _picture(_PLAN, max_side)
+
+
+def set_plan(picture: Picture, *, width: float) -> Call[PlanReply]:
+    """Set the picture that cameras stand on; it shows ``width`` metres from its left to its right side."""
+    return _raw("PUT", _PLAN, picture_bytes(picture), query=[("width", str(width))], read=_read(PlanReply))
+
+
+def delete_plan() -> Call[None]:
+    """Remove the plan; cameras keep their places."""
+    return Call(method="DELETE", path=_PLAN, read=_nothing)
+
+
+def trail(image_ids: Iterable[str], *, gallery: str = "default", **options: Unpack[TrailOptions]) -> Call[TrailReply]:
+    """Sightings in the order of time, and what lies between them: time, straight distance, speed."""
+    return _trail(image_ids, gallery, "json", options, _read(TrailReply))
+
+
+def trail_file(
+    image_ids: Iterable[str], *, gallery: str = "default", kind: Literal["pdf", "csv"] = "pdf",
+    **options: Unpack[TrailOptions],
+) -> Call[bytes]:  # fmt: skip
+    """A trail as the bytes of a file: a record to hand over, with pictures, or a table."""
+    return _trail(image_ids, gallery, kind, options, lambda response: response.content)
+
+
 # The service
 
 
@@ -575,6 +637,22 @@ def _raw(
     return Call(method=method, path=path, query=query, content=data, content_type="application/octet-stream", read=read)
 
 
+def _trail(
+    image_ids: Iterable[str], gallery: str, kind: str, options: Mapping[str, Any], read: Callable[[httpx.Response], T]
+) -> Call[T]:
+    for name in options:
+        if name not in TrailOptions.__annotations__:
+            known = ", ".join(TrailOptions.__annotations__)
+            raise TypeError(f"unexpected keyword argument {name!r}; known are {known}")
+    wish = {"image_ids": list(_each(image_ids))} | {
+        name: list(value) if name.endswith("_ids") or name == "boxes" else value for name, value in options.items()
+    }
+    return Call(
+        method="POST", path=f"{_gallery(gallery)}/trail", query=[("format", kind)], content=json.dumps(wish).encode(),
+        content_type="application/json", read=read,
+    )  # fmt: skip
+
+
 def _several(pictures: Picture | Sequence[Picture]) -> Sequence[Picture]:
     """A list or tuple of pictures as it is, one picture as a list; a text is a path and no sequence."""
     if not isinstance(pictures, list | tuple):
@@ -628,7 +706,7 @@ def _query(options: Mapping[str, Any], known: type) -> list[tuple[str, str]]:
 
 def _attributes(wanted: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     for name, value in wanted.items():
-        for one in [value] if isinstance(value, str | int | float) else value:
+        for one in value if isinstance(value, Iterable) and not isinstance(value, str) else [value]:
             yield name, one
 
 

@@ -212,6 +212,67 @@ class Crop:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Camera:
+    """What a camera is called and where it stands.
+
+    ``latitude`` and ``longitude`` in degrees, or ``x`` and ``y`` in metres on the plan (``y`` grows downwards).
+    """
+
+    camera_id: str
+    name: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    x: float | None = None
+    y: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanReply:
+    """The picture of a plan: its path, its ``pixels`` (width, height), and the metres that it shows."""
+
+    picture: str
+    sha256: str
+    pixels: Sequence[int]
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CamerasReply:
+    """Every camera that somebody has named or placed, the plan, and the address of a map's pictures."""
+
+    cameras: tuple[Camera, ...]
+    plan: PlanReply | None = None
+    map_tiles: str | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrailReply:
+    """A trail: ``sightings`` in the order of time, ``legs`` between them, ``untimed`` images that have no time.
+
+    ``missing`` are ids that the gallery has no image of; ``model`` is the fingerprint of the model's file.
+    """
+
+    gallery: str
+    model: str
+    model_name: str
+    embedding_space: str
+    made_at: datetime
+    request_id: str
+    max_speed_kmh: float
+    sightings: Sequence[Mapping[str, Any]]
+    legs: Sequence[Mapping[str, Any]]
+    untimed: Sequence[Mapping[str, Any]] = ()
+    missing: Sequence[str] = ()
+    queries: Sequence[Mapping[str, Any]] = ()
+    title: str | None = None
+    note: str | None = None
+    asked_by: str | None = None
+    key: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class QueryReply:
     """A picture that the service keeps to search with: its sides when upright, and until when it is kept."""
 
@@ -430,6 +491,15 @@ def read_reply(kind: type[T], document: Mapping[str, Any], **more: Any) -> T:
 def search_reply(document: Mapping[str, Any]) -> SearchReply:
     """Of the answer to one search, or of one result of several."""
     return read_reply(SearchReply, document, matches=tuple(read_reply(Match, one) for one in document["matches"]))
+
+
+def cameras_reply(document: Mapping[str, Any]) -> CamerasReply:
+    """Of the answer that tells all cameras."""
+    plan = document["plan"]
+    return read_reply(
+        CamerasReply, document, cameras=tuple(read_reply(Camera, one) for one in document["cameras"]),
+        plan=None if plan is None else read_reply(PlanReply, plan),
+    )  # fmt: skip
 
 
 def _frame(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> "pandas.DataFrame":

@@ -3,6 +3,7 @@
 A backup is laid out as a data folder: databases written anew from one view each, and crops under their content names.
 The crops that are there are copied first, so that few are left to copy at the moment when the view begins; what is
 erased within that moment is found out, and asks for a new view. The database is copied last, however long that takes.
+The cameras come with it.
 Another backup into the same folder copies only what is new and forgets what was erased. What is damaged by then stays
 in it as the earlier one had it.
 """
@@ -25,6 +26,7 @@ from index.maintenance.earlier_rows import put_back
 from index.maintenance.verification import Finding, examine, rows_with, sound_crop
 from index.storage import image_rows
 from index.storage.about_rows import require_about
+from index.storage.camera_folder import CameraFolder
 from index.storage.crop_list import crop_names, loose_crops, unlisted_crops
 from index.storage.crop_store import CropStore
 from index.storage.database_file import open_read_only, translated
@@ -58,7 +60,7 @@ class GalleryBackup:
 
 
 def back_up(data: Path, target: Path, *, progress: Progress = lambda _: None) -> list[GalleryBackup]:
-    """Copy all galleries of a data folder, whoever has it open, to a new folder or an earlier backup.
+    """Copy all galleries and cameras of a data folder, whoever has it open, to a new folder or an earlier backup.
 
     Raises InvalidValue for another ``target``, DataFolderUnusable, DataFolderLocked where another backup goes to it,
     StorageFull and StorageError; an earlier backup is whole then as it was, gallery by gallery. A database that cannot
@@ -82,6 +84,7 @@ def back_up(data: Path, target: Path, *, progress: Progress = lambda _: None) ->
                 raise
             except StorageError as error:
                 failed.append(str(error))
+        damage = _back_up_cameras(data, target)
         alive = {source.name for source in sources if source.is_dir()}  # others were dropped meanwhile
         earlier: dict[str, Any] = read_note(target)["galleries"]
         now = {each.name: {"images": each.images, "last_change": each.last_change} for each in done}
@@ -89,9 +92,21 @@ def back_up(data: Path, target: Path, *, progress: Progress = lambda _: None) ->
         for folder in galleries.iterdir():
             if folder.name not in alive:
                 shutil.rmtree(folder)  # no note names it any more
-    if failed and alive - now.keys():
+    failed = [*(failed if alive - now.keys() else ()), *damage]
+    if failed:
         raise StorageError(f"{'; '.join(failed)} (galleries that are backed up now: {', '.join(now) or 'none'})")
     return [each for each in done if each.name in alive]
+
+
+def _back_up_cameras(data: Path, target: Path) -> list[str]:
+    """What is wrong with the cameras; then the backup keeps them as the earlier one had them."""
+    try:
+        CameraFolder(target).take(*CameraFolder(data).whole())
+    except StorageFull:
+        raise
+    except StorageError as error:
+        return [str(error)]
+    return []
 
 
 def read_note(backup: Path) -> dict[str, Any]:

@@ -16,12 +16,15 @@ from typing import Final
 
 import apsw
 
+from index.camera import Cameras
 from index.data_folder import DEFAULT, gallery_folders, write_layout
 from index.errors import DataFolderUnusable, InvalidValue, StorageError
 from index.maintenance.backup import copy_crops, read_note
 from index.maintenance.verification import Finding, examine
 from index.storage import image_rows
 from index.storage.about_rows import require_about
+from index.storage.camera_folder import FOLDER as CAMERAS
+from index.storage.camera_folder import CameraFolder
 from index.storage.crop_list import crop_names
 from index.storage.crop_store import CropStore
 from index.storage.database_file import open_read_only, translated
@@ -36,7 +39,7 @@ Progress = Callable[[int], object]
 LEFT_IN_DOUBT: Final = "left out: gone in the data folder, and no entry says whether it was erased or lost"
 RESTORED_NOTE: Final = "restored.json"
 
-_BESIDE = (RESTORED_NOTE, RESTORED_NOTE + PART, "layout", "layout" + PART)  # written before the galleries
+_BESIDE = (RESTORED_NOTE, RESTORED_NOTE + PART, "layout", "layout" + PART, CAMERAS)  # written before the galleries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +111,7 @@ def _restore(backup: Path, data: Path, since: Path | None, progress: Progress) -
             for name in sorted(note["galleries"].keys() - {source.name for source in sources}):
                 done.append(_not_there(name, "its folder is missing in the backup"))
             sync_folder(scratch)
+            CameraFolder(data).take(*_cameras_of(backup))
             _write_note(data, backup, str(note["taken_at"]), since, done)
             write_layout(data)
             scratch.rename(data / "galleries")  # from now on it is a data folder
@@ -119,8 +123,17 @@ def _restore(backup: Path, data: Path, since: Path | None, progress: Progress) -
     return done
 
 
+def _cameras_of(backup: Path) -> tuple[Cameras, bytes | None]:
+    """The cameras and their plan; no gallery depends on them, so whoever restores may leave them out."""
+    try:
+        return CameraFolder(backup).whole()
+    except StorageError as error:
+        raise StorageError(f"the backup's cameras: {error}; without {backup / CAMERAS} the rest is restored") from error
+
+
 def _clear(data: Path) -> None:
     """Remove what a restoration that was killed or failed left; that which tells of it last."""
+    shutil.rmtree(data / CAMERAS, ignore_errors=True)
     for name in _BESIDE:
         (data / name).unlink(missing_ok=True)
     shutil.rmtree(data / RESTORING, ignore_errors=True)

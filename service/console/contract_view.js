@@ -1,0 +1,174 @@
+/** What the model says of itself: its contract in people's words, how well it finds vehicles and names viewpoints. */
+
+import { change, get } from "./api.js";
+import { rankChart } from "./chart.js";
+import { confirmDanger } from "./dialogs.js";
+import { h, show } from "./element.js";
+import { copyButton, facts, refusal, table } from "./parts.js";
+import { notice, tell } from "./shell.js";
+import { countWords, numberWords, timeWords } from "./words.js";
+
+/** @typedef {import("./parts.js").Caller} Caller */
+/** @typedef {{viewpoints: string[], confusion: number[][], mean: number, recall: Record<string, number>, pictures: number, unknown: number}} Naming */
+/** @typedef {{rank_1: number, rank_5: number, rank_10: number, map: number, minp?: number, probes: number, gallery: number, interval?: number[], map_interval?: number[], cmc?: number[], part?: string, protocol?: string, viewpoint?: Naming}} Figures */
+
+const ASPECTS = /** @type {Record<string, string>} */ ({ stretch: "stretched to that size", pad: "fitted into it, the rest grey" });
+
+/**
+ * The parts "Model" and "How well it finds vehicles"; ``show`` fills them anew.
+ * @param {HTMLElement} about
+ * @param {HTMLElement} measured
+ */
+export function contractView(about, measured) {
+  const refresh = async (/** @type {Caller} */ caller) => {
+    try {
+      const model = await get("/v1/model", {}, { quiet: true });
+      show(about, ...contractParts(model, caller, () => refresh(caller)));
+      show(measured, ...figureParts(model.contract));
+    } catch (error) {
+      show(about, refusal(error, "The model could not be asked for"));
+      show(measured, h("p", { class: "faint" }, "Shown when the model above can be asked for."));
+    }
+  };
+  return refresh;
+}
+
+/**
+ * @param {any} model
+ * @param {Caller} caller
+ * @param {() => void} changed
+ */
+function contractParts(model, caller, changed) {
+  const { contract } = model;
+  const [height, width] = contract.input_size;
+  const known = contract.viewpoints.length > 1;
+  return [
+    facts([
+      ["Name", contract.name],
+      ["What it makes of a picture", `${numberWords(contract.embedding_dim)} numbers${contract.normalized ? ", together of length 1" : ""}; the smaller the distance between those of two pictures, the more alike the vehicles`],
+      ["What it looks at", `the vehicle at ${width} × ${height} pixels, ${ASPECTS[contract.resize.aspect] ?? contract.resize.aspect}`],
+      ["Viewpoints it tells apart", known ? contract.viewpoints.join(", ") : "none: one network for all"],
+      ["Network", `${contract.backbone}, computes in ${contract.precision}`],
+      ["Runs on", model.provider],
+      ["Learnt from", contract.trained_on.join(", ") || "not said"],
+      ["Viewpoints learnt from", known ? contract.viewpoint_labels_from || "not said" : null],
+      ["Made", timeWords(contract.created_at)],
+      ["Fingerprint", [h("code", { class: "hash" }, model.fingerprint), copyButton(model.fingerprint, "the fingerprint")]],
+      ["Embedding space", [h("code", { class: "hash" }, contract.embedding_space), " – vectors of one space can be compared"]],
+      ["Previous model", model.previous ? `${model.previous.contract.name}: it answers for galleries that have not moved yet` : null],
+    ]),
+    h("details", {}, h("summary", {}, "The whole contract, as programs read it"), h("pre", { class: "scroll", tabindex: "0", role: "group", "aria-label": "The contract as JSON" }, JSON.stringify(contract, null, 2))),
+    caller.everywhere("admin")
+      ? h("div", { class: "row" }, h("button", { type: "button", onclick: () => reload(changed) }, "Load the model file again…"), h("span", { class: "faint small" }, "where it was replaced on the disk; searches go on meanwhile"))
+      : h("p", { class: "faint small" }, `Loading the file again ${caller.wants("admin", true)}.`),
+  ];
+}
+
+/** @param {() => void} changed */
+async function reload(changed) {
+  if (!(await confirmDanger("Load the model file again?", "The file on the disk is opened and checked; if it can be used, it answers from then on. Galleries whose vectors it cannot compare keep it from being used.", "Load it"))) return;
+  try {
+    const told = await change("POST", "/v1/model/reload");
+    notice(told.changed ? `${told.new.name} answers now; loading it took ${told.seconds} s.` : "The file on the disk is the one that was loaded already.");
+    changed();
+  } catch (error) {
+    tell(error, "The model was not loaded");
+  }
+}
+
+/** @param {any} contract */
+function figureParts(contract) {
+  const { metrics } = contract;
+  /** @type {[string, Figures][]} */
+  const sets = Object.entries(metrics).filter(([, each]) => typeof each?.rank_1 === "number");
+  /** @type {[string, Naming][]} */
+  const named = sets.flatMap(([name, each]) => (each.viewpoint ? [/** @type {[string, Naming]} */ ([name, each.viewpoint])] : []));
+  return [
+    ...(sets.length ? findingParts(sets) : [h("p", { class: "empty" }, "This file does not say how well it finds vehicles. ", h("code", {}, "vehicle-model evaluate FILE --data SPEC --into FILE"), " measures it and writes it into the file.")]),
+    h("h3", {}, "Naming the viewpoint"),
+    ...(contract.viewpoints.length < 2 ? [h("p", { class: "faint" }, "This model knows one viewpoint, so there is nothing to name.")] : namingParts(named, metrics.viewpoint)),
+    ...(metrics.parity ? parityParts(metrics.parity, contract.precision) : []),
+  ];
+}
+
+/** @param {[string, Figures][]} sets */
+function findingParts(sets) {
+  const series = sets.map(([name, each]) => ({
+    name,
+    curve: Boolean(each.cmc?.length),
+    points: /** @type {[number, number][]} */ (each.cmc?.length ? each.cmc.map((share, at) => [at + 1, share]) : [[1, each.rank_1], [5, each.rank_5], [10, each.rank_10]]),
+  }));
+  const bare = series.filter((each) => !each.curve).map((each) => each.name);
+  const words = `How often a picture of the same vehicle is among the first matches. ${series.map((each) => `${each.name}: ${each.points.filter(([rank]) => [1, 5, 10, 50].includes(rank)).map(([rank, share]) => `${percent(share)} among the first ${rank}`).join(", ")}`).join(". ")}.`;
+  return [
+    h("p", {}, "Measured on vehicles that it had not learnt from. Each picture is searched for among those of the other cameras."),
+    h("figure", {}, rankChart(series, words), h("figcaption", { class: "legend" }, ...series.map((each, number) => h("span", { class: `key series-${number % 4}` }, each.name)))),
+    bare.length ? h("p", { class: "faint small" }, `Of ${bare.join(" and ")} the file holds ranks 1, 5 and 10 only, drawn as dots; `, h("code", {}, "vehicle-model evaluate … --into FILE"), " adds the whole curve.") : null,
+    table("How well the model finds vehicles, by data set", ["Data set", "First match right", "Among the first 5", "Among the first 10", "Mean average precision", "Measured with"],
+      h("tbody", {}, ...sets.map(([name, each]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, withInterval(each.rank_1, each.interval)), h("td", {}, percent(each.rank_5)), h("td", {}, percent(each.rank_10)), h("td", {}, withInterval(each.map, each.map_interval)), h("td", {}, `${countWords(each.probes, "search", "searches")} among ${countWords(each.gallery, "picture")}${each.part ? `, ${each.part}` : ""}`))))),
+    h("p", { class: "faint small" }, "In brackets: between these the true share lies with 95 % certainty."),
+  ];
+}
+
+/**
+ * @param {[string, Naming][]} named
+ * @param {Record<string, number> | undefined} places shares of V-Net's own training, by place
+ */
+function namingParts(named, places) {
+  const origins = Object.entries(places ?? {}).filter(([name, share]) => !name.includes("/") && name !== "mean" && Number.isFinite(share));
+  if (named.length === 0 && origins.length === 0) return [h("p", { class: "faint" }, "This file does not say how well it names viewpoints; ", h("code", {}, "vehicle-model evaluate … --into FILE"), " adds it where pictures have a viewpoint.")];
+  return [
+    ...named.map(([name, each]) => table(
+      h("caption", {}, `On ${name}: ${percent(each.mean)} named right, the mean over viewpoints, of ${countWords(each.pictures, "picture")}`),
+      ["People say", ...each.viewpoints.map((view) => `model: ${view}`)],
+      h("tbody", {}, ...each.viewpoints.map((view, row) => h("tr", {}, h("th", { scope: "row" }, view), ...confusionCells(each.confusion[row] ?? [], row)))), "confusion",
+    )),
+    origins.length ? facts(origins.map(([name, share]) => [name, percent(share)])) : null,
+  ];
+}
+
+/**
+ * @param {number[]} counts
+ * @param {number} own
+ */
+function confusionCells(counts, own) {
+  const all = counts.reduce((sum, count) => sum + count, 0);
+  return counts.map((count, column) => {
+    const cell = h("td", { class: column === own ? "right" : "" }, all ? `${percent(count / all)} ` : "– ", h("span", { class: "faint small" }, `(${numberWords(count)})`));
+    cell.style.setProperty("--share", all ? `${(count / all) * 100}%` : "0%");
+    return cell;
+  });
+}
+
+/**
+ * @param {any} parity
+ * @param {string} precision
+ */
+function parityParts(parity, precision) {
+  return [
+    h("h3", {}, `What computing in ${precision} costs`),
+    facts([
+      ["Mean average precision", `${percent(parity.own.map, 2)}, in fp32 ${percent(parity.fp32.map, 2)} (on ${parity.data_set})`],
+      ["First match right", `${percent(parity.own.rank_1)}, in fp32 ${percent(parity.fp32.rank_1)}`],
+      ["How far vectors move", `${percent(parity.drift_p50)} of their length for half of the pictures, at most ${percent(parity.drift_p99)} for 99 of 100`],
+      ["Mixed with fp32 in one gallery", parity.keeps_space ? `loses ${percent(parity.map_lost, 2)}: vectors of both may stand together` : "loses too much: it has an embedding space of its own"],
+    ]),
+  ];
+}
+
+/**
+ * @param {number} share
+ * @param {number} [digits]
+ */
+function percent(share, digits = 1) {
+  return `${(share * 100).toFixed(digits)} %`;
+}
+
+/**
+ * @param {number} share
+ * @param {number[] | undefined} interval
+ */
+function withInterval(share, interval) {
+  const [low, high] = interval ?? [];
+  return low === undefined || high === undefined ? percent(share) : `${percent(share)} (${(low * 100).toFixed(1)}–${(high * 100).toFixed(1)})`;
+}

@@ -1,0 +1,95 @@
+"""Fonts for what is printed: names come in any script, and none of their letters may vanish.
+
+Ours has Latin, Greek and Cyrillic letters. What it lacks is looked for in the operator's font, then in those that the
+machine has; a letter that none of them has is written as its number, U+1F697.
+"""
+
+import re
+import threading
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import fontpkg_noto_sans
+from fontTools.ttLib import TTFont, TTLibError
+
+from index.errors import InvalidValue
+
+_OURS: Final = fontpkg_noto_sans.ROOT / "files" / "NotoSans[wdth,wght].ttf"
+_FOLDERS: Final = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path("~/.local/share/fonts"))
+_KNOWN: Final = (  # of a machine, the widest first within a script; read in this order
+    "DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "wqy-microhei.ttc", "DroidSansFallbackFull.ttf",
+    "NotoSansArabic-Regular.ttf", "NotoSansHebrew-Regular.ttf", "NotoSansThai-Regular.ttf",
+    "NotoSansDevanagari-Regular.ttf", "NotoSansBengali-Regular.ttf", "NotoSansTamil-Regular.ttf", "unifont.otf",
+)  # fmt: skip
+_TURNING: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # could make a name read as another
+
+
+@dataclass(frozen=True)
+class Font:
+    """A font's file and the code points that it has glyphs for."""
+
+    file: Path
+    letters: frozenset[int]
+
+
+class Lettering:
+    """Which fonts show a text; ``font`` is the operator's. Raises InvalidValue where that is none.
+
+    Fonts are read when the first text is to be shown. Safe to call from any thread.
+    """
+
+    def __init__(self, font: Path | None = None, *, folders: Sequence[Path] = _FOLDERS) -> None:
+        self._own, self._folders = None if font is None else _font(font), folders
+        self._guard = threading.Lock()
+        self._all: tuple[Font, ...] = ()
+
+    def fonts(self, texts: Iterable[str]) -> list[Font]:
+        """Ours, and of the others those that are needed for these texts, each with the letters that it is for."""
+        wanted = {ord(letter) for text in texts for letter in text}
+        ours, *others = self._fonts()
+        chosen, left = [ours], wanted - ours.letters
+        for font in others:
+            if here := left & font.letters:
+                chosen.append(Font(font.file, frozenset(here)))
+                left -= here
+        return chosen
+
+    def shown(self, text: str) -> str:
+        """A text as it can be shown: letters that no font has, and signs that turn others around, as numbers."""
+        return "".join(letter if self._has(letter) else f"[U+{ord(letter):04X}]" for letter in text)
+
+    def _has(self, letter: str) -> bool:
+        if letter in "\n ":
+            return True
+        if unicodedata.category(letter) == "Cc" or _TURNING.match(letter):
+            return False
+        return any(ord(letter) in font.letters for font in self._fonts())
+
+    def _fonts(self) -> tuple[Font, ...]:
+        with self._guard:
+            if not self._all:
+                own = () if self._own is None else (self._own,)
+                self._all = (_font(_OURS), *own, *self._of_machine())
+            return self._all
+
+    def _of_machine(self) -> list[Font]:
+        found: dict[str, Path] = {}
+        for folder in self._folders:
+            for path in sorted(folder.expanduser().rglob("*")):
+                if path.name in _KNOWN:
+                    found.setdefault(path.name, path)
+        return [_font(found[name]) for name in _KNOWN if name in found]
+
+
+def _font(file: Path) -> Font:
+    try:
+        with file.open("rb") as opened, TTFont(opened, lazy=True, fontNumber=0) as font:
+            letters = frozenset(font.getBestCmap() or ())
+    except (OSError, TTLibError, ValueError, KeyError) as error:
+        raise InvalidValue(f"record_font {file} cannot be read as a TrueType font: {error}") from error
+    if not letters:
+        raise InvalidValue(f"record_font {file} cannot be read as a TrueType font: it has no letters")
+    return Font(file, letters)
