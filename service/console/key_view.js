@@ -17,17 +17,27 @@ const STATES = /** @type {Record<string, string>} */ ({ works: "good", expired: 
 
 /** @param {HTMLElement} place */
 export function keyView(place) {
+  let looks = 0;
+  /** @type {Caller} */
+  let who;
   const refresh = async (/** @type {Caller} */ caller) => {
+    who = caller;
+    looks += 1;
+    const own = looks;
     if (!caller.everywhere("admin")) {
       show(place, closed("Looking after keys", caller, "admin", true));
       return;
     }
     try {
       const { keys } = await get("/v1/keys", {}, { quiet: true });
-      show(place, ...keyParts(keys, caller, () => refresh(caller).then(() => focusPart(place))));
+      if (own === looks) show(place, ...keyParts(keys, caller, changed)); // else a later look shows what is true
     } catch (error) {
-      show(place, refusal(error, "The keys could not be listed"));
+      if (own === looks) show(place, refusal(error, "The keys could not be listed"));
     }
+  };
+  const changed = async () => {
+    await refresh(who);
+    focusPart(place);
   };
   return refresh;
 }

@@ -53,12 +53,18 @@ let caller = null;
 let audited = null;
 let model = "";
 let importing = false;
+let meetings = 0;
 
 /** Who looks; asks for a key where one is wanted. What does not change by itself is then shown anew. */
 async function meet() {
+  meetings += 1;
+  const own = meetings;
   try {
-    caller = new Caller(await get("/v1/caller"));
+    const told = await get("/v1/caller");
+    if (own !== meetings) return; // there is another key by now
+    caller = new Caller(told);
   } catch (error) {
+    if (own !== meetings) return;
     caller = null;
     if (!(error instanceof Problem)) {
       tell(error);

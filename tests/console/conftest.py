@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from index.vehicle_index import main as vehicle_index
 from tests.console.chromium import installed_chromium, launched
@@ -32,6 +32,7 @@ def chromium() -> Path:
 @pytest.fixture(scope="package")
 def browser(chromium: Path) -> Iterator[Browser]:
     """Started for the tests of the console only: while it runs no other test may have an event loop of its own."""
+    expect.set_options(timeout=20_000)  # milliseconds, on a machine that may be busy
     with sync_playwright() as playwright:
         opened = launched(playwright, chromium)
         yield opened
