@@ -1,7 +1,9 @@
 """The page "Model and health" as people use it: what the model can do, how the service is, keys, jobs, the audit log."""
 
+import contextlib
 import re
 import shutil
+import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,17 +12,25 @@ from pathlib import Path
 import httpx
 import onnx
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from playwright.sync_api import Locator, Page, expect
 
 from index.access_key import SCOPES
+from index.bulk.import_job import ImportFolder
+from index.data_folder import DataFolder
+from index.embedder import Embedder
+from index.gallery import GallerySpec
 from model_export.exporting.onnx_export import describe, stamp, write_file
+from service.application import create_app
 from service.audit_trail import AUDITED
+from service.settings import Settings
 from tests.archives import pack
 from tests.console.conftest import DESK, PHONE, OpenPage, require_accessible, shoot
 from tests.http_client import parts
 from tests.key_holder import bearer, kept_key
 from tests.pictures import jpeg
-from tests.server_process import serving
+from tests.server_process import free_port, serving, started
 
 MANY = 200  # images that take a while to come in, or to move
 CURVE = [round(1 - 0.4 / rank, 4) for rank in range(1, 51)]
@@ -189,8 +199,38 @@ def test_damage_is_told_on_top(tiny_model: Path, tmp_path: Path, open_page: Open
         shoot(page, "model-damage")
 
 
+def test_a_service_that_is_not_ready_says_why_on_top(tiny_model: Path, tmp_path: Path, open_page: OpenPage) -> None:
+    with running(tiny_model, tmp_path / "data") as (address, app):
+        page = open_page(f"{address}/model")
+        expect(section(page, "How it is now")).to_contain_text("answers")
+        app.state.stopping = True
+        expect(page.get_by_role("alert").filter(has_text="The service is stopping")).to_be_visible()
+        expect(section(page, "How it is now")).to_contain_text("stopping")
+        app.state.stopping = False
+        expect(page.get_by_role("alert").filter(has_text="The service is stopping")).to_be_hidden()
+
+
+@contextlib.contextmanager
+def running(model: Path, data: Path) -> Iterator[tuple[str, FastAPI]]:
+    """A service in a thread of this process: its address, and the application itself."""
+    embedder = Embedder(model, device="cpu", threads=1)
+    home = DataFolder(data, default_spec=GallerySpec.for_model(embedder.contract))
+    app = create_app(settings=Settings(), embedder=embedder, home=home, workers=1, imports=ImportFolder(home.path))
+    server = uvicorn.Server(uvicorn.Config(app, port=(port := free_port()), log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+        yield f"http://127.0.0.1:{port}", app
+    finally:
+        server.should_exit = True
+        thread.join(60)
+
+
 def test_the_first_key_is_made_shown_once_and_used(tiny: str, open_page: OpenPage) -> None:
     page = open_page(f"{tiny}/model")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     keys = section(page, "API keys")
     expect(keys).to_contain_text("nobody is asked who calls")
     keys.get_by_role("button", name="Make a key").click()
@@ -202,6 +242,9 @@ def test_the_first_key_is_made_shown_once_and_used(tiny: str, open_page: OpenPag
     token = dialog(page).get_by_label("API key").input_value()
     expect(dialog(page)).to_contain_text("It is shown this once.")
     expect(dialog(page)).to_contain_text("every request needs one from now on")
+    dialog(page).get_by_role("button", name="Copy the key").click()
+    expect(dialog(page)).to_contain_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == token
     require_accessible(page)
     shoot(page, "model-token")
     dialog(page).get_by_role("button", name="I have kept it").click()
@@ -443,8 +486,6 @@ def test_every_action_can_be_chosen() -> None:
 
 
 def test_it_goes_on_when_the_service_is_back(tiny_model: Path, tmp_path: Path, open_page: OpenPage) -> None:
-    from tests.server_process import free_port, started
-
     port = free_port()
     with started(tmp_path / "data", tiny_model, port=port) as (address, process):
         page = open_page(f"{address}/model")
@@ -497,3 +538,6 @@ def test_by_keyboard_alone_a_part_is_reached_and_a_key_made(tiny: str, open_page
     expect(dialog(page).get_by_label("API key")).to_be_visible()
     page.keyboard.press("Escape")
     expect(section(page, "API keys").get_by_role("row", name="keyboard")).to_be_visible()
+    expect(
+        section(page, "API keys").get_by_role("heading")
+    ).to_be_focused()  # the button that was pressed is another one
