@@ -1,6 +1,6 @@
 /** What every page has: the way to the others, the key, notices, and what is said when the service is gone. */
 
-import { gallery } from "./address.js";
+import { gallery, onChange } from "./address.js";
 import { Problem, connection, get, key, onKeyWanted, setKey } from "./api.js";
 import { ask } from "./dialogs.js";
 import { byId, h, show } from "./element.js";
@@ -105,8 +105,11 @@ export function galleryChoice(chosen) {
 /** @param {string[]} page */
 function link([address = "/", name = ""]) {
   const own = location.pathname === address;
-  const href = gallery() === "default" ? address : `${address}?gallery=${encodeURIComponent(gallery())}`;
-  return h("a", { href, "aria-current": own ? "page" : null }, name);
+  const anchor = h("a", { "aria-current": own ? "page" : null }, name);
+  const say = () => anchor.setAttribute("href", gallery() === "default" ? address : `${address}?gallery=${encodeURIComponent(gallery())}`);
+  say();
+  onChange(say);
+  return anchor;
 }
 
 /**
