@@ -74,7 +74,7 @@ def _put_back_images(connection: apsw.Connection, source: apsw.Connection, last:
             connection.execute("DELETE FROM attributes WHERE row_id = ?", (row_id,))
             connection.executemany("INSERT OR IGNORE INTO crops VALUES (?, ?)", source.execute(_CROP, (crop,)))
             connection.execute("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-            insert_attributes(connection, row_id, json.loads(attributes))
+            insert_attributes(connection, {row_id: json.loads(attributes)})
             done.add(row_id)
     return done
 

@@ -233,7 +233,7 @@ def _mend_attributes(work: _Repair, connection: apsw.Connection, row_ids: list[i
         connection.execute("DELETE FROM attributes WHERE row_id = ?", (row_id,))
         image = connection.execute("SELECT image_id, attributes FROM images WHERE row_id = ?", (row_id,)).fetchone()
         if image is not None:
-            insert_attributes(connection, row_id, json.loads(image[1]))
+            insert_attributes(connection, {row_id: json.loads(image[1])})
         names.append(f"row {row_id}" if image is None else image[0])
     work.note("attributes for filters written anew", *names)
 

@@ -227,7 +227,7 @@ def _write_image(connection: apsw.Connection, row_id: int, values: tuple[Any, ..
         " CAST(? AS TEXT), ?)",
         (row_id, image_id, vehicle_id, camera_id, captured_at, ingested_at, crop, attributes, checksum),
     )
-    insert_attributes(connection, row_id, json.loads(attributes))
+    insert_attributes(connection, {row_id: json.loads(attributes)})
 
 
 def _write_changes(

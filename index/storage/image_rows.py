@@ -77,8 +77,9 @@ def insert(
         [(row_id, image.embedding, image.viewpoint) for row_id, image in zip(row_ids, images, strict=True)],
         space_id=space_id, viewpoints=viewpoints,
     )  # fmt: skip
-    for row_id, image in zip(row_ids, images, strict=True):
-        insert_attributes(connection, row_id, image.metadata.attributes)
+    insert_attributes(
+        connection, {row_id: image.metadata.attributes for row_id, image in zip(row_ids, images, strict=True)}
+    )
     _note(connection, row_ids, "added")
     return row_ids
 
@@ -110,15 +111,16 @@ def metadata_of(connection: apsw.Connection, condition: Condition) -> Iterator[t
 def replace_metadata(connection: apsw.Connection, said: Sequence[tuple[int, Metadata]]) -> None:
     """Replace what a client said about images, each there once, by their row ids."""
     row_ids = [row_id for row_id, _ in said]
+    these = "row_id IN (SELECT value FROM json_each(?))"
+    before = dict(connection.execute(f"SELECT row_id, attributes FROM images WHERE {these}", (json.dumps(row_ids),)))  # noqa: S608
+    others = {row_id: each.attributes for row_id, each in said if _as_json(dict(each.attributes)) != before.get(row_id)}
     connection.executemany(
         "UPDATE images SET vehicle_id = ?, camera_id = ?, captured_at = ?, attributes = ? WHERE row_id = ?",
         [(*_columns(metadata), row_id) for row_id, metadata in said],
     )
-    these = "row_id IN (SELECT value FROM json_each(?))"
     connection.execute(f"UPDATE images SET checksum = {OF_IMAGE} WHERE {these}", (json.dumps(row_ids),))  # noqa: S608
-    connection.execute(f"DELETE FROM attributes WHERE {these}", (json.dumps(row_ids),))  # noqa: S608
-    for row_id, metadata in said:
-        insert_attributes(connection, row_id, metadata.attributes)
+    connection.execute(f"DELETE FROM attributes WHERE {these}", (json.dumps(list(others)),))  # noqa: S608
+    insert_attributes(connection, others)
     _note(connection, row_ids, "changed")
 
 
@@ -352,11 +354,10 @@ def _image(row: Sequence[Any], viewpoints: Sequence[str]) -> StoredImage:
     )
 
 
-def insert_attributes(connection: apsw.Connection, row_id: int, attributes: Mapping[str, Attribute]) -> None:
-    """Write the copy of an image's attributes that filters look at."""
-    if attributes:
-        rows = [(row_id, name, value) for name, value in attributes.items()]
-        connection.executemany("INSERT INTO attributes VALUES (?, ?, ?)", rows)
+def insert_attributes(connection: apsw.Connection, attributes: Mapping[int, Mapping[str, Attribute]]) -> None:
+    """Write the copy of images' attributes that filters look at, by their row ids."""
+    rows = [(row_id, name, value) for row_id, each in attributes.items() for name, value in each.items()]
+    connection.executemany("INSERT INTO attributes VALUES (?, ?, ?)", rows)
 
 
 def _note(connection: apsw.Connection, row_ids: Sequence[int], kind: str) -> None:
