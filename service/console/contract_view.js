@@ -14,6 +14,7 @@ import { countWords, numberWords, timeWords } from "./words.js";
 
 /** @typedef {{form: string, parameters: any, ranks: number, prior: number, data_set: string}} Meaning */
 
+const RANKS = [1, 2, 3, 5, 10, 20, 50];
 const ASPECTS = /** @type {Record<string, string>} */ ({ stretch: "stretched to that size", pad: "fitted into it, the rest grey" });
 
 /**
@@ -106,6 +107,7 @@ function findingParts(sets) {
   return [
     h("p", {}, "Each picture is searched for among those of the other cameras. Where the model learnt from the same data set, only vehicles that were kept out are searched for."),
     h("figure", {}, shareChart(series, { least: 1, most: Math.max(...series.flatMap((each) => each.points.map(([rank]) => rank))), ticks: [1, 2, 5, 10, 20, 50], words: "among the first … matches", octaves: true }, words), h("figcaption", { class: "legend" }, ...series.map((each, number) => h("span", { class: `key series-${number % 4}` }, each.name)))),
+    asTable("Among the first … matches", RANKS, series.map((each) => [each.name, new Map(each.points)])),
     bare.length ? h("p", { class: "faint small" }, `Of ${bare.join(" and ")} the file holds ranks 1, 5 and 10 only, drawn as dots; `, h("code", {}, "vehicle-model evaluate … --into FILE"), " adds the whole curve.") : null,
     table("How well the model finds vehicles, by data set", ["Data set", "First match right", "Among the first 5", "Among the first 10", "Mean average precision", "Measured with"],
       h("tbody", {}, ...sets.map(([name, each]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, withInterval(each.rank_1, each.interval)), h("td", {}, percent(each.rank_5)), h("td", {}, percent(each.rank_10)), h("td", {}, withInterval(each.map, each.map_interval)), h("td", {}, `${countWords(each.probes, "search", "searches")} among ${countWords(each.gallery, "picture")}${each.part ? `, ${each.part}` : ""}`))))),
@@ -124,7 +126,20 @@ function probabilityParts(meaning) {
     h("h3", {}, "What a distance means"),
     h("p", {}, `How likely a match shows the same vehicle, learnt of the ${numberWords(meaning.ranks)} nearest matches of each search of ${meaning.data_set}, of which ${percent(meaning.prior)} were right. It is true where as many are.`),
     h("figure", {}, shareChart([{ name: "likely", curve: true, points }], { least: 0, most, ticks, words: "distance" }, words)),
+    asTable("Distance", ticks, [["likely", new Map(ticks.map((distance) => [distance, likelihood(meaning, distance)]))]]),
   ];
+}
+
+/**
+ * What a drawing shows as a table, for who would rather read it, or cannot see it.
+ * @param {string} name of what goes along
+ * @param {number[]} values of it
+ * @param {[string, Map<number, number>][]} rows shares by value
+ */
+function asTable(name, values, rows) {
+  const shown = values.filter((value) => rows.some(([, shares]) => shares.has(value)));
+  const cells = (/** @type {Map<number, number>} */ shares) => shown.map((value) => h("td", {}, shares.has(value) ? percent(shares.get(value) ?? 0) : "–"));
+  return h("details", { class: "small" }, h("summary", {}, "The same as a table"), table(`${name}, as drawn above`, [name, ...shown.map(String)], h("tbody", {}, ...rows.map(([row, shares]) => h("tr", {}, h("th", { scope: "row" }, row), ...cells(shares))))));
 }
 
 /**
