@@ -1,6 +1,6 @@
 /** A picture that a person brought to search with: in this tab's memory, kept by the service, or both. */
 
-import { Problem, Unreachable, change, get, path, withQuery } from "./api.js";
+import { Problem, change, get, path, withQuery } from "./api.js";
 import { h } from "./element.js";
 import { picture, pictureBytes } from "./pictures.js";
 
@@ -31,6 +31,7 @@ export class QueryPicture {
     this.keptUntil = null;
     /** Why the service does not keep it, in its words. @type {string | null} */
     this.unkept = null;
+    this.refused = false; // the service cannot read it
     /** @type {Promise<void> | null} */
     this.keeping = null;
     /** @type {string | null} */
@@ -70,7 +71,8 @@ export class QueryPicture {
     try {
       this.take(await change("POST", path("queries"), { body: this.blob ?? "", type: this.blob?.type || "application/octet-stream" }));
     } catch (error) {
-      if (error instanceof Unreachable || !(error instanceof Problem) || REFUSED.includes(error.status)) throw error;
+      this.refused = isRefusal(error);
+      if (this.refused || !(error instanceof Problem)) throw error;
       this.unkept = error.message;
     }
   }

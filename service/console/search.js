@@ -218,7 +218,13 @@ class SearchPage {
     const before = new Set(this.committed.parts);
     const fresh = broughtOf(this.wanted.parts).filter((part) => !before.has(part));
     if (fresh.length > 0 && isRefusal(error) && isOfPicture(error)) { // it never was part of a search
-      tell(error, `${fresh.map((part) => `“${part.picture.name}”`).join(", ")} cannot be searched with`);
+      const known = fresh.filter((part) => part.picture.refused);
+      const refused = known.length > 0 ? known : fresh;
+      tell(error, `${refused.map((part) => `“${part.picture.name}”`).join(", ")} cannot be searched with`);
+      if (refused.length < fresh.length) {
+        this.go({ ...this.wanted, parts: this.wanted.parts.filter((part) => !refused.some((each) => each === part)) }, "replace");
+        return;
+      }
       this.wanted = this.committed;
       this.pushes = false;
       this.results.busy(false);

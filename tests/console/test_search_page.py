@@ -456,6 +456,10 @@ def test_a_broken_picture_is_told_and_changes_nothing(demo: str, open_page: Open
     expect(page.get_by_role("button", name="Choose a picture")).to_be_visible()
     searched(page)
     before, address = found(page), page.url
+    choose(page, QUERY, broken, PICTURES / "v0015_02.jpg", button="New picture")
+    page.wait_for_url(re.compile("query_id=[0-9a-f]{32}&query_id=[0-9a-f]{32}$"))  # those that can be read
+    expect(query(page)).to_contain_text("2 pictures are searched for as one vehicle.")
+    settled(page, page.go_back)
     text = tmp_path / "notes.jpg"
     text.write_text("no picture")
     choose(page, text, button="New picture")
