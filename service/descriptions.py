@@ -355,7 +355,8 @@ QUERY_ANSWER = _object(
 )  # fmt: skip
 FeedbackId = Annotated[str, Path(description="Id of the feedback.", examples=[examples.FEEDBACK])]
 _GIVEN: dict[str, Any] = {
-    "gallery": _TEXT, "image_id": {**_TEXT, "description": "of the match"},
+    "gallery": {**_TEXT, "pattern": f"^{GALLERY_NAME}$"},
+    "image_id": {**_TEXT, "pattern": f"^{IMAGE_ID}$", "description": "of the match"},
     "same": {**_FLAG, "description": "whether both show one vehicle"},
     "query_id": {
         "type": ["string", "null"], "pattern": f"^{QUERY_ID}$",
@@ -365,10 +366,13 @@ _GIVEN: dict[str, Any] = {
         **_BOX, "type": ["array", "null"],
         "description": "the part of that picture: x, y, width, height in pixels; null: all of it",
     },
-    "query_image_id": {**_NULLABLE_TEXT, "description": "the stored image that was searched with"},
+    "query_image_id": {
+        **_NULLABLE_TEXT, "pattern": f"^{IMAGE_ID}$", "description": "the stored image that was searched with",
+    },
     "distance": {"type": ["number", "null"], "minimum": 0, "description": "that was shown"},
 }  # fmt: skip
-FEEDBACK_ANSWER = _object("Feedback", feedback_id=_TEXT, **_GIVEN, given_at=_TIME)
+_SIDES = {"type": ["array", "null"], "items": _COUNT, "minItems": 4, "maxItems": 4}
+FEEDBACK_ANSWER = _object("Feedback", feedback_id=_TEXT, **{**_GIVEN, "box": _SIDES}, given_at=_TIME)
 FEEDBACK_PAGE_ANSWER = _object(
     "FeedbackPage", feedback=_list(FEEDBACK_ANSWER), next={**_NULLABLE_TEXT, "description": "cursor of what is older"}
 )

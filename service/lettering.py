@@ -59,14 +59,10 @@ class Lettering:
 
     def shown(self, text: str) -> str:
         """A text as it can be shown: letters that no font has, and signs that turn others around, as numbers."""
-        return "".join(letter if self._has(letter) else f"[U+{ord(letter):04X}]" for letter in text)
-
-    def _has(self, letter: str) -> bool:
-        if letter in "\n ":
-            return True
-        if unicodedata.category(letter) == "Cc" or _TURNING.match(letter):
-            return False
-        return any(ord(letter) in font.letters for font in self._fonts())
+        fonts = self._fonts()
+        if text.isprintable() and all(ord(letter) in fonts[0].letters for letter in text):
+            return text
+        return "".join(letter if _has(letter, fonts) else f"[U+{ord(letter):04X}]" for letter in text)
 
     def _fonts(self) -> tuple[Font, ...]:
         with self._guard:
@@ -93,3 +89,11 @@ def _font(file: Path) -> Font:
     if not letters:
         raise InvalidValue(f"record_font {file} cannot be read as a TrueType font: it has no letters")
     return Font(file, letters)
+
+
+def _has(letter: str, fonts: Sequence[Font]) -> bool:
+    if letter in "\n ":
+        return True
+    if unicodedata.category(letter) == "Cc" or _TURNING.match(letter):
+        return False
+    return any(ord(letter) in font.letters for font in fonts)

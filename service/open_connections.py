@@ -8,18 +8,21 @@ from collections.abc import Callable
 from typing import Final
 
 FILES_KEPT: Final = 256  # of those that the process may open, for everything but connections; half of fewer than twice
+ENOUGH_FILES: Final = 2**16  # containers may open 2³⁰, and connections take memory
 _TOLD_EVERY: Final = 60.0  # seconds
 
 _LOG = logging.getLogger("service.connections")
 
 
 def raise_file_limit() -> int:
-    """Let the process open as many files as it may let itself; returns how many."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # of a system that has no such number
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    """Let the process open as many files as it may let itself, up to ``ENOUGH_FILES``; returns how many it may open."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = ENOUGH_FILES if most == resource.RLIM_INFINITY else min(most, ENOUGH_FILES)
+    if resource.RLIM_INFINITY != now < wanted:
+        with contextlib.suppress(ValueError, OSError):  # of a system that has a limit of its own below
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
     limit: int = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return limit
+    return ENOUGH_FILES if limit == resource.RLIM_INFINITY else limit
 
 
 class OpenConnections:

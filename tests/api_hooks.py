@@ -69,6 +69,10 @@ def before_call(_: Any, case: Any, **__: Any) -> None:
     elif isinstance(body, dict) and name == "trail":
         body.pop("query_ids", None)  # only the service can give one
         body.pop("boxes", None)
+    elif isinstance(body, dict) and name == "post_feedback":
+        body.update(image_id=IMAGE, query_image_id="b")  # which queries are kept only the service knows
+        body.pop("query_id", None)
+        body.pop("box", None)
     elif isinstance(body, dict) and name == "put_cameras":
         _settle_cameras(body)
     elif isinstance(body, dict) and "archive" in body:

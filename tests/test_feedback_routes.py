@@ -155,6 +155,9 @@ def test_a_gallery_must_be_named_and_without_crops_there_is_nothing_to_learn(cli
         refused(client.request(method, f"/v1/feedback{path}", params={"gallery": "nowhere"}), 404)
         refused(client.request(method, f"/v1/feedback{path}", params={"gallery": "No"}), 422, "'No'")
     refused(client.get("/v1/feedback", params={"gallery": "default", "cursor": "AAAA"}), 422, "cursor")
+    for path, methods in (("default.0123456789abcdef", "DELETE"), ("", "GET, HEAD, POST, DELETE")):
+        answer = client.put(f"/v1/feedback/{path}".rstrip("/"))
+        assert (answer.status_code, answer.headers["allow"]) == (405, methods)
     for unknown in ("x", "nowhere.0123456789abcdef", "default.0123456789abcdef", "default.x"):
         refused(client.delete(f"/v1/feedback/{unknown}"), 404, unknown)
     client.put("/v1/galleries/lean-feedback", json={"keep_crops": False}).raise_for_status()

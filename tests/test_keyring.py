@@ -104,7 +104,7 @@ def test_a_start_that_took_long_is_no_silence_of_the_disk(database: Watched, mon
     key, _ = a_key("read")
     database.add(key)
     later = time.monotonic() + 60
-    monkeypatch.setattr(module.time, "monotonic", lambda: later)
+    monkeypatch.setattr(time, "monotonic", lambda: later)
     ring.start()
     try:
         assert ring.key(key.key_id) == key

@@ -16,6 +16,7 @@ import { byteWords, countWords, durationWords, numberWords } from "./words.js";
 
 const LOOK = 1000; // milliseconds between looks at a job
 const DRAW = 200; // milliseconds between two drawings of a run
+const SHOW = 2000; // milliseconds between looks at what was added
 const ENDED = ["done", "failed", "cancelled"];
 const MOST_FAILURES = 200; // that are shown
 
@@ -102,7 +103,11 @@ export class AddingPictures {
    */
   async offer(given) {
     const gallery = this.gallery();
-    for (const archive of given.archives) void this.sendArchive(gallery, archive);
+    for (const archive of given.archives) {
+      const told = `${archive.name} (${byteWords(archive.size)}) is sent to the service, which adds its pictures to gallery ${gallery} in the background. A manifest.csv in it says vehicle, camera and time of each.`;
+      const answer = await ask("Import an archive", [h("p", {}, told)], [{ value: "", label: "Cancel" }, { value: "import", label: "Import", kind: "primary" }]);
+      if (answer === "import") void this.sendArchive(gallery, archive);
+    }
     if (given.count === 0 && given.archives.length > 0) return;
     if (given.count === 0) {
       tell(new Error("None of these files is a picture: JPEG, PNG, WebP, BMP and GIF are read, archives as .zip or .tar."));
@@ -111,9 +116,10 @@ export class AddingPictures {
     const camera = h("input", { type: "text", maxlength: 256, placeholder: "not known" });
     const vehicle = h("input", { type: "text", maxlength: 256, placeholder: "not known" });
     const dated = h("input", { type: "checkbox" });
-    const what = given.count === null ? `The pictures of ${given.told}` : given.folder ? `${countWords(given.count, "picture")} of ${given.told}` : countWords(given.count, "picture");
+    const what = given.count === null ? `The pictures of ${given.told}` : given.folder ? `${countWords(given.count, "picture")} of ${given.told}` : given.told;
+    const others = given.others === 0 ? null : h("p", {}, `${countWords(given.others, "other file is", "other files are")} left out.`);
     const answer = await ask(`Add to gallery ${gallery}`, [
-      h("p", {}, `${what} ${given.count === 1 ? "is" : "are"} added. What is the same for all of them?`),
+      h("p", {}, `${what} ${given.count === 1 ? "is" : "are"} added. What is the same for all of them?`), others,
       h("div", { class: "stack" },
         h("label", { class: "field" }, h("span", {}, "Camera"), camera),
         h("label", { class: "field" }, h("span", {}, "Vehicle"), vehicle),
@@ -154,7 +160,7 @@ export class AddingPictures {
     card.onStop(() => run.cancel());
     this.put(card);
     this.running.add(run);
-    const showing = setInterval(() => { if (run.created + run.updated > 0) this.added(); }, 5000);
+    const showing = setInterval(() => { if (run.created + run.updated > 0) this.added(); }, SHOW);
     await run.run();
     clearInterval(showing);
     clearTimeout(later);
@@ -210,7 +216,11 @@ export class AddingPictures {
         last = await get(address);
       } catch (error) {
         if (error instanceof Problem && error.status === 404) break; // somebody removed it from the list
-        if (error instanceof Problem && (error.status === 401 || error.status === 403)) throw error;
+        if (error instanceof Problem && (error.status === 401 || error.status === 403)) {
+          card.say(errorWords(error), true);
+          card.end();
+          return;
+        }
       }
     }
     card.drawJob(last);
@@ -242,6 +252,7 @@ class RunCard {
     this.summary = h("summary", {});
     this.failures = h("details", { hidden: true }, this.summary, this.list);
     this.stop = h("button", { type: "button" }, stop);
+    this.complete = false; // the list of what failed
     this.closed = () => {};
     this.close = h("button", { type: "button", class: "quiet", hidden: true, onclick: () => {
       this.forget();
@@ -299,8 +310,8 @@ class RunCard {
     if (run.created) counts.push(`${numberWords(run.created)} new`);
     if (run.updated) counts.push(`${numberWords(run.updated)} replaced`);
     if (run.failed) counts.push(`${numberWords(run.failed)} failed`);
-    if (!run.ended && run.rate > 0) counts.push(`${run.rate < 10 ? run.rate.toFixed(1) : Math.round(run.rate)} a second`);
-    if (!run.ended && run.left !== null) counts.push(`about ${durationWords(run.left)} left`);
+    if (run.state === "running" && run.rate > 0) counts.push(`${run.rate < 10 ? run.rate.toFixed(1) : Math.round(run.rate)} a second`);
+    if (run.state === "running" && run.left !== null) counts.push(`about ${durationWords(run.left)} left`);
     const state = { running: "", waiting: `Waiting: ${run.why}`, done: "Done.", cancelled: "Stopped; what was added stays.", stopped: `Ended: ${run.why}` }[run.state];
     this.words.classList.toggle("wrong", run.state === "stopped" || run.state === "waiting");
     show(this.words, `${state} ${counts.join(" · ")}`.trim());
@@ -341,7 +352,8 @@ class RunCard {
     for (const failure of run.failures.slice(this.list.querySelectorAll(".failure").length, MOST_FAILURES)) {
       this.list.append(this.failureRow(failure.path, failure.detail, failure.picture));
     }
-    if (run.ended) {
+    if (run.ended && !this.complete) {
+      this.complete = true;
       const lines = [...run.failures.map(({ path: where, detail }) => [where, detail]), ...odd.map((problem) => ["", problem])];
       for (const problem of odd.slice(0, MOST_FAILURES)) this.list.append(this.failureRow("", problem, null));
       this.list.append(this.saveButton(lines));
@@ -431,8 +443,13 @@ function sendFile(address, file, card) {
       show(card.words, event.loaded < event.total ? `Sending: ${byteWords(event.loaded)} of ${byteWords(event.total)}` : "Sent; the service looks at it.");
     });
     request.addEventListener("load", () => {
-      const answer = JSON.parse(request.responseText || "{}");
-      if (request.status === 202) resolve(answer);
+      let answer = {};
+      try {
+        answer = JSON.parse(request.responseText);
+      } catch {
+        // not the service's own words: a proxy's
+      }
+      if (request.status === 202) resolve(/** @type {ImportJob} */ (answer));
       else reject(new Problem(request.status, answer));
     });
     request.addEventListener("error", () => reject(new Error("The archive did not arrive: the connection was lost. Add it again when the service answers.")));

@@ -105,7 +105,7 @@ function findingParts(sets) {
   const bare = series.filter((each) => !each.curve).map((each) => each.name);
   const words = `How often a picture of the same vehicle is among the first matches. ${series.map((each) => `${each.name}: ${each.points.filter(([rank]) => [1, 5, 10, 50].includes(rank)).map(([rank, share]) => `${percent(share)} among the first ${rank}`).join(", ")}`).join(". ")}.`;
   return [
-    h("p", {}, "Measured on vehicles that it had not learnt from. Each picture is searched for among those of the other cameras."),
+    h("p", {}, "Each picture is searched for among those of the other cameras. Where the model learnt from the same data set, only vehicles that were kept out are searched for."),
     h("figure", {}, shareChart(series, { least: 1, most: Math.max(...series.flatMap((each) => each.points.map(([rank]) => rank))), ticks: [1, 2, 5, 10, 20, 50], words: "among the first … matches", octaves: true }, words), h("figcaption", { class: "legend" }, ...series.map((each, number) => h("span", { class: `key series-${number % 4}` }, each.name)))),
     asTable("Among the first … matches", RANKS, series.map((each) => [each.name, new Map(each.points)])),
     bare.length ? h("p", { class: "faint small" }, `Of ${bare.join(" and ")} the file holds ranks 1, 5 and 10 only, drawn as dots; `, h("code", {}, "vehicle-model evaluate … --into FILE"), " adds the whole curve.") : null,

@@ -2,7 +2,7 @@
 
 import { AddingPictures } from "./adding_pictures.js";
 import { gallery, onWalk, read, write } from "./address.js";
-import { change, connection, get, path } from "./api.js";
+import { Problem, change, connection, get, path } from "./api.js";
 import { ChosenImages } from "./chosen_images.js";
 import { ask } from "./dialogs.js";
 import { h, show } from "./element.js";
@@ -22,6 +22,7 @@ import { countWords, imageWords, numberWords, timeWords, viewpointWords } from "
 
 const ORDERS = { newest: "added last first", image_id: "by image id" };
 const MOST_ONE_BY_ONE = 5000; // images that are selected by their ids; more are selected by their filters
+const RETRY = 5000; // milliseconds after which a listing that failed is asked for again
 const BESIDE = 1; // images that are asked for to step on from an image
 
 class GalleryPage {
@@ -64,6 +65,8 @@ class GalleryPage {
     this.allButton = h("button", { type: "button", onclick: () => this.chooseAll() }, "Select all");
     this.noneButton = h("button", { type: "button", hidden: true, onclick: () => this.chosen.nothing() }, "Select none");
     this.empty = h("div", { class: "empty", hidden: true });
+    this.actions = h("span", { class: "row right" }, this.allButton, this.noneButton, this.correctButton, this.eraseButton,
+      h("label", { class: "field inline" }, h("span", {}, "Order"), this.orderChoice));
     place.append(
       h("div", { class: "row bar" },
         galleryChoice((name) => this.go({ gallery: name })),
@@ -72,8 +75,7 @@ class GalleryPage {
       this.adding.element,
       h("div", { class: "browse" }, this.form.element,
         h("div", { class: "listing" },
-          h("div", { class: "row bar" }, this.count, this.fresh, h("span", { class: "row right" }, this.allButton, this.noneButton, this.correctButton, this.eraseButton,
-            h("label", { class: "field inline" }, h("span", {}, "Order"), this.orderChoice))),
+          h("div", { class: "row bar" }, this.count, this.fresh, this.actions),
           this.grid.element, this.empty)));
     connection.addEventListener("back", () => this.reload());
     connection.addEventListener("key", () => this.reload());
@@ -158,7 +160,15 @@ class GalleryPage {
   /** @param {unknown} problem */
   failed(problem) {
     show(this.count, errorWords(problem));
+    if (problem instanceof Problem && problem.status === 404) {
+      this.grid.element.hidden = true;
+      this.empty.hidden = false;
+      show(this.empty, h("h2", {}, `There is no gallery ${gallery()}`), h("p", {}, "Choose another one above, or create it."),
+        h("button", { type: "button", class: "primary", onclick: () => this.create(gallery()) }, "New gallery…"));
+      return;
+    }
     tell(problem, "The images could not be listed");
+    if (problem instanceof Problem && (problem.status === 429 || problem.status >= 500)) setTimeout(() => this.images.retry(), RETRY);
   }
 
   reload() {
@@ -190,6 +200,8 @@ class GalleryPage {
     this.allButton.disabled = this.known < 1;
     this.empty.hidden = this.known !== 0;
     this.grid.element.hidden = this.known === 0;
+    const nothing = this.known === 0 && !filtered;
+    this.form.element.hidden = this.actions.hidden = nothing;
     if (this.known === 0) show(this.empty, ...(filtered ? this.nothingPasses() : this.nothingThere()));
     this.sayChosen();
   }
@@ -383,8 +395,9 @@ class GalleryPage {
     }
   }
 
-  async create() {
-    const name = h("input", { type: "text", required: true, pattern: "[a-z0-9][a-z0-9_\\-]{0,62}", maxlength: 63, autocomplete: "off", title: "lower-case letters, digits, - and _" });
+  /** @param {string} [wanted] its name */
+  async create(wanted = "") {
+    const name = h("input", { type: "text", required: true, value: wanted, pattern: "[a-z0-9][a-z0-9_\\-]{0,62}", maxlength: 63, autocomplete: "off", title: "lower-case letters, digits, - and _" });
     const days = h("input", { type: "number", min: "0.01", max: "36500", step: "any", placeholder: "for ever" });
     const large = h("input", { type: "checkbox", checked: true });
     const keep = h("input", { type: "checkbox", checked: true });
@@ -398,7 +411,8 @@ class GalleryPage {
     try {
       const json = { kind: large.checked ? "auto" : "flat", keep_crops: keep.checked, retention_days: days.value ? Number(days.value) : null };
       await change("PUT", path("galleries", name.value), { json });
-      this.go({ gallery: name.value });
+      if (name.value === gallery()) location.reload();
+      else this.go({ gallery: name.value });
     } catch (error) {
       tell(error, "The gallery was not created");
     }

@@ -105,6 +105,7 @@ export class ImageDetails {
     this.drawForm(image);
     show(this.links,
       h("a", { class: "button primary", href: withQuery("/", { gallery: this.gallery, image_id: image.image_id }) }, "Search with this picture"),
+      image.vehicle_id === null ? null : h("a", { class: "button", href: withQuery("/gallery", { gallery: this.gallery, vehicle_id: image.vehicle_id }) }, "All images of this vehicle"),
       h("button", { type: "button", onclick: () => this.correct(image) }, "Correct the vehicle…"),
       h("button", { type: "button", class: "danger", onclick: () => this.erase(image) }, "Erase…"));
   }
@@ -125,7 +126,9 @@ export class ImageDetails {
     const form = h("form", { class: "stack", onsubmit: (/** @type {Event} */ event) => {
       event.preventDefault();
       /** @type {Record<string, unknown>} */
-      const patch = { vehicle_id: vehicle.value.trim() || null, camera_id: camera.value.trim() || null };
+      const patch = {};
+      if (vehicle.value !== (image.vehicle_id ?? "")) patch["vehicle_id"] = vehicle.value.trim() || null;
+      if (camera.value !== (image.camera_id ?? "")) patch["camera_id"] = camera.value.trim() || null;
       if (time.value !== before) patch["captured_at"] = time.value ? new Date(time.value).toISOString() : null;
       const attributes = attributePatch(image.attributes, rows);
       if (Object.keys(attributes).length) patch["attributes"] = attributes;

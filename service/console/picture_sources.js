@@ -14,6 +14,7 @@ import { manifestRows } from "./manifest_rows.js";
  * @property {File[]} archives
  * @property {AsyncIterable<Found>} files
  * @property {number | null} count pictures, where that is known before they are sent
+ * @property {number} others files that are neither pictures nor archives, as far as that is known
  * @property {boolean} folder whether paths name pictures
  */
 
@@ -29,8 +30,8 @@ export function givenFiles(chosen) {
   const name = others[0]?.webkitRelativePath.split("/")[0];
   const count = others.filter((file) => isPicture(file.name)).length;
   return {
-    told: folder ? `the folder ${name}` : others.length === 1 ? String(others[0]?.name) : `${others.length} files`,
-    archives, count, folder,
+    told: folder ? `the folder ${name}` : count === 1 ? "1 picture" : `${count} pictures`,
+    archives, count, others: folder ? 0 : others.length - count, folder,
     files: listed(others.map((file) => ({ path: file.webkitRelativePath || file.name, open: async () => file }))),
   };
 }
@@ -44,7 +45,7 @@ export function givenByDrop(transfer) {
   const named = folders.map((entry) => entry?.name).join(", ");
   return {
     told: folders.length === 1 ? `the folder ${named}` : `the folders ${named}`,
-    archives, count: null, folder: true,
+    archives, count: null, others: 0, folder: true,
     files: walked(entries.filter((entry) => entry !== null)),
   };
 }

@@ -161,6 +161,8 @@ def test_an_image_has_an_address(demo: str, open_page: OpenPage) -> None:
     expect(dialog).to_be_hidden()
     gone = open_page(f"{demo}/gallery?image=nobody")
     expect(gone.get_by_text("There is no image nobody in gallery default any more.")).to_be_visible()
+    nowhere = open_page(f"{demo}/gallery?gallery=nowhere")
+    expect(nowhere.get_by_role("heading", name="There is no gallery nowhere")).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -345,6 +347,8 @@ def test_an_empty_gallery_says_what_to_do_and_does_it(
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Add pictures…").last.click()
     chooser.value.set_files([tmp_path / name for name in ("0.jpg", "1.jpg", "2.jpg", "broken.jpg", "note.txt")])
+    expect(page.get_by_role("dialog")).to_contain_text("4 pictures are added. What is the same for all of them?")
+    expect(page.get_by_role("dialog")).to_contain_text("1 other file is left out.")
     add(page, Camera="c7")
     region = page.get_by_role("region", name="Pictures that are being added")
     expect(region).to_contain_text("Done. 4 of 4 pictures · 3 new · 1 failed")
@@ -431,6 +435,7 @@ def test_an_archive_is_imported_and_its_job_is_shown(own: str, open_page: OpenPa
     archive = pack(tmp_path / "crops.zip", files)
     page = open_page(f"{own}/gallery")
     page.locator("input[type=file][accept]").set_input_files(archive)
+    page.get_by_role("dialog", name="Import an archive").get_by_role("button", name="Import").click()
     region = page.get_by_role("region", name="Pictures that are being added")
     expect(region).to_contain_text("crops.zip → gallery default")
     expect(region).to_contain_text("Done. 31 of 31 pictures · 30 new · 1 failed")
@@ -453,6 +458,7 @@ def test_an_archive_that_is_none_says_so(own: str, open_page: OpenPage, tmp_path
     (tmp_path / "crops.zip").write_bytes(b"no archive")
     page = open_page(f"{own}/gallery")
     page.locator("input[type=file][accept]").set_input_files(tmp_path / "crops.zip")
+    page.get_by_role("dialog", name="Import an archive").get_by_role("button", name="Import").click()
     expect(page.get_by_role("region", name="Pictures that are being added")).to_contain_text("neither a ZIP nor a TAR")
 
 
@@ -605,6 +611,40 @@ def test_any_place_is_reached_by_key_and_by_scroll_bar(many: str, open_page: Ope
     expect(cell(page, f"i{MANY // 2:06}")).to_be_attached()
     page.mouse.wheel(0, 50)
     expect(cell(page, f"i{MANY // 2:06}")).to_be_attached()
+
+
+def test_a_grid_that_is_higher_than_browsers_draw(demo: str, open_page: OpenPage) -> None:
+    page = open_page(f"{demo}/gallery", size=PHONE)
+    page.evaluate(
+        """async () => {
+            const { VirtualGrid } = await import("/console/virtual_grid.js"), ignore = () => {};
+            const own = new VirtualGrid({
+                label: "own", draw: (cell, number) => { cell.textContent = number; }, clear: ignore, shown: ignore, opened: ignore,
+                picked: ignore, wanted: ignore, picking: () => false,
+            });
+            document.querySelector("main").replaceChildren(own.element);
+            await new Promise((resolve) => setTimeout(resolve, 100));
+            own.setCount(5_000_000);
+            window.own = own;
+        }"""
+    )
+    own = page.get_by_role("listbox", name="own")
+    last = own.get_by_role("option", name="4999999", exact=True)
+    assert page.evaluate("own.height") > 30_000_000 > page.evaluate("own.track.offsetHeight")
+    own.focus()
+    page.keyboard.press("End")
+    expect(last).to_be_in_viewport()
+    page.keyboard.press("Home")
+    expect(own.get_by_role("option", name="0", exact=True)).to_be_in_viewport()
+    page.evaluate("own.element.scrollTop = (own.element.scrollHeight - own.element.clientHeight) / 2")
+    expect(own.get_by_role("option", name="2500000", exact=True)).to_be_attached()
+    page.wait_for_function("Math.abs(own.top - own.scrolled * own.ratio) < own.ratio")  # the track was set right
+    before = page.evaluate("own.top")
+    own.hover()
+    page.mouse.wheel(0, 100)
+    page.wait_for_function("(before) => Math.round(own.top - before) === 100", arg=before)
+    page.evaluate("own.element.scrollTop = own.element.scrollHeight")
+    expect(last).to_be_in_viewport()
 
 
 def test_more_than_can_be_named_are_selected_by_their_filters(many: str, open_page: OpenPage) -> None:
