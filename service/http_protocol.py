@@ -100,12 +100,12 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
         self._heard += 1
         self._expect_nothing()
         self.all_open.works(self)
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
             self._refuse_head()
+        self._in_head = False
         if not self._skipped():
             super().on_headers_complete()
             # for whoever has to give up an answer that has begun

@@ -96,6 +96,16 @@ def test_a_head_has_a_limit(server: str, request_head: bytes) -> None:
     assert b"connection: close" in answer
 
 
+@pytest.mark.parametrize("piece", [1 << 20, 4096], ids=["at once", "in pieces"])
+def test_a_head_that_is_too_large_is_told_so_after_an_answer_too(server: str, piece: int) -> None:
+    both = head("GET /livez HTTP/1.1") + head("GET /livez HTTP/1.1", f"X-Long: {'x' * MAX_HEAD}")
+    answers = exchange(server, *(both[at : at + piece] for at in range(0, len(both), piece)), whole=False)
+    assert answers.count(b"HTTP/1.1 431 ") == 1
+    with httpx.Client(base_url=server) as client:
+        assert client.get("/livez").status_code == 200
+        assert client.get("/livez", headers={"X-Long": "x" * MAX_HEAD}).status_code == 431
+
+
 def test_a_head_that_never_ends_is_cut_off(server: str) -> None:
     try:
         answer = exchange(server, b"GET /livez HTTP/1.1\r\nX: ", *[b"x" * 2**20] * 64)

@@ -161,6 +161,19 @@ def test_an_image_that_goes_while_the_archive_is_sent_is_not_in_its_tables(
         assert len(archive.read(ANSWERS).splitlines()) == 1
 
 
+def test_an_image_that_is_replaced_meanwhile_is_left_out_too(gallery: LocalGallery) -> None:
+    for n in (3, 4, 5):
+        say(gallery, n, 6, same=True)
+    parts = gallery.feedback.archive()
+    first = next(parts)
+    kept = next(n for n in (3, 4, 5, 6) if jpeg(n) in first)
+    gallery.add([image(n, crop=jpeg(60 + n)) for n in {3, 4, 5, 6} - {kept}])
+    with zipfile.ZipFile(io.BytesIO(first + b"".join(parts))) as archive:
+        rows = list(csv.DictReader(io.StringIO(archive.read(MANIFEST).decode())))
+        assert [row["image_id"] for row in rows] == [f"i{kept}"]
+        assert len(archive.namelist()) == 4
+
+
 def test_a_picture_that_is_damaged_is_told(folder: Path, gallery: LocalGallery, tmp_path: Path) -> None:
     for n in (3, 4, 5):
         say(gallery, n, 6, same=True)

@@ -2,7 +2,7 @@
 
 import { h } from "./element.js";
 
-/** @typedef {(pictures: Blob[], add: boolean) => void} Taken ``add``: they show the vehicle that is searched for already */
+/** @typedef {(pictures: File[], add: boolean) => void} Taken ``add``: they show the vehicle that is searched for already */
 
 export class PictureDrop {
   /** @param {Taken} taken */
@@ -35,7 +35,7 @@ export class PictureDrop {
   }
 
   /**
-   * @param {Blob[]} pictures
+   * @param {File[]} pictures
    * @param {boolean} add
    */
   take(pictures, add) {

@@ -36,7 +36,7 @@ export class QueryPanel {
     this.seen = h("p", { class: "small" });
     this.kept = h("div", { class: "small faint" });
     this.adder = drop.button("Add another picture", { add: true });
-    this.element = h("section", { class: "card query", "aria-label": "Query", hidden: true },
+    this.element = h("section", { class: "card query", "aria-label": "Query", tabindex: -1, hidden: true },
       h("div", { class: "row apart" }, h("h2", {}, "Query"), h("button", { type: "button", class: "quiet", onclick: () => actions.changed([], "push") }, "Clear")),
       this.place, this.strip, h("div", { class: "row apart" }, this.seen, h("a", { class: "to-results", href: "#results" }, "Results ↓")),
       h("div", { class: "row" }, drop.button("New picture"), this.adder, drop.button("Photograph", { camera: true })), this.kept);

@@ -16,7 +16,7 @@ const pictures = new Map();
 export class QueryPicture {
   /**
    * @param {string} handle
-   * @param {Blob | null} blob
+   * @param {File | null} blob
    * @param {string} name as its owner calls it
    */
   constructor(handle, blob, name) {
@@ -40,10 +40,10 @@ export class QueryPicture {
 
   /**
    * One that a person has just brought.
-   * @param {Blob} blob
+   * @param {File} file
    */
-  static brought(blob) {
-    return new QueryPicture(`${HELD}${crypto.getRandomValues(new Uint32Array(1))[0]?.toString(16)}`, blob, blob instanceof File ? blob.name : "the picture");
+  static brought(file) {
+    return new QueryPicture(`${HELD}${crypto.getRandomValues(new Uint32Array(1))[0]?.toString(16)}`, file, file.name);
   }
 
   /**

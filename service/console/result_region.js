@@ -41,7 +41,7 @@ export class ResultRegion {
     this.more = h("button", { type: "button", onclick: () => { if (this.search) actions.topK(Math.min(MOST_RESULTS, this.search.topK * 2)); } }, "More results");
     this.nothing = h("div", { class: "empty" });
     this.element = h("section", { class: "results", id: "results", tabindex: -1, "aria-label": "Results", "aria-busy": "false" },
-      h("div", { class: "row apart" }, h("h2", {}, "Results"), this.status), this.progress, this.failure, this.tools, this.grid.element, this.nothing,
+      h("div", { class: "row apart" }, h("h2", {}, "Results"), this.status), h("div", { class: "progress-place" }, this.progress), this.failure, this.tools, this.grid.element, this.nothing,
       h("div", { class: "row centre" }, this.more), this.chosen.element);
     this.clear();
   }
@@ -51,6 +51,7 @@ export class ResultRegion {
    * @param {Answer} answer
    */
   found(search, answer) {
+    const inside = this.grid.element.contains(document.activeElement);
     this.clear();
     this.search = search;
     this.matches = answer.matches;
@@ -67,6 +68,7 @@ export class ResultRegion {
     const [first] = this.matches;
     show(this.status, first ? `${full ? `The ${what.replace(" ", " nearest ")}` : what}, from a distance of ${distanceWords(first.distance)} on. Found in ${milliseconds} ms.` : "No matches.");
     if (!some) this.sayNothing(search);
+    if (inside) this.element.focus({ preventScroll: true }); // what had the focus is gone
   }
 
   /** @param {Search} search */

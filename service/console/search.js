@@ -99,10 +99,21 @@ class SearchPage {
   }
 
   /**
-   * @param {Blob[]} pictures
+   * @param {File[]} files
    * @param {boolean} add
    */
-  bring(pictures, add) {
+  async bring(files, add) {
+    const pictures = await Promise.all(files.map(held));
+    if (pictures.some((each) => each === null)) tell(new Error(`${files.filter((_, number) => pictures[number] === null).map((each) => `“${each.name}”`).join(", ")} cannot be read`));
+    this.take(pictures.filter((each) => each !== null), add);
+  }
+
+  /**
+   * @param {File[]} pictures
+   * @param {boolean} add
+   */
+  take(pictures, add) {
+    if (pictures.length === 0) return;
     const before = add ? this.wanted.parts : [];
     const room = MOST_PARTS - before.length;
     if (pictures.length > room) tell(new Error(`${FULL}; the first ${room} of ${pictures.length} were taken.`));
@@ -113,6 +124,7 @@ class SearchPage {
 
   /** @param {string} image_id of the gallery */
   like(image_id) {
+    scrollTo({ top: 0 });
     this.go({ ...this.wanted, parts: [{ image_id }], topK: FIRST_RESULTS }, "push");
   }
 
@@ -221,6 +233,7 @@ class SearchPage {
   draw() {
     const { wanted } = this;
     const empty = wanted.parts.length === 0;
+    const began = !empty && this.start.element.contains(document.activeElement);
     this.place.classList.toggle("without-query", empty);
     this.drop.adds = !empty && wanted.parts.length < MOST_PARTS;
     this.start.take(empty ? wanted.gallery : null);
@@ -228,6 +241,7 @@ class SearchPage {
     this.filters.take(wanted.filters);
     this.byVehicle.checked = wanted.byVehicle;
     this.results.element.hidden = empty;
+    if (began) this.panel.element.focus({ preventScroll: true }); // what had the focus is gone
   }
 
   /** @param {number | null} threshold */
@@ -235,6 +249,18 @@ class SearchPage {
     const settled = this.wanted === this.committed;
     this.wanted = { ...this.wanted, threshold };
     if (settled) this.commit();
+  }
+}
+
+/**
+ * A file in memory, so that it can be sent again whatever becomes of it; null where it cannot be read, as a folder.
+ * @param {File} file
+ */
+async function held(file) {
+  try {
+    return new File([await file.arrayBuffer()], file.name, { type: file.type });
+  } catch {
+    return null;
   }
 }
 

@@ -17,6 +17,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.console.conftest import DESK, MODEL, PHONE, OpenPage, require_accessible, shoot
+from tests.key_holder import kept_key
 from tests.server_process import free_port, serving, started
 
 QUERY = Path("examples/query.jpg")
@@ -114,7 +115,7 @@ def test_a_picture_in_matches_out_within_a_second(
     assert len(found(page)) == 24
     expect(told(page)).to_contain_text("The 24 nearest matches, from a distance of 0.2")
     first = matches(page).first
-    for words in ("0.2", "Camera c005", "front", "4 May 2026", "Vehicle v0015", "body: pickup"):
+    for words in ("0.2", "96 % same", "Camera c005", "front", "4 May 2026", "Vehicle v0015", "body: pickup"):
         expect(first).to_contain_text(words)
     expect(query(page)).to_contain_text("Seen from: front")
 
@@ -261,8 +262,9 @@ def test_the_keyboard_alone_gets_from_a_picture_to_a_trail(demo: str, open_page:
     chooser.value.set_files(QUERY)
     assert set(found(page)[:4]) == OWN_VEHICLE
     page.wait_for_url(re.compile("query_id=[0-9a-f]{32}"))
+    expect(query(page)).to_be_focused()
 
-    tab_to(page, "Add a box")
+    tab_to(page, "Add a box", most=6)
     settled(page, lambda: page.keyboard.press("Enter"))
     expect(page.locator(".box.chosen")).to_be_focused()
     x, y, width, height = box(page)
@@ -401,6 +403,7 @@ def test_matches_are_searched_with_and_added_to_the_query(demo: str, open_page: 
     assert found(page)[:2] == [first, second]
     settled(page, page.get_by_role("button", name="More like match 2", exact=True).click)
     assert asked(page) == {"image_id": [second]}
+    expect(page.get_by_role("region", name="Results")).to_be_focused()
     assert second not in found(page)
 
 
@@ -593,6 +596,19 @@ def test_what_a_person_says_of_a_match_is_stored(own_demo: str, open_page: OpenP
     assert feedback(own_demo) == []
 
 
+def test_what_is_said_of_a_box_names_the_box(own_demo: str, open_page: OpenPage, frame: Path) -> None:
+    page = open_page(own_demo)
+    searched(page, frame)
+    settled(page, lambda: drag(page, (10, 10), (300, 250)))
+    matches(page).nth(1).get_by_role("button", name="Not the same").click()
+    expect(page.get_by_text("Noted: match 2 is not the same vehicle.")).to_be_visible()
+    (given,) = feedback(own_demo)
+    assert (given["image_id"], given["same"]) == (found(page)[1], False)
+    assert (given["query_id"], given["box"]) == (asked(page)["query_id"][0], box(page))
+    settled(page, page.get_by_role("button", name="Whole picture").click)
+    expect(page.locator(".verdict[aria-pressed=true]")).to_have_count(0)  # that was said of another query
+
+
 def feedback(address: str) -> list[dict[str, Any]]:
     answer = httpx.get(f"{address}/v1/feedback", params={"gallery": "default"}).raise_for_status()
     return list(answer.json()["feedback"])
@@ -632,6 +648,28 @@ def test_a_kept_picture_is_erased_on_request(own_demo: str, open_page: OpenPage)
     expect(other.get_by_role("region", name="Results").get_by_role("alert")).to_contain_text("hours")
 
 
+def test_where_a_key_is_wanted_pictures_come_with_it_and_its_limits_are_told(
+    demo_data: Path, tmp_path: Path, open_page: OpenPage
+) -> None:
+    shutil.copytree(demo_data, tmp_path / "data")
+    token = kept_key(tmp_path / "data", "read")
+    with serving(tmp_path / "data", MODEL) as address:
+        page = open_page(address)
+        dialog = page.get_by_role("dialog", name="API key")
+        dialog.get_by_label("API key").fill(token)
+        dialog.get_by_role("button", name="Use this key").click()
+        searched(page)
+        expect(matches(page).first.locator("img")).to_have_attribute("src", re.compile("^blob:"))
+        again = page.context.new_page()  # a tab of its own has no key
+        again.goto(page.url)
+        expect(again.get_by_role("dialog", name="API key")).to_be_visible()
+        page.reload()
+        assert set(found(page)[:4]) == OWN_VEHICLE
+        expect(query(page).get_by_role("img").first).to_have_js_property("naturalWidth", 215)
+        matches(page).first.get_by_role("button", name="Same vehicle").click()
+        expect(page.get_by_role("alert").filter(has_text="What you said could not be stored")).to_contain_text("write")
+
+
 def test_an_empty_gallery_says_what_to_do(tmp_path: Path, open_page: OpenPage) -> None:
     with serving(tmp_path / "data", MODEL) as address:
         page = open_page(address)
@@ -642,6 +680,14 @@ def test_an_empty_gallery_says_what_to_do(tmp_path: Path, open_page: OpenPage) -
         page.wait_for_url(re.compile("/gallery"))
 
 
+def look_at_all(page: Page) -> None:
+    """Scroll by every match, so that all pictures are there."""
+    for each in matches(page).all()[::3]:
+        each.scroll_into_view_if_needed()
+    page.wait_for_load_state("networkidle")
+    page.evaluate("scrollTo(0, 0)")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_who_cannot_see_can_use_the_results(demo: str, open_page: OpenPage, frame: Path, scheme: str) -> None:
     page = open_page(demo, scheme=scheme)
@@ -650,5 +696,6 @@ def test_who_cannot_see_can_use_the_results(demo: str, open_page: OpenPage, fram
     page.get_by_text("Filters", exact=True).click()
     page.get_by_label("Choose match 2", exact=True).check()
     page.get_by_label("Distance threshold").fill("0.8")
+    look_at_all(page)
     require_accessible(page)
     shoot(page, f"search-found-{scheme}")
