@@ -60,7 +60,7 @@ export class ChosenMatches {
     const kept = broughtOf(parts).filter((part) => part.picture.id !== null);
     const boxes = kept.every((part) => part.picture.width > 0) ? boxesOf(kept) : [];
     this.trail.setAttribute("href", withQuery("/trail", {
-      gallery: this.gallery, image_id: [...new Set([...storedOf(parts), ...this.images])], query_id: kept.map((part) => part.picture.address), box: boxes,
+      gallery: this.gallery, image_id: [...new Set([...storedOf(parts), ...this.images])], query_id: kept.map((part) => part.picture.address), box: boxes, query_image_id: storedOf(parts),
     }));
   }
 }
