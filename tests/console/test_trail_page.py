@@ -376,6 +376,7 @@ def test_a_map_is_loaded_from_where_the_setting_says_and_from_nowhere_else(
         assert asked
         for url in asked:
             assert re.fullmatch(r"https://tiles\.example/\d+/\d+/\d+\.png", url), url
+        expect(page.get_by_text("The map's pictures come from tiles.example.")).to_be_visible()
         shoot(page, "trail-tiles")
 
 
