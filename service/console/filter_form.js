@@ -1,6 +1,7 @@
 /** The filters of a search, a listing or an erasure: a form, and the parameters of the API that it stands for. */
 
 import { h, show } from "./element.js";
+import { joined, separated } from "./listed_values.js";
 
 /** @typedef {{cameras: {camera_id: string, images: number}[], viewpoints: {viewpoint: string, images: number}[], attributes: {name: string, values: {value: string | number, images: number}[]}[], vehicles?: number, first_captured_at?: string | null, last_captured_at?: string | null}} Facets */
 
@@ -98,9 +99,9 @@ export class FilterForm {
    * @param {string[]} suggestions
    */
   text(name, label, suggestions = []) {
-    const list = suggestions.length ? h("datalist", { id: `suggest-${name}` }, ...suggestions.map((value) => h("option", { value }))) : null;
-    const field = h("input", { type: "text", value: this.filters.getAll(name).join(", "), placeholder: "any", list: list?.id, "data-name": name, onchange: () => {
-      this.set(name, field.value.split(",").map((each) => each.trim()).filter(Boolean));
+    const list = suggestions.length ? h("datalist", { id: `suggest-${name}` }, ...suggestions.map((value) => h("option", { value: joined([value]) }))) : null;
+    const field = h("input", { type: "text", value: joined(this.filters.getAll(name)), placeholder: "any", list: list?.id, "data-name": name, onchange: () => {
+      this.set(name, separated(field.value));
     } });
     return h("label", { class: "field" }, h("span", {}, `${label}${suggestions.length || name === "vehicle_id" ? " (several with commas)" : ""}`), field, list);
   }

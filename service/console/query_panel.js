@@ -1,10 +1,11 @@
 /** The pictures that are searched with: looked at, boxed, added and removed. */
 
-import { path } from "./api.js";
+import { Problem, Unreachable, path } from "./api.js";
 import { BoxEditor } from "./box_editor.js";
 import { h, show } from "./element.js";
 import { picture } from "./pictures.js";
 import { MOST_PARTS, isBrought, partKey } from "./search_state.js";
+import { errorWords } from "./shell.js";
 import { timeWords, viewpointWords } from "./words.js";
 
 /** @typedef {import("./search_state.js").Search} Search */
@@ -98,11 +99,15 @@ export class QueryPanel {
     const image = part.picture.element("the picture that is searched with");
     try {
       await part.picture.measure();
-    } catch {
-      if (!signal.aborted) show(this.place, h("p", { class: "faint" }, "This picture cannot be shown here."));
+    } catch (error) {
+      if (signal.aborted) return;
+      const said = error instanceof Problem || error instanceof Unreachable;
+      show(this.place, h("p", { class: "faint" }, "This picture cannot be shown here", said ? `: ${errorWords(error)}` : "."));
+      if (said) this.open = ""; // it may be another time
       return;
     }
     if (signal.aborted) return;
+    this.sayKept();
     const { width, height } = part.picture;
     const layer = h("div", { class: "map-place" });
     this.editor.open([image, layer], width, height);

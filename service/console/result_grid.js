@@ -104,14 +104,14 @@ export class ResultGrid {
  * @param {{long?: boolean}} [how]
  */
 export function facts(match, { long = false } = {}) {
-  const seen = [match.camera_id ? `Camera ${match.camera_id}` : "Camera unknown", viewpointWords(match.viewpoint)].filter(Boolean).join(" · ");
+  const viewpoint = viewpointWords(match.viewpoint);
   const attributes = Object.entries(match.attributes).map(([name, value]) => `${name}: ${value}`);
   return h("div", { class: "facts" },
     h("p", { class: "nearness" }, h("span", { class: "unseen" }, "Distance "), h("strong", {}, distanceWords(match.distance)), probabilityChip(match), h("span", { class: "chip warn far", hidden: true }, "beyond")),
-    h("p", {}, seen), h("p", {}, timeWords(match.captured_at)),
-    match.vehicle_id ? h("p", { class: "faint" }, `Vehicle ${match.vehicle_id}`) : null,
+    h("p", {}, ...(match.camera_id ? ["Camera ", h("bdi", {}, match.camera_id)] : ["Camera unknown"]), viewpoint ? ` · ${viewpoint}` : null), h("p", {}, timeWords(match.captured_at)),
+    match.vehicle_id ? h("p", { class: "faint" }, "Vehicle ", h("bdi", {}, match.vehicle_id)) : null,
     long ? h("p", { class: "faint" }, `Picture ${match.image_id}`) : null,
-    attributes.length > 0 ? h("p", { class: "faint clip" }, attributes.join(" · ")) : null);
+    attributes.length > 0 ? h("p", { class: "faint clip" }, h("bdi", {}, attributes.join(" · "))) : null);
 }
 
 /** @param {Match} match */

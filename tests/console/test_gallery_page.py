@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.gallery import GallerySpec, Metadata, NewImage
 from tests.archives import pack
-from tests.console.conftest import DESK, PHONE, SHOTS, OpenPage, require_accessible, shoot
+from tests.console.conftest import DESK, MODEL, PHONE, SHOTS, OpenPage, require_accessible, shoot
+from tests.key_holder import kept_key
 from tests.pictures import jpeg
 from tests.server_process import free_port, serving, started
 
@@ -50,6 +53,14 @@ def stored(address: str, **filters: Any) -> list[str]:
     return [image["image_id"] for image in answer.raise_for_status().json()["images"]]
 
 
+def until(page: Page, condition: str) -> None:
+    """Wait for what a script says; the page's policy allows no script that asks again by itself."""
+    deadline = time.monotonic() + 20
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(50)
+
+
 def total(address: str, gallery: str = "default", **filters: Any) -> int:
     query = {"limit": 1, "total": "true", **filters}
     return int(httpx.get(f"{address}/v1/galleries/{gallery}/images", params=query).raise_for_status().json()["total"])
@@ -65,9 +76,7 @@ def test_pictures_come_with_what_is_known_of_them(demo: str, open_page: OpenPage
     expect(first).to_have_accessible_name(re.compile("^vehicle v0000, front .*camera c001, .*, v0000_00$"))
     expect(first).to_contain_text("v0000")
     expect(first).to_contain_text("c001")
-    page.wait_for_function(
-        "[...document.querySelectorAll('.cell img[src]')].filter((each) => each.naturalWidth > 0).length > 12"
-    )
+    until(page, "[...document.querySelectorAll('.cell img[src]')].filter((each) => each.naturalWidth > 0).length > 12")
     expect(first).to_have_attribute("aria-setsize", "119")
 
 
@@ -430,6 +439,41 @@ def test_pictures_are_dropped_on_the_page(own: str, open_page: OpenPage) -> None
     assert stored(own)[0].startswith("dropped-")
 
 
+def drop(page: Page, *paths: Path) -> None:
+    """Drop files and folders of this machine on the page, as a file manager does."""
+    session = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": 400, "y": 400, "data": data})
+
+
+def test_a_folder_is_dropped_on_the_page(own: str, open_page: OpenPage, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "monday", 230)  # readers of folders give a hundred names at a time
+    folder_of(folder / "gate", 3)
+    (folder / "note.txt").write_text("no picture")
+    page = open_page(f"{own}/gallery")
+    expect(page.get_by_role("heading", name="Gallery default is empty")).to_be_visible()
+    drop(page, folder)
+    expect(page.get_by_role("dialog")).to_contain_text("The pictures of the folder monday are added.")
+    add(page, Camera="c1")
+    region = page.get_by_role("region", name="Pictures that are being added")
+    expect(region).to_contain_text("Done. 233 of 233 pictures · 233 new")
+    assert {"monday:0229.jpg", "monday:gate:0002.jpg"} <= set(stored(own, camera_id="c1"))
+
+
+def test_a_folder_with_a_manifest_is_dropped(own: str, open_page: OpenPage, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "a first", 2)
+    other = folder_of(tmp_path / "listed", 3)
+    (other / "manifest.csv").write_text('path,image_id,vehicle_id,note\n0001.jpg,one,v1,"say ""hi"""\n0002.jpg,,v2,\n')
+    page = open_page(f"{own}/gallery")
+    expect(page.get_by_role("heading", name="Gallery default is empty")).to_be_visible()
+    drop(page, folder, other)
+    add(page)
+    expect(page.get_by_role("region", name="Pictures that are being added")).to_contain_text("4 of 4 pictures · 4 new")
+    assert stored(own, vehicle_id="v1", **{"attribute.note": 'say "hi"'}) == ["one"]
+    assert stored(own, vehicle_id="v2") == ["0002.jpg"]
+
+
 def test_an_archive_is_imported_and_its_job_is_shown(own: str, open_page: OpenPage, tmp_path: Path) -> None:
     files = {f"{number}.jpg": jpeg(number) for number in range(30)} | {"broken.jpg": jpeg(1)[:300]}
     archive = pack(tmp_path / "crops.zip", files)
@@ -468,6 +512,42 @@ def folder_of(path: Path, count: int, size: tuple[int, int] = (640, 480)) -> Pat
     for number in range(count):
         (path / f"{number:04}.jpg").write_bytes(data[number % 8])
     return path
+
+
+def test_a_service_that_takes_less_is_sent_less(tiny_model: Path, tmp_path: Path, open_page: OpenPage) -> None:
+    folder = folder_of(tmp_path / "many", 20, (320, 240))
+    (folder / "huge.jpg").write_bytes(jpeg(0, (3000, 2000)))
+    limit = 3 * max(path.stat().st_size for path in folder.glob("0*.jpg"))
+    assert (folder / "huge.jpg").stat().st_size > limit
+    with serving(tmp_path / "data", tiny_model, "--max-body-bytes", str(limit)) as address:
+        page = open_page(f"{address}/gallery")
+        page.locator("input[webkitdirectory]").set_input_files(folder)
+        add(page)
+        region = page.get_by_role("region", name="Pictures that are being added")
+        expect(region).to_contain_text("Done. 21 of 21 pictures · 20 new · 1 failed")
+        region.get_by_text("1 picture could not be added").click()
+        expect(region).to_contain_text("the limit set by max_body_bytes")
+        assert total(address) == 20
+
+
+def test_a_key_that_only_reads(demo_data: Path, tmp_path: Path, open_page: OpenPage) -> None:
+    shutil.copytree(demo_data, tmp_path / "data")
+    token = kept_key(tmp_path / "data", "read")
+    (tmp_path / "a.jpg").write_bytes(jpeg(0))
+    with serving(tmp_path / "data", MODEL) as address:
+        page = open_page(f"{address}/gallery?order=image_id")
+        page.get_by_role("dialog").get_by_label("API key").fill(token)
+        page.get_by_role("button", name="Use this key").click()
+        say_count(page, "119 images")
+        until(page, "[...document.querySelectorAll('.cell img')].every((each) => each.naturalWidth > 0)")
+        page.locator("input[type=file][accept]").set_input_files(tmp_path / "a.jpg")
+        add(page)
+        region = page.get_by_role("region", name="Pictures that are being added")
+        expect(region).to_contain_text("has the scopes read; this route asks for write")
+        select(page, "v0000_00")
+        page.get_by_role("button", name="Erase 1…").click()
+        page.get_by_role("button", name="Erase 1 image").click()
+        expect(page.get_by_role("alert").get_by_text("this route asks for write")).to_be_visible()
 
 
 def test_a_service_that_is_busy_is_waited_for(tiny_model: Path, tmp_path: Path, open_page: OpenPage) -> None:
@@ -581,9 +661,7 @@ def test_a_hundred_thousand_are_scrolled_through(many: str, open_page: OpenPage)
     told = {"as a wheel does": page.evaluate(SCROLL, [300, 60])}
     told["all in fifteen seconds"] = page.evaluate(SCROLL, [900, 0])
     expect(cell(page, f"i{MANY - 1:06}")).to_be_in_viewport()
-    page.wait_for_function(
-        "[...document.querySelectorAll('.cell:not(.coming) img')].every((each) => each.naturalWidth > 0)"
-    )
+    until(page, "[...document.querySelectorAll('.cell:not(.coming) img')].every((each) => each.naturalWidth > 0)")
     page.evaluate("document.querySelector('.grid').scrollTop = 0")
     expect(cell(page, "i000000")).to_be_in_viewport()
     told["all in two seconds"] = page.evaluate(SCROLL, [120, 0])
@@ -638,11 +716,11 @@ def test_a_grid_that_is_higher_than_browsers_draw(demo: str, open_page: OpenPage
     expect(own.get_by_role("option", name="0", exact=True)).to_be_in_viewport()
     page.evaluate("own.element.scrollTop = (own.element.scrollHeight - own.element.clientHeight) / 2")
     expect(own.get_by_role("option", name="2500000", exact=True)).to_be_attached()
-    page.wait_for_function("Math.abs(own.top - own.scrolled * own.ratio) < own.ratio")  # the track was set right
+    until(page, "Math.abs(own.top - own.scrolled * own.ratio) < own.ratio")  # the track was set right
     before = page.evaluate("own.top")
     own.hover()
     page.mouse.wheel(0, 100)
-    page.wait_for_function("(before) => Math.round(own.top - before) === 100", arg=before)
+    until(page, f"Math.round(own.top - {before}) === 100")
     page.evaluate("own.element.scrollTop = own.element.scrollHeight")
     expect(last).to_be_in_viewport()
 

@@ -564,11 +564,14 @@ def test_chosen_matches_of_several_searches_go_to_the_trail(demo: str, open_page
     settled(page, page.get_by_role("button", name="More like match 2", exact=True).click)
     expect(page.get_by_text("2 matches chosen")).to_be_visible()
     (like,) = asked(page)["image_id"]
+    link = page.get_by_role("region", name="Chosen matches").get_by_role("link", name="Trail")
+    wanted = parse_qs(urlsplit(str(link.get_attribute("href"))).query)
+    assert wanted == {"gallery": ["default"], "image_id": [like, *chosen], "query_image_id": [like]}
     page.go_back()
     page.wait_for_url(re.compile("query_id="))
     found(page)
     kept = asked(page)["query_id"]
-    page.get_by_role("region", name="Chosen matches").get_by_role("link", name="Trail").click()
+    link.click()
     page.wait_for_url(re.compile("/trail"))
     assert asked(page) == {"gallery": ["default"], "image_id": chosen, "query_id": kept}
     assert like not in chosen
@@ -668,6 +671,29 @@ def test_where_a_key_is_wanted_pictures_come_with_it_and_its_limits_are_told(
         expect(query(page).get_by_role("img").first).to_have_js_property("naturalWidth", 215)
         matches(page).first.get_by_role("button", name="Same vehicle").click()
         expect(page.get_by_role("alert").filter(has_text="What you said could not be stored")).to_contain_text("write")
+
+
+def test_another_gallery_is_searched_with_the_same_picture(own_demo: str, open_page: OpenPage) -> None:
+    httpx.put(f"{own_demo}/v1/galleries/night", json={}).raise_for_status()
+    stored = httpx.put(
+        f"{own_demo}/v1/galleries/night/images/n1", content=(PICTURES / "v0015_02.jpg").read_bytes(),
+        headers={"Content-Type": "image/jpeg"},
+    )  # fmt: skip
+    stored.raise_for_status()
+    page = open_page(own_demo)
+    searched(page)
+    settled(page, page.get_by_role("button", name="Add match 1 to the query").click)
+    choice = page.get_by_role("region", name="Options").get_by_label("Gallery")
+    settled(page, lambda: choice.select_option("night"))
+    assert found(page) == ["n1"]
+    assert set(asked(page)) == {"gallery", "query_id"}  # the other gallery's picture is left out, and that is told
+    expect(page.get_by_text("Pictures of the other gallery are no longer part of the query.")).to_be_visible()
+    pages = page.get_by_role("navigation", name="Pages")
+    expect(pages.get_by_role("link", name="Gallery")).to_have_attribute("href", "/gallery?gallery=night")
+    settled(page, page.go_back)
+    assert len(found(page)) == 24
+    expect(choice).to_have_value("default")
+    expect(pages.get_by_role("link", name="Gallery")).to_have_attribute("href", "/gallery")
 
 
 def test_an_empty_gallery_says_what_to_do(tmp_path: Path, open_page: OpenPage) -> None:
