@@ -11,7 +11,7 @@ TYPESCRIPT := 5.9.3
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
 .PHONY: help serve install install-test check check-page fix test test-deep test-gpu openapi fault soak bench bench-model bench-gallery bench-gpu \
-	bench-bulk bench-train bench-serve train-default reproduce-small reproduce-medium demo-gallery figure clean
+	bench-bulk bench-train bench-serve train-default reproduce-small reproduce-medium demo-gallery figure screenshot clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
@@ -127,6 +127,9 @@ demo-gallery: install-test  ## render examples/ again from MESHES
 
 figure: install  ## docs/search.jpg: a query and its matches
 	$(BIN)/python scripts/make_figure.py
+
+screenshot: install-test  ## docs/console.jpg: the console as it is, in the Chromium that is installed
+	$(BIN)/python -m scripts.make_screenshot
 
 clean:  ## remove .venv and caches, keep data
 	rm -rf $(VENV) $(GPU_VENV) $(PEERS_VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

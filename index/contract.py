@@ -7,9 +7,12 @@ A file without one, or with a version or a value that this release does not know
 import dataclasses
 import hashlib
 import json
+import math
+from bisect import bisect_right
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from index.errors import ContractError
 
@@ -19,10 +22,14 @@ METADATA_KEY = "contract"
 Filter = Literal["bilinear", "bicubic", "lanczos", "box"]
 Aspect = Literal["stretch", "pad"]
 Precision = Literal["fp32", "fp16", "int8"]
+ProbabilityForm = Literal["logistic", "isotonic"]
 
 _FILTERS = ("bilinear", "bicubic", "lanczos", "box")
 _ASPECTS = ("stretch", "pad")
 _PRECISIONS = ("fp32", "fp16", "int8")
+_PARAMETERS: Final = {"logistic": ("intercept", "slope"), "isotonic": ("distances", "probabilities")}
+_DECIMALS = 3  # of a probability: what thousands of matches can tell
+_SUREST = 0.999  # nor are they ever all of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +55,86 @@ class Resize:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MatchProbability:
+    """How the distance of a match becomes the probability that it shows the query's vehicle; falls with the distance.
+
+    ``logistic``: 1 / (1 + exp(slope · distance − intercept)). ``isotonic``: linear between points, ``distances`` rising
+    and ``probabilities`` not, and as at the outermost beyond them.
+
+    It was learnt of the ``ranks`` nearest matches of each query of ``data_set``, of which the share ``prior`` was
+    right, and is true of such matches: where vehicles are found more or less often, as in a gallery with fewer or more
+    pictures of others, the odds p / (1 − p) are off by the factor between the odds of that share and of this one.
+    ``figures`` tell how well it is calibrated. Raises ContractError when a field is wrong.
+    """
+
+    form: ProbabilityForm
+    parameters: dict[str, Any]
+    ranks: int
+    prior: float
+    data_set: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _require_one_of("probability.form", self.form, tuple(_PARAMETERS))
+        names = _PARAMETERS[self.form]
+        if not isinstance(self.parameters, dict) or set(self.parameters) != set(names):
+            raise ContractError(
+                f"contract field probability.parameters must be {' and '.join(names)} for the form {self.form}, not "
+                f"{self.parameters!r}"
+            )
+        if self.form == "logistic":
+            self._require_logistic()
+        else:
+            self._require_isotonic()
+        if type(self.ranks) is not int or self.ranks < 1:
+            raise ContractError(f"contract field probability.ranks must be a positive integer, not {self.ranks!r}")
+        if not _is_number(self.prior) or not 0 < self.prior < 1:
+            raise ContractError(f"contract field probability.prior must lie between 0 and 1, not {self.prior!r}")
+        if not isinstance(self.data_set, str):
+            raise ContractError(f"contract field probability.data_set must be a string, not {self.data_set!r}")
+        if not isinstance(self.figures, dict):
+            raise ContractError(f"contract field probability.figures must be an object, not {self.figures!r}")
+
+    def of(self, distance: float) -> float:
+        """The probability of a match at a distance, 0.001…0.999, rounded to three decimals."""
+        exact = self._logistic(distance) if self.form == "logistic" else self._isotonic(distance)
+        return round(min(max(exact, 1 - _SUREST), _SUREST), _DECIMALS)
+
+    def _logistic(self, distance: float) -> float:
+        logit = self.parameters["intercept"] - self.parameters["slope"] * distance
+        return 0.5 * (1 + math.tanh(0.5 * logit))  # as 1 / (1 + exp(−logit)), which overflows
+
+    def _isotonic(self, distance: float) -> float:
+        distances, heights = self.parameters["distances"], self.parameters["probabilities"]
+        right = bisect_right(distances, distance)
+        if right in (0, len(distances)):
+            return float(heights[min(right, len(distances) - 1)])
+        (near, far), (high, low) = distances[right - 1 : right + 1], heights[right - 1 : right + 1]
+        return float(high + (low - high) * (distance - near) / (far - near))
+
+    def _require_logistic(self) -> None:
+        for name, value in self.parameters.items():
+            if not _is_number(value) or (name == "slope" and value <= 0):
+                rule = "a number above 0" if name == "slope" else "a number"
+                raise ContractError(f"contract field probability.parameters.{name} must be {rule}, not {value!r}")
+
+    def _require_isotonic(self) -> None:
+        distances, heights = self.parameters["distances"], self.parameters["probabilities"]
+        for name, values in self.parameters.items():
+            if not isinstance(values, list) or not values or not all(map(_is_number, values)):
+                raise ContractError(f"contract field probability.parameters.{name} must be numbers, not {values!r}")
+        if len(distances) != len(heights):
+            raise ContractError(
+                f"contract fields probability.parameters.distances and .probabilities have {len(distances)} and "
+                f"{len(heights)} numbers; they go together"
+            )
+        if any(near >= far for near, far in pairwise(distances)):
+            raise ContractError("contract field probability.parameters.distances must rise")
+        if any(high < low for high, low in pairwise(heights)) or not 0 <= heights[-1] <= heights[0] <= 1:
+            raise ContractError("contract field probability.parameters.probabilities must fall, within 0…1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contract:
     """One model file's description of itself. Raises ContractError when a field is wrong."""
 
@@ -69,6 +156,7 @@ class Contract:
     created_at: str  # RFC 3339, UTC
     git_revision: str
     training: dict[str, Any] = field(default_factory=dict)  # every key of the configuration, but for places of files
+    probability: MatchProbability | None = None  # what a distance means; None: nobody measured it
 
     def __post_init__(self) -> None:
         if self.contract_version != CONTRACT_VERSION:
@@ -103,7 +191,10 @@ class Contract:
 
     def to_json(self) -> str:
         """The metadata property's value."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True)
+        document = dataclasses.asdict(self)
+        if self.probability is None:
+            del document["probability"]  # releases that do not know the field read the file
+        return json.dumps(document, ensure_ascii=False, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -136,6 +227,12 @@ class Contract:
         for name in ("metrics", "training"):
             if not isinstance(document.get(name, {}), dict):
                 raise ContractError(f"contract field {name} must be an object, not {document[name]!r}")
+        if "probability" in document:
+            probability = document["probability"]
+            if not isinstance(probability, dict):
+                raise ContractError(f"contract field probability must be an object, not {probability!r}")
+            _require_fields("probability.", probability, MatchProbability)
+            document["probability"] = MatchProbability(**probability)
         return cls(**document)
 
 
@@ -145,14 +242,22 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _require_fields(prefix: str, document: dict[str, Any], described: type[Contract] | type[Resize]) -> None:
+def _require_fields(
+    prefix: str, document: dict[str, Any], described: type[Contract] | type[Resize] | type[MatchProbability]
+) -> None:
     fields = dataclasses.fields(described)
     names = {field.name for field in fields}
-    optional = {field.name for field in fields if field.default_factory is not dataclasses.MISSING}
+    optional = {
+        field.name for field in fields if field.default_factory is not dataclasses.MISSING or field.default is None
+    }
     for name in sorted(names - document.keys() - optional):
         raise ContractError(f"contract field {prefix}{name} is missing")
     for name in sorted(document.keys() - names):
         raise ContractError(f"contract field {prefix}{name} is unknown to contract version {CONTRACT_VERSION}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _as_tuple(name: str, value: object) -> tuple[Any, ...]:

@@ -25,6 +25,7 @@ from index.bulk.failure_file import ENCODING, ERRORS, failure_lines
 from index.bulk.import_plan import COUNTS, Failure, ImportPlan
 from index.bulk.import_source import plan_sources
 from index.bulk.ingestion import MAX_PIXELS, Ingestion, OwnWorkers
+from index.contract import MatchProbability
 from index.crops import cut, model_crop, read_picture
 from index.data_folder import DEFAULT, DataFolder
 from index.embedder import Embedder
@@ -35,6 +36,7 @@ from index.gallery import (
     VECTORS,
     GallerySpec,
     IndexState,
+    Match,
     SearchOptions,
     StoredImage,
 )
@@ -242,13 +244,29 @@ def _search(arguments: argparse.Namespace) -> int:
         (matches,) = gallery.search(
             embedder.embed(model_crop(picture, embedder.contract.resize)[None]).embedding, options
         )
-    if arguments.json:
-        documents = [{"rank": m.rank, "distance": round(m.distance, 6), **_document(m.image)} for m in matches]
-        print(json.dumps(documents, indent=2))
-    else:
-        rows = [(str(m.rank), f"{m.distance:.4f}", *_cells(m.image)) for m in matches]
-        print(*table_lines(("rank", "distance", *_COLUMNS), rows), sep="\n")
+    _print_matches(matches, embedder.contract.probability, as_json=arguments.json)
     return 0
+
+
+def _print_matches(matches: Sequence[Match], meaning: MatchProbability | None, *, as_json: bool) -> None:
+    """With the probability of each where the model tells what its distances mean."""
+    if as_json:
+        documents = [
+            {
+                "rank": m.rank, "distance": round(m.distance, 6),
+                **({} if meaning is None else {"probability": meaning.of(m.distance)}), **_document(m.image),
+            }
+            for m in matches
+        ]  # fmt: skip
+        print(json.dumps(documents, indent=2))
+        return
+    columns = ("rank", "distance", *(() if meaning is None else ("probability",)), *_COLUMNS)
+    rows = [
+        (str(m.rank), f"{m.distance:.4f}", *(() if meaning is None else (f"{meaning.of(m.distance):.1%}",)),
+         *_cells(m.image))
+        for m in matches
+    ]  # fmt: skip
+    print(*table_lines(columns, rows), sep="\n")
 
 
 def _list(arguments: argparse.Namespace) -> int:

@@ -10,7 +10,14 @@ from typing import TypeVar
 
 from index.errors import InvalidValue, VehicleSearchError
 from index.standard_output import printed
-from model_export import adapt_command, annotate_command, data_command, measure_command, reproduce_command
+from model_export import (
+    adapt_command,
+    annotate_command,
+    calibrate_command,
+    data_command,
+    measure_command,
+    reproduce_command,
+)
 from model_export.seed_argument import seed
 
 Config = TypeVar("Config")
@@ -79,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     adapt_command.add_to(commands)
     measure_command.add_to(commands)
     reproduce_command.add_to(commands)
+    calibrate_command.add_to(commands)
 
     export = commands.add_parser("export", help="write and check the ONNX file")
     export.add_argument("checkpoint", type=Path)

@@ -68,6 +68,12 @@ _FLAG = {"type": "boolean"}
 _TIME = {"type": "string", "format": "date-time"}
 _NULLABLE_TEXT = {"type": ["string", "null"]}
 _NULLABLE_TIME = {"type": ["string", "null"], "format": "date-time"}
+_PIXELS = {"type": "integer", "maximum": 2**31 - 1}
+_BOX = {
+    "type": "array", "prefixItems": [{**_PIXELS, "minimum": 0}] * 2 + [{**_PIXELS, "minimum": 1}] * 2,
+    "items": {"type": "integer"}, "minItems": 4, "maxItems": 4,
+    "description": "the vehicle in the upright picture: x, y, width, height in pixels",
+}  # fmt: skip
 
 
 def _object(*title: str, optional: Sequence[str] = (), **properties: object) -> dict[str, Any]:
@@ -109,8 +115,13 @@ _IMAGE_FIELDS: dict[str, Any] = {
 _STORED_FIELDS = {**_IMAGE_FIELDS, "ingested_at": _TIME}
 _IMAGE = _object("Image", **_STORED_FIELDS)
 _MATCH = _object(
-    "Match", optional=["embedding"],
+    "Match", optional=["probability", "embedding"],
     rank={"type": "integer", "minimum": 1}, distance={"type": "number", "minimum": 0, "description": "Euclidean"},
+    probability={
+        "type": "number", "minimum": 0, "maximum": 1,
+        "description": "that it shows the query's vehicle, by its distance, where the model's contract says how; as "
+        "often right as among the matches that this was learnt of",
+    },
     **_IMAGE_FIELDS, embedding={**_VECTOR, "description": "with include=embedding"},
 )  # fmt: skip
 _MAP = _list(_list(_NUMBER))
@@ -227,7 +238,7 @@ GALLERIES_ANSWER = _object("Galleries", galleries=_list({"oneOf": [_GALLERY, _DA
 _SIZE = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2, "maxItems": 2}
 _CONTRACT = {
     **_object(
-        "Contract", contract_version={"const": 1}, name=_TEXT, backbone=_TEXT,
+        "Contract", optional=["probability"], contract_version={"const": 1}, name=_TEXT, backbone=_TEXT,
         input_size={**_SIZE, "description": "height and width in pixels"},
         resize=_object(size=_SIZE, crop=_SIZE, filter=_TEXT, aspect=_TEXT),
         embedding_dim={"type": "integer", "minimum": 1},
@@ -235,6 +246,10 @@ _CONTRACT = {
         routing_threshold={"type": ["number", "null"]}, embedding_space=_TEXT, trained_on=_list(_TEXT),
         viewpoint_labels_from=_TEXT, metrics={"type": "object"}, created_at=_TEXT, git_revision=_TEXT,
         training={"type": "object"},
+        probability=_object(
+            form=_TEXT, parameters={"type": "object"}, ranks=_COUNT, prior=_NUMBER, data_set=_TEXT,
+            figures={"type": "object"},
+        ),
     ),
     "description": "what the model's file says of itself",
 }  # fmt: skip
@@ -340,19 +355,32 @@ QUERY_ANSWER = _object(
 )  # fmt: skip
 FeedbackId = Annotated[str, Path(description="Id of the feedback.", examples=[examples.FEEDBACK])]
 _GIVEN: dict[str, Any] = {
-    "gallery": _TEXT, "image_id": {**_TEXT, "description": "of the match"},
+    "gallery": {**_TEXT, "pattern": f"^{GALLERY_NAME}$"},
+    "image_id": {**_TEXT, "pattern": f"^{IMAGE_ID}$", "description": "of the match"},
     "same": {**_FLAG, "description": "whether both show one vehicle"},
-    "query_image_id": {**_NULLABLE_TEXT, "description": "the stored image that was searched with"},
+    "query_id": {
+        "type": ["string", "null"], "pattern": f"^{QUERY_ID}$",
+        "description": "the kept picture that was searched with; this or query_image_id",
+    },
+    "box": {
+        **_BOX, "type": ["array", "null"],
+        "description": "the part of that picture: x, y, width, height in pixels; null: all of it",
+    },
+    "query_image_id": {
+        **_NULLABLE_TEXT, "pattern": f"^{IMAGE_ID}$", "description": "the stored image that was searched with",
+    },
     "distance": {"type": ["number", "null"], "minimum": 0, "description": "that was shown"},
 }  # fmt: skip
-FEEDBACK_ANSWER = _object("Feedback", feedback_id=_TEXT, **_GIVEN, given_at=_TIME)
+_SIDES = {"type": ["array", "null"], "items": _COUNT, "minItems": 4, "maxItems": 4}
+FEEDBACK_ANSWER = _object("Feedback", feedback_id=_TEXT, **{**_GIVEN, "box": _SIDES}, given_at=_TIME)
 FEEDBACK_PAGE_ANSWER = _object(
     "FeedbackPage", feedback=_list(FEEDBACK_ANSWER), next={**_NULLABLE_TEXT, "description": "cursor of what is older"}
 )
 NEW_FEEDBACK = {
     _JSON: {
         "schema": {
-            **_object("NewFeedback", optional=["distance"], **_GIVEN), "additionalProperties": False,
+            **_object("NewFeedback", optional=["query_id", "box", "query_image_id", "distance"], **_GIVEN),
+            "additionalProperties": False,
         },
     }
 }  # fmt: skip
@@ -538,12 +566,6 @@ INFERENCE = {
 _RAW = {kind: {"schema": _BINARY} for kind in _PICTURE_TYPES}
 _LABEL = {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_LABEL, "pattern": STORABLE}
 _ATTRIBUTE_NAME = {"minLength": 1, "maxLength": MAX_ATTRIBUTE_NAME, "pattern": STORABLE}
-_PIXELS = {"type": "integer", "maximum": 2**31 - 1}
-_BOX = {
-    "type": "array", "prefixItems": [{**_PIXELS, "minimum": 0}] * 2 + [{**_PIXELS, "minimum": 1}] * 2,
-    "items": {"type": "integer"}, "minItems": 4, "maxItems": 4,
-    "description": "the vehicle in the upright picture: x, y, width, height in pixels",
-}  # fmt: skip
 _TIME_OR_NULL = {**_NULLABLE_TIME, "description": "with an offset"}
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from starlette.responses import Response
 
 from index.access_key import AccessKey
+from index.contract import MatchProbability
 from index.errors import InvalidValue
 from index.gallery import Facets, GalleryInfo, Match, StoredImage
 from service.problems import MalformedRequest
@@ -109,13 +110,14 @@ def image_document(image: StoredImage, gallery: str) -> dict[str, Any]:
     }
 
 
-def match_document(match: Match, gallery: str) -> dict[str, Any]:
-    """A match as clients see it, with the stored vector where it came with it."""
+def match_document(match: Match, gallery: str, meaning: MatchProbability | None) -> dict[str, Any]:
+    """A match as clients see it, with the stored vector where it came with it, and what the distance means."""
     image = match.image
     return {
         "rank": match.rank,
         "image_id": image.image_id,
         "distance": match.distance,
+        **({} if meaning is None else {"probability": meaning.of(match.distance)}),
         **_described(image),
         "crop": _crop_path(image, gallery),
         **({} if match.embedding is None else {"embedding": match.embedding.tolist()}),

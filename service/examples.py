@@ -51,7 +51,8 @@ _IMAGE: Mapping[str, Any] = {
     "ingested_at": "2026-05-04T10:11:14.123456Z", "crop": _CROP,
 }  # fmt: skip
 _MATCH = {
-    "rank": 1, "distance": 0.4127, **{name: value for name, value in _IMAGE.items() if name != "ingested_at"},
+    "rank": 1, "distance": 0.4127, "probability": 0.908,
+    **{name: value for name, value in _IMAGE.items() if name != "ingested_at"},
 }  # fmt: skip
 _TIMES = {"decode": 1.1, "queue": 0.2, "embed": 31.0, "search": 0.6, "total": 33.4}
 _BAD_PICTURE = problem_of(UndecodablePicture("the picture cannot be decoded: it ends early"), pointer="/image/1")
@@ -73,6 +74,10 @@ _CONTRACT = {
     "precision": "int8", "routing_threshold": None, "embedding_space": _SPACE, "trained_on": ["renders"],
     "viewpoint_labels_from": "renders", "metrics": {}, "created_at": "2026-05-04T10:11:12Z", "git_revision": "unknown",
     "training": {},
+    "probability": {
+        "form": "logistic", "parameters": {"intercept": 8.96, "slope": 14.2}, "ranks": 10, "prior": 0.1,
+        "data_set": "road-vehicles (30%)", "figures": {"matches": 2620, "vehicles": 131},
+    },
 }  # fmt: skip
 _LOADED = {"fingerprint": _FINGERPRINT, "provider": "CPUExecutionProvider", "contract": _CONTRACT}
 _BRIEF = {"name": MODEL, "fingerprint": _FINGERPRINT, "provider": "CPUExecutionProvider"}
@@ -88,8 +93,11 @@ _IMPORT = {
     "done": 1200, "created": 1100, "updated": 50, "unchanged": 48, "failed": 2, "images_per_second": 181.5,
     "failures": f"/v1/imports/{IMPORT}/failures", "problem": None,
 }  # fmt: skip
-_GIVEN = {"gallery": GALLERY, "image_id": IMAGE, "same": True, "query_image_id": "v0021_07", "distance": 0.4127}
-_FEEDBACK = {"feedback_id": FEEDBACK, **_GIVEN, "given_at": "2026-05-04T10:11:12.345678Z"}
+_GIVEN = {
+    "gallery": GALLERY, "image_id": IMAGE, "same": True, "query_id": QUERY, "box": [120, 80, 300, 220],
+    "distance": 0.4127,
+}  # fmt: skip
+_FEEDBACK = {"feedback_id": FEEDBACK, **_GIVEN, "query_image_id": None, "given_at": "2026-05-04T10:11:12.345678Z"}
 _TENSOR = {"name": "embedding", "datatype": "FP32", "shape": [1, 4], "data": [0.5, -0.5, 0.5, -0.5]}
 _STAGE_TIMES = {"pictures": 40, "p50_seconds": 0.0312, "p99_seconds": 0.0471}
 _KEY = {

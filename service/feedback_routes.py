@@ -3,27 +3,39 @@
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from index.errors import FeedbackNotFound, GalleryNotFound, InvalidValue
+from index.crops import Box, stored_crop
+from index.errors import (
+    BoxOutsidePicture,
+    FeedbackNotFound,
+    GalleryNotFound,
+    InvalidValue,
+    PictureError,
+    StorageError,
+)
 from index.gallery import Answer, Gallery, NewAnswer
-from index.metadata import GALLERY_NAME, check_gallery_name, check_image_id
+from index.metadata import GALLERY_NAME, check_box, check_gallery_name, check_image_id
+from index.storage.query_store import QUERY_ID
 from service import descriptions as say
 from service.audit_trail import note
 from service.caller import caller_of
-from service.context import context_of, require_writable
+from service.context import Context, context_of, require_writable
 from service.descriptions import FeedbackId
 from service.documents import answer, read_json, time_text
 from service.parameters import FEEDBACK, IN_GALLERY, Parameter, Values, read_parameters
+from service.problems import BadPicture, problem_of
+from service.request_turn import RequestTurn, turn_of
 from service.route_access import reach_gallery
 from service.streamed_answer import Parts, StreamedAnswer
 from service.uploads import read_document
 
-_KNOWN: Final = ("gallery", "image_id", "same", "query_image_id", "distance")
+_KNOWN: Final = ("gallery", "image_id", "same", "query_id", "box", "query_image_id", "distance")
 _ID = re.compile(rf"({GALLERY_NAME})\.([0-9a-f]{{16}})", re.ASCII)
 
 router = APIRouter(tags=["feedback"])
@@ -33,12 +45,16 @@ router = APIRouter(tags=["feedback"])
     "/v1/feedback",
     summary="Is it the same vehicle?",
     status_code=201,
-    responses=say.responses(say.FEEDBACK_ANSWER, 400, 404, 409, 413, 422, 503, 507, created=True),
-    openapi_extra=say.request(say.NEW_FEEDBACK, ()),
+    responses=say.responses(say.FEEDBACK_ANSWER, 400, 404, 409, 413, 422, 429, 503, 507, created=True),
+    openapi_extra=say.request(say.NEW_FEEDBACK, (), timed=True),
     dependencies=[Depends(require_writable)],
 )
 async def post_feedback(request: Request) -> Response:
-    """What somebody says of a match. Said again of the same two pictures it replaces what was said before (200)."""
+    """What somebody says of a match and of what was searched with: a kept query, or a part of it, or a stored image.
+
+    The query's picture is kept with it, as queries are not kept for long. Said again of the same two pictures it
+    replaces what was said before (200).
+    """
     context = context_of(request)
     read_parameters(request, ())
     body = await read_document(
@@ -50,10 +66,10 @@ async def post_feedback(request: Request) -> Response:
     note(request, gallery=name, image_id=new.image_id, same=new.same)
     reach_gallery(request, name)
     target = context.gallery(name)
-    give = partial(
-        target.feedback.give, new, most=context.settings.max_feedback, most_bytes=context.settings.max_feedback_bytes
-    )
-    given, created = await run_in_threadpool(give)
+    if new.query_id is not None:
+        async with turn_of(request) as turn:
+            new = replace(new, query_crop=await _query_crop(context, turn, new.query_id, new.box))
+    given, created = await run_in_threadpool(_give, context, target, new)
     return answer(_feedback_document(given, name), status=201 if created else 200)
 
 
@@ -162,18 +178,55 @@ def _document_of(body: bytes) -> dict[str, Any]:
 
 
 def _new_answer(document: Mapping[str, Any]) -> NewAnswer:
+    """What a body says, but for the picture of a kept query."""
     image_id = check_image_id(document["image_id"], pointer="/image_id")
     if not isinstance(document["same"], bool):
         raise InvalidValue("same must be true or false", pointer="/same")
-    if document.get("query_image_id") is None:
-        raise InvalidValue("feedback lacks the field query_image_id: what was searched with?", pointer="")
-    query_image_id = check_image_id(document["query_image_id"], pointer="/query_image_id")
+    said = {name: document.get(name) for name in ("query_id", "query_image_id", "box")}
+    if (said["query_id"] is None) == (said["query_image_id"] is None):
+        raise InvalidValue("name what was searched with by one of query_id and query_image_id", pointer="")
+    distance = _distance(document.get("distance"))
+    if said["query_id"] is not None:
+        box = None if said["box"] is None else check_box(said["box"], pointer="/box")
+        query_id = _query_id(said["query_id"])
+        return NewAnswer(image_id=image_id, same=document["same"], query_id=query_id, box=box, distance=distance)
+    if said["box"] is not None:
+        raise InvalidValue("box goes with query_id: a stored image is one vehicle already", pointer="/box")
+    query_image_id = check_image_id(said["query_image_id"], pointer="/query_image_id")
     if query_image_id == image_id:
         raise InvalidValue(f"query_image_id and image_id are both {image_id}", pointer="/query_image_id")
-    return NewAnswer(
-        image_id=image_id, same=document["same"], query_image_id=query_image_id,
-        distance=_distance(document.get("distance")),
-    )  # fmt: skip
+    return NewAnswer(image_id=image_id, same=document["same"], query_image_id=query_image_id, distance=distance)
+
+
+def _query_id(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(QUERY_ID, value, re.ASCII):
+        return value
+    raise InvalidValue("query_id must be an id that POST /v1/queries gave", pointer="/query_id")
+
+
+async def _query_crop(context: Context, turn: RequestTurn, query_id: str, box: Box | None) -> bytes:
+    """What was searched with, as crops are stored; raises QueryNotFound, and BadPicture where the box does not fit."""
+    store = context.queries.store
+    query = store.get(query_id)
+    await turn.begin()
+    turn.hold(query.size)
+    data = await run_in_threadpool(store.read, query)
+    return (await context.engine.run(lambda: _cut(data, box, context.settings.max_pixels)))[0]
+
+
+def _cut(data: bytes, box: Box | None, max_pixels: int) -> bytes:
+    """Runs on a worker."""
+    try:
+        return stored_crop(data, box=box, max_pixels=max_pixels).data
+    except BoxOutsidePicture as error:
+        raise BadPicture(problem_of(error, pointer="/box")) from error
+    except PictureError as error:
+        raise StorageError(f"{error}; it could be read when it was kept: send the picture again") from error
+
+
+def _give(context: Context, target: Gallery, new: NewAnswer) -> tuple[Answer, bool]:
+    limits = context.settings
+    return target.feedback.give(new, most=limits.max_feedback, most_bytes=limits.max_feedback_bytes)
 
 
 def _distance(value: object) -> float | None:
@@ -187,6 +240,7 @@ def _distance(value: object) -> float | None:
 def _feedback_document(given: Answer, gallery: str) -> dict[str, Any]:
     return {
         "feedback_id": f"{gallery}.{given.answer_id}", "gallery": gallery, "image_id": given.image_id,
-        "same": given.same, "query_image_id": given.query_image_id, "distance": given.distance,
+        "same": given.same, "query_id": given.query_id, "box": None if given.box is None else list(given.box),
+        "query_image_id": given.query_image_id, "distance": given.distance,
         "given_at": time_text(given.given_at),
     }  # fmt: skip

@@ -15,26 +15,36 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.context import Context
 from service.metrics import NO_ROUTE, OTHER_METHOD
+from service.open_connections import OpenConnections
 from service.problems import MEDIA_TYPE, plain_problem, problem_response
+from service.streamed_answer import SLOWEST
 
 MAX_HEAD = 2**16  # bytes of request line and header fields; of what stands between the pieces of a body, too
 
 _OFFERS = (b"connection", b"upgrade", b"http2-settings")
 
 
-def http_protocol(sender_seconds: float) -> "type[HttpProtocol]":
-    """The protocol with a time within which a head must arrive, and what of a body comes after its answer."""
-    return type("HttpProtocol", (HttpProtocol,), {"sender_seconds": sender_seconds})
+def http_protocol(sender_seconds: float, connections: OpenConnections) -> "type[HttpProtocol]":
+    """The protocol with a time within which a head must arrive, and what of a body comes after its answer.
+
+    Each connection is among ``connections``.
+    """
+    return type("HttpProtocol", (HttpProtocol,), {"sender_seconds": sender_seconds, "all_open": connections})
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection.
+
+    A client has ``sender_seconds`` to send a head, and to take what was written, at ``SLOWEST`` beyond that.
+    """
 
     sender_seconds: ClassVar[float]
+    all_open: ClassVar[OpenConnections]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._late: asyncio.TimerHandle | None = None
+        self._untaken: asyncio.TimerHandle | None = None
         self._answering: RequestResponseCycle | None = None
         self._in_message = False
         self._heard = 0  # beginnings and ends of heads, and pieces of bodies, on this connection
@@ -44,9 +54,12 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self._expect()
+        self.all_open.waits(self, self._close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_nothing()
+        self._expect_taker(None)
+        self.all_open.ends(self)
         super().connection_lost(exc)
         if self._answering is not None and not self._answering.response_complete:
             self._answering.disconnected = True  # uvicorn tells the request that came last, which waits for this one
@@ -87,11 +100,12 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
         self._heard += 1
         self._expect_nothing()
+        self.all_open.works(self)
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
             self._refuse_head()
+        self._in_head = False
         if not self._skipped():
             super().on_headers_complete()
             # for whoever has to give up an answer that has begun
@@ -112,6 +126,33 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self._in_message and not self.transport.is_closing():
             self._expect()  # the rest of a body that was answered before its end
+        if self.transport.is_closing():
+            self._expect_taker(self.sender_seconds)
+        if self.cycle.response_complete and not self.transport.is_closing():
+            self.all_open.waits(self, self._close)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_taker(self.sender_seconds + self.transport.get_write_buffer_size() / SLOWEST)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._expect_taker(self.sender_seconds if self.transport.is_closing() else None)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        """Close when what was written is taken, or soon."""
+        if not self.transport.is_closing():
+            self.transport.close()
+            self._expect_taker(self.sender_seconds)
+
+    def _expect_taker(self, seconds: float | None) -> None:
+        """Cut a client off that does not take what was written within this time: it would be kept for ever."""
+        if self._untaken is not None:
+            self._untaken.cancel()
+        self._untaken = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
 
     def _expect(self) -> None:
         """Wait for the sender from now on: who sends nothing, or a byte now and then, would hold a file for ever."""
@@ -131,7 +172,7 @@ class HttpProtocol(HttpToolsProtocol):
                 408, f"the head did not arrive within {self.sender_seconds:g} s, the limit set by body_seconds"
             )
         else:
-            self.transport.close()
+            self._close()
 
     def _skipped(self) -> bool:
         """Whether this message gets no answer from the application: not at all, or not in this form."""
@@ -167,7 +208,7 @@ class HttpProtocol(HttpToolsProtocol):
         context: Context = self.config.app.state.context  # type: ignore[union-attr]  # the application that we serve
         context.metrics.answered(OTHER_METHOD, NO_ROUTE, status, 0.0)
         if self._in_message and not self._in_head and self.cycle is not None and self.cycle.response_started:
-            self.transport.close()
+            self._close()
             return
         body = bytes(problem_response(plain_problem(status, detail)).body)
         head = [STATUS_LINE[status]]
@@ -175,4 +216,4 @@ class HttpProtocol(HttpToolsProtocol):
             head += [name, b": ", value, b"\r\n"]
         head.append(f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n".encode())
         self.transport.write(b"".join(head) + body)
-        self.transport.close()
+        self._close()

@@ -77,6 +77,7 @@ class Keyring:
     def start(self) -> None:
         """Begin to watch."""
         if self._database is not None:
+            self._look_now()  # a model may have taken long to open since the keys were read
             self._thread.start()
             self._started = True
 

@@ -77,7 +77,8 @@ def _match(match: Match, picture: Image.Image | None) -> str:
     seen = " · ".join(each for each in (match.vehicle_id, match.camera_id, match.best_viewpoint) if each)
     said = [f"{name} {value}" for name, value in match.attributes.items()]
     lines = "<br>".join(escape(line) for line in (match.image_id, seen, time, ", ".join(said)) if line)
-    return _figure("match", shown, f"<b>{match.rank}</b> at {match.distance:.4f}<br>{lines}")
+    meaning = "" if match.probability is None else f", {match.probability:.1%} the same"
+    return _figure("match", shown, f"<b>{match.rank}</b> at {match.distance:.4f}{meaning}<br>{lines}")
 
 
 def _shown(picture: Image.Image, name: str) -> str:

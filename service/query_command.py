@@ -85,7 +85,7 @@ def _query(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([_document(match) for match in found], indent=2))
     elif len(found):
-        print(*table_lines(_COLUMNS, [_cells(match) for match in found]), sep="\n")
+        print(*_table(found), sep="\n")
     else:
         print(f"nothing in gallery {arguments.gallery} matches", file=sys.stderr)
     return 0
@@ -116,13 +116,25 @@ def _crop(service: VehicleSearch, match: Match, gallery: str) -> bytes | None:
 
 def _document(match: Match) -> dict[str, Any]:
     return {
-        "rank": match.rank, "distance": match.distance, "image_id": match.image_id, "vehicle_id": match.vehicle_id,
+        "rank": match.rank, "distance": match.distance,
+        **({} if match.probability is None else {"probability": match.probability}),
+        "image_id": match.image_id, "vehicle_id": match.vehicle_id,
         "camera_id": match.camera_id, "captured_at": match.captured_at and time_text(match.captured_at),
         "viewpoint": match.viewpoint, "attributes": match.attributes, "crop": match.crop,
     }  # fmt: skip
 
 
-def _cells(match: Match) -> tuple[str, ...]:
+def _table(found: SearchReply) -> list[str]:
+    """With a column for the probability where the model tells it."""
+    columns, rows = list(_COLUMNS), [_cells(match) for match in found]
+    if any(match.probability is not None for match in found):
+        columns.insert(2, "probability")
+        for row, match in zip(rows, found, strict=True):
+            row.insert(2, "-" if match.probability is None else f"{match.probability:.1%}")
+    return table_lines(columns, rows)
+
+
+def _cells(match: Match) -> list[str]:
     time = match.captured_at and time_text(match.captured_at)
     said = match.image_id, match.vehicle_id, match.camera_id, match.best_viewpoint, time
-    return str(match.rank), f"{match.distance:.4f}", *(cell or "-" for cell in said)
+    return [str(match.rank), f"{match.distance:.4f}", *(cell or "-" for cell in said)]

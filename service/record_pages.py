@@ -42,18 +42,18 @@ class RecordPages(FPDF):
 
     def __init__(self, about: About, lettering: Lettering, texts: Iterable[str]) -> None:
         super().__init__(format="A4")
-        self._foot, self._lettering = lettering.shown(about.foot), lettering
+        self._foot, self._lettering = about.foot, lettering
         self.set_margins(MARGIN, MARGIN)
         self.c_margin = 0.0
         self.set_auto_page_break(True, margin=_BELOW)
         first, *others = lettering.fonts(lettering.shown(text) for text in texts)
+        self._plain = first.letters
         self.add_font(_FAMILY, fname=first.file)
         names = [f"other{number}" for number in range(len(others))]
         for name, font in zip(names, others, strict=True):
             self.add_font(name, fname=font.file, unicode_range=sorted(font.letters))
         self.set_fallback_fonts(names, exact_match=False)
         self.set_font(_FAMILY, size=9)
-        self.set_text_shaping(True)
         self.set_lang("en")
         self.set_title(lettering.shown(about.title))
         self.set_author(lettering.shown(about.author))
@@ -64,10 +64,10 @@ class RecordPages(FPDF):
     def footer(self) -> None:
         """The foot of each page; called by the base class."""
         self.set_y(-_FOOT)
-        self.set_font(_FAMILY, size=7)
         self.set_text_color(*FAINT)
         half = WIDTH - 25
-        self.cell(half, 4, self._clipped(self._foot, half))
+        self.cell(half, 4, self._clipped(self._in_type(self._foot, 7), half))
+        self.set_text_shaping(False)
         self.cell(25, 4, f"page {self.page_no()} of {{nb}}", align="R")
 
     @contextmanager
@@ -95,15 +95,16 @@ class RecordPages(FPDF):
 
     def text_width(self, text: str, *, size: float) -> float:
         """Of one line."""
-        self.set_font(_FAMILY, size=size)
-        return self.get_string_width(self._lettering.shown(text))
+        return self.get_string_width(self._in_type(text, size))
 
     def text_height(self, text: str, *, size: float, width: float) -> float:
         """What ``write_text`` will take."""
-        self.set_font(_FAMILY, size=size)
+        shown = self._in_type(text, size)
+        if "\n" not in shown and self.get_string_width(shown) <= width:
+            return self.line_height(size)
         lines = self.multi_cell(
-            width, self.line_height(size), self._lettering.shown(text), dry_run=True, align="L",
-            output=MethodReturnValue.LINES, wrapmode=WrapMode.WORD,
+            width, self.line_height(size), shown, dry_run=True, align="L", output=MethodReturnValue.LINES,
+            wrapmode=WrapMode.WORD,
         )  # fmt: skip
         return len(lines) * self.line_height(size)  # type: ignore[arg-type]
 
@@ -112,12 +113,12 @@ class RecordPages(FPDF):
         align: str = "L",
     ) -> None:  # fmt: skip
         """Lines that wrap, from ``x`` and the present height downwards."""
-        self.set_font(_FAMILY, size=size)
+        shown = self._in_type(text, size)
         self.set_text_color(*ink)
         self.set_x(x)
         self.multi_cell(
-            width, self.line_height(size), self._lettering.shown(text), align=align, new_x=XPos.LMARGIN,
-            new_y=YPos.NEXT, wrapmode=WrapMode.WORD,
+            width, self.line_height(size), shown, align=align, new_x=XPos.LMARGIN, new_y=YPos.NEXT,
+            wrapmode=WrapMode.WORD,
         )  # fmt: skip
 
     def write_heading(self, text: str, *, room: float = 22.0) -> None:
@@ -146,12 +147,12 @@ class RecordPages(FPDF):
         self, text: str, x: float, y: float, *, size: float, ink: tuple[int, int, int] = INK, width: float
     ) -> None:
         """One line whose middle is at a place, clipped to a width; nothing moves."""
-        self.set_font(_FAMILY, size=size)
+        shown = self._in_type(text, size)
         self.set_text_color(*ink)
         before, height = self.get_y(), self.line_height(size)
         with self.unbroken():
             self.set_xy(x, y - height / 2)
-            self.cell(width, height, self._clipped(self._lettering.shown(text), width))
+            self.cell(width, height, self._clipped(shown, width))
         self.set_y(before)
 
     def picture(self, jpeg: bytes | None, what: str, *, x: float, y: float, width: float, height: float) -> None:
@@ -172,6 +173,16 @@ class RecordPages(FPDF):
         self.set_draw_color(*RULE)
         self.set_line_width(0.15)
         self.line(MARGIN, self.get_y(), MARGIN + WIDTH, self.get_y())
+
+    def _in_type(self, text: str, size: float) -> str:
+        """A text as it can be shown, in this size from now on; letters are joined and turned where theirs ask for it.
+
+        Doing so for Latin ones, too, takes four times as long.
+        """
+        shown = self._lettering.shown(text)
+        self.set_font(_FAMILY, size=size)
+        self.set_text_shaping(any(letter != "\n" and ord(letter) not in self._plain for letter in shown))
+        return shown
 
     def _clipped(self, text: str, width: float) -> str:
         text = " ".join(text.split())

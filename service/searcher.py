@@ -162,7 +162,8 @@ class Searcher:
     ) -> Iterator[bytes]:  # fmt: skip
         """An object without its last brace; with the maps of ``crop`` where there is one."""
         yield encode({**head, "viewpoint": viewpoint})[:-1] + b',"matches":['
-        documents = (match_document(match, self.gallery.name) for match in matches)
+        meaning = self.embedder.contract.probability
+        documents = (match_document(match, self.gallery.name, meaning) for match in matches)
         yield from encode_elements(documents, together=1 if self.options.embeddings else ENCODED_AT_ONCE)
         yield b"]"
         rest = {

@@ -11,8 +11,6 @@ from service.record_pages import ALARM, FAINT, MARGIN, WIDTH, About, RecordPages
 from service.trail import Leg, Sighting, Trail, duration_text, length_text
 from service.trail_drawing import draw_time_line, lane_of
 
-PICTURE_SIDE: Final = 640  # pixels of the pictures in it, at most
-
 _TITLE: Final = "Trail of a vehicle"
 _PICTURE: Final = (52.0, 39.0)  # millimetres
 _QUERY: Final = (41.0, 31.0)

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
@@ -25,11 +26,12 @@ from service.problems import BadPicture
 from service.request_turn import RequestTurn, turn_of
 from service.searcher import QueryPart, Searcher
 from service.trail import Trail, TrailQuery, TrailRequest, follow, stored_query, trail_document
-from service.trail_record import PICTURE_SIDE, trail_pdf
 from service.trail_table import trail_csv
 from service.trail_wish import TrailWish, check_wish
 from service.uploads import read_document
 from service.worker_pool import Urgency
+
+PICTURE_SIDE: Final = 640  # pixels of the pictures in a record, at most
 
 router = APIRouter(tags=["trail"])
 
@@ -126,10 +128,13 @@ async def _record(context: Context, gallery: Gallery, made: Trail, kept: Sequenc
         for sighting, picture in zip(made.every(), shown, strict=True)
         if picture is not None
     }
-    pages, _ = await context.engine.run(
-        lambda: trail_pdf(made, by_id, queries, context.lettering), urgency=Urgency.BATCH
-    )
-    return pages
+
+    def pages() -> bytes:
+        from service.trail_record import trail_pdf  # what prints takes 20 MB, so it is loaded when it is wanted
+
+        return trail_pdf(made, by_id, queries, context.lettering)
+
+    return (await context.engine.run(pages, urgency=Urgency.BATCH))[0]
 
 
 def _small(picture: Callable[[], bytes], max_pixels: int) -> bytes | None:

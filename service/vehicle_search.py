@@ -27,6 +27,7 @@ from service.http_protocol import http_protocol
 from service.keyring import Keyring
 from service.keys_command import keys
 from service.log_lines import JsonLines, set_up_log
+from service.open_connections import OpenConnections, raise_file_limit
 from service.query_command import query
 from service.settings import PREFIX, Settings, read_settings
 from service.signals import Signals
@@ -89,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve(settings: Settings) -> int:
     """Load everything, serve until a signal, return 0."""
-    began, signals = time.perf_counter(), Signals(grace=settings.grace_seconds)
+    began, signals, files = time.perf_counter(), Signals(grace=settings.grace_seconds), raise_file_limit()
     set_up_log(settings.log_format, settings.log_level)
     _require_apart(settings)
     keyring, tls, traces = _keyring(settings), _tls(settings), TraceExport.from_environment(os.environ)
@@ -98,8 +99,9 @@ def serve(settings: Settings) -> int:
         app = _load(settings, keyring, traces)
         gc.collect()
         gc.freeze()  # what is loaded stays: each look at it would hold all threads up for 50 ms
+        protocol = http_protocol(settings.body_seconds, OpenConnections.within(files))
         config = uvicorn.Config(
-            app, http=http_protocol(settings.body_seconds), ws="none", log_config=None, access_log=False,
+            app, http=protocol, ws="none", log_config=None, access_log=False,
             server_header=False, timeout_graceful_shutdown=settings.grace_seconds, log_level="warning", lifespan="on",
             ssl_certfile=settings.tls_certificate, ssl_keyfile=settings.tls_key, ssl_ciphers=CIPHERS,
             proxy_headers=settings.trusted_proxies is not None, forwarded_allow_ips=settings.trusted_proxies or "",

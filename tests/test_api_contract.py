@@ -31,14 +31,16 @@ _LOG = logging.getLogger(__name__)
 pytestmark = pytest.mark.deep
 
 
-def drawn(schema: Path, address: str, *headers: str) -> None:
-    """Run every phase with every check, without a finding."""
+def drawn(schema: Path, address: str, token: str | None) -> None:
+    """Run every phase with every check, without a finding; with a key, which is not revoked, where there is one."""
+    headers = {} if token is None else bearer(token)
     command = [
         sys.executable, "-m", "schemathesis.cli", "--config-file", str(ROOT / "schemathesis.toml"), "run", str(schema), "--url",
         address, "--checks", "all", "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", str(EXAMPLES),
-        "--request-timeout", "60", *(word for header in headers for word in ("-H", header)),
+        "--request-timeout", "60", *(word for name, value in headers.items() for word in ("-H", f"{name}: {value}")),
     ]  # fmt: skip
-    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.api_hooks", "PYTHONPATH": str(ROOT)}
+    own = {} if token is None else {"OWN_KEY": token.split("_")[1]}
+    environment = {**os.environ, **own, "SCHEMATHESIS_HOOKS": "tests.api_hooks", "PYTHONPATH": str(ROOT)}
     run = subprocess.run(command, env=environment, cwd=schema.parent, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert len(re.findall(r"✅ (?:Examples|Coverage|Fuzzing|Stateful)", run.stdout)) == 4, run.stdout
@@ -82,7 +84,10 @@ def test_the_service_does_what_its_openapi_file_says(
         httpx.post(f"{address}/v1/galleries/default/images", files=pictures, headers=headers).raise_for_status()
         taken = []
         for _ in range(ROUNDS):
-            drawn(schema, address, *(f"{name}: {value}" for name, value in headers.items()))
+            drawn(schema, address, token)
+            assert (
+                httpx.get(f"{address}/v1/caller", headers=headers).status_code == 200
+            )  # nothing was refused for its sake
             assert process.poll() is None
             assert httpx.get(f"{address}/readyz", timeout=60).json()["status"] == "ready"
             taken.append(psutil.Process(process.pid).memory_info().rss)

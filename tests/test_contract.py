@@ -3,13 +3,14 @@
 import dataclasses
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 import pytest
 
-from index.contract import METADATA_KEY, Contract, Resize, fingerprint
+from index.contract import METADATA_KEY, Contract, MatchProbability, Resize, fingerprint
 from index.errors import ContractError
 
 CONTRACT = Contract(
@@ -63,7 +64,18 @@ def test_the_fingerprint_is_of_the_file(tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "model") == hashlib.sha256(b"model").hexdigest()
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Contract) if field.name != "training"])
+OPTIONAL = ("training", "probability")
+LOGISTIC = MatchProbability(
+    form="logistic", parameters={"intercept": 9.0, "slope": 14.0}, ranks=10, prior=0.1, data_set="roads (30%)",
+    figures={"matches": 2620},
+)  # fmt: skip
+ISOTONIC = MatchProbability(
+    form="isotonic", parameters={"distances": [0.25, 0.5, 1.0], "probabilities": [0.96, 0.5, 0.0]}, ranks=10, prior=0.1,
+    data_set="roads",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Contract) if field.name not in OPTIONAL])
 def test_a_missing_field_is_named(name: str) -> None:
     document = json.loads(CONTRACT.to_json())
     del document[name]
@@ -122,6 +134,89 @@ def test_a_missing_field_of_resize_is_named(name: str) -> None:
 def test_a_wrong_field_is_named(fields: dict[str, object], problem: str) -> None:
     with pytest.raises(ContractError, match=problem):
         Contract.from_json(changed(**fields))
+
+
+@pytest.mark.parametrize("probability", [LOGISTIC, ISOTONIC])
+def test_what_a_distance_means_comes_back(probability: MatchProbability) -> None:
+    contract = dataclasses.replace(CONTRACT, probability=probability)
+    assert Contract.from_json(contract.to_json()) == contract
+
+
+def test_a_file_that_tells_no_probability_has_no_such_field() -> None:
+    assert "probability" not in json.loads(CONTRACT.to_json())
+    assert Contract.from_json(CONTRACT.to_json()).probability is None
+    with pytest.raises(ContractError, match="field probability must be an object, not 3"):
+        Contract.from_json(changed(probability=3))
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"form": "beta"}, "probability.form must be one of logistic, isotonic, not 'beta'"),
+        ({"form": ["logistic"]}, "probability.form must be one of"),
+        ({"colour": 1}, "probability.colour is unknown"),
+        ({"ranks": None}, "probability.ranks must be a positive integer"),
+        ({"ranks": 0}, "probability.ranks must be a positive integer"),
+        ({"prior": 0}, "probability.prior must lie between 0 and 1"),
+        ({"prior": float("nan")}, "probability.prior must lie between 0 and 1"),
+        ({"data_set": 5}, "probability.data_set must be a string"),
+        ({"figures": []}, "probability.figures must be an object"),
+        ({"parameters": 5}, "probability.parameters must be intercept and slope"),
+        ({"parameters": {"intercept": 1.0}}, "probability.parameters must be intercept and slope"),
+        ({"parameters": {"intercept": 1.0, "slope": 0}}, "parameters.slope must be a number above 0, not 0"),
+        ({"parameters": {"intercept": "1", "slope": 1}}, "parameters.intercept must be a number, not '1'"),
+        ({"parameters": {"intercept": float("inf"), "slope": 1}}, "parameters.intercept must be a number"),
+        ({"form": "isotonic"}, "must be distances and probabilities for the form isotonic"),
+        (
+            {"form": "isotonic", "parameters": {"distances": [], "probabilities": []}},
+            "parameters.distances must be numbers",
+        ),
+        (
+            {"form": "isotonic", "parameters": {"distances": [0.1], "probabilities": [True]}},
+            "parameters.probabilities must be numbers",
+        ),
+        (
+            {"form": "isotonic", "parameters": {"distances": [0.1, 0.2], "probabilities": [0.5]}},
+            "have 2 and 1 numbers",
+        ),
+        (
+            {"form": "isotonic", "parameters": {"distances": [0.2, 0.2], "probabilities": [0.5, 0.4]}},
+            "parameters.distances must rise",
+        ),
+        (
+            {"form": "isotonic", "parameters": {"distances": [0.1, 0.2], "probabilities": [0.4, 0.5]}},
+            "parameters.probabilities must fall",
+        ),
+        (
+            {"form": "isotonic", "parameters": {"distances": [0.1], "probabilities": [1.5]}},
+            "parameters.probabilities must fall, within 0…1",
+        ),
+    ],
+)
+def test_a_wrong_field_of_the_probability_is_named(fields: dict[str, object], problem: str) -> None:
+    with pytest.raises(ContractError, match=problem):
+        Contract.from_json(changed(probability=dataclasses.asdict(LOGISTIC) | fields))
+
+
+@pytest.mark.parametrize("name", ["form", "parameters", "ranks", "prior", "data_set"])
+def test_a_missing_field_of_the_probability_is_named(name: str) -> None:
+    document = dataclasses.asdict(LOGISTIC)
+    del document[name]
+    with pytest.raises(ContractError, match=f"probability.{name} is missing"):
+        Contract.from_json(changed(probability=document))
+
+
+@pytest.mark.parametrize("probability", [LOGISTIC, ISOTONIC])
+def test_a_probability_falls_with_the_distance_and_is_never_certain(probability: MatchProbability) -> None:
+    said = [probability.of(n / 500) for n in range(2000)] + [probability.of(1e300)]
+    assert said == sorted(said, reverse=True)
+    assert 0.001 <= said[-1] < said[0] <= 0.999
+    assert all(round(each, 3) == each for each in said)
+
+
+def test_a_probability_is_what_the_formula_says() -> None:
+    assert LOGISTIC.of(0.7) == round(1 / (1 + math.exp(14 * 0.7 - 9)), 3)
+    assert [ISOTONIC.of(d) for d in (0, 0.25, 0.375, 0.5, 0.75, 1, 2)] == [0.96, 0.96, 0.73, 0.5, 0.25, 0.001, 0.001]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "1", "[]", "null"])

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import numpy as np
 import pytest
 
+from index.contract import MatchProbability
 from index.errors import InvalidValue
 from index.gallery import Match, Metadata, StoredImage
 from service.documents import (
@@ -88,11 +89,20 @@ def test_an_image_as_clients_see_it() -> None:
 
 def test_a_match_shows_its_vector_where_it_came_with_it() -> None:
     match = Match(rank=1, distance=0.1235, image=STORED, embedding=np.ones(2, np.float32))
-    assert match_document(match, "g")["embedding"] == [1.0, 1.0]
-    plain = match_document(replace(match, embedding=None), "g")
+    assert match_document(match, "g", None)["embedding"] == [1.0, 1.0]
+    plain = match_document(replace(match, embedding=None), "g", None)
     assert "embedding" not in plain
+    assert "probability" not in plain
     assert plain["distance"] == 0.1235
 
 
 def test_a_model_with_one_viewpoint_has_none_to_tell() -> None:
     assert viewpoint_document(("whole",), None) == {}
+
+
+def test_a_match_tells_its_probability_where_the_model_says_what_its_distances_mean() -> None:
+    meaning = MatchProbability(
+        form="logistic", parameters={"intercept": 0.0, "slope": 1.0}, ranks=10, prior=0.1, data_set="roads"
+    )
+    match = Match(rank=1, distance=0.0, image=STORED)
+    assert match_document(match, "g", meaning)["probability"] == 0.5

@@ -149,6 +149,12 @@ def test_a_kill_leaves_what_was_acknowledged_and_half_of_nothing(tmp_path: Path,
     assert database.problems() == {}
 
 
+def test_a_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    with FeedbackDatabase(tmp_path)._writing() as connection:
+        assert connection.execute("PRAGMA synchronous").get == 3  # EXTRA
+        assert connection.execute("PRAGMA journal_mode").get == "delete"
+
+
 def test_who_only_reads_touches_nothing(tmp_path: Path) -> None:
     database = FeedbackDatabase(tmp_path)
     answer, data = of_query(0)

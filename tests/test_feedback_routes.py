@@ -7,12 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from model_export.data_sets.data_set import open_data_set
 from model_export.data_sets.picture_check import check_pictures
 from tests.http_client import AnswerCheck, parts, refused
 from tests.key_holder import bearer, kept_key
-from tests.pictures import jpeg
+from tests.pictures import encoded, jpeg, photograph
 from tests.server_process import serving, started
 
 IDS = ("a", "b", "c", "d")
@@ -27,6 +28,13 @@ def fill(client: httpx.Client, gallery: str) -> str:
     about[0]["vehicle_id"], about[1]["vehicle_id"] = "v1", "v2"
     client.post(f"{gallery}/images", files=parts(*map(jpeg, range(len(IDS))), metadata=about)).raise_for_status()
     return gallery.rpartition("/")[2]
+
+
+def turned() -> bytes:
+    """EXIF of a picture that lies on its side."""
+    about = Image.Exif()
+    about[0x0112] = 6
+    return about.tobytes()
 
 
 def say(client: httpx.Client, gallery: str, image_id: str, query: str, same: bool, **more: object) -> httpx.Response:
@@ -74,6 +82,32 @@ def test_the_export_is_a_data_set(client: httpx.Client, gallery: str, tmp_path: 
         assert len(archive.read("conflicts.csv").splitlines()) == 5
 
 
+def test_a_query_that_is_kept_for_a_while_is_kept_with_what_was_said_of_it(
+    client: httpx.Client, gallery: str, tmp_path: Path
+) -> None:
+    name = fill(client, gallery)
+    photo = encoded(photograph(7, (120, 90)), "JPEG", quality=92, exif=turned())
+    query_id = client.post("/v1/queries", content=photo).json()["query_id"]
+    whole = {"gallery": name, "image_id": "c", "same": True, "query_id": query_id}
+    boxed = whole | {"box": [10, 20, 40, 50], "distance": 0.5}
+    first, second = (client.post("/v1/feedback", json=each).json() for each in (whole, boxed))
+    assert first["feedback_id"] != second["feedback_id"]  # two pictures
+    assert second == second | boxed | {"query_image_id": None}
+    assert client.post("/v1/feedback", json=boxed | {"same": True}).status_code == 200
+    refused(client.post("/v1/feedback", json=boxed | {"box": [100, 0, 40, 50]}), 422, "100")
+    assert client.delete(f"/v1/queries/{query_id}").status_code == 204
+    refused(client.post("/v1/feedback", json=boxed), 404, query_id)
+    export = client.get("/v1/feedback/export", params={"gallery": name})
+    with zipfile.ZipFile(io.BytesIO(export.content)) as archive:
+        archive.extractall(tmp_path)
+    data = open_data_set(f"manifest:{tmp_path / 'manifest.csv'}")
+    rows = {row.image_id or row.path.name: row for row in data.part("train")}
+    sizes = sorted(Image.open(io.BytesIO(row.path.read_bytes())).size for name, row in rows.items() if name != "c")
+    assert sizes == [(40, 50), (90, 120)]  # the part, and the whole upright
+    assert len({row.vehicle_id for row in rows.values()}) == 1
+    assert not any(finding.fatal or finding.skipped for finding in (*data.findings, *check_pictures(data)))
+
+
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [
@@ -83,7 +117,13 @@ def test_the_export_is_a_data_set(client: httpx.Client, gallery: str, tmp_path: 
         ({"image_id": "x"}, 404, ["x"]),
         ({"query_image_id": "x"}, 404, ["x"]),
         ({"query_image_id": "c"}, 422, ["both c"]),
-        ({"query_image_id": None}, 422, ["query_image_id"]),
+        ({"query_image_id": None}, 422, ["one of query_id and query_image_id"]),
+        ({"query_id": "0" * 32}, 422, ["one of query_id and query_image_id"]),
+        ({"query_image_id": None, "query_id": "0" * 32}, 404, ["0" * 32, "query_hours"]),
+        ({"query_image_id": None, "query_id": "x"}, 422, ["query_id must be"]),
+        ({"query_image_id": None, "query_id": 5}, 422, ["query_id must be"]),
+        ({"box": [0, 0, 9, 9]}, 422, ["box goes with query_id"]),
+        ({"query_image_id": None, "query_id": "0" * 32, "box": [0, 0, 0, 9]}, 422, ["box must be"]),
         ({"image_id": 5}, 422, ["image_id", "5"]),
         ({"same": "yes"}, 422, ["same must be true or false"]),
         ({"same": None}, 422, ["same"]),
@@ -102,7 +142,7 @@ def test_what_makes_no_sense_is_refused(
     assert client.get("/v1/feedback", params={"gallery": name}).json()["feedback"] == []
 
 
-@pytest.mark.parametrize("field", ["gallery", "image_id", "same", "query_image_id"])
+@pytest.mark.parametrize("field", ["gallery", "image_id", "same"])
 def test_a_field_that_is_missing_is_named(client: httpx.Client, gallery: str, field: str) -> None:
     body = {"gallery": gallery.rpartition("/")[2], "image_id": "c", "query_image_id": "a", "same": True}
     del body[field]
@@ -115,6 +155,9 @@ def test_a_gallery_must_be_named_and_without_crops_there_is_nothing_to_learn(cli
         refused(client.request(method, f"/v1/feedback{path}", params={"gallery": "nowhere"}), 404)
         refused(client.request(method, f"/v1/feedback{path}", params={"gallery": "No"}), 422, "'No'")
     refused(client.get("/v1/feedback", params={"gallery": "default", "cursor": "AAAA"}), 422, "cursor")
+    for path, methods in (("default.0123456789abcdef", "DELETE"), ("", "GET, HEAD, POST, DELETE")):
+        answer = client.put(f"/v1/feedback/{path}".rstrip("/"))
+        assert (answer.status_code, answer.headers["allow"]) == (405, methods)
     for unknown in ("x", "nowhere.0123456789abcdef", "default.0123456789abcdef", "default.x"):
         refused(client.delete(f"/v1/feedback/{unknown}"), 404, unknown)
     client.put("/v1/galleries/lean-feedback", json={"keep_crops": False}).raise_for_status()

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 
 from service.http_protocol import MAX_HEAD
@@ -93,6 +94,16 @@ def test_a_head_has_a_limit(server: str, request_head: bytes) -> None:
     assert "65,536" in body_of(answer)["detail"]
     assert PROBLEM.encode() in answer
     assert b"connection: close" in answer
+
+
+@pytest.mark.parametrize("piece", [1 << 20, 4096], ids=["at once", "in pieces"])
+def test_a_head_that_is_too_large_is_told_so_after_an_answer_too(server: str, piece: int) -> None:
+    both = head("GET /livez HTTP/1.1") + head("GET /livez HTTP/1.1", f"X-Long: {'x' * MAX_HEAD}")
+    answers = exchange(server, *(both[at : at + piece] for at in range(0, len(both), piece)), whole=False)
+    assert answers.count(b"HTTP/1.1 431 ") == 1
+    with httpx.Client(base_url=server) as client:
+        assert client.get("/livez").status_code == 200
+        assert client.get("/livez", headers={"X-Long": "x" * MAX_HEAD}).status_code == 431
 
 
 def test_a_head_that_never_ends_is_cut_off(server: str) -> None:
@@ -232,3 +243,31 @@ def test_who_leaves_before_the_first_of_several_answers_is_no_error(tiny_model: 
         while "vehicle_search_queue_requests 0.0" not in httpx.get(f"{server}/metrics").text:
             pass
     assert "ERROR" not in log.read_text()
+
+
+def test_who_takes_no_answers_is_cut_off(tiny_model: Path, tmp_path: Path) -> None:
+    """Each is written as a whole, until the memory of both sides for the connection holds no more."""
+    asked, options = head("GET /openapi.json HTTP/1.1"), ("--body-seconds", "0.5")
+    with started(tmp_path / "data", tiny_model, *options) as (server, process), socket.socket() as connection:
+        whole = len(exchange(server, asked))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((urlsplit(server).hostname, urlsplit(server).port))
+        connection.sendall(asked * 100)
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        ours = connection.getsockname()
+        while any(each.raddr == ours for each in psutil.Process(process.pid).net_connections("tcp")):
+            pass
+        assert len(received(connection)) < 100 * whole
+
+
+def test_who_takes_answers_slowly_gets_all(tiny_model: Path, tmp_path: Path) -> None:
+    asked = head("GET /openapi.json HTTP/1.1")
+    with serving(tmp_path / "data", tiny_model, "--body-seconds", "1") as server, socket.socket() as connection:
+        whole = len(exchange(server, asked))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((urlsplit(server).hostname, urlsplit(server).port))
+        connection.sendall(asked * 20 + head("GET /livez HTTP/1.1", "Connection: close"))
+        received = 0
+        while piece := connection.recv(4096):
+            received += len(piece)
+    assert received > 20 * (whole - 100)

@@ -1,6 +1,7 @@
 """Keys in memory follow the file; where that cannot be read nobody is let in."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -96,6 +97,19 @@ def test_what_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
     assert ring.keyless
     with pytest.raises(KeyNotFound, match="none was ever made"):
         ring.revoke("3f0c6e1d2a3b", a_key("read")[0].created_at)
+
+
+def test_a_start_that_took_long_is_no_silence_of_the_disk(database: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = Keyring(database)
+    key, _ = a_key("read")
+    database.add(key)
+    later = time.monotonic() + 60
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    ring.start()
+    try:
+        assert ring.key(key.key_id) == key
+    finally:
+        ring.close()
 
 
 def test_without_a_database_there_are_none() -> None:

@@ -46,6 +46,15 @@ def test_what_ours_lacks_is_looked_for_elsewhere(tmp_path: Path) -> None:
     assert [font.file for font in Lettering(own, folders=(tmp_path,)).fonts(["שלום"])] == [_OURS, own]
 
 
+def test_a_font_of_the_machine_that_is_broken_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "DejaVuSans.ttf").write_bytes(b"no font")
+    machine = Lettering(folders=(tmp_path,))
+    assert machine.shown("gate") == "gate"
+    assert not caplog.records  # it was not wanted
+    assert machine.shown("北") == "[U+5317]"
+    assert "passed over" in caplog.text
+
+
 def test_an_operators_font_that_is_none_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "font.ttf"
     for content in (None, b"", b"no font", b"\0\1\0\0" + bytes(100)):

@@ -26,7 +26,8 @@ def test_an_address_and_its_origin(template: str, origin: str) -> None:
         "https://{x}.tiles.example/{z}/{y}.png", "/{z}/{x}/{y}.png", "ftp://tiles.example/{z}/{x}/{y}",
         "https://me:secret@tiles.example/{z}/{x}/{y}", "https://{s}.tiles.example/{z}/{x}/{y}",
         "https://tiles.example;script-src *;/{z}/{x}/{y}", "https://tiles.example/{z}/{x}/{y}\nx: y",
-        "https://*/{z}/{x}/{y}", "https://tiles.example/{z}/{x}/{y}" + "a" * 1000, "javascript:{z}{x}{y}",
+        "https://*/{z}/{x}/{y}",
+        "https://tiles.example/{s}/{z}/{x}/{y}", "https://tiles.example/{z}/{x}/{y};", "https://tiles.example/'{z}/{x}/{y}", "https://tiles.example/{z}/{x}/{y}" + "a" * 1000, "javascript:{z}{x}{y}",
         "https:///{z}/{x}/{y}", "https://tiles.example:nine/{z}/{x}/{y}", "https://tiles example/{z}/{x}/{y}",
     ],
 )  # fmt: skip

@@ -53,6 +53,8 @@ def test_a_reduced_file_is_measured_and_says_so(restored: Restored, tmp_path: Pa
     space = embedding_space(restored.model, restored.config.crop_resize)
     assert (contract.embedding_space == space) == report.parity.keeps_space
     assert [path.name for path in tmp_path.iterdir()] == ["reduced.onnx"]
+    assert contract.probability is None  # of three vehicles
+    assert "3 vehicles; a probability needs 30 of each" in str(report)
     types = {node.op_type for node in onnx.load(str(tmp_path / "reduced.onnx")).graph.node}
     assert ("QuantizeLinear" in types) == (precision == "int8")
 

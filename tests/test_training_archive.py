@@ -18,6 +18,8 @@ from index.gallery import Answer, Metadata, NewAnswer, StoredImage
 from index.local_gallery import LocalGallery
 from model_export.data_sets.data_set import DataSet, open_data_set
 from model_export.data_sets.picture_check import check_pictures
+from model_export.training.mnet_training import Source, open_sources
+from tests.conftest import untrained
 from tests.pictures import jpeg
 from tests.test_local_gallery import folder, image
 
@@ -66,6 +68,13 @@ def unpacked(gallery: LocalGallery, target: Path) -> DataSet:
     return open_data_set(f"manifest:{target / MANIFEST}")
 
 
+def trained_on(manifest: Path) -> list[str]:
+    """The vehicles that `vehicle-model train` would make triplets of."""
+    config = untrained().config
+    (source,) = open_sources(replace(config, sources=(Source(data=f"manifest:{manifest}", p=2, k=2),)))
+    return sorted(source.labels, reverse=True)
+
+
 def table(folder: Path, name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO((folder / name).read_text(encoding="utf-8"), newline="")))
 
@@ -93,6 +102,7 @@ def test_the_trainer_reads_what_was_said(gallery: LocalGallery, tmp_path: Path) 
     )  # fmt: skip
     assert {row.captured_at for row in rows} == {NOON, None}
     assert not [finding for finding in (*data.findings, *check_pictures(data)) if finding.fatal or finding.skipped]
+    assert trained_on(tmp_path / "out" / MANIFEST) == ["v1", made]
     for row in rows:
         own = row.path.read_bytes()
         assert own == (
@@ -159,6 +169,19 @@ def test_an_image_that_goes_while_the_archive_is_sent_is_not_in_its_tables(
         rows = list(csv.DictReader(io.StringIO(archive.read(MANIFEST).decode())))
         assert [row["image_id"] for row in rows] == [f"i{kept}"]
         assert len(archive.read(ANSWERS).splitlines()) == 1
+
+
+def test_an_image_that_is_replaced_meanwhile_is_left_out_too(gallery: LocalGallery) -> None:
+    for n in (3, 4, 5):
+        say(gallery, n, 6, same=True)
+    parts = gallery.feedback.archive()
+    first = next(parts)
+    kept = next(n for n in (3, 4, 5, 6) if jpeg(n) in first)
+    gallery.add([image(n, crop=jpeg(60 + n)) for n in {3, 4, 5, 6} - {kept}])
+    with zipfile.ZipFile(io.BytesIO(first + b"".join(parts))) as archive:
+        rows = list(csv.DictReader(io.StringIO(archive.read(MANIFEST).decode())))
+        assert [row["image_id"] for row in rows] == [f"i{kept}"]
+        assert len(archive.namelist()) == 4
 
 
 def test_a_picture_that_is_damaged_is_told(folder: Path, gallery: LocalGallery, tmp_path: Path) -> None:

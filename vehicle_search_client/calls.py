@@ -443,16 +443,19 @@ def cancel_migration(migration_id: str, *, gallery: str = "default") -> Call[Mig
 
 
 def give_feedback(
-    image_id: str, *, same: bool, query_image_id: str, distance: float | None = None, gallery: str = "default"
-) -> Call[FeedbackReply]:
-    """Say of a match whether it shows the vehicle that was searched for; again, of the same two, it is replaced."""
-    body = {
-        "gallery": gallery, "image_id": image_id, "same": same, "query_image_id": query_image_id, "distance": distance,
+    image_id: str, *, same: bool, query_id: str | None = None, box: Box | None = None,
+    query_image_id: str | None = None, distance: float | None = None, gallery: str = "default",
+) -> Call[FeedbackReply]:  # fmt: skip
+    """Say of a match whether it shows the vehicle that was searched for; again, of the same two, it is replaced.
+
+    It was searched for with a kept picture (``query_id``), or the ``box`` of it, or with a stored image.
+    """
+    said = {
+        "gallery": gallery, "image_id": image_id, "same": same, "query_id": query_id,
+        "box": None if box is None else list(box), "query_image_id": query_image_id, "distance": distance,
     }  # fmt: skip
-    return Call(
-        method="POST", path=_FEEDBACK, content=json.dumps(body).encode(), content_type="application/json",
-        read=_read(FeedbackReply),
-    )  # fmt: skip
+    body = json.dumps({name: value for name, value in said.items() if value is not None}).encode()
+    return Call(method="POST", path=_FEEDBACK, content=body, content_type="application/json", read=_read(FeedbackReply))
 
 
 def feedback(*, gallery: str = "default", limit: int = 1000, cursor: str | None = None) -> Call[FeedbackPage]:

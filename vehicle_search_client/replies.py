@@ -48,15 +48,20 @@ class _Described:
 
 @dataclass(frozen=True, kw_only=True)
 class Match(_Described):
-    """An image that was found. ``distance`` is Euclidean; ``embedding`` is there with ``include="embedding"``."""
+    """An image that was found. ``distance`` is Euclidean; ``embedding`` is there with ``include="embedding"``.
+
+    ``probability``, that it shows the query's vehicle, is there where the model says what its distances mean.
+    """
 
     rank: int
     distance: float
+    probability: float | None = None
     embedding: Sequence[float] | None = None
 
     def record(self) -> dict[str, Any]:
+        meaning = {} if self.probability is None else {"probability": self.probability}
         vector = {} if self.embedding is None else {"embedding": self.embedding}
-        return {"rank": self.rank, "distance": self.distance} | super().record() | vector
+        return {"rank": self.rank, "distance": self.distance} | meaning | super().record() | vector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -375,6 +380,8 @@ class FeedbackReply:
     image_id: str
     same: bool
     given_at: datetime
+    query_id: str | None = None
+    box: Sequence[int] | None = None
     query_image_id: str | None = None
     distance: float | None = None
 

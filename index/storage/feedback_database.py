@@ -54,7 +54,9 @@ CREATE TABLE answers (
     pair TEXT NOT NULL UNIQUE,      -- both content names, in order
     checksum INTEGER NOT NULL       -- of all but place and pair
 ) STRICT;
-CREATE TABLE pictures (name TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT;
+CREATE INDEX answers_own ON answers (query_crop) WHERE query_image_id IS NULL;
+CREATE TABLE pictures (name TEXT PRIMARY KEY, bytes INTEGER NOT NULL, data BLOB NOT NULL) STRICT;
+CREATE INDEX pictures_bytes ON pictures (bytes);
 """
 _PUT = (
     f"INSERT INTO answers ({_COLUMNS}, pair, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
@@ -63,8 +65,11 @@ _PUT = (
     + ", excluded.checksum)"
 )
 _OWN_PICTURES = "SELECT DISTINCT query_crop FROM answers WHERE query_image_id IS NULL"
-_FORGET_PICTURES = f"DELETE FROM pictures WHERE name NOT IN ({_OWN_PICTURES})"  # noqa: S608
-_PICTURE_BYTES = "SELECT coalesce(sum(length(data)), 0) FROM pictures"
+_FORGET = (  # those of some pictures that no answer has any more
+    "DELETE FROM pictures WHERE name IN (SELECT value FROM json_each(?))"
+    " AND NOT EXISTS (SELECT 1 FROM answers WHERE query_crop = name AND query_image_id IS NULL)"
+)
+_PICTURE_BYTES = "SELECT coalesce(sum(bytes), 0) FROM pictures"
 _PRAGMAS = """
 PRAGMA synchronous = EXTRA;         -- a commit that returned survives a loss of power
 PRAGMA secure_delete = ON;          -- what is erased is overwritten
@@ -93,7 +98,9 @@ class FeedbackDatabase:
         ``most_bytes`` of pictures.
         """
         with self._writing() as connection:
-            earlier = connection.execute("SELECT answer_id FROM answers WHERE pair = ?", (answer.pair,)).fetchone()
+            earlier: tuple[str, str] | None = connection.execute(
+                "SELECT answer_id, query_crop FROM answers WHERE pair = ?", (answer.pair,)
+            ).fetchone()
             if earlier is None:
                 if connection.execute("SELECT count(*) FROM answers").get >= most:
                     raise TooMuchFeedback(
@@ -101,12 +108,15 @@ class FeedbackDatabase:
                         "some, or raise it"
                     )
             else:
-                answer = replace(answer, answer_id=str(earlier[0]))
+                answer = replace(answer, answer_id=earlier[0])
             said = _said(answer)
             connection.execute(_PUT, (*said, answer.pair, row_checksum(*said)))
             if picture is not None:
-                connection.execute("INSERT OR REPLACE INTO pictures VALUES (?, ?)", (answer.query_crop, picture))
-            connection.execute(_FORGET_PICTURES)
+                connection.execute(
+                    "INSERT OR REPLACE INTO pictures VALUES (?, ?, ?)", (answer.query_crop, len(picture), picture)
+                )
+            if earlier is not None:
+                connection.execute(_FORGET, (json.dumps([earlier[1]]),))
             if picture is not None and connection.execute(_PICTURE_BYTES).get > most_bytes:
                 raise TooMuchFeedback(
                     f"the pictures with this gallery's answers would take more than {most_bytes:,} bytes, the limit "
@@ -183,12 +193,12 @@ class FeedbackDatabase:
         """Erase what ``problems`` names, of a file that can be read."""
         with self._writing() as connection:
             lost = json.dumps(_problems(connection).get(LOST, []))
+            connection.execute(f"DELETE FROM answers WHERE checksum IS NOT {_CHECKSUM}")  # noqa: S608
             connection.execute(
-                f"DELETE FROM answers WHERE checksum IS NOT {_CHECKSUM}"  # noqa: S608
-                " OR query_image_id IS NULL AND query_crop IN (SELECT value FROM json_each(?))",
+                "DELETE FROM answers WHERE query_image_id IS NULL AND query_crop IN (SELECT value FROM json_each(?))",
                 (lost,),
             )
-            connection.execute(_FORGET_PICTURES)
+            connection.execute(f"DELETE FROM pictures WHERE name NOT IN ({_OWN_PICTURES})")  # noqa: S608
 
     def copy_to(self, part: Path) -> None:
         """A copy of one moment, flushed, without what was erased; taken beside whoever has the file."""
@@ -203,10 +213,15 @@ class FeedbackDatabase:
         if not self.exists:
             return 0
         with self._writing() as connection:
-            connection.execute(f"DELETE FROM answers WHERE {condition}", bindings)  # noqa: S608
-            gone = connection.changes()
-            connection.execute(_FORGET_PICTURES)
-        return gone
+            gone = [
+                name
+                for (name,) in connection.execute(
+                    f"DELETE FROM answers WHERE {condition} RETURNING query_crop",  # noqa: S608
+                    bindings,
+                )
+            ]
+            connection.execute(_FORGET, (json.dumps(sorted(set(gone))),))
+        return len(gone)
 
     @contextmanager
     def _writing(self) -> Iterator[apsw.Connection]:

@@ -19,7 +19,7 @@ from typing import Final, Literal, Self
 from index.errors import PictureTooLarge, QueriesNotKept, QueryNotFound, StorageError, StorageFull
 from index.storage.crop_store import NO_SPACE
 from index.storage.space_reserve import SpaceReserve
-from index.whole_file import PART, sync_folder, take_place
+from index.whole_file import PART, sync_folder, write_bytes
 
 QUERY_ID: Final = "[0-9a-f]{32}"  # pattern
 
@@ -187,20 +187,14 @@ class QueryStore:
 
     def _write(self, name: str, data: bytes) -> None:
         path = self._folder / name
-        part = path.with_name(name + PART)
         if not self._folder.is_dir():
             self._folder.mkdir()
             sync_folder(self._folder.parent)
         try:
-            with part.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            take_place(part, path)
+            write_bytes(path, data)
         except OSError:
-            for each in (part, path):
-                with suppress(OSError):
-                    each.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)  # it may have its name, and that not be on the disk
             raise
 
     def _remove(self, queries: Sequence[KeptQuery]) -> None:

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from index.contract import Contract, Precision
+from index.contract import Contract, MatchProbability, Precision
 from index.errors import InvalidValue
 from index.manifest import ManifestRow
 from model_export.data_sets.crop_cache import CropCache
@@ -28,9 +28,11 @@ from model_export.exporting.onnx_export import (
 )
 from model_export.exporting.parity import Parity, compare
 from model_export.exporting.reduction import reduce_precision
-from model_export.measuring.measured_model import see_rows
+from model_export.measuring.calibration import calibrate
+from model_export.measuring.measured_model import Seen, see_rows
 from model_export.measuring.onnx_model import OnnxModel
-from model_export.measuring.protocols import plan
+from model_export.measuring.protocols import Plan, plan
+from model_export.measuring.ranked_matches import ranked_matches
 from model_export.network.folding import fold
 from model_export.training.mnet_training import Restored, Training
 
@@ -60,11 +62,12 @@ class ReducedReport:
     alone: float  # largest difference of a row to itself alone
     first_kept: int  # first convolutions that stay fp32
     parity: Parity
+    meaning: str  # of its distances, or why it tells none
 
     def __str__(self) -> str:
         return (
             f"{self.path}: {self.precision}, {self.bytes / 1e6:.1f} MB, {self.first_kept} first convolutions in "
-            f"fp32, a row differs from itself alone by {self.alone:.1e}; {self.parity}"
+            f"fp32, a row differs from itself alone by {self.alone:.1e}; {self.parity}\n{self.meaning}"
         )
 
 
@@ -86,27 +89,32 @@ def export_reduced(
         export_model(restored, whole, dense=dense, half_weights=False)
         reference = see_rows(OnnxModel(whole), planned.rows)
         calibration = cache(lambda: calibration_crops(restored.config))
-        tries = []
+        tries: list[tuple[Parity, int, Path, Seen]] = []
         for kept in FIRST_KEPT if precision == "int8" else (0,):
             reduced = Path(folder) / f"{kept}.onnx"
             reduce_precision(whole, reduced, precision, calibration, first_kept=kept)
             _rewrite(reduced, replace(describe(whole), precision=precision))
-            parity = compare(planned, reference, see_rows(OnnxModel(reduced), planned.rows), seed=measuring.seed)
-            tries.append((parity, kept, reduced))
+            seen = see_rows(OnnxModel(reduced), planned.rows)
+            parity = compare(planned, reference, seen, seed=measuring.seed)
+            tries.append((parity, kept, reduced, seen))
             if parity.keeps_space:
                 break
-        parity, kept, reduced = min(tries, key=lambda one: (not one[0].keeps_space, one[0].lost))
+        parity, kept, reduced, seen = min(tries, key=lambda one: (not one[0].keeps_space, one[0].lost))
+        probability, meaning = _meaning(planned, seen, measuring)
         contract = describe(reduced)
         contract = replace(
             contract,
             embedding_space=contract.embedding_space if parity.keeps_space else _own_space(contract),
             metrics={**contract.metrics, "parity": {**parity.to_dict(), "first_convolutions_in_fp32": kept}},
+            probability=probability,
         )
         _rewrite(reduced, contract)
         alone = _check_rows(reduced, mixed_crops(fold(restored.model), _CHECKED), _TOLERANCES[precision])
         size = reduced.stat().st_size
         reduced.replace(out)
-    return ReducedReport(path=out, precision=precision, bytes=size, alone=alone, first_kept=kept, parity=parity)
+    return ReducedReport(
+        path=out, precision=precision, bytes=size, alone=alone, first_kept=kept, parity=parity, meaning=meaning
+    )
 
 
 def held_out(config: Training) -> Measuring:
@@ -134,6 +142,16 @@ def calibration_crops(config: Training, count: int = CALIBRATION_CROPS) -> NDArr
         wanted = min(len(kept), max(1, round(count * share)))
         rows += [kept[at] for at in rng.permutation(len(kept))[:wanted]]
     return CropCache(config.crop_resize, limit_bytes=0).crops(rows)
+
+
+def _meaning(planned: Plan, seen: Seen, measuring: Measuring) -> tuple[MatchProbability | None, str]:
+    """What the file's distances mean on the pictures that it was measured on, and what to tell of it."""
+    named = f"{planned.data_set} ({measuring.part})" if measuring.part else planned.data_set
+    try:
+        calibrated = calibrate(ranked_matches(planned, seen.embedding), data_set=named, seed=measuring.seed)
+    except InvalidValue as error:
+        return None, f"its matches have no probability: {error}"
+    return calibrated.probability, str(calibrated)
 
 
 def _own_space(contract: Contract) -> str:

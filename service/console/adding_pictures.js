@@ -1,6 +1,6 @@
 /** Pictures on their way into a gallery, on the page: what is given, a question what is known of it, and how far it is. */
 
-import { Problem, authorization, change, get, path, pause, save, withQuery } from "./api.js";
+import { Problem, authorization, change, get, path, pause, save, send, withQuery } from "./api.js";
 import { ask } from "./dialogs.js";
 import { h, show } from "./element.js";
 import { cells } from "./manifest_rows.js";
@@ -363,7 +363,7 @@ class RunCard {
   /** @param {string} address of a job */
   async listJobFailures(address) {
     try {
-      const [head, ...rows] = cells(await (await fetch(`${address}/failures`, { headers: authorization() })).text());
+      const [head, ...rows] = cells(await (await send("GET", `${address}/failures`)).text());
       const at = (/** @type {string} */ name) => head?.cells.indexOf(name) ?? -1;
       const lines = rows.map((row) => [row.cells[at("path")] ?? "", row.cells[at("import_failure")] ?? ""]);
       this.failures.hidden = false;

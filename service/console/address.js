@@ -1,5 +1,7 @@
 /** What a page shows stands in its address: it can be shared, and Back works. */
 
+const changes = new EventTarget();
+
 /** The parameters of the address. */
 export function read() {
   return new URLSearchParams(location.search);
@@ -16,6 +18,16 @@ export function write(parameters, { replace = false } = {}) {
   if (next === `${location.pathname}${location.search}`) return;
   if (replace) history.replaceState(null, "", next);
   else history.pushState(null, "", next);
+  changes.dispatchEvent(new Event("change"));
+}
+
+/**
+ * Call when the address is another, by whatever way.
+ * @param {() => void} listener
+ */
+export function onChange(listener) {
+  changes.addEventListener("change", listener);
+  addEventListener("popstate", listener);
 }
 
 /**

@@ -9,7 +9,7 @@ import { countWords, timeWords } from "./words.js";
 /** @typedef {Record<string, any>} Entry */
 
 const PAGE = 50;
-const ACTIONS = ["search", "keep-query", "erase-query", "embed", "add", "change", "erase", "import", "cancel-import", "give-feedback", "erase-feedback", "export-feedback", "create-gallery", "drop-gallery", "migrate", "cancel-migration", "reload-model", "read-audit", "create-key", "revoke-key"];
+const ACTIONS = ["search", "keep-query", "erase-query", "embed", "trail", "add", "change", "erase", "import", "cancel-import", "give-feedback", "erase-feedback", "export-feedback", "create-gallery", "drop-gallery", "migrate", "cancel-migration", "reload-model", "set-cameras", "set-plan", "remove-plan", "read-audit", "create-key", "revoke-key"];
 const TOLD = ["time", "action", "key", "address", "gallery", "status", "request_id", "filters", "pictures"]; // they have a place of their own, or say nothing to people
 
 /** @param {HTMLElement} place */

@@ -1,7 +1,7 @@
 /** What the model says of itself: its contract in people's words, how well it finds vehicles and names viewpoints. */
 
 import { change, get } from "./api.js";
-import { rankChart } from "./chart.js";
+import { shareChart } from "./chart.js";
 import { confirmDanger } from "./dialogs.js";
 import { h, show } from "./element.js";
 import { copyButton, facts, refusal, table } from "./parts.js";
@@ -12,6 +12,9 @@ import { countWords, numberWords, timeWords } from "./words.js";
 /** @typedef {{viewpoints: string[], confusion: number[][], mean: number, recall: Record<string, number>, pictures: number, unknown: number}} Naming */
 /** @typedef {{rank_1: number, rank_5: number, rank_10: number, map: number, minp?: number, probes: number, gallery: number, interval?: number[], map_interval?: number[], cmc?: number[], part?: string, protocol?: string, viewpoint?: Naming}} Figures */
 
+/** @typedef {{form: string, parameters: any, ranks: number, prior: number, data_set: string}} Meaning */
+
+const RANKS = [1, 2, 3, 5, 10, 20, 50];
 const ASPECTS = /** @type {Record<string, string>} */ ({ stretch: "stretched to that size", pad: "fitted into it, the rest grey" });
 
 /**
@@ -85,6 +88,7 @@ function figureParts(contract) {
   const named = sets.flatMap(([name, each]) => (each.viewpoint ? [/** @type {[string, Naming]} */ ([name, each.viewpoint])] : []));
   return [
     ...(sets.length ? findingParts(sets) : [h("p", { class: "empty" }, "This file does not say how well it finds vehicles. ", h("code", {}, "vehicle-model evaluate FILE --data SPEC --into FILE"), " measures it and writes it into the file.")]),
+    ...(contract.probability ? probabilityParts(contract.probability) : []),
     h("h3", {}, "Naming the viewpoint"),
     ...(contract.viewpoints.length < 2 ? [h("p", { class: "faint" }, "This model knows one viewpoint, so there is nothing to name.")] : namingParts(named, metrics.viewpoint)),
     ...(metrics.parity ? parityParts(metrics.parity, contract.precision) : []),
@@ -101,13 +105,54 @@ function findingParts(sets) {
   const bare = series.filter((each) => !each.curve).map((each) => each.name);
   const words = `How often a picture of the same vehicle is among the first matches. ${series.map((each) => `${each.name}: ${each.points.filter(([rank]) => [1, 5, 10, 50].includes(rank)).map(([rank, share]) => `${percent(share)} among the first ${rank}`).join(", ")}`).join(". ")}.`;
   return [
-    h("p", {}, "Measured on vehicles that it had not learnt from. Each picture is searched for among those of the other cameras."),
-    h("figure", {}, rankChart(series, words), h("figcaption", { class: "legend" }, ...series.map((each, number) => h("span", { class: `key series-${number % 4}` }, each.name)))),
+    h("p", {}, "Each picture is searched for among those of the other cameras. Where the model learnt from the same data set, only vehicles that were kept out are searched for."),
+    h("figure", {}, shareChart(series, { least: 1, most: Math.max(...series.flatMap((each) => each.points.map(([rank]) => rank))), ticks: [1, 2, 5, 10, 20, 50], words: "among the first … matches", octaves: true }, words), h("figcaption", { class: "legend" }, ...series.map((each, number) => h("span", { class: `key series-${number % 4}` }, each.name)))),
+    asTable("Among the first … matches", RANKS, series.map((each) => [each.name, new Map(each.points)])),
     bare.length ? h("p", { class: "faint small" }, `Of ${bare.join(" and ")} the file holds ranks 1, 5 and 10 only, drawn as dots; `, h("code", {}, "vehicle-model evaluate … --into FILE"), " adds the whole curve.") : null,
     table("How well the model finds vehicles, by data set", ["Data set", "First match right", "Among the first 5", "Among the first 10", "Mean average precision", "Measured with"],
       h("tbody", {}, ...sets.map(([name, each]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, withInterval(each.rank_1, each.interval)), h("td", {}, percent(each.rank_5)), h("td", {}, percent(each.rank_10)), h("td", {}, withInterval(each.map, each.map_interval)), h("td", {}, `${countWords(each.probes, "search", "searches")} among ${countWords(each.gallery, "picture")}${each.part ? `, ${each.part}` : ""}`))))),
     h("p", { class: "faint small" }, "In brackets: between these the true share lies with 95 % certainty."),
   ];
+}
+
+/** @param {Meaning} meaning */
+function probabilityParts(meaning) {
+  const most = meaning.form === "isotonic" ? Math.max(...meaning.parameters.distances) * 1.05 : Math.max(0.1, (2 * meaning.parameters.intercept) / meaning.parameters.slope);
+  const step = most > 4 ? 1 : most > 1.5 ? 0.5 : 0.2;
+  const ticks = Array.from({ length: Math.floor(most / step) + 1 }, (_, at) => Number((at * step).toFixed(1)));
+  const points = Array.from({ length: 101 }, (_, at) => /** @type {[number, number]} */ ([(at / 100) * most, likelihood(meaning, (at / 100) * most)]));
+  const words = `How likely a match shows the same vehicle, by its distance: ${ticks.map((distance) => `${percent(likelihood(meaning, distance), 0)} at ${distance}`).join(", ")}.`;
+  return [
+    h("h3", {}, "What a distance means"),
+    h("p", {}, `How likely a match shows the same vehicle, learnt of the ${numberWords(meaning.ranks)} nearest matches of each search of ${meaning.data_set}, of which ${percent(meaning.prior)} were right. It is true where as many are.`),
+    h("figure", {}, shareChart([{ name: "likely", curve: true, points }], { least: 0, most, ticks, words: "distance" }, words)),
+    asTable("Distance", ticks, [["likely", new Map(ticks.map((distance) => [distance, likelihood(meaning, distance)]))]]),
+  ];
+}
+
+/**
+ * What a drawing shows as a table, for who would rather read it, or cannot see it.
+ * @param {string} name of what goes along
+ * @param {number[]} values of it
+ * @param {[string, Map<number, number>][]} rows shares by value
+ */
+function asTable(name, values, rows) {
+  const shown = values.filter((value) => rows.some(([, shares]) => shares.has(value)));
+  const cells = (/** @type {Map<number, number>} */ shares) => shown.map((value) => h("td", {}, shares.has(value) ? percent(shares.get(value) ?? 0) : "–"));
+  return h("details", { class: "small" }, h("summary", {}, "The same as a table"), table(`${name}, as drawn above`, [name, ...shown.map(String)], h("tbody", {}, ...rows.map(([row, shares]) => h("tr", {}, h("th", { scope: "row" }, row), ...cells(shares))))));
+}
+
+/**
+ * @param {Meaning} meaning
+ * @param {number} distance
+ */
+function likelihood(meaning, distance) {
+  if (meaning.form === "logistic") return 1 / (1 + Math.exp(meaning.parameters.slope * distance - meaning.parameters.intercept));
+  const { distances, probabilities } = meaning.parameters;
+  const right = distances.findIndex((/** @type {number} */ each) => each > distance);
+  const [far = 0, low = 0] = right < 0 ? [distances.at(-1), probabilities.at(-1)] : [distances[right], probabilities[right]];
+  const [near = far, high = low] = right > 0 ? [distances[right - 1], probabilities[right - 1]] : [];
+  return far === near ? low : high + ((low - high) * (distance - near)) / (far - near);
 }
 
 /**

@@ -92,8 +92,10 @@ function answerRow(answer, caller, changed) {
   const erase = h("button", { type: "button", "aria-label": `Erase what was said of ${answer.image_id}`, onclick: async () => {
     try {
       await change("DELETE", path("feedback", answer.feedback_id));
+      const next = row.nextElementSibling ?? row.previousElementSibling;
       row.remove();
       changed();
+      next?.querySelector("button")?.focus();
     } catch (error) {
       tell(error, "It was not erased");
     }

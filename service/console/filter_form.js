@@ -1,6 +1,7 @@
 /** The filters of a search, a listing or an erasure: a form, and the parameters of the API that it stands for. */
 
 import { h, show } from "./element.js";
+import { joined, separated } from "./listed_values.js";
 
 /** @typedef {{cameras: {camera_id: string, images: number}[], viewpoints: {viewpoint: string, images: number}[], attributes: {name: string, values: {value: string | number, images: number}[]}[], vehicles?: number, first_captured_at?: string | null, last_captured_at?: string | null}} Facets */
 
@@ -55,7 +56,8 @@ export class FilterForm {
   }
 
   draw() {
-    const focus = document.activeElement instanceof HTMLElement && this.body.contains(document.activeElement) ? document.activeElement.dataset["name"] : null;
+    const focused = document.activeElement instanceof HTMLElement && this.body.contains(document.activeElement) ? document.activeElement : null;
+    const focus = focused?.dataset["name"];
     const count = new Set(this.filters.keys()).size;
     show(this.summary, count === 0 ? "Filters" : `Filters (${count} set)`);
     show(this.body,
@@ -68,7 +70,9 @@ export class FilterForm {
       this.attributes(),
       count === 0 ? null : h("button", { type: "button", onclick: () => this.put(new URLSearchParams()) }, "Clear all filters"),
     );
-    if (focus) this.body.querySelector(`[data-name="${CSS.escape(focus)}"]`)?.dispatchEvent(new Event("refocus"));
+    if (focused === null) return;
+    const same = focus ? this.body.querySelector(`[data-name="${CSS.escape(focus)}"]`) : null;
+    /** @type {HTMLElement} */ (same ?? this.summary).focus();
   }
 
   /**
@@ -84,7 +88,7 @@ export class FilterForm {
     if (all.length === 0 || all.length > 12) return this.text(name, label, all.slice(0, 500));
     const counts = new Map(values);
     return h("fieldset", {}, h("legend", {}, label), h("div", { class: "row" }, ...all.map((value) => h("label", { class: "check" },
-      h("input", { type: "checkbox", checked: chosen.includes(value), onchange: (/** @type {Event} */ event) => this.toggle(name, value, /** @type {HTMLInputElement} */ (event.target).checked) }),
+      h("input", { type: "checkbox", checked: chosen.includes(value), "data-name": `${name} ${value}`, onchange: (/** @type {Event} */ event) => this.toggle(name, value, /** @type {HTMLInputElement} */ (event.target).checked) }),
       `${value}${counts.has(value) ? ` (${counts.get(value)})` : ""}`))));
   }
 
@@ -95,10 +99,10 @@ export class FilterForm {
    * @param {string[]} suggestions
    */
   text(name, label, suggestions = []) {
-    const list = suggestions.length ? h("datalist", { id: `suggest-${name}` }, ...suggestions.map((value) => h("option", { value }))) : null;
-    const field = h("input", { type: "text", value: this.filters.getAll(name).join(", "), placeholder: "any", list: list?.id, "data-name": name, onchange: () => {
-      this.set(name, field.value.split(",").map((each) => each.trim()).filter(Boolean));
-    }, onrefocus: () => field.focus() });
+    const list = suggestions.length ? h("datalist", { id: `suggest-${name}` }, ...suggestions.map((value) => h("option", { value: joined([value]) }))) : null;
+    const field = h("input", { type: "text", value: joined(this.filters.getAll(name)), placeholder: "any", list: list?.id, "data-name": name, onchange: () => {
+      this.set(name, separated(field.value));
+    } });
     return h("label", { class: "field" }, h("span", {}, `${label}${suggestions.length || name === "vehicle_id" ? " (several with commas)" : ""}`), field, list);
   }
 
@@ -109,7 +113,7 @@ export class FilterForm {
   time(name, label) {
     const field = h("input", { type: "datetime-local", step: 1, value: localTime(this.filters.get(name)), "data-name": name, onchange: () => {
       this.set(name, field.value ? [new Date(field.value).toISOString()] : []);
-    }, onrefocus: () => field.focus() });
+    } });
     return h("label", { class: "field" }, h("span", {}, `Captured: ${label}`), field);
   }
 

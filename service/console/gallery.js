@@ -261,7 +261,8 @@ class GalleryPage {
     }
     cell.setAttribute("aria-label", `${imageWords(image)}, ${image.image_id}`);
     first.textContent = image.vehicle_id ?? image.image_id;
-    second.textContent = [image.camera_id, image.captured_at ? timeWords(image.captured_at) : viewpointWords(image.viewpoint)].filter(Boolean).join(" · ");
+    const seen = image.captured_at ? timeWords(image.captured_at) : viewpointWords(image.viewpoint);
+    show(second, image.camera_id ? h("bdi", {}, image.camera_id) : null, image.camera_id && seen ? " · " : null, seen);
   }
 
   /** @param {number} number */

@@ -114,6 +114,7 @@ export class ImageDetails {
   drawForm(image) {
     const vehicle = h("input", { type: "text", maxlength: 256, value: image.vehicle_id ?? "", placeholder: "not known" });
     const camera = h("input", { type: "text", maxlength: 256, value: image.camera_id ?? "", placeholder: "not known" });
+    const [vehicleBefore, cameraBefore] = [vehicle.value, camera.value]; // as fields show them: without line breaks
     const before = localTime(image.captured_at);
     const time = h("input", { type: "datetime-local", step: 1, value: before });
     const rows = h("div", { class: "stack" }, ...Object.entries(image.attributes).map(([name, value]) => attributeRow(name, value)));
@@ -127,8 +128,8 @@ export class ImageDetails {
       event.preventDefault();
       /** @type {Record<string, unknown>} */
       const patch = {};
-      if (vehicle.value !== (image.vehicle_id ?? "")) patch["vehicle_id"] = vehicle.value.trim() || null;
-      if (camera.value !== (image.camera_id ?? "")) patch["camera_id"] = camera.value.trim() || null;
+      if (vehicle.value !== vehicleBefore) patch["vehicle_id"] = vehicle.value.trim() || null;
+      if (camera.value !== cameraBefore) patch["camera_id"] = camera.value.trim() || null;
       if (time.value !== before) patch["captured_at"] = time.value ? new Date(time.value).toISOString() : null;
       const attributes = attributePatch(image.attributes, rows);
       if (Object.keys(attributes).length) patch["attributes"] = attributes;
@@ -204,6 +205,11 @@ function written(value) {
   return typeof value === "string" && NUMBER.test(value) ? `"${value}"` : String(value);
 }
 
+/** What a field that nobody touches gives for a value. @param {string | number} value */
+function shownAs(value) {
+  return written(value).replaceAll(/[\r\n]/g, "").trim();
+}
+
 /**
  * What is different in the rows, as a merge patch.
  * @param {Record<string, string | number>} before
@@ -217,6 +223,7 @@ function attributePatch(before, rows) {
     const [name, value] = [...row.querySelectorAll("input")].map((input) => input.value.trim());
     if (!name || value === undefined) continue;
     left.delete(name);
+    if (name in before && value === shownAs(before[name] ?? "")) continue;
     const quoted = value.length >= 2 && value.startsWith('"') && value.endsWith('"');
     const meant = quoted ? value.slice(1, -1) : NUMBER.test(value) ? Number(value) : value;
     if (before[name] !== meant) patch[name] = meant;

@@ -3,7 +3,7 @@
 import { change, get, path, setKey } from "./api.js";
 import { ask, confirmDanger } from "./dialogs.js";
 import { h, show } from "./element.js";
-import { closed, copyButton, refusal, table } from "./parts.js";
+import { closed, copyButton, focusPart, refusal, table } from "./parts.js";
 import { errorWords, notice, tell } from "./shell.js";
 import { timeWords } from "./words.js";
 
@@ -17,17 +17,27 @@ const STATES = /** @type {Record<string, string>} */ ({ works: "good", expired: 
 
 /** @param {HTMLElement} place */
 export function keyView(place) {
+  let looks = 0;
+  /** @type {Caller} */
+  let who;
   const refresh = async (/** @type {Caller} */ caller) => {
+    who = caller;
+    looks += 1;
+    const own = looks;
     if (!caller.everywhere("admin")) {
       show(place, closed("Looking after keys", caller, "admin", true));
       return;
     }
     try {
       const { keys } = await get("/v1/keys", {}, { quiet: true });
-      show(place, ...keyParts(keys, caller, () => refresh(caller)));
+      if (own === looks) show(place, ...keyParts(keys, caller, changed)); // else a later look shows what is true
     } catch (error) {
-      show(place, refusal(error, "The keys could not be listed"));
+      if (own === looks) show(place, refusal(error, "The keys could not be listed"));
     }
+  };
+  const changed = async () => {
+    await refresh(who);
+    focusPart(place);
   };
   return refresh;
 }

@@ -9,7 +9,7 @@ import { healthView } from "./health_view.js";
 import { importView } from "./import_view.js";
 import { keyView } from "./key_view.js";
 import { migrationView } from "./migration_view.js";
-import { Caller, closed, refusal } from "./parts.js";
+import { Caller, closed, focusPart, refusal } from "./parts.js";
 import { poll } from "./poll.js";
 import { startPage, tell } from "./shell.js";
 
@@ -44,8 +44,8 @@ const contract = contractView(parts.model.inner, parts.found.inner);
 const feedback = feedbackView(parts.feedback.inner);
 const keys = keyView(parts.keys.inner);
 const audit = auditView(parts.audit.inner);
-const imports = importView(parts.imports.inner, () => importsLook.now());
-const moves = migrationView(parts.moves.inner, () => look.now());
+const imports = importView(parts.imports.inner, () => importsLook.now().then(() => focusPart(parts.imports.inner)));
+const moves = migrationView(parts.moves.inner, () => look.now().then(() => focusPart(parts.moves.inner)));
 
 /** @type {Caller | null} */
 let caller = null;
@@ -53,12 +53,18 @@ let caller = null;
 let audited = null;
 let model = "";
 let importing = false;
+let meetings = 0;
 
 /** Who looks; asks for a key where one is wanted. What does not change by itself is then shown anew. */
 async function meet() {
+  meetings += 1;
+  const own = meetings;
   try {
-    caller = new Caller(await get("/v1/caller"));
+    const told = await get("/v1/caller");
+    if (own !== meetings) return; // there is another key by now
+    caller = new Caller(told);
   } catch (error) {
+    if (own !== meetings) return;
     caller = null;
     if (!(error instanceof Problem)) {
       tell(error);

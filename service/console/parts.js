@@ -128,6 +128,14 @@ export function keyedRows(body, make) {
 }
 
 /**
+ * Put the focus on the heading of a part, where what had it is gone.
+ * @param {HTMLElement} place in the part
+ */
+export function focusPart(place) {
+  if (document.activeElement === null || document.activeElement === document.body) place.closest("section")?.querySelector("h2")?.focus();
+}
+
+/**
  * Put a text into an element where it is another one: what is the same is not told again.
  * @param {Element} element
  * @param {string} text

@@ -1,7 +1,7 @@
 /** What every page has: the way to the others, the key, notices, and what is said when the service is gone. */
 
-import { gallery } from "./address.js";
-import { Problem, connection, get, key, onKeyWanted, setKey } from "./api.js";
+import { gallery, onChange, read } from "./address.js";
+import { Problem, connection, get, key, onKeyWanted, setKey, withQuery } from "./api.js";
 import { ask } from "./dialogs.js";
 import { byId, h, show } from "./element.js";
 
@@ -88,7 +88,9 @@ export function galleryChoice(chosen) {
   const fill = async () => {
     try {
       const { galleries } = await get("/v1/galleries");
+      /** @type {string[]} */
       const names = galleries.map((/** @type {{name: string}} */ each) => each.name);
+      if (elsewhere(names)) return;
       if (!names.includes(gallery())) names.push(gallery());
       show(choice, ...names.map((/** @type {string} */ name) => h("option", { value: name }, name)));
       choice.value = gallery();
@@ -102,11 +104,27 @@ export function galleryChoice(chosen) {
   return h("label", { class: "field inline" }, h("span", {}, "Gallery"), choice);
 }
 
+/**
+ * Go to a gallery that the key is for, where it is not for the one that is meant when none is named; whether it goes.
+ * @param {string[]} names
+ */
+function elsewhere(names) {
+  const [first] = names;
+  if (first === undefined || names.includes(gallery()) || read().has("gallery")) return false;
+  const parameters = read();
+  parameters.set("gallery", first);
+  location.replace(withQuery(location.pathname, parameters));
+  return true;
+}
+
 /** @param {string[]} page */
 function link([address = "/", name = ""]) {
   const own = location.pathname === address;
-  const href = gallery() === "default" ? address : `${address}?gallery=${encodeURIComponent(gallery())}`;
-  return h("a", { href, "aria-current": own ? "page" : null }, name);
+  const anchor = h("a", { "aria-current": own ? "page" : null }, name);
+  const say = () => anchor.setAttribute("href", gallery() === "default" ? address : `${address}?gallery=${encodeURIComponent(gallery())}`);
+  say();
+  onChange(say);
+  return anchor;
 }
 
 /**

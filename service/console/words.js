@@ -29,7 +29,7 @@ export function distanceWords(value) {
  */
 export function viewpointWords(viewpoint) {
   const first = Object.entries(viewpoint).sort((one, other) => other[1] - one[1])[0];
-  return first === undefined ? "" : `${first[0]} ${Math.round(first[1] * 100)} %`;
+  return first === undefined ? "" : `${first[0]} ${Math.round(first[1] * 100)}\u00a0%`;
 }
 
 /** @param {number} bytes */

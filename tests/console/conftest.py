@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from index.vehicle_index import main as vehicle_index
+from tests.console.chromium import installed_chromium, launched
 from tests.server_process import serving
 
 DEMO = Path("examples/demo-gallery/manifest.csv")
@@ -22,10 +23,10 @@ _SERIOUS = ("serious", "critical")
 @pytest.fixture(scope="session")
 def chromium() -> Path:
     """The browser that is installed; tests are left out, and say so, where there is none."""
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    found = installed_chromium()
     if found is None:
         pytest.skip("the console is not tested: no Chromium is installed (Debian: apt-get install chromium)")
-    return Path(found)
+    return found
 
 
 @pytest.fixture(scope="package")
@@ -33,7 +34,7 @@ def browser(chromium: Path) -> Iterator[Browser]:
     """Started for the tests of the console only: while it runs no other test may have an event loop of its own."""
     expect.set_options(timeout=20_000)  # milliseconds, on a machine that may be busy
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        opened = launched(playwright, chromium)
         yield opened
         opened.close()
 

@@ -1,7 +1,9 @@
 """The page "Model and health" as people use it: what the model can do, how the service is, keys, jobs, the audit log."""
 
+import contextlib
 import re
 import shutil
+import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,20 +12,33 @@ from pathlib import Path
 import httpx
 import onnx
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from playwright.sync_api import Locator, Page, expect
 
 from index.access_key import SCOPES
+from index.bulk.import_job import ImportFolder
+from index.contract import MatchProbability
+from index.data_folder import DataFolder
+from index.embedder import Embedder
+from index.gallery import GallerySpec
 from model_export.exporting.onnx_export import describe, stamp, write_file
+from service.application import create_app
 from service.audit_trail import AUDITED
+from service.settings import Settings
 from tests.archives import pack
 from tests.console.conftest import DESK, PHONE, OpenPage, require_accessible, shoot
 from tests.http_client import parts
 from tests.key_holder import bearer, kept_key
 from tests.pictures import jpeg
-from tests.server_process import serving
+from tests.server_process import free_port, serving, started
 
 MANY = 200  # images that take a while to come in, or to move
 CURVE = [round(1 - 0.4 / rank, 4) for rank in range(1, 51)]
+MEANING = MatchProbability(
+    form="isotonic", parameters={"distances": [0.2, 0.4, 1.0], "probabilities": [0.95, 0.75, 0.01]}, ranks=10, prior=0.1,
+    data_set="yard (30%)",
+)  # fmt: skip
 
 
 def section(page: Page, title: str) -> Locator:
@@ -60,9 +75,10 @@ def told_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         "viewpoints": ["front", "rear", "side"], "confusion": [[90, 10, 0], [5, 95, 0], [1, 2, 47]], "mean": 0.93,
         "recall": {"front": 0.9, "rear": 0.95, "side": 0.94}, "pictures": 250, "unknown": 0,
     }  # fmt: skip
-    metrics = {"yard": {**figures, "viewpoint": naming}, "lane": {**figures, "rank_1": 0.8}}
+    bare = {name: value for name, value in figures.items() if name != "cmc"}  # as releases before wrote them
+    metrics = {"yard": {**figures, "viewpoint": naming}, "lane": {**bare, "rank_1": 0.8}}
     proto = onnx.load(str(tiny_model))
-    stamp(proto, replace(contract, metrics=metrics))
+    stamp(proto, replace(contract, metrics=metrics, probability=MEANING))
     write_file(proto, path)
     return path
 
@@ -92,8 +108,11 @@ def test_what_the_model_is_and_can_do_is_told_in_words(demo: str, open_page: Ope
     found = section(page, "How well it finds vehicles")
     row = found.get_by_role("row", name="road-vehicles")
     expect(row).to_contain_text("96.6 % (93.6–98.2)")
-    expect(row).to_contain_text("262 searches among 874 pictures")
+    expect(row).to_contain_text("262 searches among 874 pictures, 30%")
     expect(found.get_by_role("img", name=re.compile("road-vehicles: 96.6 % among the first 1"))).to_be_visible()
+    expect(found.get_by_role("table", name=re.compile("On renders: 82.4 % named right"))).to_be_visible()
+    expect(found.get_by_role("img", name=re.compile("by its distance: 96 % at 0, 96 % at 0.2"))).to_be_visible()
+    expect(found).not_to_contain_text("drawn as dots")
     expect(found).to_contain_text("What computing in int8 costs")
     settled(page)
     require_accessible(page)
@@ -109,12 +128,21 @@ def test_curves_and_viewpoints_are_drawn_where_the_file_has_them(
         chart = found.get_by_role(
             "img", name=re.compile(r"yard: 60.0 % among the first 1, .* 99.2 % among the first 50")
         )
-        expect(chart.locator("path.curve")).to_have_count(2)
-        expect(chart.locator("circle")).to_have_count(0)
-        expect(found).not_to_contain_text("drawn as dots")
+        expect(chart.locator("path.curve")).to_have_count(1)
+        expect(chart.locator("circle")).to_have_count(3)
+        found.get_by_text("The same as a table").first.click()
+        table = found.get_by_role("table", name="Among the first … matches, as drawn above")
+        expect(table.get_by_role("row", name="yard")).to_contain_text("60.0 %80.0 %86.7 %92.0 %96.0 %98.0 %99.2 %")
+        expect(table.get_by_role("row", name="lane")).to_contain_text("80.0 %––92.0 %96.0 %––")
+        expect(found).to_contain_text("Of lane the file holds ranks 1, 5 and 10 only, drawn as dots")
         table = found.get_by_role("table", name=re.compile("On yard: 93.0 % named right"))
         expect(table.get_by_role("row", name=re.compile("^rear"))).to_contain_text("95.0 % (95)")
         expect(found).not_to_contain_text("In fp32")
+        meaning = found.get_by_role(
+            "img", name=re.compile(r"by its distance: 95 % at 0, 95 % at 0.2, 75 % at 0.4, 50 % at 0.6")
+        )
+        expect(meaning.locator("path.curve")).to_have_count(1)
+        expect(found).to_contain_text("the 10 nearest matches of each search of yard (30%), of which 10.0 % were right")
         shoot(page, "model-curves")
 
 
@@ -189,8 +217,38 @@ def test_damage_is_told_on_top(tiny_model: Path, tmp_path: Path, open_page: Open
         shoot(page, "model-damage")
 
 
+def test_a_service_that_is_not_ready_says_why_on_top(tiny_model: Path, tmp_path: Path, open_page: OpenPage) -> None:
+    with running(tiny_model, tmp_path / "data") as (address, app):
+        page = open_page(f"{address}/model")
+        expect(section(page, "How it is now")).to_contain_text("answers")
+        app.state.stopping = True
+        expect(page.get_by_role("alert").filter(has_text="The service is stopping")).to_be_visible()
+        expect(section(page, "How it is now")).to_contain_text("stopping")
+        app.state.stopping = False
+        expect(page.get_by_role("alert").filter(has_text="The service is stopping")).to_be_hidden()
+
+
+@contextlib.contextmanager
+def running(model: Path, data: Path) -> Iterator[tuple[str, FastAPI]]:
+    """A service in a thread of this process: its address, and the application itself."""
+    embedder = Embedder(model, device="cpu", threads=1)
+    home = DataFolder(data, default_spec=GallerySpec.for_model(embedder.contract))
+    app = create_app(settings=Settings(), embedder=embedder, home=home, workers=1, imports=ImportFolder(home.path))
+    server = uvicorn.Server(uvicorn.Config(app, port=(port := free_port()), log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+        yield f"http://127.0.0.1:{port}", app
+    finally:
+        server.should_exit = True
+        thread.join(60)
+
+
 def test_the_first_key_is_made_shown_once_and_used(tiny: str, open_page: OpenPage) -> None:
     page = open_page(f"{tiny}/model")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     keys = section(page, "API keys")
     expect(keys).to_contain_text("nobody is asked who calls")
     keys.get_by_role("button", name="Make a key").click()
@@ -202,6 +260,9 @@ def test_the_first_key_is_made_shown_once_and_used(tiny: str, open_page: OpenPag
     token = dialog(page).get_by_label("API key").input_value()
     expect(dialog(page)).to_contain_text("It is shown this once.")
     expect(dialog(page)).to_contain_text("every request needs one from now on")
+    dialog(page).get_by_role("button", name="Copy the key").click()
+    expect(dialog(page)).to_contain_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == token
     require_accessible(page)
     shoot(page, "model-token")
     dialog(page).get_by_role("button", name="I have kept it").click()
@@ -365,7 +426,7 @@ def test_a_model_file_that_was_replaced_is_loaded(
         button.click()
         dialog(page).get_by_role("button", name="Load it").click()
         expect(page.get_by_role("status").filter(has_text="tiny answers now")).to_be_visible()
-        expect(section(page, "How well it finds vehicles").get_by_role("img")).to_be_visible()
+        expect(section(page, "How well it finds vehicles").get_by_role("img").first).to_be_visible()
         (tmp_path / "none.onnx").write_bytes(b"no model")
         (tmp_path / "none.onnx").replace(model)
         button.click()
@@ -443,8 +504,6 @@ def test_every_action_can_be_chosen() -> None:
 
 
 def test_it_goes_on_when_the_service_is_back(tiny_model: Path, tmp_path: Path, open_page: OpenPage) -> None:
-    from tests.server_process import free_port, started
-
     port = free_port()
     with started(tmp_path / "data", tiny_model, port=port) as (address, process):
         page = open_page(f"{address}/model")
@@ -497,3 +556,6 @@ def test_by_keyboard_alone_a_part_is_reached_and_a_key_made(tiny: str, open_page
     expect(dialog(page).get_by_label("API key")).to_be_visible()
     page.keyboard.press("Escape")
     expect(section(page, "API keys").get_by_role("row", name="keyboard")).to_be_visible()
+    expect(
+        section(page, "API keys").get_by_role("heading")
+    ).to_be_focused()  # the button that was pressed is another one

@@ -12,7 +12,7 @@ from index.access_key import SCOPES
 from service.console_routes import PAGES, Console
 from service.settings import Settings
 from tests.console.conftest import DESK, MODEL, PHONE, OpenPage, require_accessible, shoot
-from tests.key_holder import kept_key
+from tests.key_holder import bearer, kept_key
 from tests.server_process import free_port, serving, started
 
 MOST = 200_000  # bytes that a page may take, compressed
@@ -107,6 +107,21 @@ def test_a_page_asks_for_the_key_that_the_service_wants(demo_data: Path, tmp_pat
         ask(page, token)
         expect(page.get_by_role("button", name="Key ✓")).to_be_visible()
         expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+@pytest.mark.parametrize("path", ["/", "/gallery", "/trail"])
+def test_a_key_of_another_gallery_opens_that_one(
+    tiny_model: Path, tmp_path: Path, open_page: OpenPage, path: str
+) -> None:
+    admin = kept_key(tmp_path / "data", "admin")
+    token = kept_key(tmp_path / "data", "read", galleries=("yard",))
+    with serving(tmp_path / "data", tiny_model) as address:
+        httpx.put(f"{address}/v1/galleries/yard", json={}, headers=bearer(admin)).raise_for_status()
+        page = open_page(address + path)
+        ask(page, token)
+        page.wait_for_url(f"{address}{path}?gallery=yard")
+        expect(page.locator("label", has_text="Gallery").locator("select").first).to_have_value("yard")
+        expect(page.get_by_role("alert").filter(has_text="not for this gallery")).to_have_count(0)
 
 
 def ask(page: Page, token: str) -> None:
