@@ -3,6 +3,8 @@
 import { authorization, connection, key, withQuery } from "./api.js";
 import { h } from "./element.js";
 
+const NOTHING = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='3' height='2'/%3E";
+
 const seen = new IntersectionObserver((entries) => {
   for (const entry of entries) {
     if (!entry.isIntersecting) continue;
@@ -25,6 +27,7 @@ const waiting = new WeakMap();
 export function picture(address, alt, how = {}) {
   const image = h("img", { alt, class: how.class, decoding: "async" });
   if (address === null) {
+    image.src = NOTHING;
     image.classList.add("missing");
     image.title = "this gallery keeps no pictures";
     return image;

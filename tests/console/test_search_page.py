@@ -638,6 +638,27 @@ def test_where_no_pictures_are_kept_the_page_searches_all_the_same(
         expect(page.get_by_role("button", name="Choose a picture")).to_be_visible()
 
 
+def test_a_gallery_that_keeps_no_pictures_is_searched_all_the_same(own_demo: str, open_page: OpenPage) -> None:
+    httpx.put(f"{own_demo}/v1/galleries/yard", json={"keep_crops": False}).raise_for_status()
+    for name in ("v0015_01", "v0015_02", "v0003_01"):
+        picture = (PICTURES / f"{name}.jpg").read_bytes()
+        httpx.put(f"{own_demo}/v1/galleries/yard/images/{name}", content=picture).raise_for_status()
+    page = open_page(f"{own_demo}/?gallery=yard")
+    searched(page)
+    assert len(found(page)) == 3
+    matches(page).first.locator(".look").click()
+    frame = page.get_by_role("dialog").get_by_role("img", name="match 1")
+    expect(frame).to_have_attribute("title", "this gallery keeps no pictures")
+    bounds = frame.bounding_box()
+    assert bounds is not None
+    assert bounds["width"] > 300  # as large as a picture would be
+    page.keyboard.press("Escape")
+    settled(page, page.get_by_role("button", name="More like match 1").click)
+    assert found(page)[0].startswith("v0015")
+    require_accessible(page)
+    shoot(page, "search-no-crops")
+
+
 def test_a_kept_picture_is_erased_on_request(own_demo: str, open_page: OpenPage) -> None:
     page = open_page(own_demo)
     searched(page)
