@@ -149,7 +149,8 @@ def test_what_is_about_all_galleries_needs_a_key_of_all(guarded: Guarded, client
     everywhere = {route: access.scope for route, access in ROUTES.items() if access.everywhere}
     assert everywhere == {
         "POST /v1/model/reload": "admin", "GET /metrics": "read", "GET /v1/keys": "admin", "POST /v1/keys": "admin",
-        "DELETE /v1/keys/{key_id}": "admin",
+        "DELETE /v1/keys/{key_id}": "admin", "PUT /v1/cameras": "write", "PUT /v1/cameras/plan": "write",
+        "DELETE /v1/cameras/plan": "write",
     }  # fmt: skip
     for route, scope in everywhere.items():
         refused(call(client, route, guarded.tokens[f"{scope} yard"]), 403, "some galleries only")

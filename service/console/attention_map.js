@@ -77,6 +77,7 @@ export class AttentionMaps extends EventTarget {
         if (signal.aborted || !this.on) return;
         paint(canvas, level(attention, this.kind), size, resize);
         canvas.classList.add("drawn");
+        canvas.dataset["kind"] = this.kind;
         canvas.hidden = false;
         frame.classList.add("mapped");
       } catch (error) {

@@ -109,7 +109,8 @@ export class TrailPlace {
     const labels = new Labels(ground, cameras.flatMap((each) => ground.pixel(each) ?? []));
     const sites = cameras.flatMap((each) => this.site(each, ground, drawn, labels));
     drawn.append(...ways(trail, ground, labels), ...scaleBar(ground, this.kind === "map"), ...sites);
-    show(this.drawing, drawn);
+    const source = this.kind === "map" && known.map_tiles !== null ? h("p", { class: "small faint" }, `The map's pictures come from ${new URL(known.map_tiles).host}.`) : null;
+    show(this.drawing, drawn, source);
     if (focused !== undefined) drawn.querySelector(`[data-camera="${CSS.escape(focused)}"]`)?.dispatchEvent(new Event("refocus"));
   }
 

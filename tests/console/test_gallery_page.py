@@ -174,6 +174,7 @@ def test_an_image_has_an_address(demo: str, open_page: OpenPage) -> None:
     expect(other.get_by_role("dialog", name="v0000_02")).to_be_visible()
     page.go_back()
     expect(dialog).to_be_hidden()
+    say_count(page, "119 images")  # it went no further back than that
     gone = open_page(f"{demo}/gallery?image=nobody")
     expect(gone.get_by_text("There is no image nobody in gallery default any more.")).to_be_visible()
     nowhere = open_page(f"{demo}/gallery?gallery=nowhere")

@@ -91,6 +91,18 @@ def test_chosen_matches_stand_in_the_order_of_time_with_the_ways_between_them(
     shoot(page, "trail-map")
 
 
+def test_matches_of_a_stored_picture_come_with_their_distances(demo: str, open_page: OpenPage) -> None:
+    page = open_page(f"{demo}/?image_id=v0000_00")
+    page.get_by_label("Choose match 1", exact=True).check()
+    page.get_by_role("region", name="Chosen matches").get_by_role("link", name="Trail").click()
+    shown(page)
+    assert in_address(page, "query_image_id") == ["v0000_00"]
+    expect(page.locator(".sighting")).to_have_count(2)
+    expect(page.locator(".sighting", has_text="v0000_00").get_by_text("0.000")).to_be_visible()
+    page.locator(".sighting").nth(1).get_by_role("link", name="Search with it").click()
+    expect(page).to_have_url(re.compile(r"/\?image_id=v\d+_\d+$"))
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE])
 def test_who_cannot_see_or_has_a_phone_can_use_a_trail(
@@ -364,6 +376,7 @@ def test_a_map_is_loaded_from_where_the_setting_says_and_from_nowhere_else(
         assert asked
         for url in asked:
             assert re.fullmatch(r"https://tiles\.example/\d+/\d+/\d+\.png", url), url
+        expect(page.get_by_text("The map's pictures come from tiles.example.")).to_be_visible()
         shoot(page, "trail-tiles")
 
 
