@@ -127,8 +127,9 @@ export class FilterForm {
       const known = this.facets.attributes.find((each) => each.name === name.value);
       show(values, ...(known?.values ?? []).map((each) => h("option", { value: typeof each.value === "number" || !looksLikeNumber(each.value) ? String(each.value) : `"${each.value}"` })));
     } });
-    const value = h("input", { type: "text", list: "attribute-values", placeholder: "red" });
-    const add = h("button", { type: "button", onclick: () => { if (name.value && value.value) this.toggle(`${ATTRIBUTE}${name.value}`, value.value, true); } }, "Add");
+    const put = () => { if (name.value && value.value) this.toggle(`${ATTRIBUTE}${name.value}`, value.value, true); };
+    const value = h("input", { type: "text", list: "attribute-values", placeholder: "red", onkeydown: (/** @type {KeyboardEvent} */ event) => { if (event.key === "Enter") put(); } });
+    const add = h("button", { type: "button", onclick: put }, "Add");
     return h("fieldset", {}, h("legend", {}, "Attributes"), h("div", { class: "row" }, ...chips), h("div", { class: "row end" },
       h("label", { class: "field" }, h("span", {}, "Name"), name), h("label", { class: "field" }, h("span", {}, "Value"), value), add, names, values));
   }

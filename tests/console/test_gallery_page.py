@@ -154,6 +154,12 @@ def test_an_attribute_is_a_filter(demo: str, open_page: OpenPage) -> None:
     page.get_by_role("button", name="Add", exact=True).click()
     say_count(page, f"{total(demo, **{'attribute.body': 'audi'})} images pass the filters")
     assert "attribute.body=audi" in page.url
+    page.get_by_role("button", name="Remove the filter body = audi").click()
+    say_count(page, f"{total(demo)} images")
+    page.get_by_label("Name", exact=True).fill("body")
+    page.get_by_label("Value", exact=True).fill("sedan")
+    page.get_by_label("Value", exact=True).press("Enter")
+    say_count(page, f"{total(demo, **{'attribute.body': 'sedan'})} images pass the filters")
 
 
 def test_an_image_has_an_address(demo: str, open_page: OpenPage) -> None:
