@@ -10,6 +10,7 @@ import importlib.resources
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from posixpath import dirname, normpath
 from string import Template
 from typing import Final
 
@@ -24,12 +25,12 @@ FOLDER: Final = "/console/"
 _TYPES: Final[Mapping[str, str]] = {
     "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml",
 }  # fmt: skip
-_IMPORT: Final = re.compile(r"""^(?:import|export)\b[^"';]*?["']\./([a-z0-9_]+\.js)["'];?$""", re.MULTILINE)
+_IMPORT: Final = re.compile(r"""^(?:import|export)\b[^"';]*?["'](\.\.?/[a-z0-9_/]+\.js)["'];?$""", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Page:
-    """One page: its module and style sheet are ``name`` with .js and .css."""
+    """One page: its module and style sheet lie in the folder ``name`` and are ``name`` with .js and .css."""
 
     name: str
     title: str
@@ -64,8 +65,13 @@ class Console:
 
     def __init__(self, *, tiles: str | None = None) -> None:
         folder = importlib.resources.files("service") / "console"
-        sources = {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()}
-        template = Template(sources.pop("page.html").decode())
+        sources = {
+            f"{room.name}/{each.name}": each.read_bytes()
+            for room in folder.iterdir()
+            if room.is_dir()
+            for each in room.iterdir()
+        }
+        template = Template((folder / "page.html").read_text(encoding="utf-8"))
         self.files = {
             f"{FOLDER}{name}": ConsoleFile.of(data, _TYPES[name.rpartition(".")[2]])
             for name, data in sources.items()
@@ -97,7 +103,7 @@ class Console:
 
 def _page(page: Page, template: Template, sources: Mapping[str, bytes]) -> bytes:
     """The HTML of a page, which names every module that its own one needs, so that all come at once."""
-    modules = sorted(_needed(f"{page.name}.js", sources))
+    modules = sorted(_needed(f"{page.name}/{page.name}.js", sources))
     preloads = "\n".join(f'<link rel="modulepreload" href="{FOLDER}{each}">' for each in modules)
     return template.substitute(
         title=page.title, summary=page.summary, name=page.name, preloads=preloads
@@ -109,7 +115,9 @@ def _needed(module: str, sources: Mapping[str, bytes]) -> set[str]:
     found: set[str] = set()
     waiting = [module]
     while waiting:
-        new = set(_IMPORT.findall(sources[waiting.pop()].decode())) - found
+        asking = waiting.pop()
+        named = _IMPORT.findall(sources[asking].decode())
+        new = {normpath(f"{dirname(asking)}/{each}") for each in named} - found
         found |= new
         waiting += new
     return found
@@ -122,6 +130,6 @@ def add_console(app: FastAPI, console: Console) -> None:
     async def show(request: Request) -> Response:
         return console.answer(request.scope["path"], request.headers)
 
-    for path in (*PAGES, f"{FOLDER}{{file}}"):
+    for path in (*PAGES, f"{FOLDER}{{folder}}/{{file}}"):
         router.add_api_route(path, show, methods=["GET"], name=f"console {path}")
     app.include_router(router)

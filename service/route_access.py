@@ -95,7 +95,7 @@ ROUTES: Final[Mapping[str, Access]] = {
     "GET /trail": OPEN,
     "GET /gallery": OPEN,
     "GET /model": OPEN,
-    "GET /console/{file}": OPEN,
+    "GET /console/{folder}/{file}": OPEN,
 }
 _OPEN_FOLDERS: Final = ("/docs/assets/", "/console/")  # what pages are made of
 

@@ -27,7 +27,7 @@ from tests.server_process import serving
 
 PAST = datetime.now(UTC) - timedelta(days=1)
 PAGES = {  # not in the OpenAPI file
-    "GET /docs", "GET /openapi.json", "GET /", "GET /trail", "GET /gallery", "GET /model", "GET /console/{file}",
+    "GET /docs", "GET /openapi.json", "GET /", "GET /trail", "GET /gallery", "GET /model", "GET /console/{folder}/{file}",
 }  # fmt: skip
 GUARDED = sorted(route for route, access in ROUTES.items() if access is not OPEN)
 
@@ -136,7 +136,7 @@ def test_a_spent_key_is_told_when_to_come_back(guarded: Guarded, client: httpx.C
 
 @pytest.mark.parametrize("route", sorted(ROUTES.keys() - set(GUARDED)))
 def test_probes_and_the_page_need_none(guarded: Guarded, client: httpx.Client, route: str) -> None:
-    known = route.replace("{file}", "style.css")
+    known = route.replace("{folder}", "shared").replace("{file}", "style.css")
     for token in (None, "x", guarded.tokens["revoked"], guarded.tokens["spent"]):
         assert call(client, known, token).status_code == 200
     method, _, path = known.partition(" ")
@@ -201,7 +201,7 @@ def test_a_route_that_is_in_no_table_opens_to_no_key() -> None:
 
 def test_open_paths_are_those_of_the_table() -> None:
     assert open_paths(metrics=False) == {
-        "/livez", "/readyz", "/", "/trail", "/gallery", "/model", "/console/{file}", "/docs", "/openapi.json", "/v2", "/v2/health/live", "/v2/health/ready",
+        "/livez", "/readyz", "/", "/trail", "/gallery", "/model", "/console/{folder}/{file}", "/docs", "/openapi.json", "/v2", "/v2/health/live", "/v2/health/ready",
     }  # fmt: skip
     assert open_paths(metrics=True) - open_paths(metrics=False) == {"/metrics"}
     assert is_open("/docs/assets/x.js", frozenset())

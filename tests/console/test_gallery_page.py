@@ -702,7 +702,7 @@ def test_a_grid_that_is_higher_than_browsers_draw(demo: str, open_page: OpenPage
     page = open_page(f"{demo}/gallery", size=PHONE)
     page.evaluate(
         """async () => {
-            const { VirtualGrid } = await import("/console/virtual_grid.js"), ignore = () => {};
+            const { VirtualGrid } = await import("/console/gallery/virtual_grid.js"), ignore = () => {};
             const own = new VirtualGrid({
                 label: "own", draw: (cell, number) => { cell.textContent = number; }, clear: ignore, shown: ignore, opened: ignore,
                 picked: ignore, wanted: ignore, picking: () => false,

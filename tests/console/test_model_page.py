@@ -498,7 +498,7 @@ def test_without_an_audit_log_the_page_says_how_to_have_one(demo: str, open_page
 
 
 def test_every_action_can_be_chosen() -> None:
-    text = Path("service/console/audit_view.js").read_text(encoding="utf-8")
+    text = Path("service/console/model/audit_view.js").read_text(encoding="utf-8")
     (listed,) = re.findall(r"^const ACTIONS = \[(.*)\];$", text, re.MULTILINE)
     assert set(re.findall(r'"([^"]+)"', listed)) == set(AUDITED.values())
 

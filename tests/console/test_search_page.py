@@ -546,7 +546,7 @@ def painted(canvas: Locator) -> int:
 
 def test_a_map_lies_on_the_part_that_the_model_saw(demo: str, open_page: OpenPage) -> None:
     page = open_page(demo)
-    seen = "([w, h, resize]) => import('/console/attention_map.js').then((maps) => maps.seenPart(w, h, resize))"
+    seen = "([w, h, resize]) => import('/console/search/attention_map.js').then((maps) => maps.seenPart(w, h, resize))"
     whole = {"size": [256, 256], "crop": [256, 256], "aspect": "stretch"}
     assert page.evaluate(seen, [400, 200, whole]) == {"x": 0, "y": 0, "width": 400, "height": 200}
     centre = {"size": [256, 256], "crop": [224, 224], "aspect": "stretch"}

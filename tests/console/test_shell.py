@@ -26,7 +26,7 @@ def test_a_page_is_small_and_may_load_nothing_from_elsewhere(demo: str, path: st
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:;")
     assert "unsafe" not in policy
     addresses = set(re.findall(r'(?:href|src)="([^"]+)"', page.text)) - {"#main", "/docs"}
-    assert f"/console/{PAGES[path].name}.js" in addresses
+    assert f"/console/{PAGES[path].name}/{PAGES[path].name}.js" in addresses
     assert all(each.startswith("/console/") for each in addresses)
     sent = len(gzip.compress(page.content))
     for address in addresses:
@@ -41,21 +41,27 @@ def test_every_module_that_a_page_needs_is_named_in_it(demo: str) -> None:
     console = Console()
     for path, page in PAGES.items():
         named = set(re.findall(rb'modulepreload" href="([^"]+)"', console.files[path].plain))
-        text = console.files[f"/console/{page.name}.js"].plain
-        assert {f"/console/{each.decode()}".encode() for each in re.findall(rb'from "\./([a-z_]+\.js)"', text)} <= named
+        text = console.files[f"/console/{page.name}/{page.name}.js"].plain
+        own = {
+            each.replace(b"./", f"/console/{page.name}/".encode())
+            for each in re.findall(rb'from "(\./[a-z_]+\.js)"', text)
+        }
+        others = {each.replace(b"..", b"/console") for each in re.findall(rb'from "(\.\./[a-z_/]+\.js)"', text)}
+        assert others
+        assert own | others <= named
 
 
 def test_a_file_that_the_browser_has_is_not_sent_again(demo: str) -> None:
-    first = httpx.get(f"{demo}/console/style.css")
-    again = httpx.get(f"{demo}/console/style.css", headers={"If-None-Match": first.headers["etag"]})
+    first = httpx.get(f"{demo}/console/shared/style.css")
+    again = httpx.get(f"{demo}/console/shared/style.css", headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    plain = httpx.get(f"{demo}/console/style.css", headers={"Accept-Encoding": "identity"})
+    plain = httpx.get(f"{demo}/console/shared/style.css", headers={"Accept-Encoding": "identity"})
     assert "content-encoding" not in plain.headers
     assert plain.content == first.content
 
 
 @pytest.mark.parametrize(
-    "path", ["/console/none.js", "/console/page.html", "/console/..%2f__init__.py", "/console/tsconfig.json"]
+    "path", ["/console/search/none.js", "/console/page.html", "/console/..%2f__init__.py", "/console/tsconfig.json"]
 )
 def test_there_are_no_other_files(demo: str, path: str) -> None:
     assert httpx.get(demo + path).status_code in {400, 404}
@@ -138,7 +144,7 @@ def test_a_page_says_when_the_service_is_gone_and_goes_on_when_it_is_back(tmp_pa
         page.wait_for_load_state("networkidle")
         process.kill()
         process.wait()
-    page.evaluate("import('/console/api.js').then((api) => api.get('/v1/galleries').catch(() => null))")
+    page.evaluate("import('/console/shared/api.js').then((api) => api.get('/v1/galleries').catch(() => null))")
     expect(page.get_by_text("The service cannot be reached.")).to_be_visible()
     with started(tmp_path / "data", MODEL, port=port):
         expect(page.get_by_text("The service answers again.")).to_be_visible()

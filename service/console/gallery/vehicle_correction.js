@@ -1,0 +1,143 @@
+/** Which vehicle images are of: some are another one, or two are the same. */
+
+import { ask } from "../shared/dialogs.js";
+import { h, show } from "../shared/element.js";
+import { counted, patchAll } from "./gallery_api.js";
+import { errorWords } from "../shared/shell.js";
+import { countWords } from "../shared/words.js";
+
+/** @typedef {import("./gallery_api.js").Chosen} Chosen */
+
+/**
+ * Ask what is right, and set it right; resolves to what was done in words, null where nothing was.
+ * @param {string} gallery
+ * @param {Chosen} chosen
+ * @param {number} count of images that are chosen
+ * @param {Map<string | null, number>} vehicles how many of them each has, where that is known
+ * @returns {Promise<string | null>}
+ */
+export async function correctVehicle(gallery, chosen, count, vehicles) {
+  const known = [...vehicles.keys()].filter((each) => each !== null);
+  const first = known[0];
+  const problem = h("p", { class: "chip bad", role: "alert", hidden: true });
+  const fresh = h("input", { type: "text", maxlength: 256, value: await freeId(gallery, first ?? "vehicle"), "aria-label": "Id of the new vehicle" });
+  const same = h("input", { type: "text", maxlength: 256, "aria-label": "Vehicle id for these images" });
+  const others = known.length > 1 ? h("select", { "aria-label": "Vehicle that stays" }, ...known.map((each) => h("option", { value: each }, each))) : null;
+  const other = h("input", { type: "text", maxlength: 256, "aria-label": "Vehicle that it is the same as" });
+  const merge = known.length > 1 ? ["All images of ", known.join(", "), " show one vehicle, which stays ", others] : ["All images of ", String(first), " show vehicle ", other];
+  const these = countWords(count, "image");
+  const choices = [
+    choice("split", `Split: ${count === 1 ? "this image shows" : `these ${these} show`} another vehicle, which is new: `, fresh),
+    first === undefined ? null : choice("merge", "Merge: ", ...merge),
+    choice("set", `Only ${count === 1 ? "this image is" : `these ${these} are`} of vehicle `, same, " (empty: nobody knows)"),
+  ];
+  const radios = choices.flatMap((each) => (each ? [/** @type {HTMLInputElement} */ (each.querySelector("input[type=radio]"))] : []));
+  const start = radios[0];
+  if (start) start.checked = true;
+  /** @type {string | null} */
+  let done = null;
+  let busy = false;
+
+  /** @param {HTMLDialogElement} dialog */
+  const apply = async (dialog) => {
+    if (busy) return;
+    busy = true;
+    problem.hidden = true;
+    try {
+      const how = radios.find((each) => each.checked)?.value;
+      if (how === "merge") done = await merged(gallery, known, (others ?? other).value.trim());
+      else done = how === "split" ? await split(gallery, chosen, fresh.value.trim()) : await set(gallery, chosen, same.value.trim());
+      dialog.close("done");
+    } catch (error) {
+      show(problem, errorWords(error));
+      problem.hidden = false;
+    } finally {
+      busy = false;
+    }
+  };
+  const body = [h("p", {}, said(these, gallery, vehicles)), h("div", { class: "stack" }, ...choices), problem];
+  await ask("Correct the vehicle", body, [{ value: "", label: "Cancel" }, { value: "go", label: "Correct", kind: "primary" }], {
+    check: (dialog) => {
+      void apply(dialog);
+      return false;
+    },
+  });
+  return done;
+}
+
+/**
+ * A way to set it right; what is written in its field chooses it.
+ * @param {string} value
+ * @param {...(import("../shared/element.js").Child)} words
+ */
+function choice(value, ...words) {
+  const radio = h("input", { type: "radio", name: "correction", value });
+  const whole = h("label", { class: "choice" }, radio, h("span", {}, ...words));
+  whole.addEventListener("input", () => { radio.checked = true; });
+  whole.addEventListener("focusin", (event) => { if (event.target !== radio) radio.checked = true; });
+  return whole;
+}
+
+/**
+ * @param {string} these
+ * @param {string} gallery
+ * @param {Map<string | null, number>} vehicles
+ */
+function said(these, gallery, vehicles) {
+  const parts = [...vehicles].slice(0, 6).map(([vehicle, count]) => (vehicle === null ? `${count} of no known vehicle` : `${count} of ${vehicle}`));
+  if (vehicles.size > 6) parts.push("more");
+  return `${these} of gallery ${gallery}${parts.length ? `: ${parts.join(", ")}` : ""}.`;
+}
+
+/**
+ * @param {string} gallery
+ * @param {Chosen} chosen
+ * @param {string} vehicle
+ */
+async function split(gallery, chosen, vehicle) {
+  if (!vehicle) throw new Error("Write an id for the new vehicle.");
+  const there = await counted(gallery, { vehicle_id: vehicle });
+  if (there > 0) throw new Error(`Vehicle ${vehicle} is there already, with ${countWords(there, "image")}. Write another id, or choose one of the other ways.`);
+  const count = await patchAll(gallery, chosen, { vehicle_id: vehicle });
+  return `${countWords(count, "image")} ${count === 1 ? "is" : "are"} now the new vehicle ${vehicle}.`;
+}
+
+/**
+ * @param {string} gallery
+ * @param {string[]} known
+ * @param {string} stays
+ */
+async function merged(gallery, known, stays) {
+  if (!stays) throw new Error("Write the id of the vehicle that it is the same as.");
+  const wrong = known.filter((each) => each !== stays);
+  if (wrong.length === 0) throw new Error(`They are of vehicle ${stays} already. Write the id of another one.`);
+  if (!known.includes(stays) && (await counted(gallery, { vehicle_id: stays })) === 0) {
+    throw new Error(`There is no vehicle ${stays} in this gallery. Look how its id is written.`);
+  }
+  const filters = new URLSearchParams(wrong.map((each) => ["vehicle_id", each]));
+  const count = await patchAll(gallery, { filters }, { vehicle_id: stays });
+  return `${countWords(count, "image")} of ${wrong.join(", ")} ${count === 1 ? "is" : "are"} now vehicle ${stays}.`;
+}
+
+/**
+ * @param {string} gallery
+ * @param {Chosen} chosen
+ * @param {string} vehicle
+ */
+async function set(gallery, chosen, vehicle) {
+  const count = await patchAll(gallery, chosen, { vehicle_id: vehicle || null });
+  return `${countWords(count, "image")} ${count === 1 ? "is" : "are"} now of ${vehicle ? `vehicle ${vehicle}` : "no known vehicle"}.`;
+}
+
+/**
+ * An id that no vehicle has, made from that of one.
+ * @param {string} gallery
+ * @param {string} like
+ */
+async function freeId(gallery, like) {
+  for (let number = 2; number < 20; number++) {
+    const id = `${like.slice(0, 240)}-${number}`;
+    if ((await counted(gallery, { vehicle_id: id })) === 0) return id;
+  }
+  return `${like.slice(0, 240)}-${Date.now().toString(36)}`;
+}

@@ -1,0 +1,35 @@
+/** What a person sees who searches for nothing yet: how to begin. */
+
+import { h, show } from "../shared/element.js";
+import { examplePictures } from "./example_pictures.js";
+
+/** @typedef {import("./picture_drop.js").PictureDrop} PictureDrop */
+
+export class StartPanel {
+  /**
+   * @param {PictureDrop} drop
+   * @param {(image_id: string) => void} tried with a picture of the gallery
+   */
+  constructor(drop, tried) {
+    this.tried = tried;
+    this.gallery = "";
+    this.examples = h("div", {});
+    this.element = h("section", { class: "start", "aria-label": "Choose a picture", hidden: true }, h("h2", {}, "Where else was this vehicle seen?"),
+      h("p", {}, "Drop a picture of a vehicle here, or paste one with Ctrl+V."),
+      h("div", { class: "row centre" }, drop.button("Choose a picture", { kind: "primary" }), drop.button("Photograph", { camera: true })),
+      h("p", { class: "small faint" }, "Several pictures at once are searched for as one vehicle."), this.examples);
+  }
+
+  /** @param {string | null} gallery that is to be searched; null: there is a query */
+  take(gallery) {
+    this.element.hidden = gallery === null;
+    if (gallery === null || gallery === this.gallery) return;
+    this.gallery = gallery;
+    this.again();
+  }
+
+  /** Ask for examples once more. */
+  again() {
+    if (this.gallery !== "") show(this.examples, examplePictures(this.gallery, (image) => this.tried(image.image_id)));
+  }
+}

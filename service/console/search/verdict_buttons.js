@@ -1,0 +1,86 @@
+/** What a person says of a match: the same vehicle, or not. */
+
+import { change, path } from "../shared/api.js";
+import { h } from "../shared/element.js";
+import { boxOf, isBrought, partKey } from "./search_state.js";
+import { notice, tell } from "../shared/shell.js";
+
+/** @typedef {import("./search_state.js").Search} Search */
+/** @typedef {import("./search_request.js").Match} Match */
+/** @typedef {{same: boolean, id: string}} Verdict */
+
+/** What was said while this page is open, by gallery, query and image. @type {Map<string, Verdict>} */
+const said = new Map();
+/** Fires the image_id of which something was said. */
+const heard = new EventTarget();
+
+/**
+ * Two buttons for a match of a search; pressed again, a button takes back what it said.
+ * @param {Search} search
+ * @param {Match} match
+ * @param {AbortSignal} signal ends listening
+ */
+export function verdictButtons(search, match, signal) {
+  const button = (/** @type {boolean} */ same, /** @type {string} */ label, /** @type {string} */ sign) =>
+    h("button", { type: "button", class: same ? "verdict yes" : "verdict no", onclick: () => give(search, match, same) }, h("span", { "aria-hidden": "true" }, sign), label);
+  const yes = button(true, "Same vehicle", "✓");
+  const no = button(false, "Not the same", "✗");
+  const say = () => {
+    const verdict = said.get(keyOf(search, match));
+    yes.setAttribute("aria-pressed", String(verdict?.same === true));
+    no.setAttribute("aria-pressed", String(verdict?.same === false));
+  };
+  say();
+  heard.addEventListener(match.image_id, say, { signal });
+  return h("div", { class: "verdicts", role: "group", "aria-label": `Is match ${match.rank} the same vehicle?` }, yes, no);
+}
+
+/**
+ * @param {Search} search
+ * @param {Match} match
+ */
+function keyOf(search, match) {
+  return `${search.gallery} ${search.parts[0] ? partKey(search.parts[0]) : ""} ${match.image_id}`;
+}
+
+/**
+ * @param {Search} search
+ * @param {Match} match
+ * @param {boolean} same
+ */
+async function give(search, match, same) {
+  const key = keyOf(search, match);
+  const before = said.get(key);
+  try {
+    if (before?.same === same) {
+      await change("DELETE", path("feedback", before.id));
+      said.delete(key);
+    } else {
+      const about = await queryOf(search);
+      if (about === null) return;
+      const given = await change("POST", path("feedback"), { json: { gallery: search.gallery, image_id: match.image_id, same, distance: match.distance, ...about } });
+      said.set(key, { same, id: given.feedback_id });
+      notice(same ? `Noted: match ${match.rank} is the same vehicle.` : `Noted: match ${match.rank} is not the same vehicle.`);
+    }
+    heard.dispatchEvent(new Event(match.image_id));
+  } catch (error) {
+    tell(error, "What you said could not be stored");
+  }
+}
+
+/**
+ * The query as feedback names it: its first picture.
+ * @param {Search} search
+ */
+async function queryOf(search) {
+  const [part] = search.parts;
+  if (part === undefined) return null;
+  if (!isBrought(part)) return { query_image_id: part.image_id };
+  await part.picture.keep();
+  if (part.picture.id === null) {
+    tell(new Error(`What you said could not be stored, because the picture is not kept: ${part.picture.unkept}`));
+    return null;
+  }
+  const box = boxOf(part);
+  return { query_id: part.picture.id, ...(box === null ? {} : { box: [box.x, box.y, box.width, box.height] }) };
+}
