@@ -287,7 +287,7 @@ def test_a_vehicle_that_is_two(own_demo: str, open_page: OpenPage) -> None:
 
 def test_a_vehicle_is_the_same_as_one_that_is_not_selected(own_demo: str, open_page: OpenPage) -> None:
     page = open_page(f"{own_demo}/gallery?image=v0002_00")
-    page.get_by_role("button", name="Correct the vehicle…").last.click()
+    page.get_by_role("dialog", name="v0002_00").get_by_role("button", name="Correct the vehicle…").click()
     dialog = page.get_by_role("dialog", name="Correct the vehicle")
     dialog.get_by_label("Vehicle that it is the same as").fill("v9999")
     dialog.get_by_role("button", name="Correct").click()
