@@ -351,6 +351,11 @@ def _said(client: httpx.Client, image_id: str, *, gallery: str = "default", quer
     return client.post("/v1/feedback", json=body)
 
 
+def _said_first(client: httpx.Client) -> httpx.Response:
+    client.put(_path(IMAGE, image_id="said"), content=jpeg(8)).raise_for_status()
+    return _said(client, "a", query="said")
+
+
 def _said_twice(client: httpx.Client, image_id: str) -> httpx.Response:
     _said(client, image_id)
     return _said(client, image_id)
@@ -467,7 +472,7 @@ OWN: Mapping[tuple[str, int], Way] = {
         f"/v1/keys/{stage.keyed_and_crowded[1]}"
     ),
     ("POST /v1/feedback", 200): lambda stage, *_: _said_twice(stage.plain, "a"),
-    ("POST /v1/feedback", 201): lambda stage, *_: _said(stage.plain, "a", query="c"),
+    ("POST /v1/feedback", 201): lambda stage, *_: _said_first(stage.plain),
     ("POST /v1/feedback", 404): lambda stage, *_: _said(stage.plain, "nobody"),
     ("POST /v1/feedback", 409): lambda stage, *_: _said_without_crops(stage),
     ("POST /v1/feedback", 507): lambda stage, *_: _said(stage.crowded[0], "a"),
