@@ -101,7 +101,7 @@ def test_head_is_get_without_the_body(server: str, client: httpx.Client, gallery
         assert (told.status_code, told.content) == (200, b""), path
         assert told.headers["content-length"] == str(len(got.content))
     assert client.head(f"{gallery}/images/none").status_code == 404
-    posted = client.head(f"{gallery}/search")
+    posted = client.head(f"{gallery}/search/batch")
     assert (posted.status_code, posted.headers["allow"]) == (405, "POST")
     text = client.get("/metrics").text
     assert 'vehicle_search_requests_total{method="HEAD",route="/v1/model",status="200"}' in text
