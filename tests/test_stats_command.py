@@ -84,7 +84,7 @@ def test_mistakes_are_one_line(tiny_model: Path, tmp_path: Path, capsys: pytest.
         (["--data-dir", data, "--timezone", "../x"], "is not a time zone"),
         (["--data-dir", data, "--gallery", "none"], "there is no gallery 'none'"),
         (["--data-dir", str(tmp_path / "none")], "there is no data folder"),
-        (["--data-dir", data, "--page", "/dev/null/x.html"], "Not a directory"),
+        (["--data-dir", data, "--page", "/dev/null/x.html"], "File exists: '/dev/null'"),
     ):
         assert main(["stats", *words]) == 2
         out, err = capsys.readouterr()
