@@ -158,7 +158,14 @@ def test_a_service_whose_clock_is_set_goes_on(
 ) -> None:
     """Nothing stalls, expires or is erased: requests, deadlines, the sweep, the stop."""
     offset, log = tmp_path / "offset", tmp_path / "log"
-    offset.write_text("+0")
+
+    def set_clock(by: str) -> None:
+        """At once: half of what is written would be another time."""
+        part = offset.with_name("part")
+        part.write_text(by)
+        part.replace(offset)
+
+    set_clock("+0")
     for name, value in (
         ("LD_PRELOAD", str(FAKER)), ("FAKETIME_TIMESTAMP_FILE", str(offset)), ("FAKETIME_NO_CACHE", "1"),
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
@@ -172,7 +179,7 @@ def test_a_service_whose_clock_is_set_goes_on(
         gallery = f"{address}/v1/galleries/day"
         httpx.put(gallery, json={"retention_days": 1}).raise_for_status()
         httpx.put(f"{gallery}/images/a", content=jpeg(1)).raise_for_status()
-        offset.write_text(f"{hours * 3600:+d}")
+        set_clock(f"{hours * 3600:+d}")
         until(lambda: "the clock was set" in log.read_text())
         assert httpx.get(gallery).json()["images"] == (0 if hours > 0 else 1)
         assert httpx.get(f"{address}/readyz").status_code == 200
@@ -185,8 +192,9 @@ def test_a_service_whose_clock_is_set_goes_on(
             until(lambda: 'status="408"' in httpx.get(f"{address}/metrics").text)
 
         assert httpx.post(f"{gallery}/search", content=stalled(), timeout=60).status_code == 408
-        offset.write_text("+0")
-        until(lambda: log.read_text().count("the clock was set") == 2)
+        before = log.read_text().count("the clock was set")
+        set_clock("+0")
+        until(lambda: log.read_text().count("the clock was set") > before)
         there = 2 if hours > 0 else 1  # one that came by a clock that was slow by more than a day is over
         assert httpx.get(gallery).json()["images"] == there
         assert len(list((tmp_path / "data/galleries/day/crops").rglob("*.jpg"))) == 2
