@@ -192,9 +192,8 @@ def test_a_service_whose_clock_is_set_goes_on(
             until(lambda: 'status="408"' in httpx.get(f"{address}/metrics").text)
 
         assert httpx.post(f"{gallery}/search", content=stalled(), timeout=60).status_code == 408
-        before = log.read_text().count("the clock was set")
         set_clock("+0")
-        until(lambda: log.read_text().count("the clock was set") > before)
+        until(lambda: log.read_text().count("the clock was set") >= 2)
         there = 2 if hours > 0 else 1  # one that came by a clock that was slow by more than a day is over
         assert httpx.get(gallery).json()["images"] == there
         assert len(list((tmp_path / "data/galleries/day/crops").rglob("*.jpg"))) == 2
