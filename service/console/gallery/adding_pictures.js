@@ -1,9 +1,9 @@
 /** Pictures on their way into a gallery, on the page: what is given, a question what is known of it, and how far it is. */
 
+import { csvRows } from "../shared/csv.js";
 import { Problem, authorization, change, get, path, pause, save, send, withQuery } from "../shared/api.js";
 import { ask } from "../shared/dialogs.js";
 import { h, show } from "../shared/element.js";
-import { cells } from "./manifest_rows.js";
 import { givenByDrop, givenFiles, pictures } from "./picture_sources.js";
 import { errorWords, tell } from "../shared/shell.js";
 import { UploadRun } from "./upload_run.js";
@@ -363,7 +363,7 @@ class RunCard {
   /** @param {string} address of a job */
   async listJobFailures(address) {
     try {
-      const [head, ...rows] = cells(await (await send("GET", `${address}/failures`)).text());
+      const [head, ...rows] = csvRows(await (await send("GET", `${address}/failures`)).text());
       const at = (/** @type {string} */ name) => head?.cells.indexOf(name) ?? -1;
       const lines = rows.map((row) => [row.cells[at("path")] ?? "", row.cells[at("import_failure")] ?? ""]);
       this.failures.hidden = false;

@@ -1,6 +1,7 @@
 /** Import jobs: how far they are, what failed, and an end to them. */
 
 import { change, get, path, save, send } from "../shared/api.js";
+import { csvRows } from "../shared/csv.js";
 import { ask, confirmDanger } from "../shared/dialogs.js";
 import { h, show } from "../shared/element.js";
 import { closed, keyedRows, refusal, say, table } from "./parts.js";
@@ -118,7 +119,7 @@ async function endJob(job, from, changed) {
 async function showFailures(job, from) {
   try {
     const text = await (await send("GET", path("imports", job.id, "failures"))).text();
-    const [head = [], ...rows] = readCsv(text);
+    const [head = [], ...rows] = csvRows(text).map((row) => row.cells);
     const reason = head.indexOf("import_failure");
     const name = Math.max(0, head.indexOf("path"));
     const answer = await ask(`What failed of ${from}`, [
@@ -130,24 +131,4 @@ async function showFailures(job, from) {
   } catch (error) {
     tell(error, "What failed could not be asked for");
   }
-}
-
-/**
- * Rows of a CSV text (RFC 4180).
- * @param {string} text
- * @returns {string[][]}
- */
-export function readCsv(text) {
-  /** @type {string[][]} */
-  const rows = [];
-  let row = /** @type {string[]} */ ([]);
-  for (const found of text.matchAll(/("(?:[^"]|"")*"|[^",\r\n]*)(,|\r?\n|$)/g)) {
-    const [whole, cell = "", end = ""] = found;
-    if (whole === "" && row.length === 0) break;
-    row.push(cell.startsWith('"') ? cell.slice(1, -1).replaceAll('""', '"') : cell);
-    if (end === ",") continue;
-    rows.push(row);
-    row = [];
-  }
-  return rows;
 }

@@ -5,7 +5,7 @@ import { joined, separated } from "./listed_values.js";
 
 /** @typedef {{cameras: {camera_id: string, images: number}[], viewpoints: {viewpoint: string, images: number}[], attributes: {name: string, values: {value: string | number, images: number}[]}[], vehicles?: number, first_captured_at?: string | null, last_captured_at?: string | null}} Facets */
 
-export const FILTERS = ["camera_id", "exclude_camera_id", "vehicle_id", "viewpoint", "captured_after", "captured_before"];
+const FILTERS = ["camera_id", "exclude_camera_id", "vehicle_id", "viewpoint", "captured_after", "captured_before"];
 const ATTRIBUTE = "attribute.";
 
 /**
@@ -18,7 +18,7 @@ export function filtersOf(parameters) {
 }
 
 /** @param {string} name */
-export function isFilter(name) {
+function isFilter(name) {
   return FILTERS.includes(name) || name.startsWith(ATTRIBUTE);
 }
 
