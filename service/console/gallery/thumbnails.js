@@ -1,6 +1,7 @@
 /** Small pictures of cells that are used again and again: what a cell no longer shows is not waited for. */
 
-import { authorization, key, withQuery } from "../shared/api.js";
+import { key, withQuery } from "../shared/api.js";
+import { pictureBytes } from "../shared/pictures.js";
 
 const SIDE = 160; // pixels, the longer one; those of a fine screen are twice as many
 const FINE = 320;
@@ -38,9 +39,7 @@ async function fetched(image, address) {
   const abort = new AbortController();
   coming.set(image, abort);
   try {
-    const answer = await fetch(address, { headers: authorization(), signal: abort.signal });
-    if (!answer.ok) throw new Error(String(answer.status));
-    const local = URL.createObjectURL(await answer.blob());
+    const local = URL.createObjectURL(await pictureBytes(address, abort.signal));
     if (coming.get(image) !== abort) {
       URL.revokeObjectURL(local);
       return;

@@ -57,9 +57,7 @@ async function load(image, address) {
     return;
   }
   try {
-    const answer = await fetch(address, { headers: authorization() });
-    if (!answer.ok) throw new Error(String(answer.status));
-    const local = URL.createObjectURL(await answer.blob());
+    const local = URL.createObjectURL(await pictureBytes(address));
     image.addEventListener("load", () => URL.revokeObjectURL(local), { once: true });
     image.src = local;
   } catch {
@@ -70,10 +68,11 @@ async function load(image, address) {
 /**
  * The bytes of a picture of the service.
  * @param {string} address
+ * @param {AbortSignal} [signal]
  * @returns {Promise<Blob>}
  */
-export async function pictureBytes(address) {
-  const answer = await fetch(address, { headers: authorization() });
+export async function pictureBytes(address, signal) {
+  const answer = await fetch(address, { headers: authorization(), signal: signal ?? null });
   if (!answer.ok) throw new Error(`the picture could not be loaded: ${answer.status}`);
   return answer.blob();
 }
