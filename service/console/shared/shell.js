@@ -104,15 +104,19 @@ export function galleryChoice(chosen) {
   return h("label", { class: "field inline" }, h("span", {}, "Gallery"), choice);
 }
 
+let leaving = false;
+
 /**
  * Go to a gallery that the key is for, where it is not for the one that is meant when none is named; whether it goes.
  * @param {string[]} names
  */
 function elsewhere(names) {
+  if (leaving) return true;
   const [first] = names;
   if (first === undefined || names.includes(gallery()) || read().has("gallery")) return false;
   const parameters = read();
   parameters.set("gallery", first);
+  leaving = true; // a second look would go there again, and break the first way off
   location.replace(withQuery(location.pathname, parameters));
   return true;
 }
