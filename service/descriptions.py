@@ -431,7 +431,7 @@ REVOKED_KEY_ANSWER = _object("RevokedKey", **_KEY, warning=_KEY_WARNING)
 CALLER_ANSWER = _object(
     "Caller", key_id={**_NULLABLE_TEXT, "description": "null where no key is asked for"}, name=_NULLABLE_TEXT,
     scopes={**_SCOPES, "description": "what it may do, with what admin includes"}, galleries=_KEY_GALLERIES,
-    expires_at=_NULLABLE_TIME,
+    expires_at=_NULLABLE_TIME, read_only={**_FLAG, "description": "the service only reads, whoever asks"},
 )  # fmt: skip
 NEW_KEY = {
     _JSON: {

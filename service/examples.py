@@ -213,7 +213,7 @@ BODIES: Final[Mapping[str, Any]] = {
     "Reload": {"changed": True, "old": {**_BRIEF, "fingerprint": _OTHER}, "new": _BRIEF, "seconds": 0.412},
     "Caller": {
         "key_id": KEY, "name": "camera-7", "scopes": ["read", "write"], "galleries": [GALLERY],
-        "expires_at": "2027-01-01T00:00:00Z",
+        "expires_at": "2027-01-01T00:00:00Z", "read_only": False,
     },
     "Keys": {"keys": [_KEY]},
     "MadeKey": {

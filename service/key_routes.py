@@ -36,7 +36,8 @@ router = APIRouter(tags=["keys"])
 async def caller(request: Request) -> Response:
     """What the key that comes with this request may do: its scopes with those that admin includes, and its galleries.
 
-    Where no key is asked for ``key_id`` is null, and everything may be done.
+    Where no key is asked for ``key_id`` is null, and everything may be done. Where the service only reads
+    (``read_only``) nothing can be changed by anybody.
     """
     read_parameters(request, ())
     key = caller_of(request).key
@@ -47,6 +48,7 @@ async def caller(request: Request) -> Response:
             "scopes": [scope for scope in SCOPES if key is None or key.allows(scope)],
             "galleries": None if key is None or key.galleries is None else sorted(key.galleries),
             "expires_at": None if key is None or key.expires_at is None else time_text(key.expires_at),
+            "read_only": context_of(request).settings.read_only,
         }
     )
 

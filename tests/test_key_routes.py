@@ -162,7 +162,7 @@ def test_a_caller_is_told_what_it_may(keyed: Keyed, admin: httpx.Client) -> None
     told = {who: admin.get("/v1/caller", headers=bearer(keyed.tokens[who])).json() for who in ("admin", "read", "yard")}
     assert told["read"] == {
         "key_id": keyed.tokens["read"].split("_")[1], "name": "reader", "scopes": ["read"], "galleries": None,
-        "expires_at": None,
+        "expires_at": None, "read_only": False,
     }  # fmt: skip
     assert told["admin"]["scopes"] == ["read", "write", "admin"]
     assert told["yard"]["galleries"] == ["yard"]

@@ -404,13 +404,17 @@ class AuditPage:
 
 @dataclass(frozen=True, kw_only=True)
 class CallerReply:
-    """What a key may do, in ``galleries``, None for all. ``key_id`` is None where none is asked for."""
+    """What a key may do, in ``galleries``, None for all. ``key_id`` is None where none is asked for.
+
+    ``read_only``: the service only reads, whoever asks.
+    """
 
     key_id: str | None
     name: str | None
     scopes: Sequence[str]
     galleries: Sequence[str] | None
     expires_at: datetime | None = None
+    read_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

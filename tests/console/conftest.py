@@ -104,6 +104,14 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     assert errors == []
 
 
+def give_key(page: Page, token: str) -> None:
+    """Answer the page that asks for a key."""
+    dialog = page.get_by_role("dialog", name="API key")
+    expect(dialog).to_be_visible()
+    dialog.get_by_label("API key").fill(token)
+    dialog.get_by_role("button", name="Use this key").click()
+
+
 def shoot(page: Page, name: str) -> Path:
     """Keep a picture of the whole page."""
     SHOTS.mkdir(parents=True, exist_ok=True)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from index.access_key import SCOPES
 from service.console_routes import PAGES, Console
 from service.settings import Settings
-from tests.console.conftest import DESK, MODEL, PHONE, OpenPage, require_accessible, shoot
+from tests.console.conftest import DESK, MODEL, PHONE, OpenPage, give_key, require_accessible, shoot
 from tests.key_holder import bearer, kept_key
 from tests.server_process import free_port, serving, started
 
@@ -108,9 +108,9 @@ def test_a_page_asks_for_the_key_that_the_service_wants(demo_data: Path, tmp_pat
     token = kept_key(tmp_path / "data", *SCOPES)
     with serving(tmp_path / "data", MODEL) as address:
         page = open_page(f"{address}/gallery")
-        ask(page, "vsk_wrong")
+        give_key(page, "vsk_wrong")
         expect(page.get_by_role("dialog")).to_contain_text("key")
-        ask(page, token)
+        give_key(page, token)
         expect(page.get_by_role("button", name="Key ✓")).to_be_visible()
         expect(page.get_by_role("dialog")).to_have_count(0)
 
@@ -124,17 +124,10 @@ def test_a_key_of_another_gallery_opens_that_one(
     with serving(tmp_path / "data", tiny_model) as address:
         httpx.put(f"{address}/v1/galleries/yard", json={}, headers=bearer(admin)).raise_for_status()
         page = open_page(address + path)
-        ask(page, token)
+        give_key(page, token)
         page.wait_for_url(f"{address}{path}?gallery=yard")
         expect(page.locator("label", has_text="Gallery").locator("select").first).to_have_value("yard")
         expect(page.get_by_role("alert").filter(has_text="not for this gallery")).to_have_count(0)
-
-
-def ask(page: Page, token: str) -> None:
-    dialog = page.get_by_role("dialog")
-    expect(dialog).to_be_visible()
-    dialog.get_by_label("API key").fill(token)
-    dialog.get_by_role("button", name="Use this key").click()
 
 
 def test_a_page_says_when_the_service_is_gone_and_goes_on_when_it_is_back(tmp_path: Path, open_page: OpenPage) -> None:

@@ -14,7 +14,6 @@ from playwright.sync_api import Page, expect
 from pypdf import PdfReader
 
 from tests.console.conftest import DESK, MODEL, PHONE, OpenPage, require_accessible, shoot
-from tests.key_holder import kept_key
 from tests.pictures import encoded, photograph
 from tests.server_process import serving
 
@@ -336,24 +335,6 @@ def test_what_is_wrong_is_said_in_the_services_words(demo: str, open_page: OpenP
     expect(page.get_by_text("No sightings are chosen yet.")).to_be_visible()
     page = open_page(address(demo, "v0000_00", "..."))
     expect(page.get_by_role("alert").filter(has_text="must match")).to_be_visible()
-
-
-def test_a_key_that_only_reads_follows_and_is_told_that_it_may_not_place(
-    demo_data: Path, tmp_path: Path, open_page: OpenPage
-) -> None:
-    shutil.copytree(demo_data, tmp_path / "data")
-    token = kept_key(tmp_path / "data", "read")
-    with serving(tmp_path / "data", MODEL) as base:
-        page = open_page(address(base, *IMAGES))
-        dialog = page.get_by_role("dialog")
-        dialog.get_by_label("API key").fill(token)
-        dialog.get_by_role("button", name="Use this key").click()
-        shown(page)
-        expect(page.locator(".sighting img").first).not_to_have_js_property("naturalWidth", 0)
-        field = page.get_by_role("group", name="c001")
-        field.get_by_label("Name").fill("Gate")
-        field.get_by_label("Name").press("Tab")
-        expect(page.get_by_role("alert").filter(has_text="asks for write")).to_be_visible()
 
 
 def test_a_map_is_loaded_from_where_the_setting_says_and_from_nowhere_else(

@@ -5,6 +5,7 @@ import { Problem, authorization, change, get, path, pause, save, send, withQuery
 import { ask } from "../shared/dialogs.js";
 import { h, show } from "../shared/element.js";
 import { givenByDrop, givenFiles, pictures } from "./picture_sources.js";
+import { may } from "../shared/rights.js";
 import { errorWords, tell } from "../shared/shell.js";
 import { UploadRun } from "./upload_run.js";
 import { byteWords, countWords, durationWords, numberWords } from "../shared/words.js";
@@ -103,6 +104,10 @@ export class AddingPictures {
    */
   async offer(given) {
     const gallery = this.gallery();
+    if (!await may("write")) {
+      tell(new Error("Pictures cannot be added here: it takes a key with the scope write, and a service that does not only read."));
+      return;
+    }
     for (const archive of given.archives) {
       const told = `${archive.name} (${byteWords(archive.size)}) is sent to the service, which adds its pictures to gallery ${gallery} in the background. A manifest.csv in it says vehicle, camera and time of each.`;
       const answer = await ask("Import an archive", [h("p", {}, told)], [{ value: "", label: "Cancel" }, { value: "import", label: "Import", kind: "primary" }]);

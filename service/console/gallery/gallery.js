@@ -11,6 +11,7 @@ import { FilterForm, filtersOf } from "../shared/filter_form.js";
 import { facets, listed } from "./gallery_api.js";
 import { ImageDetails } from "./image_details.js";
 import { ListedImages } from "./listed_images.js";
+import { followCaller, may } from "../shared/rights.js";
 import { galleryChoice, errorWords, notice, startPage, tell } from "../shared/shell.js";
 import { dropThumbnail, showThumbnail } from "./thumbnails.js";
 import { correctVehicle } from "./vehicle_correction.js";
@@ -28,6 +29,7 @@ const BESIDE = 1; // images that are asked for to step on from an image
 class GalleryPage {
   constructor() {
     const place = startPage();
+    followCaller();
     this.filters = filtersOf(read());
     this.order = order(read());
     this.known = -1; // how many images pass, -1 before the service has said it
@@ -60,9 +62,9 @@ class GalleryPage {
     this.orderChoice = h("select", { onchange: () => this.go({ order: this.orderChoice.value }) }, ...Object.entries(ORDERS).map(([value, words]) => h("option", { value }, words)));
     this.count = h("p", { class: "count", role: "status" });
     this.fresh = h("button", { type: "button", hidden: true, onclick: () => this.showFresh() }, "Show what was added");
-    this.correctButton = h("button", { type: "button", disabled: true, onclick: () => this.correct() }, "Correct the vehicle…");
-    this.eraseButton = h("button", { type: "button", disabled: true, onclick: () => this.eraseChosen() }, "Erase…");
-    this.allButton = h("button", { type: "button", onclick: () => this.chooseAll() }, "Select all");
+    this.correctButton = h("button", { type: "button", disabled: true, "data-needs": "write", onclick: () => this.correct() }, "Correct the vehicle…");
+    this.eraseButton = h("button", { type: "button", disabled: true, "data-needs": "write", onclick: () => this.eraseChosen() }, "Erase…");
+    this.allButton = h("button", { type: "button", "data-needs": "write", onclick: () => this.chooseAll() }, "Select all");
     this.noneButton = h("button", { type: "button", hidden: true, onclick: () => this.chosen.nothing() }, "Select none");
     this.empty = h("div", { class: "empty", hidden: true });
     this.actions = h("span", { class: "row right" }, this.allButton, this.noneButton, this.correctButton, this.eraseButton,
@@ -70,8 +72,8 @@ class GalleryPage {
     place.append(
       h("div", { class: "row bar" },
         galleryChoice((name) => this.go({ gallery: name })),
-        h("button", { type: "button", onclick: () => this.create() }, "New gallery…"),
-        h("span", { class: "row right" }, ...this.adding.buttons())),
+        h("button", { type: "button", "data-needs": "administer", onclick: () => this.create() }, "New gallery…"),
+        h("span", { class: "row right", "data-needs": "write" }, ...this.adding.buttons())),
       this.adding.element,
       h("div", { class: "browse" }, this.form.element,
         h("div", { class: "listing" },
@@ -142,7 +144,7 @@ class GalleryPage {
     try {
       this.form.offer(await facets(gallery()));
     } catch (error) {
-      tell(error, "What the gallery can be filtered by is not known");
+      if (await may("read")) tell(error, "What the gallery can be filtered by is not known");
     }
   }
 
@@ -158,17 +160,31 @@ class GalleryPage {
   }
 
   /** @param {unknown} problem */
-  failed(problem) {
+  async failed(problem) {
     show(this.count, errorWords(problem));
+    if (!await may("read")) {
+      this.nothingToSee();
+      return;
+    }
     if (problem instanceof Problem && problem.status === 404) {
       this.grid.element.hidden = true;
       this.empty.hidden = false;
       show(this.empty, h("h2", {}, `There is no gallery ${gallery()}`), h("p", {}, "Choose another one above, or create it."),
-        h("button", { type: "button", class: "primary", onclick: () => this.create(gallery()) }, "New gallery…"));
+        h("button", { type: "button", class: "primary", "data-needs": "administer", onclick: () => this.create(gallery()) }, "New gallery…"));
       return;
     }
     tell(problem, "The images could not be listed");
     if (problem instanceof Problem && (problem.status === 429 || problem.status >= 500)) setTimeout(() => this.images.retry(), RETRY);
+  }
+
+  /** Who may add, and not look. */
+  nothingToSee() {
+    show(this.count);
+    this.grid.element.hidden = this.form.element.hidden = this.actions.hidden = true;
+    this.empty.hidden = false;
+    show(this.empty, h("h2", {}, "This key adds pictures and shows none"),
+      h("p", {}, `Drop pictures, a folder or an archive here to add them to gallery ${gallery()}. To look at what is in it takes a key with the scope read.`),
+      h("div", { class: "row centre", "data-needs": "write" }, ...this.adding.buttons()));
   }
 
   reload() {
@@ -213,9 +229,10 @@ class GalleryPage {
 
   nothingThere() {
     return [h("h2", {}, `Gallery ${gallery()} is empty`),
-      h("p", {}, "Drop pictures of vehicles on this page, a folder of them, or an archive (.zip, .tar); or choose them here. A picture shows one vehicle, cut out of its frame. A manifest.csv in a folder or archive says vehicle, camera and time of each."),
-      h("div", { class: "row" }, ...this.adding.buttons()),
-      h("p", { class: "small faint" }, "Programs add pictures, too: ", h("a", { href: "/docs" }, "the API"), ".")];
+      h("p", { "data-lacks": "write" }, "Whoever may add pictures has added none yet."),
+      h("p", { "data-needs": "write" }, "Drop pictures of vehicles on this page, a folder of them, or an archive (.zip, .tar); or choose them here. A picture shows one vehicle, cut out of its frame. A manifest.csv in a folder or archive says vehicle, camera and time of each."),
+      h("div", { class: "row", "data-needs": "write" }, ...this.adding.buttons()),
+      h("p", { class: "small faint", "data-needs": "write" }, "Programs add pictures, too: ", h("a", { href: "/docs" }, "the API"), ".")];
   }
 
   sayChosen() {
@@ -387,13 +404,25 @@ class GalleryPage {
     try {
       const done = await correctVehicle(gallery(), chosen, count, vehicles);
       if (done === null) return false;
-      notice(done);
+      const { words, undo } = done;
+      notice(words, undo ? { label: "Undo", run: () => void this.undo(undo) } : undefined);
       this.changed();
       return true;
     } catch (error) {
       tell(error, "The vehicle could not be corrected");
       return false;
     }
+  }
+
+  /** @param {() => Promise<void>} run */
+  async undo(run) {
+    try {
+      await run();
+      notice("The images are of the vehicles that they were of before.");
+    } catch (error) {
+      tell(error, "It was not all undone");
+    }
+    this.changed();
   }
 
   /** @param {string} [wanted] its name */

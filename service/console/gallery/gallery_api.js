@@ -4,6 +4,7 @@ import { change, get, parameters, path } from "../shared/api.js";
 
 /** @typedef {import("./listed_images.js").StoredImage} StoredImage */
 
+const PAGE = 1000; // images that one answer lists
 const LONGEST_QUERY = 6000; // characters; some proxies take no line of more than 8,000
 
 /**
@@ -59,6 +60,34 @@ export function erase(gallery, chosen, progress) {
  */
 export function patchAll(gallery, chosen, patch, progress) {
   return forAll(gallery, chosen, (address, query) => change("PATCH", address, { query, json: patch }), progress);
+}
+
+/**
+ * The ids of images by the vehicle that each is of (null: of none that is known); null where there are more than ``most``.
+ * @param {string} gallery
+ * @param {Chosen} chosen
+ * @param {number} most
+ * @returns {Promise<Map<string | null, string[]> | null>}
+ */
+export async function byVehicle(gallery, chosen, most) {
+  const parts = "filters" in chosen ? [chosen.filters] : [...batches(chosen.ids)].map((ids) => parameters({ image_id: ids }));
+  /** @type {Map<string | null, string[]>} */
+  const ids = new Map();
+  let found = 0;
+  for (const filters of parts) {
+    for (let offset = 0, total = 1; offset < total; offset += PAGE) {
+      const page = await listed(gallery, filters, { order: "image_id", offset, limit: PAGE });
+      total = page.total;
+      found += page.images.length;
+      if (found > most || total > most) return null;
+      for (const { image_id, vehicle_id } of page.images) {
+        const own = ids.get(vehicle_id);
+        if (own) own.push(image_id);
+        else ids.set(vehicle_id, [image_id]);
+      }
+    }
+  }
+  return ids;
 }
 
 /**

@@ -37,7 +37,7 @@ export class ImageDetails {
     this.links = h("div", { class: "row" });
     this.problem = h("p", { class: "chip bad", role: "alert", hidden: true });
     this.state = h("p", { class: "small faint", role: "status" });
-    const side = h("div", { class: "stack" }, this.form, this.problem, this.state, this.facts, this.links);
+    const side = h("div", { class: "stack" }, h("div", { "data-needs": "write" }, this.form), this.problem, this.state, this.facts, this.links);
     this.dialog = h("dialog", { class: "wide details", "aria-labelledby": "details-title" },
       h("div", { class: "row" }, this.title,
         h("span", { class: "row right" },
@@ -100,14 +100,15 @@ export class ImageDetails {
     show(this.frame, picture(image.crop, imageWords(image), { size: WHOLE, eager: true }));
     const viewpoints = Object.entries(image.viewpoint).sort((one, other) => other[1] - one[1]);
     show(this.facts,
+      ...known(image).flatMap(([name, value]) => [h("dt", { "data-lacks": "write" }, name), h("dd", { "data-lacks": "write" }, value)]),
       h("dt", {}, "Seen from"), h("dd", {}, viewpoints.map(([name, share]) => `${name} ${Math.round(share * 100)} %`).join(", ") || "this model knows no viewpoints"),
       h("dt", {}, "Added"), h("dd", {}, timeWords(image.ingested_at)));
     this.drawForm(image);
     show(this.links,
       h("a", { class: "button primary", href: withQuery("/", { gallery: this.gallery, image_id: image.image_id }) }, "Search with this picture"),
       image.vehicle_id === null ? null : h("a", { class: "button", href: withQuery("/gallery", { gallery: this.gallery, vehicle_id: image.vehicle_id }) }, "All images of this vehicle"),
-      h("button", { type: "button", onclick: () => this.correct(image) }, "Correct the vehicle…"),
-      h("button", { type: "button", class: "danger", onclick: () => this.erase(image) }, "Erase…"));
+      h("button", { type: "button", "data-needs": "write", onclick: () => this.correct(image) }, "Correct the vehicle…"),
+      h("button", { type: "button", class: "danger", "data-needs": "write", onclick: () => this.erase(image) }, "Erase…"));
   }
 
   /** @param {StoredImage} image */
@@ -176,6 +177,17 @@ export class ImageDetails {
   async erase(image) {
     if (await this.around.erase(image)) this.close();
   }
+}
+
+/**
+ * What the form holds, for who may not change it.
+ * @param {StoredImage} image
+ * @returns {[string, string][]}
+ */
+function known(image) {
+  /** @type {[string, string | null][]} */
+  const facts = [["Vehicle", image.vehicle_id], ["Camera", image.camera_id], ["Captured", image.captured_at && timeWords(image.captured_at)]];
+  return [...facts, ...Object.entries(image.attributes)].map(([name, value]) => [name, String(value ?? "not known")]);
 }
 
 /**

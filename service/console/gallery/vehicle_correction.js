@@ -2,19 +2,22 @@
 
 import { ask } from "../shared/dialogs.js";
 import { h, show } from "../shared/element.js";
-import { counted, patchAll } from "./gallery_api.js";
+import { byVehicle, counted, patchAll } from "./gallery_api.js";
 import { errorWords } from "../shared/shell.js";
 import { countWords } from "../shared/words.js";
 
 /** @typedef {import("./gallery_api.js").Chosen} Chosen */
+/** @typedef {{words: string, undo: (() => Promise<void>) | null}} Correction what was done, and how it is undone */
+
+const MOST_UNDONE = 5000; // images of which is remembered which vehicle they were of
 
 /**
- * Ask what is right, and set it right; resolves to what was done in words, null where nothing was.
+ * Ask what is right, and set it right; resolves to null where nothing was done.
  * @param {string} gallery
  * @param {Chosen} chosen
  * @param {number} count of images that are chosen
  * @param {Map<string | null, number>} vehicles how many of them each has, where that is known
- * @returns {Promise<string | null>}
+ * @returns {Promise<Correction | null>}
  */
 export async function correctVehicle(gallery, chosen, count, vehicles) {
   const known = [...vehicles.keys()].filter((each) => each !== null);
@@ -34,7 +37,7 @@ export async function correctVehicle(gallery, chosen, count, vehicles) {
   const radios = choices.flatMap((each) => (each ? [/** @type {HTMLInputElement} */ (each.querySelector("input[type=radio]"))] : []));
   const start = radios[0];
   if (start) start.checked = true;
-  /** @type {string | null} */
+  /** @type {Correction | null} */
   let done = null;
   let busy = false;
 
@@ -98,8 +101,7 @@ async function split(gallery, chosen, vehicle) {
   if (!vehicle) throw new Error("Write an id for the new vehicle.");
   const there = await counted(gallery, { vehicle_id: vehicle });
   if (there > 0) throw new Error(`Vehicle ${vehicle} is there already, with ${countWords(there, "image")}. Write another id, or choose one of the other ways.`);
-  const count = await patchAll(gallery, chosen, { vehicle_id: vehicle });
-  return `${countWords(count, "image")} ${count === 1 ? "is" : "are"} now the new vehicle ${vehicle}.`;
+  return changed(gallery, chosen, vehicle, (count) => `${countWords(count, "image")} ${count === 1 ? "is" : "are"} now the new vehicle ${vehicle}.`);
 }
 
 /**
@@ -115,8 +117,7 @@ async function merged(gallery, known, stays) {
     throw new Error(`There is no vehicle ${stays} in this gallery. Look how its id is written.`);
   }
   const filters = new URLSearchParams(wrong.map((each) => ["vehicle_id", each]));
-  const count = await patchAll(gallery, { filters }, { vehicle_id: stays });
-  return `${countWords(count, "image")} of ${wrong.join(", ")} ${count === 1 ? "is" : "are"} now vehicle ${stays}.`;
+  return changed(gallery, { filters }, stays, (count) => `${countWords(count, "image")} of ${wrong.join(", ")} ${count === 1 ? "is" : "are"} now vehicle ${stays}.`);
 }
 
 /**
@@ -124,9 +125,29 @@ async function merged(gallery, known, stays) {
  * @param {Chosen} chosen
  * @param {string} vehicle
  */
-async function set(gallery, chosen, vehicle) {
-  const count = await patchAll(gallery, chosen, { vehicle_id: vehicle || null });
-  return `${countWords(count, "image")} ${count === 1 ? "is" : "are"} now of ${vehicle ? `vehicle ${vehicle}` : "no known vehicle"}.`;
+function set(gallery, chosen, vehicle) {
+  return changed(gallery, chosen, vehicle || null, (count) => `${countWords(count, "image")} ${count === 1 ? "is" : "are"} now of ${vehicle ? `vehicle ${vehicle}` : "no known vehicle"}.`);
+}
+
+/**
+ * @param {string} gallery
+ * @param {Chosen} chosen
+ * @param {string | null} vehicle
+ * @param {(count: number) => string} words
+ * @returns {Promise<Correction>}
+ */
+async function changed(gallery, chosen, vehicle, words) {
+  const before = await byVehicle(gallery, chosen, MOST_UNDONE);
+  const count = await patchAll(gallery, chosen, { vehicle_id: vehicle });
+  return { words: words(count), undo: before && (() => restored(gallery, before)) };
+}
+
+/**
+ * @param {string} gallery
+ * @param {Map<string | null, string[]>} before
+ */
+async function restored(gallery, before) {
+  for (const [vehicle_id, ids] of before) await patchAll(gallery, { ids }, { vehicle_id });
 }
 
 /**

@@ -5,7 +5,7 @@ import { h, show } from "../shared/element.js";
 import { closed, refusal, table } from "./parts.js";
 import { countWords, timeWords } from "../shared/words.js";
 
-/** @typedef {import("./parts.js").Caller} Caller */
+/** @typedef {import("../shared/rights.js").Caller} Caller */
 /** @typedef {Record<string, any>} Entry */
 
 const PAGE = 50;

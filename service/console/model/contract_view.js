@@ -8,7 +8,7 @@ import { copyButton, facts, refusal, table } from "./parts.js";
 import { notice, tell } from "../shared/shell.js";
 import { countWords, numberWords, timeWords } from "../shared/words.js";
 
-/** @typedef {import("./parts.js").Caller} Caller */
+/** @typedef {import("../shared/rights.js").Caller} Caller */
 /** @typedef {{viewpoints: string[], confusion: number[][], mean: number, recall: Record<string, number>, pictures: number, unknown: number}} Naming */
 /** @typedef {{rank_1: number, rank_5: number, rank_10: number, map: number, minp?: number, probes: number, gallery: number, interval?: number[], map_interval?: number[], cmc?: number[], part?: string, protocol?: string, viewpoint?: Naming}} Figures */
 

@@ -9,7 +9,7 @@ import { picture } from "../shared/pictures.js";
 import { notice, tell } from "../shared/shell.js";
 import { countWords, distanceWords, timeWords } from "../shared/words.js";
 
-/** @typedef {import("./parts.js").Caller} Caller */
+/** @typedef {import("../shared/rights.js").Caller} Caller */
 /** @typedef {{feedback_id: string, gallery: string, image_id: string, same: boolean, query_id: string | null, query_image_id: string | null, distance: number | null, given_at: string}} Answer */
 
 const PAGE = 20;

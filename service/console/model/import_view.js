@@ -8,7 +8,7 @@ import { closed, keyedRows, refusal, say, table } from "./parts.js";
 import { notice, tell } from "../shared/shell.js";
 import { countWords, numberWords, timeWords } from "../shared/words.js";
 
-/** @typedef {import("./parts.js").Caller} Caller */
+/** @typedef {import("../shared/rights.js").Caller} Caller */
 /** @typedef {{id: string, gallery: string, state: string, source: {archive?: string | null, path?: string}, created_at: string, finished_at: string | null, total: number | null, done: number, created: number, updated: number, unchanged: number, failed: number, images_per_second: number | null, problem: string | null}} Job */
 
 const OPEN = ["queued", "running"];

@@ -7,7 +7,7 @@ import { closed, copyButton, focusPart, refusal, table } from "./parts.js";
 import { errorWords, notice, tell } from "../shared/shell.js";
 import { timeWords } from "../shared/words.js";
 
-/** @typedef {import("./parts.js").Caller} Caller */
+/** @typedef {import("../shared/rights.js").Caller} Caller */
 /** @typedef {{id: string, name: string, state: string, scopes: string[], galleries: string[] | null, rate: number | null, burst: number | null, created_at: string, expires_at: string | null, revoked_at: string | null}} Key */
 
 const DAY = 86_400_000;

@@ -7,7 +7,7 @@ import { closed, facts, keyedRows, refusal, say, table } from "./parts.js";
 import { notice, tell } from "../shared/shell.js";
 import { countWords, numberWords, timeWords } from "../shared/words.js";
 
-/** @typedef {import("./parts.js").Caller} Caller */
+/** @typedef {import("../shared/rights.js").Caller} Caller */
 /** @typedef {{name: string, images?: number, embedding_space?: string, problem: string | null, migration?: {id: string, state: string, done: number, total: number} | null}} Gallery */
 
 /**

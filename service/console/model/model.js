@@ -9,8 +9,9 @@ import { healthView } from "./health_view.js";
 import { importView } from "./import_view.js";
 import { keyView } from "./key_view.js";
 import { migrationView } from "./migration_view.js";
-import { Caller, closed, focusPart, refusal } from "./parts.js";
+import { closed, focusPart, refusal } from "./parts.js";
 import { poll } from "./poll.js";
+import { askCaller } from "../shared/rights.js";
 import { startPage, tell } from "../shared/shell.js";
 
 const EVERY = 2000; // milliseconds between two looks at the service
@@ -47,6 +48,8 @@ const audit = auditView(parts.audit.inner);
 const imports = importView(parts.imports.inner, () => importsLook.now().then(() => focusPart(parts.imports.inner)));
 const moves = migrationView(parts.moves.inner, () => look.now().then(() => focusPart(parts.moves.inner)));
 
+/** @typedef {import("../shared/rights.js").Caller} Caller */
+
 /** @type {Caller | null} */
 let caller = null;
 /** @type {boolean | null} */
@@ -60,9 +63,9 @@ async function meet() {
   meetings += 1;
   const own = meetings;
   try {
-    const told = await get("/v1/caller");
+    const met = await askCaller();
     if (own !== meetings) return; // there is another key by now
-    caller = new Caller(told);
+    caller = met;
   } catch (error) {
     if (own !== meetings) return;
     caller = null;

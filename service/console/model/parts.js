@@ -4,39 +4,8 @@ import { Problem } from "../shared/api.js";
 import { h, show } from "../shared/element.js";
 import { errorWords, notice } from "../shared/shell.js";
 
+/** @typedef {import("../shared/rights.js").Caller} Caller */
 /** @typedef {import("../shared/element.js").Child} Child */
-
-/** Who looks at the page, and what they may do. */
-export class Caller {
-  /** @param {{key_id: string | null, name: string | null, scopes: string[], galleries: string[] | null}} told */
-  constructor(told) {
-    this.keyId = told.key_id;
-    this.name = told.name;
-    this.scopes = told.scopes;
-    this.galleries = told.galleries;
-  }
-
-  /** @param {string} scope */
-  may(scope) {
-    return this.scopes.includes(scope);
-  }
-
-  /**
-   * Whether it may do what is about all galleries.
-   * @param {string} scope
-   */
-  everywhere(scope) {
-    return this.may(scope) && this.galleries === null;
-  }
-
-  /**
-   * @param {string} scope
-   * @param {boolean} [everywhere]
-   */
-  wants(scope, everywhere = false) {
-    return `needs a key with the scope ${scope}${everywhere ? " for all galleries" : ""}`;
-  }
-}
 
 /**
  * Names and what they are; a row whose value is null is left out.

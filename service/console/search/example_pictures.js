@@ -32,7 +32,7 @@ async function fill(place, gallery, chosen) {
   /** @type {Image[]} */
   const images = (await get(path("galleries", gallery, "images"), { limit: LOOKED_AT })).images;
   if (images.length === 0) {
-    show(place, h("p", {}, `The gallery ${gallery} has no pictures yet, so nothing can be found in it. `, h("a", { href: `/gallery?gallery=${encodeURIComponent(gallery)}` }, "Add some on the page Gallery"), "."));
+    show(place, h("p", {}, `The gallery ${gallery} has no pictures yet, so nothing can be found in it. `, h("span", { "data-needs": "write" }, h("a", { href: `/gallery?gallery=${encodeURIComponent(gallery)}` }, "Add some on the page Gallery"), ".")));
     return;
   }
   const step = Math.max(1, images.length / OFFERED);

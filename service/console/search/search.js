@@ -10,6 +10,7 @@ import { PictureDrop } from "./picture_drop.js";
 import { QueryPanel } from "./query_panel.js";
 import { QueryPicture, isRefusal } from "./query_picture.js";
 import { ResultRegion } from "./result_region.js";
+import { followCaller, may } from "../shared/rights.js";
 import { askFor } from "./search_request.js";
 import { FIRST_RESULTS, MOST_PARTS, broughtOf, parametersOf, searchOf, storedOf } from "./search_state.js";
 import { galleryChoice, notice, startPage, tell } from "../shared/shell.js";
@@ -94,7 +95,7 @@ class SearchPage {
       if (gallery === this.wanted.gallery) this.filters.offer(facets);
     } catch (error) {
       const known = error instanceof Unreachable || (error instanceof Problem && error.status === 404); // what is shown says so already
-      if (!known) tell(error, "What can be filtered by is not known");
+      if (!known && await may("read")) tell(error, "What can be filtered by is not known");
     }
   }
 
@@ -275,4 +276,6 @@ function isOfPicture(error) {
   return error instanceof Problem && (error.status !== 422 || (error.document.errors ?? []).some((each) => each.pointer.startsWith("/image")));
 }
 
-new SearchPage(startPage());
+const place = startPage();
+followCaller();
+new SearchPage(place);

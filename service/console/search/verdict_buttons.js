@@ -32,7 +32,7 @@ export function verdictButtons(search, match, signal) {
   };
   say();
   heard.addEventListener(match.image_id, say, { signal });
-  return h("div", { class: "verdicts", role: "group", "aria-label": `Is match ${match.rank} the same vehicle?` }, yes, no);
+  return h("div", { class: "verdicts", role: "group", "data-needs": "write", "aria-label": `Is match ${match.rank} the same vehicle?` }, yes, no);
 }
 
 /**

@@ -4,11 +4,13 @@ import { gallery, onChange, read } from "./address.js";
 import { Problem, connection, get, key, onKeyWanted, setKey, withQuery } from "./api.js";
 import { ask } from "./dialogs.js";
 import { byId, h, show } from "./element.js";
+import { caller, may } from "./rights.js";
 
 const PAGES = [["/", "Search"], ["/trail", "Trail"], ["/gallery", "Gallery"], ["/model", "Model and health"]];
 const THEME = "vehicle-search-theme";
 const THEMES = ["system", "light", "dark"];
 const NOTICE_SECONDS = 8;
+const ACTION_SECONDS = 60; // of one with a button
 
 const notices = h("div", { class: "notices", role: "status", "aria-live": "polite" });
 const alarms = h("div", { class: "notices", role: "alert" });
@@ -27,7 +29,7 @@ export function startPage() {
   show(byId("top"),
     h("a", { class: "brand", href: "/" }, h("img", { src: "/console/shared/icon.svg", alt: "", width: 24, height: 24 }), "Vehicle search"),
     h("nav", { "aria-label": "Pages" }, ...PAGES.map(link)),
-    h("div", { class: "tools" }, themeButton(), keyButton, h("a", { href: "/docs", class: "quiet" }, "API")),
+    h("div", { class: "tools" }, h("span", { class: "chip", "data-lacks": "write" }, "Nothing can be changed"), themeButton(), keyButton, h("a", { href: "/docs", class: "quiet" }, "API")),
   );
   const main = byId("main");
   main.before(banner);
@@ -87,9 +89,7 @@ export function galleryChoice(chosen) {
   const choice = h("select", { onchange: () => chosen(choice.value) }, h("option", { value: gallery() }, gallery()));
   const fill = async () => {
     try {
-      const { galleries } = await get("/v1/galleries");
-      /** @type {string[]} */
-      const names = galleries.map((/** @type {{name: string}} */ each) => each.name);
+      const names = await galleryNames();
       if (elsewhere(names)) return;
       if (!names.includes(gallery())) names.push(gallery());
       show(choice, ...names.map((/** @type {string} */ name) => h("option", { value: name }, name)));
@@ -102,6 +102,17 @@ export function galleryChoice(chosen) {
   connection.addEventListener("back", fill);
   connection.addEventListener("key", fill);
   return h("label", { class: "field inline" }, h("span", {}, "Gallery"), choice);
+}
+
+/** @returns {Promise<string[]>} those that the key is for, as far as it may know them */
+async function galleryNames() {
+  try {
+    const { galleries } = await get("/v1/galleries");
+    return galleries.map((/** @type {{name: string}} */ each) => each.name);
+  } catch (error) {
+    if (await may("read")) throw error;
+    return (await caller())?.galleries ?? [gallery()];
+  }
 }
 
 let leaving = false;
@@ -144,7 +155,7 @@ function post(place, kind, text, action) {
   const more = action ? h("button", { type: "button", onclick: () => { box.remove(); action.run(); } }, action.label) : null;
   const box = h("div", { class: kind }, h("span", {}, text), more, close);
   place.append(box);
-  if (place === notices) setTimeout(() => { if (!box.matches(":hover, :focus-within")) box.remove(); }, NOTICE_SECONDS * 1000);
+  if (place === notices) setTimeout(() => { if (!box.matches(":hover, :focus-within")) box.remove(); }, (action ? ACTION_SECONDS : NOTICE_SECONDS) * 1000);
 }
 
 /** @type {Promise<boolean> | null} */

@@ -4,6 +4,7 @@ import { gallery, onWalk, read, write } from "../shared/address.js";
 import { Problem, change, connection, get, path, withQuery } from "../shared/api.js";
 import { h, show } from "../shared/element.js";
 import { picture } from "../shared/pictures.js";
+import { followCaller } from "../shared/rights.js";
 import { errorWords, galleryChoice, notice, startPage, tell } from "../shared/shell.js";
 import { TrailCameras } from "./trail_cameras.js";
 import { timeLine } from "./trail_line.js";
@@ -23,6 +24,7 @@ const EAGER = 60; // sightings whose pictures are all fetched at once, so that t
 let turn = 0; // of the requests: what an earlier one gives is not shown any more
 
 const page = startPage();
+followCaller();
 const summary = h("p", { class: "summary", role: "status" });
 const line = h("div", { class: "line" });
 const lineCard = h("section", { class: "card", "aria-labelledby": "trail-line" }, h("h2", { id: "trail-line" }, "Time line"), line);
@@ -34,8 +36,9 @@ const paper = h("div", { class: "only-print" });
 const queries = h("div", { class: "row queries" });
 const empty = h("div", { class: "empty" },
   h("p", {}, "No sightings are chosen yet."),
-  h("p", {}, "Search for a vehicle, mark the matches that show it, and choose “Trail”. Or add a picture of the gallery by its id."),
-  h("p", {}, h("a", { class: "button", href: "/" }, "Search for a vehicle")));
+  h("p", { "data-lacks": "read" }, "The key of this page adds pictures, and does not search; that takes one with the scope read."),
+  h("p", { "data-needs": "read" }, "Search for a vehicle, mark the matches that show it, and choose “Trail”. Or add a picture of the gallery by its id."),
+  h("p", { "data-needs": "read" }, h("a", { class: "button", href: "/" }, "Search for a vehicle")));
 const place = new TrailPlace((camera_id, position) => { cameras.save(camera_id, position); });
 const cameras = new TrailCameras(() => { load(); });
 const record = new TrailRecord((title, speed) => {

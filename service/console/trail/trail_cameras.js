@@ -26,7 +26,7 @@ export class TrailCameras {
     this.changed = changed;
     this.fields = h("div", { class: "stack" });
     this.plan = h("div", { class: "stack" });
-    this.element = h("details", { class: "card no-print" }, h("summary", {}, h("h2", {}, "Cameras")), this.fields, this.plan);
+    this.element = h("details", { class: "card no-print", "data-needs": "cameras" }, h("summary", {}, h("h2", {}, "Cameras")), this.fields, this.plan);
     /** @type {Promise<void>} */
     this.saving = Promise.resolve();
   }

@@ -81,7 +81,7 @@ export class TrailPlace {
       this.kind = /** @type {Kind} */ (/** @type {HTMLSelectElement} */ (event.target).value);
       this.draw();
     } }, ...kinds.map((each) => h("option", { value: each }, each === "plan" ? "the plan" : "the map"))));
-    const toggle = kinds.length === 0 ? null : h("button", { type: "button", "aria-pressed": String(this.moving), onclick: () => {
+    const toggle = kinds.length === 0 ? null : h("button", { type: "button", "aria-pressed": String(this.moving), "data-needs": "cameras", onclick: () => {
       this.moving = !this.moving;
       this.drawTools(kinds);
       this.draw();
@@ -96,7 +96,7 @@ export class TrailPlace {
     const width = Math.floor(this.drawing.clientWidth);
     if (width < 50) return;
     if (this.kind === null) {
-      show(this.drawing, h("div", { class: "empty" }, h("p", {}, "No camera of this trail has a position yet, so ways cannot be measured."), h("p", {}, "Set positions under “Cameras”, or add a plan there and place them on it.")));
+      show(this.drawing, h("div", { class: "empty" }, h("p", {}, "No camera of this trail has a position yet, so ways cannot be measured."), h("p", { "data-needs": "cameras" }, "Set positions under “Cameras”, or add a plan there and place them on it.")));
       return;
     }
     const cameras = this.cameras();
