@@ -1,9 +1,14 @@
 """The page /gallery as a person uses it: look through it, correct, erase, add."""
 
+import base64
+import gzip
+import io
 import json
 import re
 import shutil
+import tarfile
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -518,6 +523,82 @@ def test_an_archive_is_imported_and_its_job_is_shown(own: str, open_page: OpenPa
     expect(region.get_by_text("broken.jpg")).to_be_visible()
     expect(region.get_by_text("the JPEG is truncated: it ends within a segment")).to_be_visible()
     say_count(page, "30 images")
+
+
+@pytest.mark.parametrize("kind", [".zip", ".tar", ".tar.gz"])
+def test_pictures_of_an_archive_that_fail_are_shown(own: str, open_page: OpenPage, tmp_path: Path, kind: str) -> None:
+    name = f"{'long/' * 30}überall.jpg"
+    manifest = f'path,box\n{name},"900,900,5,5"\ngood.jpg,\nbroken.jpg,\n'.encode()
+    files = {"manifest.csv": manifest, name: jpeg(0, (320, 240)), "good.jpg": jpeg(1), "broken.jpg": b"none"}
+    page = open_page(f"{own}/gallery")
+    page.locator("input[type=file][accept]").set_input_files(pack(tmp_path / f"crops{kind}", files))
+    page.get_by_role("dialog", name="Import an archive").get_by_role("button", name="Import").click()
+    region = page.get_by_role("region", name="Pictures that are being added")
+    expect(region).to_contain_text("1 new · 2 failed")
+    region.get_by_text("2 pictures could not be added").click()
+    row = region.locator(".failure", has_text=name)
+    expect(row).to_contain_text("box")
+    expect(row.locator("img")).to_have_js_property("naturalWidth", 320)
+    expect(region.locator(".failure", has_text="broken.jpg").locator("img")).to_have_class("missing")
+    shoot(page, f"gallery-archive-failures{kind.replace('.', '-')}")
+
+
+def zipped(files: dict[str, bytes], *, large: bool = False, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """An archive of these; ``large``: every entry says its sizes as those of more than 4 GiB are said."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, data in files.items():
+            with archive.open(name, "w", force_zip64=large) as entry:
+                entry.write(data)
+    return file.getvalue()
+
+
+def tarred(files: dict[str, bytes], form: int) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=form) as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return file.getvalue()
+
+
+READ_ARCHIVE = """async ([archive, names]) => {
+  const { archivedPictures } = await import("/console/gallery/archived_pictures.js");
+  const bytes = Uint8Array.from(atob(archive), (letter) => letter.charCodeAt(0));
+  const found = [];
+  await archivedPictures(new Blob([bytes]), new Set(names), (name, picture) => found.push([name, picture]));
+  return Promise.all(found.map(async ([name, picture]) => [name, [...new Uint8Array(await picture.arrayBuffer())]]));
+}"""
+
+
+def test_an_archive_is_read_as_the_service_reads_it(demo: str, open_page: OpenPage) -> None:
+    page = open_page(f"{demo}/gallery")
+    noise = np.random.default_rng(0)
+    files = {
+        "a.jpg": noise.bytes(70_000),
+        f"{'x' * 90}/{'y' * 90}/ü.jpg": b"1" * 513,
+        "b\\c.jpg": b"",
+        "d.jpg": noise.bytes(512),
+    }
+    wanted = {name: files[name] for name in list(files)[1:]} | {"none.jpg": b""}
+    expected = {name.replace("\\", "/"): list(data) for name, data in wanted.items() if name != "none.jpg"}
+
+    def read(archive: bytes) -> dict[str, list[int]]:
+        names = [name.replace("\\", "/") for name in wanted]
+        return dict(page.evaluate(READ_ARCHIVE, [base64.b64encode(archive).decode(), names]))
+
+    for archive in (
+        zipped(files), zipped(files, large=True), zipped(files, method=zipfile.ZIP_STORED),
+        *(tarred(files, form) for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT)),
+        gzip.compress(tarred(files, tarfile.PAX_FORMAT)),
+    ):  # fmt: skip
+        assert read(archive) == expected
+    end = tarred(files, tarfile.PAX_FORMAT)
+    assert read(end[: end.index(files["d.jpg"]) + 512]) == expected  # the last blocks, which say that it ends, are lost
+    assert read(b"") == read(b"PK") == read(b"PK\3\4 and nothing of it") == read(bytes(2000)) == {}
+    torn = zipped(files)
+    assert read(torn[: len(torn) // 2]) == {}
 
 
 def test_an_import_is_cancelled_by_who_opens_the_page_later(own: str, open_page: OpenPage, tmp_path: Path) -> None:

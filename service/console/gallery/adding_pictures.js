@@ -1,5 +1,6 @@
 /** Pictures on their way into a gallery, on the page: what is given, a question what is known of it, and how far it is. */
 
+import { archivedPictures } from "./archived_pictures.js";
 import { csvRows } from "../shared/csv.js";
 import { Problem, authorization, change, get, path, pause, save, send, withQuery } from "../shared/api.js";
 import { ask } from "../shared/dialogs.js";
@@ -186,7 +187,7 @@ export class AddingPictures {
     this.put(card);
     try {
       const job = await sendFile(withQuery(path("galleries", gallery, "imports")), archive, card);
-      await this.watch(job, card);
+      await this.watch(job, card, archive);
     } catch (error) {
       card.say(error instanceof DOMException ? "Stopped." : errorWords(error), !(error instanceof DOMException));
       card.end();
@@ -196,8 +197,9 @@ export class AddingPictures {
   /**
    * @param {ImportJob} job
    * @param {RunCard} [shown]
+   * @param {File | null} [archive] where it came from this page
    */
-  async watch(job, shown) {
+  async watch(job, shown, archive = null) {
     if (this.watched.has(job.id)) return;
     this.watched.add(job.id);
     const named = job.source.archive ?? job.source.path ?? "an archive";
@@ -229,7 +231,7 @@ export class AddingPictures {
       }
     }
     card.drawJob(last);
-    if (last.failed > 0) await card.listJobFailures(address);
+    if (last.failed > 0) await card.listJobFailures(address, archive);
     card.end();
     this.added();
     this.ended();
@@ -365,15 +367,27 @@ class RunCard {
     }
   }
 
-  /** @param {string} address of a job */
-  async listJobFailures(address) {
+  /**
+   * @param {string} address of a job
+   * @param {File | null} archive whose pictures are shown
+   */
+  async listJobFailures(address, archive) {
     try {
       const [head, ...rows] = csvRows(await (await send("GET", `${address}/failures`)).text());
       const at = (/** @type {string} */ name) => head?.cells.indexOf(name) ?? -1;
       const lines = rows.map((row) => [row.cells[at("path")] ?? "", row.cells[at("import_failure")] ?? ""]);
       this.failures.hidden = false;
       show(this.summary, `${countWords(rows.length, "picture")} could not be added`);
-      show(this.list, ...lines.slice(0, MOST_FAILURES).map(([where = "", detail = ""]) => this.failureRow(where, detail, null)), this.saveButton(lines));
+      /** @type {Map<string, HTMLElement[]>} */
+      const shown = new Map();
+      for (const [where = "", detail = ""] of lines.slice(0, MOST_FAILURES)) {
+        const row = this.failureRow(where, detail, null);
+        shown.set(where, [...(shown.get(where) ?? []), row]); // a picture may fail once for each of its boxes
+      }
+      show(this.list, ...[...shown.values()].flat(), this.saveButton(lines));
+      if (archive !== null) void archivedPictures(archive, new Set(shown.keys()), (name, picture) => {
+        for (const row of shown.get(name) ?? []) this.picture(row, picture);
+      }).catch(() => {}); // an archive that is gone or damaged: the reasons are there
     } catch (error) {
       tell(error, "What failed could not be listed");
     }
@@ -385,14 +399,24 @@ class RunCard {
    * @param {Blob | null} blob
    */
   failureRow(where, detail, blob) {
-    const image = h("img", { alt: "", width: 64, height: 48 });
+    const image = h("img", { alt: "", width: 64, height: 48, class: "missing" });
     image.addEventListener("error", () => image.classList.add("missing"));
-    if (blob) {
-      const address = URL.createObjectURL(blob);
-      this.addresses.push(address);
-      image.src = address;
-    } else image.classList.add("missing");
-    return h("div", { class: "failure" }, image, h("div", {}, h("strong", {}, where), h("p", { class: "small" }, detail)));
+    const row = h("div", { class: "failure" }, image, h("div", {}, h("strong", {}, where), h("p", { class: "small" }, detail)));
+    if (blob) this.picture(row, blob);
+    return row;
+  }
+
+  /**
+   * @param {HTMLElement} row
+   * @param {Blob} blob
+   */
+  picture(row, blob) {
+    const image = row.querySelector("img");
+    if (image === null) return;
+    const address = URL.createObjectURL(blob);
+    this.addresses.push(address);
+    image.classList.remove("missing");
+    image.src = address;
   }
 
   /** @param {string[][]} lines */

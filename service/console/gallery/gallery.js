@@ -184,7 +184,7 @@ class GalleryPage {
     this.empty.hidden = false;
     show(this.empty, h("h2", {}, "This key adds pictures and shows none"),
       h("p", {}, `Drop pictures, a folder or an archive here to add them to gallery ${gallery()}. To look at what is in it takes a key with the scope read.`),
-      h("div", { class: "row centre", "data-needs": "write" }, ...this.adding.buttons()));
+      h("div", { class: "row", "data-needs": "write" }, ...this.adding.buttons()));
   }
 
   reload() {
