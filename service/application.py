@@ -39,7 +39,7 @@ from service.audit_trail import AuditTrail, require_audit
 from service.body_memory import BodyMemory
 from service.caller import Callers
 from service.console_routes import Console, add_console
-from service.context import Context, ask_each, index_problems
+from service.context import Context
 from service.cross_origin import CrossOrigin, read_origins
 from service.engine import Engine
 from service.gallery_failures import GalleryFailures
@@ -60,6 +60,7 @@ from service.route_access import open_paths, require_access
 from service.settings import Settings
 from service.sweeper import Sweeper
 from service.trace_export import TraceExport, TraceSpans
+from service.usable_galleries import ask_each, index_problems
 
 _DESCRIPTION = """
 A picture of a vehicle in, the pictures of the same vehicle out, ranked by Euclidean distance.

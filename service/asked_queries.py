@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Self, TypeVar
+from typing import Self, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
@@ -12,13 +12,11 @@ from index.errors import BoxOutsidePicture, InvalidValue, PictureError, StorageE
 from index.storage.query_store import KeptQuery
 from service.context import Context
 from service.kept_queries import KeptQueries, Remembered
-from service.parameters import Values
+from service.parameters import MAX_COMBINED, Values
 from service.picture_looker import Looked, Seen
 from service.problems import BadPicture, problem_of
 from service.request_turn import RequestTurn
 from service.searcher import QueryPart, Searcher
-
-MAX_COMBINED: Final = 8  # pictures of one vehicle
 
 T = TypeVar("T")
 Kept = tuple[KeptQuery, Box | None]  # a kept picture, and the part of it that is meant

@@ -1,16 +1,13 @@
 """What every route works with, and how it finds it."""
 
-import contextlib
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
 
 from starlette.requests import Request
 
 from index.embedder import Embedder
-from index.errors import GalleryNotFound, GalleryUnavailable, ReadOnly, StorageError
+from index.errors import ReadOnly
 from index.gallery import Gallery, GalleryHome
 from index.metadata import check_gallery_name, check_image_id
 from index.storage.camera_folder import CameraFolder
@@ -24,13 +21,9 @@ from service.keyring import Keyring
 from service.lettering import Lettering
 from service.loaded_models import LoadedModels
 from service.metrics import Metrics
+from service.migrator import Migrator
+from service.reloader import Reloader
 from service.settings import Settings
-
-if TYPE_CHECKING:
-    from service.migrator import Migrator
-    from service.reloader import Reloader
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +38,8 @@ class Context:
     metrics: Metrics
     importer: Importer
     keyring: Keyring
-    migrator: "Migrator"
-    reloader: "Reloader"
+    migrator: Migrator
+    reloader: Reloader
     bodies: BodyMemory
     cameras: CameraFolder
     lettering: Lettering
@@ -84,34 +77,6 @@ async def require_writable(request: Request) -> None:
             "this service only reads (read_only): nothing can be written, changed or erased here; send it to the "
             "service that owns the data folder"
         )
-
-
-def galleries_of(home: GalleryHome) -> list[Gallery]:
-    """Every gallery that can be used, by name; one that is dropped meanwhile is left out."""
-    galleries = []
-    for name in home.names():
-        with contextlib.suppress(GalleryNotFound, GalleryUnavailable):
-            galleries.append(home.get(name))
-    return galleries
-
-
-def ask_each(home: GalleryHome, ask: Callable[[Gallery], T]) -> tuple[dict[str, T], dict[str, str]]:
-    """What every gallery answers, by name, and what is wrong with those that cannot: none keeps another back."""
-    answers: dict[str, T] = {}
-    problems = dict(home.problems())
-    for gallery in galleries_of(home):
-        try:
-            answers[gallery.name] = ask(gallery)
-        except GalleryNotFound:
-            continue  # dropped meanwhile
-        except StorageError as error:
-            problems[gallery.name] = str(error)
-    return answers, problems
-
-
-def index_problems(home: GalleryHome) -> dict[str, str | None]:
-    """What makes the index of every gallery slower than it should be; None where nothing does."""
-    return {gallery.name: gallery.index_state().problem for gallery in galleries_of(home)}
 
 
 def image_id_of(value: str) -> str:

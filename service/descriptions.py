@@ -15,12 +15,12 @@ from index.gallery import BUILT_KINDS, KINDS, MOST_ATTRIBUTES, MOST_CAMERAS, MOS
 from index.metadata import GALLERY_NAME, IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
 from index.storage.query_store import QUERY_ID
 from service import examples
-from service.asked_queries import MAX_COMBINED
 from service.inference_protocol import HEADER_LENGTH, MAX_ID
 from service.parameters import (
     ATTRIBUTE,
     ATTRIBUTE_VALUE,
     LONGEST_TIMEOUT_MS,
+    MAX_COMBINED,
     MAX_SIDE,
     STORABLE,
     TIMEOUT_HEADER,

@@ -11,12 +11,13 @@ from index.gallery import KINDS, VECTORS, Gallery, GallerySpec
 from index.metadata import check_gallery_name
 from service import descriptions as say
 from service.caller import caller_of
-from service.context import Context, ask_each, context_of, require_writable
+from service.context import Context, context_of, require_writable
 from service.descriptions import GalleryName
 from service.documents import answer, facets_document, gallery_document, properties_of, read_json
 from service.parameters import CONFIRM, read_parameters
 from service.shown_paths import shown
 from service.uploads import read_document
+from service.usable_galleries import ask_each
 
 _INDEX: dict[str, tuple[str, ...]] = {"kind": KINDS, "vectors": VECTORS}  # the first of each is the default
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from index.errors import GALLERY_TROUBLE, GalleryNotFound, NotMigratable, trouble_of
 from index.gallery import Gallery, GalleryHome, Migration
 from index.piecework import Piecework
-from service.context import galleries_of
 from service.engine import Engine
 from service.loaded_models import LoadedModels
+from service.usable_galleries import galleries_of
 
 _REST = 60.0  # seconds until a migration that could not go on is tried again
 

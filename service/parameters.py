@@ -32,6 +32,7 @@ LONGEST_TIMEOUT_MS = 86_400_000
 ATTRIBUTE = "attribute."
 ATTRIBUTE_VALUE = rf'^("[^\u0000]{{0,{MAX_ATTRIBUTE_TEXT}}}"|[^\u0000]{{0,{MAX_ATTRIBUTE_TEXT}}})$'  # pattern
 STORABLE = r"^[^\u0000]*$"  # pattern of what a database gives back
+MAX_COMBINED = 8  # pictures of one vehicle that are searched with together
 MAX_PARAMETERS = 256  # in one query string; SQL has its limits too
 
 _INT64 = range(-(2**63), 2**63)

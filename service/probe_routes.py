@@ -12,12 +12,13 @@ from index.embedder import Embedder
 from service import descriptions as say
 from service.audit_trail import note
 from service.caller import caller_of
-from service.context import context_of, index_problems
+from service.context import context_of
 from service.documents import answer
 from service.parameters import read_parameters
 from service.problems import NotReady
 from service.shown_paths import shown
 from service.uploads import require_no_properties
+from service.usable_galleries import index_problems
 
 router = APIRouter(tags=["model and health"])
 

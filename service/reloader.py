@@ -29,9 +29,9 @@ from index.errors import (
 )
 from index.gallery import Gallery, GalleryHome
 from index.machine.heap import return_freed
-from service.context import galleries_of
 from service.loaded_models import LoadedModels, spaces_of
 from service.problems import ModelRefused, NotReady, ReloadUnderWay
+from service.usable_galleries import galleries_of
 
 _SHOWN = 5  # galleries in a message
 _PATIENCE = 2.0  # seconds that what is at work with the old model may take, before memory is returned all the same

@@ -10,12 +10,21 @@ from index.embedder import Embedder
 from index.errors import InvalidValue
 from index.gallery import Gallery
 from service import descriptions as say
-from service.asked_queries import MAX_COMBINED, AskedQueries
+from service.asked_queries import AskedQueries
 from service.audit_trail import note, note_pictures
 from service.context import Context, context_of, image_id_of
 from service.descriptions import GalleryName, ImageId
 from service.documents import encode, encode_elements, encoded_answer, viewpoint_document
-from service.parameters import BOX, COMBINE, KEPT_SEARCH, SEARCH, Values, read_parameters, search_options_of
+from service.parameters import (
+    BOX,
+    COMBINE,
+    KEPT_SEARCH,
+    MAX_COMBINED,
+    SEARCH,
+    Values,
+    read_parameters,
+    search_options_of,
+)
 from service.picture_looker import Looked, Seen
 from service.problems import BadPicture, problem_of
 from service.request_turn import RequestTurn, turn_of

@@ -15,12 +15,13 @@ from index.gallery import Gallery
 from index.machine.library_versions import library_versions
 from service import descriptions as say
 from service.caller import Caller, caller_of
-from service.context import Context, ask_each, context_of
+from service.context import Context, context_of
 from service.documents import answer, time_text
 from service.loaded_models import told_of
 from service.parameters import read_parameters
 from service.recent_times import Quantiles
 from service.shown_paths import shown
+from service.usable_galleries import ask_each
 
 router = APIRouter(tags=["model and health"])
 

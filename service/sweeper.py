@@ -5,8 +5,8 @@ import threading
 
 from index.errors import GALLERY_TROUBLE, GalleryNotFound, StorageError, trouble_of
 from index.gallery import GalleryHome
-from service.context import galleries_of
 from service.kept_queries import KeptQueries
+from service.usable_galleries import galleries_of
 
 _LOG = logging.getLogger("service.sweeper")
 

@@ -10,7 +10,7 @@ from index.crops import Box
 from index.errors import InvalidValue
 from index.metadata import check_box, check_image_id, is_storable, refuse_unknown, refused_value
 from index.storage.query_store import QUERY_ID
-from service.asked_queries import MAX_COMBINED
+from service.parameters import MAX_COMBINED
 
 MOST_SIGHTINGS: Final = 256
 MAX_SPEED: Final = 150.0  # km/h, where nobody says otherwise

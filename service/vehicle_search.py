@@ -176,8 +176,8 @@ def _load(settings: Settings, keyring: Keyring, traces: TraceExport | None) -> F
     from index.gallery import GallerySpec
     from index.storage.query_store import QueryStore
     from service.application import create_app
-    from service.context import galleries_of
     from service.loaded_models import LoadedModels, open_model
+    from service.usable_galleries import galleries_of
 
     if (warning := network_warning(settings.data_dir)) is not None:
         _LOG.warning("%s", warning)

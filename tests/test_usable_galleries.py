@@ -1,4 +1,4 @@
-"""What every route asks of all galleries, one of which may be damaged."""
+"""What is asked of all galleries, one of which may be damaged."""
 
 from contextlib import closing
 from pathlib import Path
@@ -9,8 +9,8 @@ from index.data_folder import DataFolder
 from index.gallery import Gallery, GallerySpec, Metadata, NewImage
 from index.local_gallery import LocalGallery
 from index.storage.database_file import PAGE
-from service.context import ask_each
 from service.metrics import Metrics
+from service.usable_galleries import ask_each
 
 SPEC = GallerySpec(embedding_space="space", embedding_dim=2, viewpoints=(), keep_crops=False)
 
