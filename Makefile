@@ -57,7 +57,7 @@ test: install-test  ## every test that needs no GPU
 	$(BIN)/python -m pytest -m 'not gpu and not deep'
 
 openapi: install-test  ## write docs/openapi.json as the service serves it (a test holds them together)
-	$(BIN)/python -m service.openapi_file
+	$(BIN)/python -m service.commands.openapi_file
 
 test-deep: install-test  ## schemathesis against a running service, and every fuzz test a hundredfold (an hour on two cores)
 	$(PIP) install --quiet -e '.[deep]'

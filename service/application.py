@@ -16,7 +16,27 @@ from index.gallery import GalleryHome
 from index.machine.library_versions import library_versions
 from index.storage.camera_folder import CameraFolder
 from index.storage.query_store import QueryStore
-from service import (
+from service.access.audit_log import AuditLog
+from service.access.caller import Callers
+from service.access.cross_origin import CrossOrigin, read_origins
+from service.access.keyring import Keyring
+from service.background.importer import Importer
+from service.background.migrator import Migrator
+from service.background.reloader import Reloader
+from service.background.sweeper import Sweeper
+from service.capacity.body_memory import BodyMemory
+from service.context import Context
+from service.embedding.engine import Engine
+from service.embedding.kept_queries import KeptQueries
+from service.embedding.loaded_models import LoadedModels, open_model, told_of
+from service.gate.access_log import AccessLog
+from service.gate.audit_trail import AuditTrail, require_audit
+from service.gate.inference_errors import InferenceErrors
+from service.gate.middleware import CallerGuard, PlainPaths, RequestLimit, RequestMetrics
+from service.gate.route_access import open_paths, require_access
+from service.gate.trace_export import TraceExport, TraceSpans
+from service.openapi.api_docs import add_docs
+from service.routes import (
     audit_routes,
     camera_routes,
     feedback_routes,
@@ -32,35 +52,15 @@ from service import (
     status_routes,
     trail_routes,
 )
-from service.access_log import AccessLog
-from service.api_docs import add_docs
-from service.audit_log import AuditLog
-from service.audit_trail import AuditTrail, require_audit
-from service.body_memory import BodyMemory
-from service.caller import Callers
-from service.console_routes import Console, add_console
-from service.context import Context
-from service.cross_origin import CrossOrigin, read_origins
-from service.engine import Engine
-from service.gallery_failures import GalleryFailures
-from service.importer import Importer
-from service.inference_errors import InferenceErrors
-from service.kept_queries import KeptQueries
-from service.keyring import Keyring
-from service.lettering import Lettering
-from service.loaded_models import LoadedModels, open_model, told_of
-from service.map_tiles import tile_origin
-from service.metrics import Metrics
-from service.middleware import CallerGuard, PlainPaths, RequestLimit, RequestMetrics
-from service.migrator import Migrator
-from service.problems import BadPicture, on_bad_picture, on_bug, on_http_exception, on_known_error
-from service.reloader import Reloader
-from service.request_trace import RequestTraces
-from service.route_access import open_paths, require_access
+from service.routes.console_routes import Console, add_console
 from service.settings import Settings
-from service.sweeper import Sweeper
-from service.trace_export import TraceExport, TraceSpans
-from service.usable_galleries import ask_each, index_problems
+from service.trails.lettering import Lettering
+from service.trails.map_tiles import tile_origin
+from service.watching.gallery_failures import GalleryFailures
+from service.watching.metrics import Metrics
+from service.watching.request_trace import RequestTraces
+from service.watching.usable_galleries import ask_each, index_problems
+from service.wire.problems import BadPicture, on_bad_picture, on_bug, on_http_exception, on_known_error
 
 _DESCRIPTION = """
 A picture of a vehicle in, the pictures of the same vehicle out, ranked by Euclidean distance.

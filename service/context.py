@@ -11,19 +11,19 @@ from index.errors import ReadOnly
 from index.gallery import Gallery, GalleryHome
 from index.metadata import check_gallery_name, check_image_id
 from index.storage.camera_folder import CameraFolder
-from service.audit_log import AuditLog
-from service.body_memory import BodyMemory
-from service.engine import Engine
-from service.gallery_failures import GalleryFailures
-from service.importer import Importer
-from service.kept_queries import KeptQueries
-from service.keyring import Keyring
-from service.lettering import Lettering
-from service.loaded_models import LoadedModels
-from service.metrics import Metrics
-from service.migrator import Migrator
-from service.reloader import Reloader
+from service.access.audit_log import AuditLog
+from service.access.keyring import Keyring
+from service.background.importer import Importer
+from service.background.migrator import Migrator
+from service.background.reloader import Reloader
+from service.capacity.body_memory import BodyMemory
+from service.embedding.engine import Engine
+from service.embedding.kept_queries import KeptQueries
+from service.embedding.loaded_models import LoadedModels
 from service.settings import Settings
+from service.trails.lettering import Lettering
+from service.watching.gallery_failures import GalleryFailures
+from service.watching.metrics import Metrics
 
 
 @dataclass(frozen=True, kw_only=True)

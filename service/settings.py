@@ -9,8 +9,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
 from index.errors import InvalidValue
-from service.cross_origin import read_origins
-from service.map_tiles import check_map_tiles
+from service.access.cross_origin import read_origins
+from service.trails.map_tiles import check_map_tiles
 
 PREFIX = "VEHICLE_SEARCH_"
 API_KEY = f"{PREFIX}API_KEY"  # what `vehicle-search query` sends; no setting of the service

@@ -23,16 +23,16 @@ from index.machine.cpu_quota import usable_cpus
 from index.machine.mounts import network_warning
 from index.machine.steady_clock import SteadyClock
 from index.storage.key_database import KeyDatabase
-from service.http_protocol import http_protocol
-from service.keyring import Keyring
-from service.keys_command import keys
-from service.log_lines import JsonLines, set_up_log
-from service.open_connections import OpenConnections, raise_file_limit
-from service.query_command import query
+from service.access.keyring import Keyring
+from service.capacity.open_connections import OpenConnections, raise_file_limit
+from service.commands.keys_command import keys
+from service.commands.query_command import query
+from service.gate.http_protocol import http_protocol
+from service.gate.tls_files import CIPHERS, TlsFiles
+from service.gate.trace_export import TraceExport
 from service.settings import PREFIX, Settings, read_settings
 from service.signals import Signals
-from service.tls_files import CIPHERS, TlsFiles
-from service.trace_export import TraceExport
+from service.watching.log_lines import JsonLines, set_up_log
 
 if TYPE_CHECKING:
     from index.searching.index_device import IndexDevice
@@ -176,8 +176,8 @@ def _load(settings: Settings, keyring: Keyring, traces: TraceExport | None) -> F
     from index.gallery import GallerySpec
     from index.storage.query_store import QueryStore
     from service.application import create_app
-    from service.loaded_models import LoadedModels, open_model
-    from service.usable_galleries import galleries_of
+    from service.embedding.loaded_models import LoadedModels, open_model
+    from service.watching.usable_galleries import galleries_of
 
     if (warning := network_warning(settings.data_dir)) is not None:
         _LOG.warning("%s", warning)

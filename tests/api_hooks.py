@@ -15,7 +15,7 @@ import schemathesis
 from hypothesis import strategies as st
 from schemathesis.transport.serialization import Binary
 
-from service.examples import IMAGE
+from service.openapi.examples import IMAGE
 from tests.pictures import encoded, jpeg, photograph, png
 
 VIEWPOINTS = ("front", "rear", "side")

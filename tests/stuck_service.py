@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from index.embedder import Embedder
-from service import loaded_models
+from service.embedding import loaded_models
 from service.settings import Settings
 from service.vehicle_search import main
 

@@ -13,9 +13,9 @@ import httpx
 import psutil
 import pytest
 
-from service.examples import BODIES, IMAGE
-from service.openapi_file import FILE
-from service.parameters import TIMEOUT_HEADER
+from service.commands.openapi_file import FILE
+from service.openapi.examples import BODIES, IMAGE
+from service.wire.parameters import TIMEOUT_HEADER
 from tests.http_client import parts
 from tests.key_holder import bearer, kept_key
 from tests.pictures import jpeg

@@ -7,7 +7,7 @@ import re
 import httpx
 import pytest
 
-from service.parameters import FILTERS, KEPT_SEARCH, PAGE, SEARCH, SELECTED
+from service.wire.parameters import FILTERS, KEPT_SEARCH, PAGE, SEARCH, SELECTED
 from tests.http_client import PROBLEM, refused
 
 _METHODS = {"get", "put", "post", "patch", "delete"}

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from index.errors import StorageError
-from service import audit_log as module
-from service.audit_log import AuditLog, audit_files
-from service.metrics import Metrics
-from service.problems import NotReady
+from service.access import audit_log as module
+from service.access.audit_log import AuditLog, audit_files
+from service.watching.metrics import Metrics
+from service.wire.problems import NotReady
 from tests.small_disk import fill, small_disk
 
 
@@ -186,7 +186,7 @@ def test_more_than_may_wait_is_lost_and_told(tmp_path: Path) -> None:
 
 def test_a_kill_leaves_whole_lines(tmp_path: Path) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from service.audit_log import AuditLog; from service.metrics import Metrics\n"
+        "import os, sys; from pathlib import Path; from service.access.audit_log import AuditLog; from service.watching.metrics import Metrics\n"
         "log = AuditLog(Path(sys.argv[1]), Metrics(), days=1)\n"
         "log.put({'number': 1}, flush=True).result()\n"
         "os.kill(os.getpid(), 9)"

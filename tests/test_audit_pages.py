@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from index.errors import InvalidValue
-from service import audit_pages as module
-from service.audit_pages import AuditFilter, read_page
+from service.access import audit_pages as module
+from service.access.audit_pages import AuditFilter, read_page
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 

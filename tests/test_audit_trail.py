@@ -16,10 +16,10 @@ import httpx
 import pytest
 
 from index.access_key import Scope
-from service.audit_log import AuditLog, audit_files
-from service.audit_trail import ACTIONS, AUDITED, MOST_IDS, AuditTrail
-from service.metrics import Metrics
-from service.route_access import OPEN, ROUTES
+from service.access.audit_log import AuditLog, audit_files
+from service.gate.audit_trail import ACTIONS, AUDITED, MOST_IDS, AuditTrail
+from service.gate.route_access import OPEN, ROUTES
+from service.watching.metrics import Metrics
 from tests.http_client import AnswerCheck, parts, raw, refused
 from tests.key_holder import bearer, kept_key
 from tests.pictures import jpeg

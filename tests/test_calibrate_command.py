@@ -13,7 +13,7 @@ from index.vehicle_index import main as index_main
 from model_export.exporting.contract_change import write_changed
 from model_export.exporting.onnx_export import describe
 from model_export.vehicle_model import main
-from service.query_command import query
+from service.commands.query_command import query
 from tests.http_client import AnswerCheck, parts
 from tests.pictures import jpeg
 from tests.server_process import serving

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from service.problems import RESPONSES
+from service.wire.problems import RESPONSES
 from vehicle_search_client import Fault, NotFound, Problem, Refused, UnusableInput, VehicleSearchError, client_errors
 from vehicle_search_client.client_errors import refusal
 

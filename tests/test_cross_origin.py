@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.cross_origin import read_origins
+from service.access.cross_origin import read_origins
 from tests.http_client import raw, refused, status_of
 from tests.key_holder import bearer, kept_key
 from tests.pictures import jpeg

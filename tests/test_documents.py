@@ -10,7 +10,7 @@ import pytest
 from index.contract import MatchProbability
 from index.errors import InvalidValue
 from index.gallery import Match, Metadata, StoredImage
-from service.documents import (
+from service.wire.documents import (
     answer,
     image_document,
     match_document,
@@ -20,7 +20,7 @@ from service.documents import (
     time_text,
     viewpoint_document,
 )
-from service.problems import MalformedRequest
+from service.wire.problems import MalformedRequest
 
 STORED = StoredImage(
     image_id="cam1:7", metadata=Metadata(vehicle_id="v", attributes={"n": 1}),

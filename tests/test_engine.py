@@ -22,14 +22,14 @@ from index.embedder import Embedded, Embedder
 from index.errors import BoxOutsidePicture, ModelError, PictureTooLarge, UnsupportedPicture
 from index.gallery import GallerySpec
 from service.application import create_app
+from service.capacity.worker_pool import Urgency
 from service.context import Context
-from service.engine import Engine
-from service.loaded_models import LoadedModels
-from service.metrics import Metrics
-from service.picture_looker import Seen
-from service.problems import NotReady, QueueFull
+from service.embedding.engine import Engine
+from service.embedding.loaded_models import LoadedModels
+from service.embedding.picture_looker import Seen
 from service.settings import Settings
-from service.worker_pool import Urgency
+from service.watching.metrics import Metrics
+from service.wire.problems import NotReady, QueueFull
 from tests.host_device import AilingDevice
 from tests.http_client import parts, refused
 from tests.index_kinds import build_early
@@ -242,7 +242,7 @@ def test_a_model_that_begins_to_fail_ends_readiness_until_it_answers(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(engine.check)  # fresh from its warming up
-    monkeypatch.setattr("service.engine.FRESH_SECONDS", 0)
+    monkeypatch.setattr("service.embedding.engine.FRESH_SECONDS", 0)
     whole = engine.embedder
 
     class Failing(Embedder):
@@ -265,8 +265,8 @@ def test_a_model_that_begins_to_fail_ends_readiness_until_it_answers(
 
 
 def test_workers_that_are_stuck_end_readiness(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.engine.FRESH_SECONDS", 0)
-    monkeypatch.setattr("service.engine.PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("service.embedding.engine.FRESH_SECONDS", 0)
+    monkeypatch.setattr("service.embedding.engine.PATIENCE_SECONDS", 0.05)
     go_on = threading.Event()
 
     async def work() -> None:
@@ -277,7 +277,7 @@ def test_workers_that_are_stuck_end_readiness(engine: Engine, monkeypatch: pytes
                 await engine.check()
         go_on.set()
         await asyncio.gather(*stuck)
-        monkeypatch.setattr("service.engine.PATIENCE_SECONDS", 30)
+        monkeypatch.setattr("service.embedding.engine.PATIENCE_SECONDS", 30)
         await engine.check()
 
     run(work)
@@ -447,8 +447,8 @@ def test_a_host_header_that_is_no_host_is_survived_without_the_guard(embedder: E
 def test_spare_work_waits_for_requests_and_leaves_them_a_worker(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.engine.SPARE_PATIENCE_SECONDS", 60)
-    monkeypatch.setattr("service.engine.QUIET_SECONDS", 60)
+    monkeypatch.setattr("service.embedding.engine.SPARE_PATIENCE_SECONDS", 60)
+    monkeypatch.setattr("service.embedding.engine.QUIET_SECONDS", 60)
     order: list[str] = []
     at_work, go_on = threading.Event(), threading.Event()
 
@@ -481,7 +481,7 @@ def test_spare_work_waits_for_requests_and_leaves_them_a_worker(
 
 
 def test_spare_work_goes_on_although_requests_never_end(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.engine.SPARE_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("service.embedding.engine.SPARE_PATIENCE_SECONDS", 0.01)
     go_on = threading.Event()
 
     async def serve() -> int:

@@ -27,14 +27,16 @@ from index.gallery import Metadata
 from index.metadata import check_metadata, merge_metadata
 from index.storage.key_database import KeyDatabase
 from index.storage.write_ahead_log import fold_log, log_of, log_problem, read_frames, require_whole_log
-from service.audit_log import SUFFIX
-from service.audit_pages import AuditFilter, read_page
-from service.caller import Callers
-from service.documents import read_json
-from service.inference_protocol import Asked, read_inference
-from service.keyring import Keyring
-from service.metrics import Metrics
-from service.parameters import (
+from service.access.audit_log import SUFFIX
+from service.access.audit_pages import AuditFilter, read_page
+from service.access.caller import Callers
+from service.access.keyring import Keyring
+from service.answering.uploads import Limits, Upload, read_archive, read_upload
+from service.settings import Settings
+from service.watching.metrics import Metrics
+from service.wire.documents import read_json
+from service.wire.inference_protocol import Asked, read_inference
+from service.wire.parameters import (
     ATTRIBUTE,
     BOX,
     COMBINE,
@@ -45,9 +47,7 @@ from service.parameters import (
     read_parameters,
     search_options_of,
 )
-from service.problems import MalformedRequest, Unauthenticated, problem_of
-from service.settings import Settings
-from service.uploads import Limits, Upload, read_archive, read_upload
+from service.wire.problems import MalformedRequest, Unauthenticated, problem_of
 from tests.archives import KINDS, pack
 from tests.drawn_bytes import EDITS, damaged, edited, examples
 from tests.key_holder import a_key

@@ -12,8 +12,8 @@ from index.embedder import Embedder
 from index.errors import ImageNotFound, StorageError, StorageFull
 from index.gallery import GallerySpec
 from service.application import create_app
-from service.gallery_failures import GalleryFailures
 from service.settings import Settings
+from service.watching.gallery_failures import GalleryFailures
 from tests.pictures import jpeg
 
 
@@ -27,7 +27,7 @@ def test_what_tells_of_files_is_kept_for_a_while(tmp_path: Path, monkeypatch: py
     assert failures.told() == {}
     failures.note("default", StorageError("a crop is\nmissing"))
     assert failures.told() == {"default": "a crop is missing"}
-    monkeypatch.setattr("service.gallery_failures.REMEMBERED", 0.0)
+    monkeypatch.setattr("service.watching.gallery_failures.REMEMBERED", 0.0)
     assert failures.told() == {}
     home.close()
 

@@ -11,7 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from service.http_protocol import MAX_HEAD
+from service.gate.http_protocol import MAX_HEAD
 from tests.http_client import PROBLEM, body_of, exchange, parts, status_of
 from tests.pictures import jpeg
 from tests.server_process import serving, started

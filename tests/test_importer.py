@@ -15,10 +15,10 @@ from index.data_folder import DataFolder
 from index.embedder import Embedded, Embedder
 from index.gallery import Filters, GallerySpec
 from index.piecework import Piecework
-from service.engine import Engine
-from service.importer import Importer
-from service.loaded_models import LoadedModels
-from service.metrics import Metrics
+from service.background.importer import Importer
+from service.embedding.engine import Engine
+from service.embedding.loaded_models import LoadedModels
+from service.watching.metrics import Metrics
 from tests.pictures import jpeg
 from tests.test_sweeper import until
 
@@ -112,7 +112,7 @@ def test_a_job_into_a_gallery_that_fails_waits_and_the_others_go_on(
     home: DataFolder, old: Overtaken, pictures: Path, monkeypatch: pytest.MonkeyPatch, fail: Callable[[], bool],
     told: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("service.importer.RETRIED_EVERY", 0.05)
+    monkeypatch.setattr("service.background.importer.RETRIED_EVERY", 0.05)
     yard = home.create("yard", home.get("default").spec)[0]
     yard._database._writer.set_commit_hook(fail)
     engine = Engine(LoadedModels(present=old), Metrics(), workers=1, queue_size=4, max_pixels=10**6)

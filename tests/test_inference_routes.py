@@ -17,7 +17,7 @@ from tritonclient.utils import InferenceServerException
 
 from index.embedder import Embedder
 from model_export.exporting.onnx_export import export_model
-from service.inference_protocol import HEADER_LENGTH, MAX_JSON
+from service.wire.inference_protocol import HEADER_LENGTH, MAX_JSON
 from tests.conftest import untrained
 from tests.http_client import body_of, form, raw, status_of
 from tests.pictures import png

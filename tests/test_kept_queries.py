@@ -7,7 +7,7 @@ import numpy as np
 
 from index.crops import Box
 from index.storage.query_store import QueryStore
-from service.kept_queries import KeptQueries, Remembered
+from service.embedding.kept_queries import KeptQueries, Remembered
 from tests.test_query_store import kept
 from tests.test_sweeper import Clock
 

@@ -13,7 +13,7 @@ import pytest
 
 from index.access_key import key_id_of
 from index.storage.key_database import KeyDatabase
-from service.keyring import WATCH_SECONDS
+from service.access.keyring import WATCH_SECONDS
 from tests.http_client import AnswerCheck, raw, refused, status_of
 from tests.key_holder import bearer, kept_key
 from tests.server_process import serving

@@ -9,9 +9,9 @@ import pytest
 
 from index.errors import KeyNotFound, StorageError
 from index.storage.key_database import KeyDatabase, Stamp
-from service import keyring as module
-from service.keyring import Keyring
-from service.problems import NotReady
+from service.access import keyring as module
+from service.access.keyring import Keyring
+from service.wire.problems import NotReady
 from tests.key_holder import a_key
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from index.errors import InvalidValue
-from service.lettering import _OURS, Lettering
+from service.trails.lettering import _OURS, Lettering
 
 DEJAVU = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
 

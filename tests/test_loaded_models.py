@@ -13,7 +13,7 @@ from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.errors import EmbeddingSpaceMismatch
 from index.gallery import Gallery, GallerySpec
-from service.loaded_models import LoadedModels
+from service.embedding.loaded_models import LoadedModels
 from tests.test_gallery_migration import at_once
 
 

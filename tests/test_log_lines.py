@@ -13,7 +13,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.log_lines import JsonLines
+from service.watching.log_lines import JsonLines
 from tests.http_client import exchange, strict_json
 from tests.server_process import COMMAND, free_port, refused, serving
 from tests.test_engine import app, embedder  # noqa: F401  # fixtures
@@ -83,7 +83,7 @@ def test_both_streams_together_are_json_lines(tiny_model: Path, tmp_path: Path) 
 
 _MISHAPS = """
 import logging, threading, warnings, sys
-from service.log_lines import set_up_log
+from service.watching.log_lines import set_up_log
 set_up_log(sys.argv[1], "info")
 log = logging.getLogger("service.tried")
 log.info("first\\nsecond \\x1b[31m \\u2028 \\ud800")

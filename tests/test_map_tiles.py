@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.map_tiles import check_map_tiles, tile_origin
 from service.settings import Settings
+from service.trails.map_tiles import check_map_tiles, tile_origin
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import WORK, Metrics
-from service.worker_pool import Loss
+from service.capacity.worker_pool import Loss
+from service.watching.metrics import WORK, Metrics
 from tests.archives import pack
 from tests.http_client import exchange, parts, raw
 from tests.pictures import jpeg

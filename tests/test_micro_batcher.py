@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from index.embedder import Embedded, Embedder
 from index.errors import ModelError
-from service.micro_batcher import MicroBatcher, Shared
+from service.embedding.micro_batcher import MicroBatcher, Shared
 
 
 class Gated(Embedder):

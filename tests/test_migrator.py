@@ -13,10 +13,10 @@ from index.data_folder import DataFolder
 from index.embedder import Embedded, Embedder
 from index.errors import ModelError
 from index.gallery import GallerySpec, Metadata, NewImage
-from service.engine import Engine
-from service.loaded_models import LoadedModels
-from service.metrics import Metrics
-from service.migrator import Migrator
+from service.background.migrator import Migrator
+from service.embedding.engine import Engine
+from service.embedding.loaded_models import LoadedModels
+from service.watching.metrics import Metrics
 from tests.pictures import jpeg
 from tests.test_sweeper import until
 
@@ -91,7 +91,7 @@ async def beside_a_request(engine: Engine, migrator: Migrator, home: DataFolder,
 def test_it_waits_for_requests(
     home: DataFolder, engine: Engine, model: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.engine.SPARE_PATIENCE_SECONDS", 3600)
+    monkeypatch.setattr("service.embedding.engine.SPARE_PATIENCE_SECONDS", 3600)
     migrator = Migrator(home, LoadedModels(present=model), engine)
 
     def seen() -> bool:
@@ -109,7 +109,7 @@ def test_it_waits_for_requests(
 def test_among_requests_without_end_it_goes_on_all_the_same(
     home: DataFolder, engine: Engine, model: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.engine.SPARE_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("service.embedding.engine.SPARE_PATIENCE_SECONDS", 0.01)
     migrator = Migrator(home, LoadedModels(present=model), engine)
     asyncio.run(asyncio.wait_for(beside_a_request(engine, migrator, home, lambda: state(home) == "finished"), 60))
     migrator.close()
@@ -118,7 +118,7 @@ def test_among_requests_without_end_it_goes_on_all_the_same(
 def test_a_worker_stays_free_for_searches(
     home: DataFolder, engine: Engine, model: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.engine.QUIET_SECONDS", 3600)
+    monkeypatch.setattr("service.embedding.engine.QUIET_SECONDS", 3600)
     asyncio.run(engine.run(lambda: None))  # somebody asked not long ago
     model.go_on.clear()
     migrator = Migrator(home, LoadedModels(present=model), engine)
@@ -162,7 +162,7 @@ def test_closing_ends_it_and_the_next_one_goes_on(home: DataFolder, engine: Engi
 def test_a_fault_is_told_and_tried_again(
     home: DataFolder, engine: Engine, model: Watched, monkeypatch: pytest.MonkeyPatch, fault: Exception, told: str
 ) -> None:
-    monkeypatch.setattr("service.migrator._REST", 0.05)
+    monkeypatch.setattr("service.background.migrator._REST", 0.05)
     model.failing = fault
     migrator = Migrator(home, LoadedModels(present=model), engine)
     migrator.begin(home.get("default"))

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from service.open_connections import ENOUGH_FILES, FILES_KEPT, OpenConnections
+from service.capacity.open_connections import ENOUGH_FILES, FILES_KEPT, OpenConnections
 from tests.pictures import jpeg
 from tests.server_process import COMMAND, started
 

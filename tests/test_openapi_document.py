@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from service import examples
-from service.openapi_file import FILE, written
+from service.commands.openapi_file import FILE, written
+from service.openapi import examples
 from tests.http_client import ApiSchemas
 
 DOCUMENT: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))

@@ -7,8 +7,8 @@ import pytest
 from starlette.requests import Request
 
 from index.errors import InvalidValue
-from service.parameters import BOX, COMBINE, PAGE, SEARCH, SELECTED, filters_of, read_parameters, search_options_of
-from service.parameters import Values as ReadValues
+from service.wire.parameters import BOX, COMBINE, PAGE, SEARCH, SELECTED, filters_of, read_parameters, search_options_of
+from service.wire.parameters import Values as ReadValues
 
 VIEWPOINTS = ("front", "rear", "side")
 

@@ -12,7 +12,7 @@ from index.crops import small_jpeg
 from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.gallery import GallerySpec
-from service import picture_answer
+from service.answering import picture_answer
 from service.application import create_app
 from service.settings import Settings
 from tests.http_client import AnswerCheck, refused

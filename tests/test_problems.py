@@ -6,8 +6,8 @@ import pytest
 
 from index import errors
 from index.errors import InvalidValue, VehicleSearchError
-from service import problems
-from service.problems import RESPONSES, problem_of, problem_response, status_of
+from service.wire import problems
+from service.wire.problems import RESPONSES, problem_of, problem_response, status_of
 
 
 def family(kind: type[VehicleSearchError]) -> list[type[VehicleSearchError]]:

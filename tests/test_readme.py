@@ -12,7 +12,7 @@ from model_export.training.configuration_keys import configuration_keys
 from model_export.training.mnet_training import Training
 from model_export.training.vnet_training import VNetTraining
 from model_export.vehicle_model import _parser
-from service.query_command import _parser as query_parser
+from service.commands.query_command import _parser as query_parser
 from service.settings import PREFIX, Settings
 
 README = Path("README.md").read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.recent_times import Quantiles, RecentTimes
+from service.watching.recent_times import Quantiles, RecentTimes
 
 
 def test_quantiles_are_times_that_were_seen() -> None:

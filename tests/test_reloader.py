@@ -20,9 +20,9 @@ from index.data_folder import DataFolder
 from index.embedder import Embedded, Embedder
 from index.errors import DeviceUnavailable, EmbeddingSpaceMismatch, VehicleSearchError
 from index.gallery import GallerySpec
-from service.loaded_models import LoadedModels
-from service.problems import ModelRefused, NotReady, ReloadUnderWay
-from service.reloader import ModelIdentity, Reloader
+from service.background.reloader import ModelIdentity, Reloader
+from service.embedding.loaded_models import LoadedModels
+from service.wire.problems import ModelRefused, NotReady, ReloadUnderWay
 from tests.http_client import AnswerCheck, parts, refused
 from tests.pictures import jpeg
 from tests.server_process import serving, started
@@ -99,8 +99,8 @@ def test_the_old_model_is_gone_when_nobody_is_at_work_with_it(
 ) -> None:
     at_work, returned = [models.present], list[bool]()
     old = weakref.ref(models.present)
-    monkeypatch.setattr("service.reloader.return_freed", lambda: returned.append(old() is None))
-    monkeypatch.setattr("service.reloader._PATIENCE", 60)
+    monkeypatch.setattr("service.background.reloader.return_freed", lambda: returned.append(old() is None))
+    monkeypatch.setattr("service.background.reloader._PATIENCE", 60)
     put(twin, file)
     with ThreadPoolExecutor(1) as pool:
         reload = pool.submit(reloader.reload)

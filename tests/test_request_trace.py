@@ -10,8 +10,8 @@ import pytest
 from fastapi import Request
 
 from service.context import context_of
-from service.log_lines import JsonLines
-from service.request_trace import LONGEST_STATE, TraceParent, current
+from service.watching.log_lines import JsonLines
+from service.watching.request_trace import LONGEST_STATE, TraceParent, current
 from tests.http_client import parts, strict_json
 from tests.pictures import jpeg
 from tests.test_engine import app, calling, embedder  # noqa: F401  # fixtures

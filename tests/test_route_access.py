@@ -15,10 +15,10 @@ from fastapi import Depends, FastAPI
 
 from index.access_key import Scope, new_token
 from index.errors import VehicleSearchError
-from service.caller import Caller
-from service.metrics import Metrics
-from service.problems import on_known_error
-from service.route_access import OPEN, ROUTES, Access, is_open, open_paths, require_access
+from service.access.caller import Caller
+from service.gate.route_access import OPEN, ROUTES, Access, is_open, open_paths, require_access
+from service.watching.metrics import Metrics
+from service.wire.problems import on_known_error
 from tests.archives import pack
 from tests.http_client import AnswerCheck, refused
 from tests.key_holder import a_key, bearer, kept_key

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.parameters import BOX, COMBINE, CONFIRM, PAGE, SEARCH, SELECTED
+from service.wire.parameters import BOX, COMBINE, CONFIRM, PAGE, SEARCH, SELECTED
 from tests.archives import pack
 from tests.http_client import AnswerCheck, parts, refused
 from tests.pictures import encoded, jpeg, photograph, png

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.shown_paths import shown as shown_to
+from service.wire.shown_paths import shown as shown_to
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from fastapi import FastAPI
 
 from index.contract import fingerprint
-from service.metrics import STAGES, WORK
+from service.watching.metrics import STAGES, WORK
 from tests.archives import pack
 from tests.http_client import AnswerCheck, refused
 from tests.key_holder import bearer, kept_key

@@ -13,8 +13,8 @@ import pytest
 
 from index.data_folder import DataFolder
 from index.machine.steady_clock import SETTLED, SteadyClock
-from service.audit_log import AuditLog, audit_files
-from service.metrics import Metrics
+from service.access.audit_log import AuditLog, audit_files
+from service.watching.metrics import Metrics
 from tests.pictures import jpeg
 from tests.server_process import started
 from tests.test_compaction import SPEC, secret

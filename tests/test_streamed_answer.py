@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from service.searcher import MATCHES_AT_ONCE
-from service.streamed_answer import PIECE, Parts
+from service.answering.searcher import MATCHES_AT_ONCE
+from service.wire.streamed_answer import PIECE, Parts
 from tests.http_client import form, parts
 from tests.pictures import jpeg
 from tests.server_process import started

@@ -19,9 +19,9 @@ from index.gallery import GallerySpec
 from index.maintenance.verification import examine
 from index.storage.query_store import QueryStore
 from service.application import create_app
-from service.kept_queries import KeptQueries
+from service.background.sweeper import Sweeper
+from service.embedding.kept_queries import KeptQueries
 from service.settings import Settings
-from service.sweeper import Sweeper
 from tests.index_kinds import build_early
 from tests.pictures import jpeg
 from tests.server_process import serving

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from service import tls_files as module
-from service.tls_files import TlsError, TlsFiles
+from service.gate import tls_files as module
+from service.gate.tls_files import TlsError, TlsFiles
 from tests.server_process import refused as refused_start
 from tests.server_process import serving
 

@@ -1,6 +1,6 @@
 """A limit of requests a second."""
 
-from service.token_bucket import TokenBucket
+from service.capacity.token_bucket import TokenBucket
 
 
 def test_a_burst_then_the_rate() -> None:

@@ -15,7 +15,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from service.trace_export import TraceExport, TraceExportUnavailable
+from service.gate.trace_export import TraceExport, TraceExportUnavailable
 from tests.http_client import parts
 from tests.pictures import jpeg
 from tests.server_process import free_port, refused, serving
@@ -182,7 +182,7 @@ def test_nothing_is_sent_where_nothing_asks_for_it(environment: dict[str, str]) 
 def test_nothing_is_imported_where_nothing_asks_for_it() -> None:
     code = (
         "import sys, service.vehicle_search, service.application\n"
-        "from service.trace_export import TraceExport\n"
+        "from service.gate.trace_export import TraceExport\n"
         "assert TraceExport.from_environment({}) is None\n"
         "print([name for name in sys.modules if name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter'))])"  # FastAPI has the API
     )

@@ -12,8 +12,8 @@ from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.errors import EmbeddingSpaceMismatch, ImageNotFound
 from index.gallery import Gallery, GallerySpec, Metadata, NewImage, SearchOptions
-from service.trail import Trail, TrailRequest, duration_text, follow, length_text, stored_query, trail_document
-from service.trail_wish import TrailWish
+from service.trails.trail import Trail, TrailRequest, duration_text, follow, length_text, stored_query, trail_document
+from service.trails.trail_wish import TrailWish
 from tests.pictures import jpeg
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)

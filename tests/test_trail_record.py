@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
-from service.lettering import Lettering
-from service.trail import Trail
-from service.trail_record import moment_text, trail_pdf
+from service.trails.lettering import Lettering
+from service.trails.trail import Trail
+from service.trails.trail_record import moment_text, trail_pdf
 from tests.pictures import jpeg
 from tests.trails import NOON, a_sighting, a_trail
 

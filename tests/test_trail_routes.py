@@ -11,7 +11,7 @@ import httpx
 import pytest
 from pypdf import PdfReader
 
-from service.audit_log import audit_files
+from service.access.audit_log import audit_files
 from tests.http_client import AnswerCheck, parts, refused
 from tests.key_holder import bearer, kept_key
 from tests.pictures import jpeg

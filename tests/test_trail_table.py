@@ -4,8 +4,8 @@ import csv
 import io
 from dataclasses import replace
 
-from service.trail import Trail
-from service.trail_table import trail_csv
+from service.trails.trail import Trail
+from service.trails.trail_table import trail_csv
 from tests.trails import a_trail
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from index.errors import InvalidValue
-from service.trail_wish import MAX_SPEED, TrailWish, check_wish
+from service.trails.trail_wish import MAX_SPEED, TrailWish, check_wish
 
 
 def test_what_is_asked() -> None:

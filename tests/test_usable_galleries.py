@@ -9,8 +9,8 @@ from index.data_folder import DataFolder
 from index.gallery import Gallery, GallerySpec, Metadata, NewImage
 from index.local_gallery import LocalGallery
 from index.storage.database_file import PAGE
-from service.metrics import Metrics
-from service.usable_galleries import ask_each
+from service.watching.metrics import Metrics
+from service.watching.usable_galleries import ask_each
 
 SPEC = GallerySpec(embedding_space="space", embedding_dim=2, viewpoints=(), keep_crops=False)
 

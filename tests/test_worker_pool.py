@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from service.problems import NotReady
-from service.worker_pool import Company, Loss, Urgency, WorkerPool
+from service.capacity.worker_pool import Company, Loss, Urgency, WorkerPool
+from service.wire.problems import NotReady
 
 SINGLE, BATCH, SPARE = Urgency
 
@@ -27,7 +27,7 @@ Maker = Callable[..., WorkerPool]
 
 @pytest.fixture
 def pool_of(losses: list[Loss], monkeypatch: pytest.MonkeyPatch) -> Iterator[Maker]:
-    monkeypatch.setattr("service.worker_pool.CLOSED_WITHIN", 5)
+    monkeypatch.setattr("service.capacity.worker_pool.CLOSED_WITHIN", 5)
     made: list[WorkerPool] = []
 
     def make(count: int = 1, *, stuck: float = 60, at_once: dict[Urgency, int] | None = None) -> WorkerPool:
@@ -104,7 +104,7 @@ def test_what_is_cancelled_before_its_turn_is_let_go(pool_of: Maker) -> None:
 
 
 def test_a_worker_that_hangs_is_replaced(pool_of: Maker, losses: list[Loss], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.worker_pool.FIRST_REST", 0.05)
+    monkeypatch.setattr("service.capacity.worker_pool.FIRST_REST", 0.05)
     pool, gate = pool_of(stuck=0.2), Gate()
     hung = pool.submit(gate, SINGLE)
     waiting = pool.submit(lambda: "served", SINGLE)
@@ -120,8 +120,8 @@ def test_a_worker_that_hangs_is_replaced(pool_of: Maker, losses: list[Loss], mon
 
 
 def test_rests_grow_with_losses_and_end_with_a_result(pool_of: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.worker_pool.FIRST_REST", 3600)
-    monkeypatch.setattr("service.worker_pool.LONGEST_REST", 5 * 3600)
+    monkeypatch.setattr("service.capacity.worker_pool.FIRST_REST", 3600)
+    monkeypatch.setattr("service.capacity.worker_pool.LONGEST_REST", 5 * 3600)
     pool = pool_of(4, stuck=0.1)
     gates = [Gate() for _ in range(3)]
     for gate in gates:
@@ -137,7 +137,7 @@ def test_rests_grow_with_losses_and_end_with_a_result(pool_of: Maker, monkeypatc
 
 
 def test_a_worker_that_dies_is_replaced(pool_of: Maker, losses: list[Loss], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.worker_pool.FIRST_REST", 0.01)
+    monkeypatch.setattr("service.capacity.worker_pool.FIRST_REST", 0.01)
     pool = pool_of(stuck=0.4)
 
     def end() -> None:
@@ -166,7 +166,7 @@ def test_closing_drops_what_waits_and_waits_for_what_runs(pool_of: Maker) -> Non
 
 
 def test_closing_does_not_wait_for_ever(pool_of: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.worker_pool.CLOSED_WITHIN", 0.05)
+    monkeypatch.setattr("service.capacity.worker_pool.CLOSED_WITHIN", 0.05)
     pool, gate = pool_of(), Gate()
     pool.submit(gate, SINGLE)
     assert gate.begun.wait(30)
@@ -208,7 +208,7 @@ def test_work_that_likes_company_is_shared_out(pool_of: Maker) -> None:
 def test_company_that_fails_fails_all_of_it(
     pool_of: Maker, together: Callable[[Sequence[int]], Any], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.worker_pool.FIRST_REST", 0.01)
+    monkeypatch.setattr("service.capacity.worker_pool.FIRST_REST", 0.01)
     pool, gate = pool_of(stuck=0.4), Gate()
     pool.submit(gate, SINGLE)
     assert gate.begun.wait(30)
@@ -222,7 +222,7 @@ def test_company_that_fails_fails_all_of_it(
 
 
 def test_company_that_hangs_is_given_up_together(pool_of: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.worker_pool.FIRST_REST", 0.01)
+    monkeypatch.setattr("service.capacity.worker_pool.FIRST_REST", 0.01)
     pool, gate, held = pool_of(stuck=0.4), Gate(), Gate()
     pool.submit(gate, SINGLE)
     assert gate.begun.wait(30)

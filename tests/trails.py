@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 from index.camera import Camera
 from index.gallery import Metadata, StoredImage
-from service.trail import Sighting, Trail, TrailModel, TrailQuery, TrailRequest, leg_between
-from service.trail_wish import TrailWish
+from service.trails.trail import Sighting, Trail, TrailModel, TrailQuery, TrailRequest, leg_between
+from service.trails.trail_wish import TrailWish
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 

@@ -24,7 +24,7 @@ from index.embedder import Embedder
 from index.gallery import GallerySpec
 from model_export.exporting.onnx_export import describe, stamp, write_file
 from service.application import create_app
-from service.audit_trail import AUDITED
+from service.gate.audit_trail import AUDITED
 from service.settings import Settings
 from tests.archives import pack
 from tests.console.conftest import DESK, PHONE, OpenPage, require_accessible, shoot

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from index.access_key import SCOPES
-from service.console_routes import PAGES, Console
+from service.routes.console_routes import PAGES, Console
 from service.settings import Settings
 from tests.console.conftest import DESK, MODEL, PHONE, OpenPage, give_key, require_accessible, shoot
 from tests.key_holder import bearer, kept_key

@@ -1,0 +1,1 @@
+"""What routes answer by: the body, a request's turn, what is searched with, the search, stored pictures."""

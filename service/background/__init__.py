@@ -1,0 +1,1 @@
+"""What goes on while nobody waits: imports, migrations, retention, a model loaded anew."""

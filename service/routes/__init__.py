@@ -1,0 +1,1 @@
+"""Every route, a module for those that belong together, and the pages for people."""

@@ -1,0 +1,1 @@
+"""What goes over the wire: problems, JSON, answers in pieces, query strings, tensors."""
