@@ -8,6 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 DATA ?= data
 TRAINING_DATA ?= training-data
 TYPESCRIPT := 5.9.3
+TEST_PROCESSES ?= 2
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
 .PHONY: help serve install install-test check check-page fix test test-deep test-gpu openapi fault soak bench bench-model bench-gallery bench-gpu \
@@ -53,8 +54,8 @@ fix: install-test  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: install-test  ## every test that needs no GPU
-	$(BIN)/python -m pytest -m 'not gpu and not deep'
+test: install-test  ## every test that needs no GPU, in TEST_PROCESSES processes (2) of up to 1.5 GB
+	$(BIN)/python -m pytest -m 'not gpu and not deep' -n $(TEST_PROCESSES) --dist loadfile
 
 openapi: install-test  ## write docs/openapi.json as the service serves it (a test holds them together)
 	$(BIN)/python -m service.commands.openapi_file
