@@ -134,6 +134,7 @@ def test_a_trail_of_placed_cameras(search: Any, yard: str) -> None:
     assert (trail.legs[0]["kmh"], trail.legs[0]["impossible"]) == (300.0, True)
     assert search.trail_file(["i1"], gallery=yard, asked_by="Ł").startswith(b"%PDF-")
     assert search.trail_file(["i1"], gallery=yard, kind="csv").count(b"\n") == 2
+    assert search.trail_file(["i1"], gallery=yard, kind="zip").startswith(b"PK")
     with pytest.raises(TypeError, match="max_speed_kmh"):
         search.trail(["i1"], speed=3)
     search.delete_plan()

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,6 +115,37 @@ def test_a_trail_as_a_table_and_as_a_record(client: httpx.Client, yard: str) -> 
     assert sum(len(page.images) for page in reader.pages) >= 2
 
 
+def opened(archive: bytes) -> tuple[list[dict[str, str]], dict[str, bytes]]:
+    """The rows of an archive's table, and what else is in it; every member is whole."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        assert file.testzip() is None
+        members = {name: file.read(name) for name in file.namelist()}
+    table = members.pop("trail.csv").decode("utf-8-sig")
+    return list(csv.DictReader(io.StringIO(table, newline=""))), members
+
+
+def test_a_trail_as_a_table_with_every_picture_as_it_is_stored(client: httpx.Client, yard: str) -> None:
+    sent = jpeg(7, (200, 150))
+    query = client.post("/v1/queries", content=sent).json()["query_id"]
+    wish = {"image_ids": ["c", "b", "a", "gone"], "query_ids": [query], "query_image_ids": ["c"], "asked_by": "Ł"}
+    answer = client.post(f"{yard}/trail?format=zip", json=wish)
+    assert answer.headers["content-type"] == "application/zip"
+    assert answer.headers["content-disposition"].endswith('.zip"')
+    rows, members = opened(answer.content)
+    assert [(row["image_id"], row["picture"]) for row in rows] == [
+        ("a", "pictures/001.jpg"), ("b", "pictures/002.jpg"), ("c", "pictures/003.jpg"), ("gone", ""),
+    ]  # fmt: skip
+    for row in rows[:3]:
+        data = members[row["picture"]]
+        assert hashlib.sha256(data).hexdigest() == row["sha256"]
+        assert data == client.get(row["crop"]).content
+    assert {row["query_pictures"] for row in rows} == {"looked-for/1.jpg; looked-for/2.jpg"}
+    assert members["looked-for/1.jpg"] == client.get(f"/v1/queries/{query}/picture").content
+    assert members["looked-for/2.jpg"] == client.get(f"{yard}/images/c/crop").content
+    assert len(members) == 5
+    assert {row["asked_by"] for row in rows} == {"Ł"}
+
+
 def test_a_gallery_without_pictures_has_trails_all_the_same(client: httpx.Client, gallery: str) -> None:
     name = f"{gallery}-lean"
     client.put(name, json={"keep_crops": False}).raise_for_status()
@@ -122,6 +154,9 @@ def test_a_gallery_without_pictures_has_trails_all_the_same(client: httpx.Client
     record = client.post(f"{name}/trail?format=pdf", json={"image_ids": ["a"], "query_image_ids": ["a"]})
     text = " ".join(page.extract_text() for page in PdfReader(io.BytesIO(record.content)).pages)
     assert text.count("no picture is kept") == 3
+    table = client.post(f"{name}/trail?format=zip", json={"image_ids": ["a"], "query_image_ids": ["a"]})
+    ((row,), members) = opened(table.content)
+    assert (row["image_id"], row["picture"], row["query_pictures"], members) == ("a", "", "", {})
     client.delete(name, params={"confirm": name.rpartition("/")[2]})
 
 
@@ -132,7 +167,7 @@ def test_what_is_wrong_is_refused(client: httpx.Client, yard: str) -> None:
     ):  # fmt: skip
         assert refused(client.post(f"{yard}/trail", json=wish), status)["errors"][0]["pointer"] == pointer
     refused(client.post(f"{yard}/trail", content=b"{"), 400, "not JSON")
-    refused(client.post(f"{yard}/trail?format=doc", json={"image_ids": ["a"]}), 422, "json or csv or pdf")
+    refused(client.post(f"{yard}/trail?format=doc", json={"image_ids": ["a"]}), 422, "json or csv or zip or pdf")
     refused(client.post(f"{yard}/trail", json={"image_ids": ["gone"]}), 404, "none of the 1 images")
     refused(client.post(f"{yard}/trail", json={"image_ids": ["a"], "query_image_ids": ["gone"]}), 404, "gone")
     refused(client.post("/v1/galleries/nowhere/trail", json={"image_ids": ["a"]}), 404, "nowhere")
@@ -173,3 +208,7 @@ def test_a_picture_that_is_damaged_is_not_shown(tiny_model: Path, tmp_path: Path
         reader = PdfReader(io.BytesIO(record.content))
         assert sum(len(page.images) for page in reader.pages) == 1
         assert "the picture cannot be shown" in " ".join(page.extract_text() for page in reader.pages)
+        table = client.post("/v1/galleries/default/trail?format=zip", json={"image_ids": ["a", "b"]})
+        rows, members = opened(table.content)
+        assert [row["picture"] for row in rows] == ["", "pictures/002.jpg"]
+        assert list(members) == ["pictures/002.jpg"]

@@ -536,10 +536,10 @@ def trail(image_ids: Iterable[str], *, gallery: str = "default", **options: Unpa
 
 
 def trail_file(
-    image_ids: Iterable[str], *, gallery: str = "default", kind: Literal["pdf", "csv"] = "pdf",
+    image_ids: Iterable[str], *, gallery: str = "default", kind: Literal["pdf", "zip", "csv"] = "pdf",
     **options: Unpack[TrailOptions],
 ) -> Call[bytes]:  # fmt: skip
-    """A trail as the bytes of a file: a record to hand over, with pictures, or a table."""
+    """A trail as the bytes of a file: a record to hand over, with pictures, a table with them (zip), or a table."""
     return _trail(image_ids, gallery, kind, options, lambda response: response.content)
 
 

@@ -7,13 +7,13 @@ while it is sent is in it whole, or not at all. ``conflicts.csv`` has the pictur
 
 import csv
 import io
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
 from index.errors import ImageNotFound, StorageError
 from index.feedback.vehicle_groups import Picture, VehicleGroup, vehicle_groups
+from index.file_formats.zip_stream import Member, zip_stream
 from index.gallery import Answer, StoredImage
 
 MANIFEST: Final = "manifest.csv"
@@ -23,7 +23,6 @@ PICTURES: Final = "pictures"  # folder of the archive
 UNKNOWN_CAMERA: Final = "unknown"  # of pictures without one, where others have one: the trainer wants all or none
 
 _LINES_AT_ONCE = 1000
-_TIME = (1980, 1, 1, 0, 0, 0)  # of every member: the same feedback is the same archive
 
 Row = Sequence[str | None]
 
@@ -42,51 +41,26 @@ def training_archive(book: Book, crop: Callable[[str], tuple[str, bytes]]) -> It
     In memory are the groups (``vehicle_groups``), a record of each member, and one picture. A picture that cannot be
     read is left out, and told. Raises what ``book`` raises.
     """
-    outlet = _Outlet()
+    return zip_stream(_members(book, crop))
+
+
+def _members(book: Book, crop: Callable[[str], tuple[str, bytes]]) -> Iterator[Member]:
     groups = vehicle_groups(book.standing())
     sent: set[str] = set()
     unread: list[tuple[VehicleGroup, Picture, str]] = []
-    with zipfile.ZipFile(outlet, "w") as archive:  # type: ignore[call-overload]  # it asks for no more than write and flush
-        for group in groups:
-            for picture in group.pictures if not group.reasons else ():
-                try:
-                    data = _bytes_of(picture, book, crop)
-                except StorageError as error:
-                    unread.append((group, picture, f"its picture cannot be read: {error}"))
-                    continue
-                if data is not None:
-                    archive.writestr(zipfile.ZipInfo(_path(picture.crop), _TIME), data)
-                    sent.add(picture.crop)
-                    yield outlet.take()
-        for name, rows in (
-            (MANIFEST, _manifest(groups, sent)),
-            (CONFLICTS, _conflicts(groups, unread)),
-            (ANSWERS, _answers((answer for answer, _ in book.standing()), sent)),
-        ):
-            info = zipfile.ZipInfo(name, _TIME)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            with archive.open(info, "w") as member:
-                for block in _lines(rows):
-                    member.write(block)
-                    yield outlet.take()
-    yield outlet.take()
-
-
-class _Outlet:
-    """A file that only takes what is written, until that is taken from it."""
-
-    def __init__(self) -> None:
-        self._held: list[bytes] = []
-
-    def write(self, data: bytes) -> int:
-        self._held.append(bytes(data))
-        return len(data)
-
-    def flush(self) -> None: ...
-
-    def take(self) -> bytes:
-        taken, self._held = b"".join(self._held), []
-        return taken
+    for group in groups:
+        for picture in group.pictures if not group.reasons else ():
+            try:
+                data = _bytes_of(picture, book, crop)
+            except StorageError as error:
+                unread.append((group, picture, f"its picture cannot be read: {error}"))
+                continue
+            if data is not None:
+                sent.add(picture.crop)
+                yield _path(picture.crop), data
+    yield MANIFEST, _lines(_manifest(groups, sent))
+    yield CONFLICTS, _lines(_conflicts(groups, unread))
+    yield ANSWERS, _lines(_answers((answer for answer, _ in book.standing()), sent))
 
 
 def _bytes_of(picture: Picture, book: Book, crop: Callable[[str], tuple[str, bytes]]) -> bytes | None:

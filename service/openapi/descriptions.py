@@ -836,7 +836,7 @@ TRAIL_RESPONSE: dict[str, Any] = {
     "description": "The trail, in the format that was asked for", "headers": _FILE_NAME,
     "content": {
         _JSON: {"schema": TRAIL_ANSWER}, "text/csv": {"schema": {"title": "TrailTable", **_TEXT}},
-        "application/pdf": {"schema": _BINARY},
+        "application/zip": {"schema": _BINARY}, "application/pdf": {"schema": _BINARY},
     },
 }  # fmt: skip
 FIGURES = answered({"title": "Figures", **_TEXT}, media_type="text/plain", description="Exposition format")

@@ -24,6 +24,7 @@ from index.metadata import GALLERY_NAME, check_box, check_gallery_name, check_im
 from index.storage.query_store import QUERY_ID
 from service.access.caller import caller_of
 from service.answering.request_turn import RequestTurn, turn_of
+from service.answering.streamed_archive import streamed_archive
 from service.answering.uploads import read_document
 from service.context import Context, context_of, require_writable
 from service.gate.audit_trail import note
@@ -33,7 +34,6 @@ from service.openapi.descriptions import FeedbackId
 from service.wire.documents import answer, read_json, time_text
 from service.wire.parameters import FEEDBACK, IN_GALLERY, Parameter, Values, read_parameters
 from service.wire.problems import BadPicture, problem_of
-from service.wire.streamed_answer import Parts, StreamedAnswer
 
 _KNOWN: Final = ("gallery", "image_id", "same", "query_id", "box", "query_image_id", "distance")
 _ID = re.compile(rf"({GALLERY_NAME})\.([0-9a-f]{{16}})", re.ASCII)
@@ -116,14 +116,7 @@ async def export_feedback(request: Request) -> Response:
     contradicts what else was said they are left out and stand in ``conflicts.csv``, with the reason.
     """
     _, target = _asked(request, IN_GALLERY)
-    parts = Parts(target.feedback.archive())
-    first, more = await run_in_threadpool(parts.piece), partial(run_in_threadpool, parts.piece)
-    name = f"feedback-{target.name}.zip"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
-    return StreamedAnswer(
-        first, parts, more, seconds=context_of(request).settings.body_seconds, media_type="application/zip",
-        headers=headers,
-    )  # fmt: skip
+    return await streamed_archive(request, target.feedback.archive(), f"feedback-{target.name}.zip")
 
 
 @router.delete(

@@ -1,7 +1,7 @@
 """Trails: where a vehicle was seen, as JSON, as a table, or as a record that can be handed over."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -17,6 +17,7 @@ from service.access.caller import caller_of
 from service.answering.asked_queries import AskedQueries, Kept, parts_of
 from service.answering.request_turn import RequestTurn, turn_of
 from service.answering.searcher import QueryPart, Searcher
+from service.answering.streamed_archive import streamed_archive
 from service.answering.uploads import read_document
 from service.capacity.worker_pool import Urgency
 from service.context import Context, context_of
@@ -25,6 +26,7 @@ from service.gate.audit_trail import note
 from service.openapi import descriptions as say
 from service.openapi.descriptions import GalleryName
 from service.trails.trail import Trail, TrailQuery, TrailRequest, follow, stored_query, trail_document
+from service.trails.trail_archive import Picture, trail_archive
 from service.trails.trail_table import trail_csv
 from service.trails.trail_wish import TrailWish, check_wish
 from service.wire.documents import answer, read_json
@@ -46,7 +48,8 @@ async def trail(request: Request, gallery: GalleryName) -> Response:
     """Sightings in the order of time, and what lies between them: time, straight distance, speed.
 
     A leg that nobody can have driven is marked with the reason. ``format=pdf`` is a record that can be handed over,
-    with pictures and who asked; ``csv`` the same as a table. An id that the gallery has no image of is told of.
+    with pictures and who asked; ``csv`` the same as a table, ``zip`` the table and the pictures as they are stored. An
+    id that the gallery has no image of is told of.
     """
     context = context_of(request)
     form: str = read_parameters(request, (TRAIL_FORMAT,)).one("format", "json")
@@ -67,6 +70,8 @@ async def trail(request: Request, gallery: GalleryName) -> Response:
             return answer(trail_document(made))
         if form == "csv":
             return _file(made, trail_csv(made), form, "text/csv; charset=utf-8")
+        if form == "zip":
+            return await streamed_archive(request, _archive(context, target, made, kept), _name(made, form))
         return _file(made, await _record(context, target, made, kept), form, "application/pdf")
 
 
@@ -108,10 +113,26 @@ def _asked_by(request: Request) -> TrailRequest:
     )  # fmt: skip
 
 
+def _name(made: Trail, form: str) -> str:
+    return f"trail-{made.gallery}-{made.request.made_at:%Y%m%dT%H%M%SZ}.{form}"
+
+
 def _file(made: Trail, data: bytes, form: str, media_type: str) -> Response:
-    name = f"trail-{made.gallery}-{made.request.made_at:%Y%m%dT%H%M%SZ}.{form}"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
+    headers = {
+        "Content-Disposition": f'attachment; filename="{_name(made, form)}"', "X-Content-Type-Options": "nosniff",
+    }  # fmt: skip
     return Response(data, media_type=media_type, headers=headers)
+
+
+def _archive(context: Context, gallery: Gallery, made: Trail, kept: Sequence[Kept]) -> Iterator[bytes]:
+    """The table with its pictures: those of queries whole, as they are kept."""
+    queries: list[Picture] = [partial(_whole_kept, context, query) for query, _ in kept]
+    queries += [partial(gallery.crop, each.image_id) for each in made.queries if each.image_id is not None]
+    return trail_archive(made, queries, [partial(gallery.crop, each.image.image_id) for each in made.every()])
+
+
+def _whole_kept(context: Context, query: KeptQuery) -> tuple[str, bytes]:
+    return query.picture_name, context.queries.store.read(query)
 
 
 async def _record(context: Context, gallery: Gallery, made: Trail, kept: Sequence[Kept]) -> bytes:

@@ -3,7 +3,7 @@
 import csv
 import io
 from codecs import BOM_UTF8
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from service.trails.trail import Leg, Sighting, Trail
@@ -12,29 +12,32 @@ from service.wire.documents import image_document, time_text
 _COLUMNS: Final = (
     "number", "image_id", "captured_at", "camera_id", "camera_name", "latitude", "longitude", "x", "y", "vehicle_id",
     "viewpoint", "distance", "seconds_since_previous", "metres_from_previous", "kmh_from_previous", "impossible",
-    "reason", "crop", "sha256", "gallery", "model", "model_name", "queries", "title", "note", "asked_by", "key_id",
-    "key_name", "made_at", "request_id",
+    "reason", "crop", "sha256", "picture", "gallery", "model", "model_name", "queries", "query_pictures", "title",
+    "note", "asked_by", "key_id", "key_name", "made_at", "request_id",
 )  # fmt: skip
 _FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 Cell = str | float | None
 
 
-def trail_csv(trail: Trail) -> bytes:
+def trail_csv(trail: Trail, *, files: Mapping[int, str] | None = None, looked_for: Sequence[str] = ()) -> bytes:
     """RFC 4180, UTF-8 with the mark by which spreadsheets know it.
 
-    The last columns, who asked for what, are the same in every row. A text that a spreadsheet would take for a formula
-    has an apostrophe before it: names come from anybody.
+    ``files`` names the pictures of sightings that lie beside it, by number, ``looked_for`` those of the queries. The
+    last columns, who asked for what, are the same in every row. A text that a spreadsheet would take for a formula has
+    an apostrophe before it: names come from anybody.
     """
     legs = {leg.end: leg for leg in trail.legs}
     text = io.StringIO(newline="")
     writer = csv.writer(text, quoting=csv.QUOTE_MINIMAL)
     writer.writerow(_COLUMNS)
-    common = _common(trail)
+    common = _common(trail, looked_for)
+    names = files or {}
     for sighting in trail.every():
-        writer.writerow([_plain(cell) for cell in [*_row(sighting, legs.get(sighting.number), trail.gallery), *common]])
+        row = [*_row(sighting, legs.get(sighting.number), trail.gallery), names.get(sighting.number), *common]
+        writer.writerow([_plain(cell) for cell in row])
     for image_id in trail.missing:
-        row = dict.fromkeys(_COLUMNS) | {"image_id": image_id, "reason": "not in the gallery"}
-        writer.writerow([_plain(cell) for cell in [*list(row.values())[: -len(common)], *common]])
+        gone = dict.fromkeys(_COLUMNS) | {"image_id": image_id, "reason": "not in the gallery"}
+        writer.writerow([_plain(cell) for cell in [*list(gone.values())[: -len(common)], *common]])
     return BOM_UTF8 + text.getvalue().encode()
 
 
@@ -52,12 +55,12 @@ def _row(sighting: Sighting, leg: Leg | None, gallery: str) -> Sequence[Cell]:
     )  # fmt: skip
 
 
-def _common(trail: Trail) -> Sequence[Cell]:
+def _common(trail: Trail, looked_for: Sequence[str]) -> Sequence[Cell]:
     wish, request = trail.wish, trail.request
     return (
         trail.gallery, trail.model.fingerprint, trail.model.name, "; ".join(each.name for each in trail.queries),
-        wish.title, wish.note, wish.asked_by, request.key_id, request.key_name, time_text(request.made_at),
-        request.request_id,
+        "; ".join(looked_for), wish.title, wish.note, wish.asked_by, request.key_id, request.key_name,
+        time_text(request.made_at), request.request_id,
     )  # fmt: skip
 
 

@@ -274,8 +274,10 @@ PLAN_WIDTH = Parameter(
     schema={"type": "number", "exclusiveMinimum": 0, "maximum": WIDEST, "examples": [120]},
 )  # fmt: skip
 TRAIL_FORMAT = Parameter(
-    name="format", description="json, csv (a row a sighting), or pdf (a record with pictures).",
-    schema={"type": "string", "enum": ["json", "csv", "pdf"], "default": "json"}, read=choice("json", "csv", "pdf"),
+    name="format",
+    description="json, csv (a row a sighting), zip (that and the pictures), or pdf (a record with pictures).",
+    schema={"type": "string", "enum": ["json", "csv", "zip", "pdf"], "default": "json"},
+    read=choice("json", "csv", "zip", "pdf"),
 )  # fmt: skip
 COMBINE = Parameter(
     name="combine", description="With 2–8 pictures of one vehicle: search for the mean of their embeddings.",

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+import zipfile
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -288,6 +289,10 @@ def test_the_record_is_saved_as_pdf_and_csv_with_what_was_written_into_it(own_de
     rows = list(csv.DictReader(io.StringIO(Path(saved.value.path()).read_bytes().decode("utf-8-sig"), newline="")))
     assert [row["image_id"] for row in rows] == sorted(IMAGES)
     assert {row["asked_by"] for row in rows} == {"Officer Łukasik"}
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as ZIP with pictures").click()
+    with zipfile.ZipFile(saved.value.path()) as archive:
+        assert len([name for name in archive.namelist() if name.startswith("pictures/")]) == len(IMAGES)
     page.reload()
     expect(page.get_by_label("Title")).to_have_value("Red car – Überführung")
     expect(page.get_by_label("Who asks")).to_have_value("Officer Łukasik")

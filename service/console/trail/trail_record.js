@@ -6,6 +6,8 @@ import { notice, tell } from "../shared/shell.js";
 
 const ASKED_BY = "vehicle-search-asked-by"; // kept until the tab is closed, as the key is
 
+const FORMS = /** @type {const} */ ([["pdf", "Save as PDF"], ["csv", "Save as CSV"], ["zip", "Save as ZIP with pictures"]]);
+
 /** @typedef {{image_ids: string[], query_ids: string[], boxes: number[][], query_image_ids: string[], max_speed_kmh: number | null, title: string | null}} Wish */
 
 /** A form and its buttons. ``changed`` hears the title and the greatest speed, which stand in the address. */
@@ -19,8 +21,8 @@ export class TrailRecord {
     this.note = h("textarea", { maxlength: 4000, rows: 3 });
     /** @type {{gallery: string, wish: Wish} | null} */
     this.wanted = null;
-    this.files = /** @type {const} */ (["pdf", "csv"]).map((form) => {
-      const button = h("button", { type: "button", class: form === "pdf" ? "primary" : "", onclick: () => this.fetch(form, button) }, `Save as ${form.toUpperCase()}`);
+    this.files = FORMS.map(([form, label]) => {
+      const button = h("button", { type: "button", class: form === "pdf" ? "primary" : "", onclick: () => this.fetch(form, button) }, label);
       return button;
     });
     const print = h("button", { type: "button", onclick: () => window.print() }, "Print this page");
@@ -28,7 +30,7 @@ export class TrailRecord {
       h("div", { class: "fields" },
         field("Title", this.title), field("Who asks", this.asked), field("Greatest speed thought possible (km/h)", this.speed), field("Note", this.note)),
       h("div", { class: "row" }, ...this.files, print),
-      h("p", { class: "small faint" }, "The PDF has every picture, its SHA-256, the model's fingerprint, who asked and when, and can be handed over."));
+      h("p", { class: "small faint" }, "The PDF has every picture, its SHA-256, the model's fingerprint, who asked and when, and can be handed over. The ZIP has the same as a table, and the pictures as they are stored."));
   }
 
   /**
@@ -43,7 +45,7 @@ export class TrailRecord {
   }
 
   /**
-   * @param {"pdf" | "csv"} form
+   * @param {"pdf" | "csv" | "zip"} form
    * @param {HTMLButtonElement} button
    */
   async fetch(form, button) {
