@@ -171,6 +171,8 @@ def test_who_has_no_picture_tries_one_of_the_gallery(demo: str, open_page: OpenP
 
 def test_a_phone_photographs(demo: str, open_page: OpenPage) -> None:
     page = open_page(demo, size=PHONE, touch=True)
+    expect(page.get_by_text("Photograph a vehicle, or choose a picture of one.")).to_be_visible()
+    expect(page.get_by_text("Ctrl+V")).to_be_hidden()
     camera = page.locator("input[capture=environment]").first
     assert camera.get_attribute("accept") == "image/*"
     camera.set_input_files(QUERY)
@@ -688,6 +690,20 @@ def test_where_a_key_is_wanted_pictures_come_with_it_and_its_limits_are_told(
         page.reload()
         assert set(found(page)[:4]) == OWN_VEHICLE
         expect(query(page).get_by_role("img").first).to_have_js_property("naturalWidth", 215)
+
+
+def test_a_picture_that_the_service_has_forgotten_is_sent_again(own_demo: str, open_page: OpenPage) -> None:
+    page = open_page(own_demo)
+    searched(page)
+    (first,) = asked(page)["query_id"]
+    httpx.delete(f"{own_demo}/v1/queries/{first}").raise_for_status()
+    page.get_by_label("One result for each vehicle").check()
+    page.wait_for_url(lambda address: "query_id=" in address and first not in address)
+    assert found(page)[0] in OWN_VEHICLE
+    page.reload()  # kept anew
+    expect(page.get_by_label("One result for each vehicle")).to_be_checked()
+    assert found(page)[0] in OWN_VEHICLE
+    expect(page.get_by_role("alert").locator("*")).to_have_count(0)
 
 
 def test_another_gallery_is_searched_with_the_same_picture(own_demo: str, open_page: OpenPage) -> None:

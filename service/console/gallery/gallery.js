@@ -230,7 +230,7 @@ class GalleryPage {
   nothingThere() {
     return [h("h2", {}, `Gallery ${gallery()} is empty`),
       h("p", { "data-lacks": "write" }, "Whoever may add pictures has added none yet."),
-      h("p", { "data-needs": "write" }, "Drop pictures of vehicles on this page, a folder of them, or an archive (.zip, .tar); or choose them here. A picture shows one vehicle, cut out of its frame. A manifest.csv in a folder or archive says vehicle, camera and time of each."),
+      h("p", { "data-needs": "write" }, h("span", { class: "with-mouse" }, "Drop pictures of vehicles on this page, a folder of them, or an archive (.zip, .tar); or choose them here. "), "A picture shows one vehicle, cut out of its frame. A manifest.csv in a folder or archive says vehicle, camera and time of each."),
       h("div", { class: "row", "data-needs": "write" }, ...this.adding.buttons()),
       h("p", { class: "small faint", "data-needs": "write" }, "Programs add pictures, too: ", h("a", { href: "/docs" }, "the API"), ".")];
   }

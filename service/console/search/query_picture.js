@@ -86,6 +86,14 @@ export class QueryPicture {
     pictures.set(kept.query_id, this);
   }
 
+  /** The service has forgotten it; whether it can be had of this tab's memory. */
+  lose() {
+    if (this.blob === null || this.id === null) return false;
+    pictures.delete(this.id);
+    this.id = this.keptUntil = null;
+    return true;
+  }
+
   /** Learn its size in pixels when upright. */
   async measure() {
     if (this.width > 0) return;

@@ -1,7 +1,7 @@
 /** The page that searches: a picture in, where else the vehicle was seen out. */
 
 import { onWalk, read, write } from "../shared/address.js";
-import { Problem, Unreachable, connection, get, path } from "../shared/api.js";
+import { Problem, Unreachable, connection, get, isKeptNoMore, path } from "../shared/api.js";
 import { AttentionMaps } from "./attention_map.js";
 import { confirmDanger } from "../shared/dialogs.js";
 import { h, show } from "../shared/element.js";
@@ -166,7 +166,10 @@ class SearchPage {
       this.panel.see(answer.viewpoint);
       this.results.found(this.committed, answer);
     } catch (error) {
-      if (!signal.aborted) this.fail(error);
+      if (signal.aborted) return;
+      const lost = isKeptNoMore(error) && broughtOf(next.parts).filter((part) => part.picture.lose()).length > 0;
+      if (lost) this.go(next, "replace"); // with the pictures themselves
+      else this.fail(error);
     }
   }
 

@@ -16,7 +16,8 @@ export class StartPanel {
     this.examples = h("div", {});
     this.element = h("section", { class: "start", "aria-label": "Choose a picture", hidden: true }, h("h2", {}, "Where else was this vehicle seen?"),
       h("div", { "data-lacks": "read" }, h("p", {}, "The key of this page adds pictures, and does not search; that takes one with the scope read."), h("a", { class: "button primary", href: "/gallery" }, "Add pictures")),
-      h("div", { "data-needs": "read" }, h("p", {}, "Drop a picture of a vehicle here, or paste one with Ctrl+V."),
+      h("div", { "data-needs": "read" }, h("p", { class: "with-mouse" }, "Drop a picture of a vehicle here, or paste one with Ctrl+V."),
+        h("p", { class: "by-touch" }, "Photograph a vehicle, or choose a picture of one."),
         h("div", { class: "row centre" }, drop.button("Choose a picture", { kind: "primary" }), drop.button("Photograph", { camera: true })),
         h("p", { class: "small faint" }, "Several pictures at once are searched for as one vehicle."), this.examples));
   }

@@ -20,6 +20,14 @@ export class Problem extends Error {
   }
 }
 
+/**
+ * Whether an error is the service's word that a picture to search with is not kept (any more).
+ * @param {unknown} error
+ */
+export function isKeptNoMore(error) {
+  return error instanceof Problem && error.status === 404 && String(error.document.type).endsWith("query-not-found");
+}
+
 /** The service could not be reached at all. */
 export class Unreachable extends Error {
   constructor() {

@@ -1,7 +1,7 @@
 /** The page /trail: chosen sightings of a vehicle on a time line and a plan, and the record of them. */
 
 import { gallery, onWalk, read, write } from "../shared/address.js";
-import { Problem, change, connection, get, path, withQuery } from "../shared/api.js";
+import { change, connection, get, isKeptNoMore, path, withQuery } from "../shared/api.js";
 import { h, show } from "../shared/element.js";
 import { picture } from "../shared/pictures.js";
 import { followCaller } from "../shared/rights.js";
@@ -125,8 +125,7 @@ async function trailOf(wish) {
   try {
     return await change("POST", path("galleries", gallery(), "trail"), { json: wish });
   } catch (error) {
-    const gone = error instanceof Problem && error.status === 404 && String(error.document.type).endsWith("query-not-found");
-    if (!gone) throw error;
+    if (!isKeptNoMore(error)) throw error;
     notice(`Distances are left out: ${errorWords(error)}`);
     const parameters = read();
     parameters.delete("query_id");
