@@ -12,7 +12,7 @@ TEST_PROCESSES ?= 2
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
 .PHONY: help serve install install-test check check-page fix test test-deep test-gpu openapi fault soak bench bench-model bench-gallery bench-gpu \
-	bench-bulk bench-train bench-serve train-default reproduce-small reproduce-medium demo-gallery docs figure model-pictures screenshot clean
+	bench-bulk bench-train bench-serve train-default reproduce-small reproduce-medium demo-gallery dist docs figure model-pictures screenshot release-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
@@ -128,6 +128,12 @@ reproduce-medium: install-test  ## the paper's tables on EfficientNet-Lite0, hou
 
 demo-gallery: install-test  ## render examples/ again from MESHES
 	$(BIN)/python scripts/make_demo_gallery.py --meshes $(MESHES)
+
+dist: install-test  ## wheels and sdists in dist/, looked through
+	$(BIN)/python -m scripts.make_dist
+
+release-check: install-test  ## whether this commit can be released, one line a reason
+	$(BIN)/python -m scripts.check_release
 
 figure: install  ## docs/search.jpg: a query and its matches
 	$(BIN)/python scripts/make_figure.py
