@@ -13,7 +13,7 @@ TEST_PROCESSES ?= 2
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
 .PHONY: help serve install install-test check check-page fix test test-deep test-gpu scan-deploy openapi fault soak bench bench-model bench-gallery bench-gpu \
-	bench-bulk bench-train bench-serve train-default reproduce-small reproduce-medium demo-gallery figure screenshot clean
+	bench-bulk bench-train bench-serve train-default reproduce-small reproduce-medium demo-gallery docs figure model-pictures screenshot clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
@@ -39,11 +39,14 @@ $(VENV)/.installed-test: pyproject.toml | $(VENV)/.python
 	@echo "which one pip takes depends on its index (see https://pytorch.org/get-started/locally for the CPU one)"
 	@$(PIP) install --quiet -e '.[cpu,otel,parquet,train,render,dev]' && touch $@ $(VENV)/.installed
 
-check: install-test check-page  ## ruff, format, mypy strict, import rules, types of the console's scripts
+check: install-test check-page docs  ## ruff, format, mypy strict, import rules, types of the console's scripts, the site
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: install-test  ## the documentation as a site, build/docs/index.html
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
 
 check-page: $(VENV)/.typescript  ## types of the console's scripts (TypeScript reads them; nothing is built)
 	$(BIN)/node $(VENV)/typescript/node_modules/typescript/bin/tsc -p service/console
@@ -139,6 +142,9 @@ demo-gallery: install-test  ## render examples/ again from MESHES
 
 figure: install  ## docs/search.jpg: a query and its matches
 	$(BIN)/python scripts/make_figure.py
+
+model-pictures: install-test  ## docs/model-*.jpg: what the default model finds and where it looks
+	$(BIN)/python -m scripts.make_model_pictures
 
 screenshot: install-test  ## docs/console.jpg: the console as it is, in the Chromium that is installed
 	$(BIN)/python -m scripts.make_screenshot
