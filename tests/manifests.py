@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,14 +48,20 @@ def kubectl() -> str:
 def rendered(variant: str) -> tuple[Manifest, ...]:
     """Every manifest of a variant."""
     home, *parts = variant.split()
-    with tempfile.TemporaryDirectory() as folder:
-        way = os.path.relpath(DEPLOY, Path(folder).resolve())
-        written = {"resources": [f"{way}/{home}"], "components": [f"{way}/components/{part}" for part in parts]}
-        (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(written))
-        run = subprocess.run([kubectl(), "kustomize", folder], capture_output=True, text=True, timeout=60, check=False)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        way = os.path.relpath(DEPLOY, folder)
+        components = [f"{way}/components/{part}" for part in parts]
+        return tuple(built(folder, {"resources": [f"{way}/{home}"], "components": components}))
+
+
+def built(folder: Path, kustomization: Manifest) -> list[Manifest]:
+    """Every manifest that a kustomization makes, which is written to a folder for that."""
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    run = subprocess.run([kubectl(), "kustomize", folder], capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stderr
     assert not run.stderr  # deprecated fields are told there
-    return tuple(yaml.safe_load_all(run.stdout))
+    return list(yaml.safe_load_all(run.stdout))
 
 
 def of_kind(variant: str, *kinds: str) -> list[Manifest]:
@@ -71,11 +77,17 @@ def only(variant: str, kind: str, name: str = "vehicle-search") -> Manifest:
 
 def pods(variant: str) -> list[Pod]:
     """What is to run."""
+    return pods_of(rendered(variant))
+
+
+def pods_of(manifests: Iterable[Manifest]) -> list[Pod]:
+    """What some manifests are to run."""
     found = []
-    for each in of_kind(variant, "Deployment", "StatefulSet", "CronJob"):
-        spec = each["spec"] if each["kind"] != "CronJob" else each["spec"]["jobTemplate"]["spec"]
-        template = spec["template"]
-        found.append(Pod(each["metadata"]["name"], template["metadata"]["labels"], template["spec"]))
+    for each in manifests:
+        if each["kind"] in ("Deployment", "StatefulSet", "CronJob"):
+            spec = each["spec"]["jobTemplate"]["spec"] if each["kind"] == "CronJob" else each["spec"]
+            labels = spec["template"]["metadata"]["labels"]
+            found.append(Pod(each["metadata"]["name"], labels, spec["template"]["spec"]))
     return found
 
 
