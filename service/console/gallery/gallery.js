@@ -414,11 +414,10 @@ class GalleryPage {
     }
   }
 
-  /** @param {() => Promise<void>} run */
+  /** @param {() => Promise<string>} run */
   async undo(run) {
     try {
-      await run();
-      notice("The images are of the vehicles that they were of before.");
+      notice(await run());
     } catch (error) {
       tell(error, "It was not all undone");
     }
