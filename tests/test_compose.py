@@ -3,13 +3,16 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -17,6 +20,8 @@ from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.gallery import Gallery, GallerySpec
 from service.settings import PREFIX, Settings
+from tests.pictures import jpeg
+from tests.server_process import free_port
 
 FILE = Path("docker-compose.yml")
 DOCUMENT: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
@@ -24,7 +29,7 @@ SERVICES: dict[str, dict[str, Any]] = DOCUMENT["services"]
 OPERATIONS = Path("docs/operations.md").read_text(encoding="utf-8")
 IGNORED = Path(".gitignore").read_text(encoding="utf-8").split()
 PROFILES = ["", "gpu", "train", "train-gpu", "monitoring", "cluster"]
-ONCE = {"demo", "demo-gpu", "train", "train-gpu"}  # they end
+ONCE = {"demo", "demo-gpu", "train", "train-gpu", "milvus-password"}  # they end
 AWAITED = {  # settings of a cluster that the service does not have yet: take out of here what it has
     "MILVUS_URI", "MILVUS_TOKEN_FILE", "DATABASE_URL", "DATABASE_PASSWORD_FILE", "CROPS_URL", "CROPS_ENDPOINT",
     "CROPS_ACCESS_KEY_FILE", "CROPS_SECRET_KEY_FILE",
@@ -268,11 +273,53 @@ def test_who_has_galleries_or_wants_none_gets_no_demo(demo: Demo) -> None:
     assert demo.images() == 0
 
 
-def test_the_proxy_takes_its_configuration(tmp_path: Path) -> None:
+@pytest.mark.parametrize("token", ["", "Milvus", "root:"])
+def test_a_token_that_is_none_ends_the_start_of_the_cluster(token: str, tmp_path: Path) -> None:
+    pytest.importorskip("pymilvus", reason="the extra milvus is not installed")
+    (tmp_path / "token").write_text(token)
+    run = subprocess.run(
+        [sys.executable, "docker/cluster/milvus_password.py"], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "MILVUS_URI": "http://127.0.0.1:1", "MILVUS_TOKEN_FILE": str(tmp_path / "token")},
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert run.stderr.endswith("token must hold USER:PASSWORD; `make secrets` makes it\n")
+
+
+@pytest.fixture
+def proxy(tmp_path: Path, server: str) -> Iterator[str]:
+    """Nginx by the shipped configuration in front of a service; what only Docker has is put in its place."""
     if shutil.which("nginx") is None:
         pytest.skip("no nginx (Debian's package `nginx-light`)")
-    run = subprocess.run(
-        ["nginx", "-t", "-p", str(tmp_path), "-c", str(Path("docker/cluster/nginx.conf").resolve())],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
+    port = free_port()
+    text = Path("docker/cluster/nginx.conf").read_text(encoding="utf-8")
+    for shipped, here in (
+        ("set $replica replica;", "set $replica 127.0.0.1;"),
+        ("http://$replica:8000", f"http://$replica:{server.rpartition(':')[2]}"),
+        ("listen 8080;", f"listen 127.0.0.1:{port};"),
+        (" /tmp/", f" {tmp_path}/"),
+    ):
+        assert shipped in text
+        text = text.replace(shipped, here)
+    (tmp_path / "nginx.conf").write_text(text)
+    with subprocess.Popen(["nginx", "-c", str(tmp_path / "nginx.conf"), "-g", "daemon off;"]) as process:
+        try:
+            deadline = time.monotonic() + 30
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port)).close()
+                    break
+                except OSError:
+                    assert time.monotonic() < deadline, "nginx does not listen"
+                    time.sleep(0.05)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def test_the_proxy_passes_on_what_the_replicas_answer(proxy: str) -> None:
+    body = jpeg(0) + b"\0" * 3_000_000  # more than nginx takes by itself
+    assert httpx.put(f"{proxy}/v1/galleries/default/images/by-proxy", content=body).status_code in (200, 201)
+    assert httpx.post(f"{proxy}/v1/galleries/default/search", content=body).json()["matches"]
+    page = httpx.get(f"{proxy}/v1/galleries", headers={"Origin": proxy, "Sec-Fetch-Site": "same-origin"})
+    assert page.status_code == 200
+    assert httpx.get(f"{proxy}/metrics").status_code == 404
