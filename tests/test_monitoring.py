@@ -37,6 +37,7 @@ TARGET_LABELS = {"job", "instance", "part"}  # of docker/monitoring/prometheus.y
 PROMETHEUS_OWN = {"up": set[str](), "ALERTS": {"alertname", "alertstate", "severity"}}
 NOT_SHOWN = {"vehicle_search_kept_queries", "process_virtual_memory_bytes"}  # their neighbours say more
 EMPTY_WHILE_ALL_IS_WELL = {"Firing", "Days until the disk is full", "Left of moves to another model", "Starts"}
+SEARCHES = 'vehicle_search_requests_total{route="/v1/galleries/{gallery}/search"}'
 PROMETHEUS = "Debian's package `prometheus` has it (apt-get install prometheus)"
 
 
@@ -225,6 +226,8 @@ def used(prometheus: Asked, watched: tuple[str, Path]) -> Asked:
     with VehicleSearch(address) as client:
         client.put_image("a", jpeg(1))
         client.search(jpeg(1))
+        prometheus.until(lambda: prometheus.values(SEARCHES))
+        client.search(jpeg(1))  # what was there from the first look on has not increased
         assert client.wait_for_import(client.import_archive(archive).id, progress=False).failed == 1
         token = client.create_key("prometheus", scopes=["admin"]).token
     with VehicleSearch(address, api_key=token) as client:
