@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 GPU_VENV := .venv-gpu
 PEERS_VENV := .venv-peers
+SCAN_VENV := .venv-scan
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DATA ?= data
 TRAINING_DATA ?= training-data
@@ -11,8 +12,8 @@ TYPESCRIPT := 5.9.3
 TEST_PROCESSES ?= 2
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
-.PHONY: help serve install install-test check check-page fix test test-deep test-gpu openapi fault soak bench bench-model bench-gallery bench-gpu \
-	bench-bulk bench-train bench-serve secrets train-default reproduce-small reproduce-medium demo-gallery docs figure model-pictures screenshot clean
+.PHONY: help serve install install-test check check-page fix test test-deep test-gpu scan-deploy openapi fault soak bench bench-model bench-gallery bench-gpu \
+	bench-bulk bench-train bench-serve secrets train-default reproduce-small reproduce-medium demo-gallery dist docs figure model-pictures screenshot release-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
@@ -78,6 +79,16 @@ test-deep: install-test  ## schemathesis against a running service, and every fu
 test-gpu: $(GPU_VENV)/.installed  ## the tests that need a GPU, in an environment of their own (CUDA 13, driver 580 or newer)
 	$(GPU_VENV)/bin/python -m pytest -m gpu
 
+scan-deploy: $(SCAN_VENV)/.installed  ## Checkov looks in deploy/ for what is unsafe (an environment of its own)
+	@rm -rf build/deploy && mkdir -p build/deploy
+	@for variant in local cluster example; do $(BIN)/kubectl kustomize deploy/$$variant > build/deploy/$$variant.yaml || exit 1; done
+	@# a digest, and fetching the image at each start, are of the images that an installation names
+	$(SCAN_VENV)/bin/checkov --directory build/deploy --framework kubernetes --skip-check CKV_K8S_15,CKV_K8S_43 \
+		--skip-download --compact --quiet
+
+$(SCAN_VENV)/.installed: pyproject.toml | install-test
+	@$(PYTHON) -m venv $(SCAN_VENV) && $(SCAN_VENV)/bin/python -m pip install --quiet 'checkov>=3.3' && touch $@
+
 bench-gpu: $(GPU_VENV)/.installed  ## bench-gallery with the kinds that a GPU takes (ROWS as there)
 	$(GPU_VENV)/bin/python -m scripts.bench_gallery --device cuda --kinds flat-fp32 flat-fp16 hnsw-fp32 $(if $(ROWS),--rows $(ROWS))
 
@@ -137,6 +148,12 @@ reproduce-medium: install-test  ## the paper's tables on EfficientNet-Lite0, hou
 demo-gallery: install-test  ## render examples/ again from MESHES
 	$(BIN)/python scripts/make_demo_gallery.py --meshes $(MESHES)
 
+dist: install-test  ## wheels and sdists in dist/, looked through
+	$(BIN)/python -m scripts.make_dist
+
+release-check: install-test  ## whether this commit can be released, one line a reason
+	$(BIN)/python -m scripts.check_release
+
 figure: install  ## docs/search.jpg: a query and its matches
 	$(BIN)/python scripts/make_figure.py
 
@@ -147,4 +164,4 @@ screenshot: install-test  ## docs/console.jpg: the console as it is, in the Chro
 	$(BIN)/python -m scripts.make_screenshot
 
 clean:  ## remove .venv and caches, keep data
-	rm -rf $(VENV) $(GPU_VENV) $(PEERS_VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(GPU_VENV) $(PEERS_VENV) $(SCAN_VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

@@ -44,6 +44,7 @@ from index.gallery_arguments import add_data_dir, add_device, add_gallery
 from index.local_gallery import LocalGallery
 from index.machine.mounts import network_warning
 from index.metadata import check_gallery_name, check_image_id
+from index.model_path import DEFAULT_MODEL, model_path
 from index.search_arguments import add_search_options, require_search_options
 from index.standard_output import printed
 from index.text_table import printable, table_lines
@@ -127,7 +128,10 @@ def _parser() -> argparse.ArgumentParser:
     add_data_dir(shared)
     add_gallery(shared, "work on")
     model.add_argument(
-        "--model", type=Path, default=Path("models/default.onnx"), help="model file (default: models/default.onnx)"
+        "--model",
+        type=Path,
+        default=DEFAULT_MODEL,
+        help="model file (default: models/default.onnx, or the one that was installed)",
     )
     add_device(model)
     add_filters(filters)
@@ -330,7 +334,7 @@ def _with_model(
     """
     check_gallery_name(arguments.gallery)
     embedder = Embedder(
-        arguments.model, device=arguments.device, threads=threads, gpu_memory=arguments.gpu_model_memory
+        model_path(arguments.model), device=arguments.device, threads=threads, gpu_memory=arguments.gpu_model_memory
     )
     plain = GallerySpec.for_model(embedder.contract)
     spec = replace(plain, **(create or {}))
