@@ -50,6 +50,7 @@ secrets:  ## make the secrets of docker-compose.yml that are missing, in secrets
 	@for name in grafana_admin_password object_store_access_key object_store_secret_key postgres_password; do \
 		test -e secrets/$$name || $(PYTHON) -Ic 'import secrets; print(secrets.token_urlsafe(24), end="")' > secrets/$$name; done
 	@test -e secrets/milvus_token || $(PYTHON) -Ic 'import secrets; print("root:" + secrets.token_urlsafe(24), end="")' > secrets/milvus_token
+	@test -e secrets/database_url || printf 'postgresql://vehicle_search:%s@postgres/vehicle_search' "$$(cat secrets/postgres_password)" > secrets/database_url
 	@test -e secrets/metrics_key || : > secrets/metrics_key
 	@chmod 644 secrets/*
 
