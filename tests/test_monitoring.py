@@ -38,7 +38,7 @@ PROMETHEUS_OWN = {"up": set[str](), "ALERTS": {"alertname", "alertstate", "sever
 NOT_SHOWN = {"vehicle_search_kept_queries", "process_virtual_memory_bytes"}  # their neighbours say more
 EMPTY_WHILE_ALL_IS_WELL = {"Firing", "Days until the disk is full", "Left of moves to another model", "Starts"}
 SEARCHES = 'vehicle_search_requests_total{route="/v1/galleries/{gallery}/search"}'
-PROMETHEUS = "Debian's package `prometheus` has it (apt-get install prometheus)"
+PROMETHEUS = "Debian 12's package `prometheus` has it (apt-get install prometheus)"
 
 
 @pytest.fixture(scope="module")
