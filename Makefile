@@ -13,7 +13,7 @@ TEST_PROCESSES ?= 2
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
 .PHONY: help serve install install-test check check-page fix test test-deep test-gpu scan-deploy openapi fault soak bench bench-model bench-gallery bench-gpu \
-	bench-bulk bench-train bench-serve train-default reproduce-small reproduce-medium demo-gallery dist docs figure model-pictures screenshot release-check clean
+	bench-bulk bench-train bench-serve secrets train-default reproduce-small reproduce-medium demo-gallery dist docs figure model-pictures screenshot release-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
@@ -44,6 +44,15 @@ check: install-test check-page docs  ## ruff, format, mypy strict, import rules,
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+secrets:  ## make the secrets of docker-compose.yml that are missing, in secrets/
+	@mkdir -p -m 700 secrets  # nobody else on this machine comes past it; in the containers other users must read the files
+	@for name in grafana_admin_password object_store_access_key object_store_secret_key postgres_password; do \
+		test -e secrets/$$name || $(PYTHON) -Ic 'import secrets; print(secrets.token_urlsafe(24), end="")' > secrets/$$name; done
+	@test -e secrets/milvus_token || $(PYTHON) -Ic 'import secrets; print("root:" + secrets.token_urlsafe(24), end="")' > secrets/milvus_token
+	@test -e secrets/database_url || printf 'postgresql://vehicle_search:%s@postgres/vehicle_search' "$$(cat secrets/postgres_password)" > secrets/database_url
+	@test -e secrets/metrics_key || : > secrets/metrics_key
+	@chmod 644 secrets/*
 
 docs: install-test  ## the documentation as a site, build/docs/index.html
 	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs

@@ -156,7 +156,7 @@ class Settings(BaseSettings):
     console: bool = Field(default=True, description="serve the pages for people: /, /trail, /gallery, /model")
     max_galleries: int = Field(default=1000, ge=1, le=100_000, description="galleries that may be made")
     max_uploads: int = Field(default=4, ge=1, le=1000, description="archives of import jobs that may arrive at once")
-    metrics_open: bool = Field(default=False, description="answer GET /metrics without a key, too")
+    metrics_open: bool = Field(default=False, description="answer GET /metrics without a key, and by any name")
     allow_unauthenticated_remote: bool = Field(
         default=False,
         description="listen on a non-loopback host without keys, although anybody who reaches it may read and erase",

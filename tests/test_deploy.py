@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import cloudcoil.models.prometheus_operator.v1 as operator
@@ -236,7 +235,7 @@ def test_nobody_has_more_rights_than_needed(variant: str) -> None:
 
 @every_variant
 def test_images_are_of_this_release(variant: str) -> None:
-    version = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    version = Path("vehicle_search_client/VERSION").read_text(encoding="utf-8").strip()
     on_gpu = "gpu" in variant.split() or variant == "example"
     for pod in pods(variant):
         for container in pod.containers:
