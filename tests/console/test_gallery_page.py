@@ -383,7 +383,7 @@ def test_images_of_several_pages_are_told_by_vehicle_up_to_a_limit(
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     home.get("default").add([
         NewImage(
-            image_id=f"i{number}", embedding=vector, viewpoint=np.array([1, 0, 0], np.float32), crop=None,
+            image_id=f"i{number}", embedding=vector, viewpoint=np.array([1, 0, 0], np.float32), crop=jpeg(0),
             metadata=Metadata(vehicle_id=None if number % 3 == 0 else f"v{number % 3}"),
         )
         for number, vector in enumerate(vectors)
