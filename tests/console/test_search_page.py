@@ -597,6 +597,8 @@ def test_what_a_person_says_of_a_match_is_stored(own_demo: str, open_page: OpenP
     other.click()
     expect(same).to_have_attribute("aria-pressed", "false")
     assert [each["same"] for each in feedback(own_demo)] == [False]
+    page.reload()
+    expect(other).to_have_attribute("aria-pressed", "true")  # it is known to whoever comes later
     other.click()
     expect(other).to_have_attribute("aria-pressed", "false")
     assert feedback(own_demo) == []
@@ -611,6 +613,8 @@ def test_what_is_said_of_a_box_names_the_box(own_demo: str, open_page: OpenPage,
     (given,) = feedback(own_demo)
     assert (given["image_id"], given["same"]) == (found(page)[1], False)
     assert (given["query_id"], given["box"]) == (asked(page)["query_id"][0], box(page))
+    page.reload()
+    expect(page.locator(".verdict[aria-pressed=true]")).to_have_count(1)
     settled(page, page.get_by_role("button", name="Whole picture").click)
     expect(page.locator(".verdict[aria-pressed=true]")).to_have_count(0)  # that was said of another query
 
