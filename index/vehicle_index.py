@@ -18,6 +18,7 @@ from index import (
     deduplicate_command,
     exchange_command,
     migrate_command,
+    plan_command,
     stats_command,
     upkeep_command,
 )
@@ -108,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the door; the exit code: 0, 1 where some things failed or are damaged, 2 where nothing could be done."""
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells of every library that it tries
     arguments = _parser().parse_args(argv)
-    if (warning := network_warning(arguments.data_dir)) is not None:
+    if "data_dir" in arguments and (warning := network_warning(arguments.data_dir)) is not None:
         _refuse(warning)
     try:
         return printed(lambda: int(arguments.run(arguments)))
@@ -171,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     backup_command.add_to(commands)
     exchange_command.add_to(commands)
     stats_command.add_to(commands)
+    plan_command.add_to(commands)
     deduplicate_command.add_to(commands)
     migrate_command.add_to(commands)
     return parser
