@@ -5,17 +5,19 @@ BIN := $(VENV)/bin
 GPU_VENV := .venv-gpu
 PEERS_VENV := .venv-peers
 LOCK_VENV := .venv-lock
+SCAN_VENV := .venv-scan
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DATA ?= data
 TRAINING_DATA ?= training-data
 TYPESCRIPT := 5.9.3
 UV := 0.13.9
 LOCKS := docker/locks
+MORE_LOCKS := parquet otel
 TEST_PROCESSES ?= 2
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
-.PHONY: help serve install install-test check check-page fix test test-deep test-gpu test-images lock openapi fault soak bench bench-model bench-gallery bench-gpu \
-	bench-bulk bench-train bench-serve train-default reproduce-small reproduce-medium demo-gallery figure screenshot clean
+.PHONY: help serve install install-test check check-page fix test test-deep test-gpu test-images lock scan-deploy openapi fault soak bench bench-model bench-gallery bench-gpu \
+	bench-bulk bench-train bench-serve secrets train-default reproduce-small reproduce-medium demo-gallery dist docs figure model-pictures screenshot release-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
@@ -41,11 +43,23 @@ $(VENV)/.installed-test: pyproject.toml | $(VENV)/.python
 	@echo "which one pip takes depends on its index (see https://pytorch.org/get-started/locally for the CPU one)"
 	@$(PIP) install --quiet -e '.[cpu,otel,parquet,train,render,dev]' && touch $@ $(VENV)/.installed
 
-check: install-test check-page  ## ruff, format, mypy strict, import rules, types of the console's scripts
+check: install-test check-page docs  ## ruff, format, mypy strict, import rules, types of the console's scripts, the site
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+secrets:  ## make the secrets of docker-compose.yml that are missing, in secrets/
+	@mkdir -p -m 700 secrets  # nobody else on this machine comes past it; in the containers other users must read the files
+	@for name in grafana_admin_password object_store_access_key object_store_secret_key postgres_password; do \
+		test -e secrets/$$name || $(PYTHON) -Ic 'import secrets; print(secrets.token_urlsafe(24), end="")' > secrets/$$name; done
+	@test -e secrets/milvus_token || $(PYTHON) -Ic 'import secrets; print("root:" + secrets.token_urlsafe(24), end="")' > secrets/milvus_token
+	@test -e secrets/database_url || printf 'postgresql://vehicle_search:%s@postgres/vehicle_search' "$$(cat secrets/postgres_password)" > secrets/database_url
+	@test -e secrets/metrics_key || : > secrets/metrics_key
+	@chmod 644 secrets/*
+
+docs: install-test  ## the documentation as a site, build/docs/index.html
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
 
 check-page: $(VENV)/.typescript  ## types of the console's scripts (TypeScript reads them; nothing is built)
 	$(BIN)/node $(VENV)/typescript/node_modules/typescript/bin/tsc -p service/console
@@ -81,10 +95,20 @@ lock: $(LOCK_VENV)/.installed  ## pin what pyproject.toml newly asks for in dock
 	@$(LOCK) --extra cpu pyproject.toml -o $(LOCKS)/service.lock
 	@$(LOCK) --extra gpu pyproject.toml -o $(LOCKS)/service-gpu.lock --constraints $(LOCKS)/service.lock
 	@$(LOCK) --extra train pyproject.toml -o $(LOCKS)/train.lock --constraints $(LOCKS)/service.lock $(if $(TORCH_WHEELS),--find-links $(TORCH_WHEELS))
-	@for extra in parquet otel; do $(LOCK) --extra $$extra pyproject.toml -o $(LOCKS)/more-$$extra.lock --constraints $(LOCKS)/service.lock || exit; done
+	@for extra in $(MORE_LOCKS); do $(LOCK) --extra $$extra pyproject.toml -o $(LOCKS)/more-$$extra.lock --constraints $(LOCKS)/service.lock || exit; done
 
 $(LOCK_VENV)/.installed: Makefile
 	@$(PYTHON) -m venv $(LOCK_VENV) && $(LOCK_VENV)/bin/python -m pip install --quiet uv==$(UV) && touch $@
+
+scan-deploy: $(SCAN_VENV)/.installed  ## Checkov looks in deploy/ for what is unsafe (an environment of its own)
+	@rm -rf build/deploy && mkdir -p build/deploy
+	@for variant in local cluster example; do $(BIN)/kubectl kustomize deploy/$$variant > build/deploy/$$variant.yaml || exit 1; done
+	@# a digest, and fetching the image at each start, are of the images that an installation names
+	$(SCAN_VENV)/bin/checkov --directory build/deploy --framework kubernetes --skip-check CKV_K8S_15,CKV_K8S_43 \
+		--skip-download --compact --quiet
+
+$(SCAN_VENV)/.installed: pyproject.toml | install-test
+	@$(PYTHON) -m venv $(SCAN_VENV) && $(SCAN_VENV)/bin/python -m pip install --quiet 'checkov>=3.3' && touch $@
 
 bench-gpu: $(GPU_VENV)/.installed  ## bench-gallery with the kinds that a GPU takes (ROWS as there)
 	$(GPU_VENV)/bin/python -m scripts.bench_gallery --device cuda --kinds flat-fp32 flat-fp16 hnsw-fp32 $(if $(ROWS),--rows $(ROWS))
@@ -145,11 +169,20 @@ reproduce-medium: install-test  ## the paper's tables on EfficientNet-Lite0, hou
 demo-gallery: install-test  ## render examples/ again from MESHES
 	$(BIN)/python scripts/make_demo_gallery.py --meshes $(MESHES)
 
+dist: install-test  ## wheels and sdists in dist/, looked through
+	$(BIN)/python -m scripts.make_dist
+
+release-check: install-test  ## whether this commit can be released, one line a reason
+	$(BIN)/python -m scripts.check_release
+
 figure: install  ## docs/search.jpg: a query and its matches
 	$(BIN)/python scripts/make_figure.py
+
+model-pictures: install-test  ## docs/model-*.jpg: what the default model finds and where it looks
+	$(BIN)/python -m scripts.make_model_pictures
 
 screenshot: install-test  ## docs/console.jpg: the console as it is, in the Chromium that is installed
 	$(BIN)/python -m scripts.make_screenshot
 
 clean:  ## remove .venv and caches, keep data
-	rm -rf $(VENV) $(GPU_VENV) $(PEERS_VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(GPU_VENV) $(PEERS_VENV) $(SCAN_VENV) $(LOCK_VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

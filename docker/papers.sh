@@ -5,5 +5,4 @@ papers=$1
 mkdir -p "$papers"
 cp /source/LICENSE /source/NOTICE "$papers"
 /opt/venv/bin/python -I /tools/licences.py > "$papers/licences.txt"
-/opt/tools/bin/cyclonedx-py environment --output-reproducible --pyproject /source/pyproject.toml \
-    --output-file "$papers/sbom.cdx.json" /opt/venv/bin/python
+/opt/tools/bin/cyclonedx-py environment --output-reproducible --output-file "$papers/sbom.cdx.json" /opt/venv/bin/python

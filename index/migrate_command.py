@@ -20,6 +20,7 @@ from index.gallery import Migration
 from index.gallery_arguments import add_data_dir, add_device, add_galleries
 from index.local_gallery import LocalGallery
 from index.machine.cpu_quota import usable_cpus
+from index.model_path import model_path
 from index.piecework import Piecework
 from index.text_table import printable
 
@@ -61,7 +62,9 @@ def add_to(commands: "Commands") -> None:
 def _migrate(arguments: argparse.Namespace) -> int:
     embedder = None
     if not arguments.cancel:
-        embedder = Embedder(arguments.model, device=arguments.device, threads=1, gpu_memory=arguments.gpu_model_memory)
+        embedder = Embedder(
+            model_path(arguments.model), device=arguments.device, threads=1, gpu_memory=arguments.gpu_model_memory
+        )
     with closing(DataFolder(arguments.data_dir)) as home:
         names = home.names() if arguments.gallery is None else [arguments.gallery]
         galleries = [home.get(name) for name in names]

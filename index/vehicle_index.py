@@ -18,6 +18,7 @@ from index import (
     deduplicate_command,
     exchange_command,
     migrate_command,
+    plan_command,
     stats_command,
     upkeep_command,
 )
@@ -44,6 +45,7 @@ from index.gallery_arguments import add_data_dir, add_device, add_gallery
 from index.local_gallery import LocalGallery
 from index.machine.mounts import network_warning
 from index.metadata import check_gallery_name, check_image_id
+from index.model_path import DEFAULT_MODEL, model_path
 from index.search_arguments import add_search_options, require_search_options
 from index.standard_output import printed
 from index.text_table import printable, table_lines
@@ -107,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the door; the exit code: 0, 1 where some things failed or are damaged, 2 where nothing could be done."""
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells of every library that it tries
     arguments = _parser().parse_args(argv)
-    if (warning := network_warning(arguments.data_dir)) is not None:
+    if "data_dir" in arguments and (warning := network_warning(arguments.data_dir)) is not None:
         _refuse(warning)
     try:
         return printed(lambda: int(arguments.run(arguments)))
@@ -127,7 +129,10 @@ def _parser() -> argparse.ArgumentParser:
     add_data_dir(shared)
     add_gallery(shared, "work on")
     model.add_argument(
-        "--model", type=Path, default=Path("models/default.onnx"), help="model file (default: models/default.onnx)"
+        "--model",
+        type=Path,
+        default=DEFAULT_MODEL,
+        help="model file (default: models/default.onnx, or the one that was installed)",
     )
     add_device(model)
     add_filters(filters)
@@ -167,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     backup_command.add_to(commands)
     exchange_command.add_to(commands)
     stats_command.add_to(commands)
+    plan_command.add_to(commands)
     deduplicate_command.add_to(commands)
     migrate_command.add_to(commands)
     return parser
@@ -330,7 +336,7 @@ def _with_model(
     """
     check_gallery_name(arguments.gallery)
     embedder = Embedder(
-        arguments.model, device=arguments.device, threads=threads, gpu_memory=arguments.gpu_model_memory
+        model_path(arguments.model), device=arguments.device, threads=threads, gpu_memory=arguments.gpu_model_memory
     )
     plain = GallerySpec.for_model(embedder.contract)
     spec = replace(plain, **(create or {}))

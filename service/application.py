@@ -13,6 +13,7 @@ from index.bulk.import_job import ImportFolder
 from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import GalleryHome
+from index.machine.free_memory import free_memory
 from index.machine.library_versions import library_versions
 from index.storage.camera_folder import CameraFolder
 from index.storage.query_store import QueryStore
@@ -25,6 +26,7 @@ from service.background.migrator import Migrator
 from service.background.reloader import Reloader
 from service.background.sweeper import Sweeper
 from service.capacity.body_memory import BodyMemory
+from service.capacity.request_places import RequestPlaces
 from service.context import Context
 from service.embedding.engine import Engine
 from service.embedding.kept_queries import KeptQueries
@@ -148,6 +150,9 @@ def create_app(
         max_pixels=settings.max_pixels, max_uploads=settings.max_uploads,
     )  # fmt: skip
 
+    def sweeper() -> Sweeper:
+        return Sweeper(home, seconds=settings.sweep_seconds, metrics=metrics, queries=queries)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as at_the_end:
@@ -168,16 +173,28 @@ def create_app(
                 at_the_end.callback(importer.stop)
                 migrator.start()
                 at_the_end.callback(migrator.close)
-                at_the_end.callback(Sweeper(home, seconds=settings.sweep_seconds, queries=queries).close)
+                at_the_end.callback(sweeper().close)
             yield
 
     app = routed_app(lifespan=lifespan)
     if settings.console:
         add_console(app, Console(tiles=None if settings.map_tiles is None else tile_origin(settings.map_tiles)))
+    bodies, places = BodyMemory(settings.max_buffered_bytes), RequestPlaces(settings.max_requests)
+    metrics.watch_memory(free_memory)
+    metrics.watch_limits(
+        lambda: {
+            "queue_size": engine.taken / engine.places,
+            "max_requests": places.taken / settings.max_requests,
+            "max_buffered_bytes": bodies.taken / settings.max_buffered_bytes,
+            "max_galleries": len(home.names()) / settings.max_galleries,
+            "max_query_bytes": queries.store.size()[1] / settings.max_query_bytes,
+            "max_uploads": importer.uploads / settings.max_uploads,
+        }
+    )
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
         reloader=reloader, importer=importer, keyring=keyring, audit=audit, failures=failures,
-        bodies=BodyMemory(settings.max_buffered_bytes), queries=queries,
+        bodies=bodies, queries=queries,
         cameras=CameraFolder(settings.data_dir, read_only=settings.read_only),
         lettering=Lettering(settings.record_font),
     )  # fmt: skip
@@ -191,7 +208,7 @@ def create_app(
         CallerGuard, callers=Callers(keyring, metrics), open_paths=open_paths(metrics=settings.metrics_open),
         loopback=local, origins=origins,
     )  # fmt: skip
-    app.add_middleware(RequestLimit, most=settings.max_requests, exempt=open_paths(metrics=True))
+    app.add_middleware(RequestLimit, places=places, exempt=open_paths(metrics=True))
     if origins:
         app.add_middleware(CrossOrigin, origins=origins)
     app.add_middleware(RequestMetrics, metrics=metrics)  # further out: what the guard refuses is counted too

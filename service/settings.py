@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
 from index.errors import InvalidValue
+from index.model_path import DEFAULT_MODEL, model_path
 from service.access.cross_origin import read_origins
 from service.trails.map_tiles import check_map_tiles
 
@@ -28,7 +29,7 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=1, le=65535, description="port to listen on")
     data_dir: Path = Field(default=Path("data"), description="folder of the galleries; one process owns it")
-    model: Path = Field(default=Path("models/default.onnx"), description="ONNX file that vehicle-model export wrote")
+    model: Path = Field(default=DEFAULT_MODEL, description="ONNX file that vehicle-model export wrote")
     previous_model: Path | None = Field(
         default=None,
         description="ONNX file that filled galleries which have not moved to the model yet; they answer by it",
@@ -155,7 +156,7 @@ class Settings(BaseSettings):
     console: bool = Field(default=True, description="serve the pages for people: /, /trail, /gallery, /model")
     max_galleries: int = Field(default=1000, ge=1, le=100_000, description="galleries that may be made")
     max_uploads: int = Field(default=4, ge=1, le=1000, description="archives of import jobs that may arrive at once")
-    metrics_open: bool = Field(default=False, description="answer GET /metrics without a key, too")
+    metrics_open: bool = Field(default=False, description="answer GET /metrics without a key, and by any name")
     allow_unauthenticated_remote: bool = Field(
         default=False,
         description="listen on a non-loopback host without keys, although anybody who reaches it may read and erase",
@@ -164,6 +165,11 @@ class Settings(BaseSettings):
         default=False,
         description="answer only to names of this machine, as on loopback: for a container published on loopback",
     )
+
+    @field_validator("model")
+    @classmethod
+    def _model(cls, named: Path) -> Path:
+        return model_path(named)
 
     @field_validator("cors_origins")
     @classmethod

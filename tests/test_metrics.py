@@ -2,6 +2,8 @@
 
 import os
 import re
+import socket
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from index.bulk.import_plan import COUNTS
 from service.capacity.worker_pool import Loss
+from service.settings import Settings
 from service.watching.metrics import WORK, Metrics
 from tests.archives import pack
 from tests.http_client import exchange, parts, raw
@@ -57,11 +61,44 @@ def test_the_table_has_every_figure_and_no_other(own: tuple[str, Path]) -> None:
     assert set(re.findall(r"^\| `((?:vehicle_search|process)_\w+)", chapter, re.MULTILINE)) == served_names(own[0])
 
 
-def test_lost_workers_are_counted_from_nought() -> None:
-    """An alert on their increase would miss the first of a kind that begins at one."""
+@pytest.mark.parametrize(
+    ("name", "label", "values"),
+    [
+        ("lost_workers", "how", get_args(Loss)),
+        ("imported_images", "status", COUNTS),
+        ("audit_entries", "outcome", ("written", "lost")),
+        ("sweeps", "outcome", ("done", "failed")),
+    ],
+)
+def test_what_is_lost_is_counted_from_nought(name: str, label: str, values: tuple[str, ...]) -> None:
+    """An alert on an increase would miss the first of a kind that begins at one."""
     text = Metrics().text().decode()
-    for how in get_args(Loss):
-        assert f'vehicle_search_lost_workers_total{{how="{how}"}} 0.0' in text
+    for value in values:
+        assert f'vehicle_search_{name}_total{{{label}="{value}"}} 0.0' in text
+
+
+def test_how_full_the_limits_are(own: tuple[str, Path]) -> None:
+    address, _ = own
+    limits = {dict(labels)["limit"] for name, labels in figures(address) if name == "vehicle_search_limit_used_ratio"}
+    assert limits <= Settings.model_fields.keys()
+    httpx.post(f"{address}/v1/queries", content=jpeg(0)).raise_for_status()
+    kept = figure(address, "vehicle_search_kept_query_bytes") / Settings().max_query_bytes
+    assert figure(address, "vehicle_search_limit_used_ratio", limit="max_query_bytes") == pytest.approx(kept) != 0
+    assert figure(address, "vehicle_search_limit_used_ratio", limit="max_galleries") == 1 / Settings().max_galleries
+    assert figure(address, "vehicle_search_memory_free_bytes") > 2**20
+
+
+def test_a_body_and_its_request_take_their_part_while_they_arrive(own: tuple[str, Path]) -> None:
+    address, _ = own
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        head = f"POST /v1/galleries/default/search HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/jpeg\r\n"
+        client.sendall(f"{head}Content-Length: 100000\r\n\r\n".encode() + b"x" * 65_536)
+        deadline = time.monotonic() + 30
+        while not (held := figure(address, "vehicle_search_limit_used_ratio", limit="max_buffered_bytes")):
+            assert time.monotonic() < deadline
+        assert held <= 100_000 / Settings().max_buffered_bytes
+        assert figure(address, "vehicle_search_limit_used_ratio", limit="max_requests") == 1 / Settings().max_requests
 
 
 def test_labels_of_the_table_are_those_that_there_are(own: tuple[str, Path]) -> None:

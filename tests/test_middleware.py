@@ -133,5 +133,14 @@ def test_a_refused_call_is_counted(server: str) -> None:
 def test_a_published_container_answers_to_this_machine_only(tiny_model: Path, tmp_path: Path) -> None:
     options = ("--host", "0.0.0.0", "--allow-unauthenticated-remote", "--loopback-names-only")
     with serving(tmp_path / "data", tiny_model, *options) as address:
-        assert status_of(raw(address, "GET", "/livez", host="rebound.example")) == 403
-        assert status_of(raw(address, "GET", "/livez", host="localhost:8000")) == 200
+        for path in ("/livez", "/metrics"):
+            assert status_of(raw(address, "GET", path, host="rebound.example")) == 403
+            assert status_of(raw(address, "GET", path, host="localhost:8000")) == 200
+
+
+def test_figures_that_are_open_to_all_are_so_by_any_name(tiny_model: Path, tmp_path: Path) -> None:
+    options = ("--host", "0.0.0.0", "--allow-unauthenticated-remote", "--loopback-names-only", "--metrics-open")
+    with serving(tmp_path / "data", tiny_model, *options) as address:
+        assert status_of(raw(address, "GET", "/metrics", host="service:8000")) == 200
+        for path in ("/livez", "/v1/galleries", "/metrics/"):
+            assert status_of(raw(address, "GET", path, host="service:8000")) == 403

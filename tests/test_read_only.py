@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -11,6 +11,7 @@ import pytest
 from index.data_folder import DataFolder
 from index.errors import DataFolderLocked, DataFolderUnusable, ReadOnly
 from index.gallery import Filters, SearchOptions
+from index.storage.database_file import open_read_only
 from index.storage.folder_lock import FolderLock
 from tests.http_client import AnswerCheck, parts, refused
 from tests.index_kinds import build_early
@@ -64,6 +65,17 @@ def test_several_read_and_nothing_changes(data: Path, monkeypatch: pytest.Monkey
     for home in homes:
         home.close()
     assert state(data) == before
+
+
+def test_what_others_write_is_seen_through_a_mount_for_reading(data: Path, tmp_path: Path) -> None:
+    """As in a container that has the volume of a running service for reading, to back it up."""
+    with (
+        closing(DataFolder(data)) as home, mounted_read_only(data, tmp_path / "mounted") as at,
+        closing(open_read_only(at / "galleries/default/gallery.sqlite")) as reader,
+    ):  # fmt: skip
+        for count in (30, 31, 32):
+            assert reader.execute("SELECT count(*) FROM images").get == count
+            home.get("default").add([secret(70 + count)])
 
 
 def test_every_write_is_refused(data: Path) -> None:

@@ -54,10 +54,10 @@ def test_targets_and_files_exist() -> None:
     assert Path("examples/query.jpg").exists()
 
 
-DOCUMENTS = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
+DOCUMENTS = [Path("README.md"), Path("deploy/README.md"), *sorted(Path("docs").glob("*.md"))]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_commands_and_options_exist(document: Path) -> None:
     """Every ``vehicle-model COMMAND --option`` that a document shows is one that the door knows."""
     parser = _parser()
@@ -74,7 +74,7 @@ def test_commands_and_options_exist(document: Path) -> None:
             assert option in known, f"{name} {option}"
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_commands_and_options_of_the_index_exist(document: Path) -> None:
     """Every ``vehicle-index COMMAND --option`` that a document shows is one that the door knows."""
     (commands,) = (each for each in index_parser()._actions if isinstance(each, argparse._SubParsersAction))
@@ -98,7 +98,7 @@ def test_configuration_keys_in_the_guide_exist() -> None:
     assert named <= known
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_options_of_a_query_exist(document: Path) -> None:
     """Every ``vehicle-search query --option`` that a document shows is one that the door knows."""
     known = set(query_parser()._option_string_actions)

@@ -22,6 +22,7 @@ from service.application import create_app
 from service.background.sweeper import Sweeper
 from service.embedding.kept_queries import KeptQueries
 from service.settings import Settings
+from service.watching.metrics import Metrics
 from tests.index_kinds import build_early
 from tests.pictures import jpeg
 from tests.server_process import serving
@@ -70,7 +71,7 @@ def test_expired_images_are_erased_though_nobody_writes(
     home: DataFolder, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "service.sweeper")
-    sweeper = Sweeper(home, seconds=0.01)
+    sweeper = Sweeper(home, seconds=0.01, metrics=Metrics())
     clock.now += timedelta(days=2)
     until(lambda: rows(home, "short") == 0)
     until(lambda: bool(caplog.messages))
@@ -90,12 +91,15 @@ def test_a_gallery_that_cannot_be_swept_is_logged_and_the_others_are(
     full = home.get("a-full-one")._database._writer
     full.set_commit_hook(lambda: True)  # SQLite turns it into a rollback
     clock.now += timedelta(days=2)
-    sweeper = Sweeper(home, seconds=0.01)
+    metrics = Metrics()
+    sweeper = Sweeper(home, seconds=0.01, metrics=metrics)
     until(lambda: rows(home, "short") == 0)
     assert caplog.messages[0].startswith("gallery a-full-one cannot be swept: ")
     full.set_commit_hook(None)
     until(lambda: rows(home, "a-full-one") == 0)
     sweeper.close()
+    for outcome in ("done", "failed"):
+        assert metrics.registry.get_sample_value("vehicle_search_sweeps_total", {"outcome": outcome}), outcome
 
 
 def test_memory_that_runs_out_ends_no_sweeping(
@@ -106,7 +110,7 @@ def test_memory_that_runs_out_ends_no_sweeping(
 
     home.get("short")._database._writer.set_commit_hook(fail)
     clock.now += timedelta(days=2)
-    sweeper = Sweeper(home, seconds=0.01)
+    sweeper = Sweeper(home, seconds=0.01, metrics=Metrics())
     until(lambda: len(caplog.messages) > 1)
     assert caplog.messages[0] == "gallery short cannot be swept: not enough memory"
     home.get("short")._database._writer.set_commit_hook(None)
@@ -125,7 +129,7 @@ def test_queries_are_swept_too(
     path.unlink()
     path.mkdir()  # cannot be removed as a file
     clock.now += timedelta(hours=1)
-    sweeper = Sweeper(home, seconds=0.01, queries=queries)
+    sweeper = Sweeper(home, seconds=0.01, metrics=Metrics(), queries=queries)
     until(lambda: bool(caplog.messages))
     path.rmdir()
     until(lambda: queries.store.size() == (0, 0))
@@ -135,7 +139,7 @@ def test_queries_are_swept_too(
 
 
 def test_galleries_come_and_go_under_it(home: DataFolder) -> None:
-    sweeper = Sweeper(home, seconds=0.001)
+    sweeper = Sweeper(home, seconds=0.001, metrics=Metrics())
     for _ in range(30):
         home.create("guest", SPEC)
         home.drop("guest")
@@ -146,13 +150,13 @@ def test_galleries_come_and_go_under_it(home: DataFolder) -> None:
 
 def test_it_sweeps_at_its_start(home: DataFolder, clock: Clock) -> None:
     clock.now += timedelta(days=2)
-    sweeper = Sweeper(home, seconds=86_400)
+    sweeper = Sweeper(home, seconds=86_400, metrics=Metrics())
     until(lambda: rows(home, "short") == 0)
     sweeper.close()
 
 
 def test_it_stops_at_once_however_long_it_would_wait(home: DataFolder) -> None:
-    sweeper = Sweeper(home, seconds=86_400)
+    sweeper = Sweeper(home, seconds=86_400, metrics=Metrics())
     sweeper.close()
     assert not sweeper._thread.is_alive()
 

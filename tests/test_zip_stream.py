@@ -22,6 +22,7 @@ def test_it_is_read_whole(tmp_path: Path) -> None:
         assert archive.testzip() is None
         assert {name: archive.read(name) for name in archive.namelist()} == expected
         assert archive.getinfo("pictures/a.jpg").compress_type == zipfile.ZIP_STORED
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     (tmp_path / "a.zip").write_bytes(data)
     with open_archive(tmp_path / "a.zip") as own:
         assert {entry.name: entry.read() for entry in own} == expected

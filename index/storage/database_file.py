@@ -87,12 +87,15 @@ def open_immutable(path: Path) -> apsw.Connection:
 
 
 def _unchanging(path: Path) -> bool:
-    """Whether a file lies on a medium that nobody can write to, and is whole without a log."""
+    """Whether a file lies on a medium that is mounted for reading, is whole without a log, and nobody has it open.
+
+    Mounted for reading may be only here: where the log's shared memory is there somebody writes by another mount.
+    """
     try:
         read_only = bool(os.statvfs(path).f_flag & os.ST_RDONLY)
     except OSError:
         return False
-    return read_only and not file_size(log_of(path))
+    return read_only and not file_size(log_of(path)) and not path.with_name(f"{path.name}-shm").exists()
 
 
 def file_size(path: Path) -> int:

@@ -71,13 +71,14 @@ class Importer:
         self.folder = folder
         self._home, self._engine, self._models, self._metrics = home, engine, models, metrics
         self.root, self._max_pixels = root, max_pixels
-        self._max_uploads, self._uploads = max_uploads, 0
+        self._max_uploads, self.uploads = max_uploads, 0  # archives that arrive
         self._turn = threading.Condition()
         self._stop, self._cancel = threading.Event(), threading.Event()
         self._jobs = {job.job_id: self._resting(job) for job in folder.jobs()}
         self._at_work: str | None = None
         self._tried_again: dict[str, float] = {}  # jobs that wait for their gallery: the time.monotonic() of that
         metrics.watch_imports(self._by_state)
+        metrics.watch_held_up_imports(self._held_up)
         self._thread = threading.Thread(target=self._work, name="importer", daemon=True)
 
     def start(self) -> None:
@@ -100,13 +101,13 @@ class Importer:
     @contextmanager
     def upload(self) -> Iterator[None]:
         """A place for an archive that arrives; QueueFull at once where there is none. For the event loop's thread."""
-        if self._uploads >= self._max_uploads:
-            raise QueueFull(f"{self._uploads} archives are arriving, the limit set by max_uploads; try again later")
-        self._uploads += 1
+        if self.uploads >= self._max_uploads:
+            raise QueueFull(f"{self.uploads} archives are arriving, the limit set by max_uploads; try again later")
+        self.uploads += 1
         try:
             yield
         finally:
-            self._uploads -= 1
+            self.uploads -= 1
 
     def submit(self, receiving: Path, job: ImportJob) -> None:
         """Take a job on; it is durable on return."""
@@ -335,6 +336,10 @@ class Importer:
     def _by_state(self) -> dict[str, int]:
         found = Counter(job.state for job in self.jobs())
         return {state: found[state] for state in STATES}
+
+    def _held_up(self) -> int:
+        """Jobs that wait for space, or for their gallery to be mended."""
+        return sum(not job.ended and job.problem is not None for job in self.jobs())
 
 
 def source_below(root: Path | None, path: str) -> Path:

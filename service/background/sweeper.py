@@ -6,6 +6,7 @@ import threading
 from index.errors import GALLERY_TROUBLE, GalleryNotFound, StorageError, trouble_of
 from index.gallery import GalleryHome
 from service.embedding.kept_queries import KeptQueries
+from service.watching.metrics import Metrics
 from service.watching.usable_galleries import galleries_of
 
 _LOG = logging.getLogger("service.sweeper")
@@ -17,8 +18,10 @@ class Sweeper:
     That is done in a thread of its own.
     """
 
-    def __init__(self, home: GalleryHome, *, seconds: float, queries: KeptQueries | None = None) -> None:
-        self._home, self._seconds, self._queries = home, seconds, queries
+    def __init__(
+        self, home: GalleryHome, *, seconds: float, metrics: Metrics, queries: KeptQueries | None = None
+    ) -> None:
+        self._home, self._seconds, self._metrics, self._queries = home, seconds, metrics, queries
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="sweeper", daemon=True)
         self._thread.start()
@@ -44,15 +47,21 @@ class Sweeper:
                 continue  # dropped meanwhile
             except GALLERY_TROUBLE as error:  # the next round tries again
                 _LOG.warning("gallery %s cannot be swept: %s", gallery.name, trouble_of(error))
+                self._metrics.swept.labels("failed").inc()
                 continue
+            self._metrics.swept.labels("done").inc()
             if swept:
                 _LOG.info("gallery %s: %d expired images erased", gallery.name, swept)
 
     def _sweep_queries(self) -> None:
+        if self._queries is None:
+            return
         try:
-            swept = 0 if self._queries is None else self._queries.sweep()
+            swept = self._queries.sweep()
         except StorageError as error:  # the next round tries again
             _LOG.warning("%s", error)
+            self._metrics.swept.labels("failed").inc()
             return
+        self._metrics.swept.labels("done").inc()
         if swept:
             _LOG.info("%d query pictures erased: their time was over, or they made room", swept)

@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import time
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -10,7 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from index.errors import VehicleSearchError
 from service.access.caller import ANYBODY, Callers
-from service.gate.route_access import is_open
+from service.capacity.request_places import RequestPlaces
+from service.gate.route_access import FIGURES, is_open
 from service.watching.metrics import NO_ROUTE, Metrics
 from service.wire.problems import (
     Forbidden,
@@ -39,7 +41,7 @@ class CallerGuard:
         self, app: ASGIApp, *, callers: Callers, open_paths: frozenset[str], loopback: bool, origins: frozenset[str]
     ) -> None:
         self.app, self._callers, self._open, self._loopback = app, callers, open_paths, loopback
-        self._origins = origins
+        self._origins, self._by_any_name = origins, open_paths & {FIGURES}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -47,7 +49,8 @@ class CallerGuard:
             try:
                 if self._callers.keyless:
                     scope["caller"] = ANYBODY
-                    self._require_welcome(headers.getlist("host"), _pages(headers))
+                    if scope["path"] not in self._by_any_name:
+                        self._require_welcome(headers.getlist("host"), _pages(headers))
                 elif is_open(scope["path"], self._open):
                     scope["caller"], scope["open"] = self._callers.recognised(headers.getlist("authorization")), True
                 else:
@@ -76,31 +79,26 @@ class CallerGuard:
 
 
 class RequestLimit:
-    """Refuses what comes while ``most`` requests of any kind are in progress; probes (``exempt``) are answered always.
+    """Refuses what comes while ``places`` has none; probes (``exempt``) are answered always.
 
-    Most of them wait for their body, for a thread or for their client: without an end to it they would take memory
+    Most requests wait for their body, for a thread or for their client: without an end to it they would take memory
     and open files without an end.
     """
 
-    def __init__(self, app: ASGIApp, *, most: int, exempt: frozenset[str]) -> None:
-        self.app, self._most, self._exempt = app, most, exempt
-        self._in_progress = 0
+    def __init__(self, app: ASGIApp, *, places: RequestPlaces, exempt: frozenset[str]) -> None:
+        self.app, self._places, self._exempt = app, places, exempt
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or is_open(scope["path"], self._exempt):
             await self.app(scope, receive, send)
             return
-        if self._in_progress >= self._most:
-            error = QueueFull(
-                f"{self._in_progress:,} requests are in progress, the limit set by max_requests; try again later"
-            )
-            await refusal(error)(scope, receive, send)
-            return
-        self._in_progress += 1
-        try:
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._places.holding())
+            except QueueFull as error:
+                await refusal(error)(scope, receive, send)
+                return
             await self.app(scope, receive, send)
-        finally:
-            self._in_progress -= 1
 
 
 class PlainPaths:

@@ -27,6 +27,7 @@ READ = Access("read")
 WRITE = Access("write")
 ADMIN = Access("admin")
 
+FIGURES: Final = "/metrics"
 _GALLERY = "/v1/galleries/{gallery}"
 ROUTES: Final[Mapping[str, Access]] = {
     f"POST {_GALLERY}/search": READ,
@@ -88,7 +89,7 @@ ROUTES: Final[Mapping[str, Access]] = {
     "POST /v2/models/{model}/infer": READ,
     "GET /livez": OPEN,
     "GET /readyz": OPEN,
-    "GET /metrics": Access("read", everywhere=True),  # it names galleries; the setting metrics_open opens it
+    f"GET {FIGURES}": Access("read", everywhere=True),  # it names galleries; the setting metrics_open opens it
     "GET /docs": OPEN,
     "GET /openapi.json": OPEN,
     "GET /": OPEN,  # the console's pages hold nothing; what they show they ask for with the caller's key
@@ -103,7 +104,7 @@ _OPEN_FOLDERS: Final = ("/docs/assets/", "/console/")  # what pages are made of
 def open_paths(*, metrics: bool) -> frozenset[str]:
     """Paths that are answered without a key; ``metrics``: that of the figures, too."""
     paths = {route.partition(" ")[2] for route, access in ROUTES.items() if access.open}
-    return frozenset(paths | ({"/metrics"} if metrics else set()))
+    return frozenset(paths | ({FIGURES} if metrics else set()))
 
 
 def is_open(path: str, paths: frozenset[str]) -> bool:

@@ -16,6 +16,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from index.bulk.import_plan import COUNTS
 from service.capacity.worker_pool import Loss, Urgency
 from service.watching import request_trace
 from service.watching.recent_times import RecentTimes
@@ -93,9 +94,17 @@ class Metrics:
             "vehicle_search_lost_workers", "Workers that hung or died and were replaced.", ["how"],
             registry=self.registry,
         )  # fmt: skip
+        self.swept = Counter(
+            "vehicle_search_sweeps", "Sweeps of a gallery, or of kept queries: done; failed, to be tried again.",
+            ["outcome"], registry=self.registry,
+        )  # fmt: skip
         self.build = Info("vehicle_search_build", "Releases of the service and its libraries.", registry=self.registry)
-        for how in get_args(Loss):
-            self.lost_workers.labels(how)  # 0 until there is one: who looks for increases would miss the first
+        for counter, values in (
+            (self.lost_workers, get_args(Loss)), (self.imported, COUNTS),
+            (self.audited, ("written", "lost")), (self.swept, ("done", "failed")),
+        ):  # fmt: skip
+            for value in values:
+                counter.labels(value)  # 0 until there is one: who looks for increases would miss the first
         self._by_stage = {name: self._stages.labels(name) for name in STAGES}
         self.recent = RecentTimes(STAGES)
         self._by_work = {work: self._batches.labels(work) for work in _BATCHES}
@@ -179,6 +188,20 @@ class Metrics:
     def watch_imports(self, jobs: Callable[[], Mapping[str, int]]) -> None:
         """Report how many import jobs are in which state, asked for when Prometheus asks."""
         self.registry.register(_Imports(jobs))
+
+    def watch_held_up_imports(self, jobs: Callable[[], int]) -> None:
+        """Report how many import jobs cannot go on, as on a full disk."""
+        what = "vehicle_search_held_up_imports", "Import jobs that cannot go on, and say why in their problem."
+        self.registry.register(_Number(*what, jobs))
+
+    def watch_memory(self, free: Callable[[], int | None]) -> None:
+        """Report how much memory this process may still take; nothing where nothing says."""
+        what = "vehicle_search_memory_free_bytes", "What the machine and the container leave this process."
+        self.registry.register(_Number(*what, free))
+
+    def watch_limits(self, used: Callable[[], Mapping[str, float]]) -> None:
+        """Report how much of what each limit allows is taken, by the name of the setting, from 0 to 1."""
+        self.registry.register(_Limits(used))
 
     def watch_queries(self, size: Callable[[], tuple[int, int]]) -> None:
         """Report how many query pictures are kept, and their bytes."""
@@ -278,6 +301,36 @@ class _Imports(Collector):
         family = GaugeMetricFamily("vehicle_search_import_jobs", "Import jobs by state.", labels=["state"])
         for state, number in self._jobs().items():
             family.add_metric([state], number)
+        yield family
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+
+class _Number(Collector):
+    """A number, asked for when Prometheus asks; None: there is none."""
+
+    def __init__(self, name: str, description: str, number: Callable[[], float | None]) -> None:
+        self._name, self._description, self._number = name, description, number
+
+    def collect(self) -> Iterable[Metric]:
+        number = self._number()
+        return [] if number is None else [GaugeMetricFamily(self._name, self._description, value=number)]
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+
+class _Limits(Collector):
+    def __init__(self, used: Callable[[], Mapping[str, float]]) -> None:
+        self._used = used
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "vehicle_search_limit_used_ratio", "How much of what a setting allows is taken.", labels=["limit"]
+        )
+        for limit, share in self._used().items():
+            family.add_metric([limit], share)
         yield family
 
     def describe(self) -> Iterable[Metric]:

@@ -6,8 +6,10 @@ import io
 import json
 import re
 import shutil
+import struct
 import tarfile
 import time
+import unicodedata
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from index.data_folder import DataFolder
 from index.embedder import Embedder
@@ -263,7 +265,9 @@ def test_two_vehicles_that_are_one(own_demo: str, open_page: OpenPage) -> None:
     page.get_by_role("button", name="Correct the vehicle of 2…").click()
     dialog = page.get_by_role("dialog", name="Correct the vehicle")
     expect(dialog).to_contain_text("2 images of gallery default: 1 of v0000, 1 of v0001.")
-    dialog.get_by_role("radio", name=re.compile("^Merge")).check()
+    merge = dialog.get_by_role("radio", name=re.compile("^Merge"))
+    expect(merge).to_be_checked()  # who selects two means that
+    expect(dialog).to_contain_text(f"All images of v0000 ({one} images), v0001 ({other} images) show one vehicle")
     dialog.get_by_label("Vehicle that stays").select_option("v0000")
     dialog.get_by_role("button", name="Correct").click()
     expect(page.get_by_text(f"{other} images of v0001 are now vehicle v0000.")).to_be_visible()
@@ -271,7 +275,7 @@ def test_two_vehicles_that_are_one(own_demo: str, open_page: OpenPage) -> None:
     expect(cell(page, "v0001_00")).to_contain_text("v0000")
     expect(page.get_by_role("button", name="Erase…")).to_be_disabled()  # nothing is selected any more
     page.get_by_role("button", name="Undo").click()
-    expect(page.get_by_text("The images are of the vehicles that they were of before.")).to_be_visible()
+    expect(page.get_by_text(f"{other} images are as they were.")).to_be_visible()
     assert [len(stored(own_demo, vehicle_id=each)) for each in ("v0000", "v0001")] == [one, other]
     expect(cell(page, "v0001_00")).to_contain_text("v0001")
 
@@ -309,7 +313,7 @@ def test_images_of_several_vehicles_get_each_its_own_back(own_demo: str, open_pa
     expect(page.get_by_text("4 images are now of vehicle van.")).to_be_visible()
     assert len(stored(own_demo, vehicle_id="van")) == 4
     page.get_by_role("button", name="Undo").click()
-    expect(page.get_by_text("The images are of the vehicles that they were of before.")).to_be_visible()
+    expect(page.get_by_text("4 images are as they were.")).to_be_visible()
     assert {each: stored(own_demo, vehicle_id=each) for each in before} == before
     assert httpx.get(f"{own_demo}{IMAGES}/v0000_00").json()["vehicle_id"] is None
 
@@ -325,6 +329,70 @@ def test_a_vehicle_is_the_same_as_one_that_is_not_selected(own_demo: str, open_p
     dialog.get_by_role("button", name="Correct").click()
     expect(page.get_by_role("dialog", name="v0002_00").get_by_label("Vehicle")).to_have_value("v0003")
     assert stored(own_demo, vehicle_id="v0002") == []
+
+
+def test_a_correction_that_nobody_waits_for_is_told_and_undone(own_demo: str, open_page: OpenPage) -> None:
+    page = open_page(f"{own_demo}/gallery?order=image_id")
+    held: list[Route] = []
+    page.route(
+        "**/images?**", lambda route: held.append(route) if route.request.method == "PATCH" else route.continue_()
+    )
+    select(page, "v0000_00", "v0001_00")
+    page.get_by_role("button", name="Correct the vehicle of 2…").click()
+    with page.expect_request(lambda request: request.method == "PATCH"):
+        page.get_by_role("dialog").get_by_role("button", name="Correct").click()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    held[0].continue_()
+    expect(page.get_by_text("images of v0001 are now vehicle v0000.")).to_be_visible()
+    page.unroute("**/images?**")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_text("images are as they were.")).to_be_visible()
+    assert len(stored(own_demo, vehicle_id="v0001")) == 5
+
+
+def test_what_others_did_since_is_not_undone(own_demo: str, open_page: OpenPage) -> None:
+    page = open_page(f"{own_demo}/gallery?order=image_id")
+    select(page, "v0000_00", "v0000_01", "v0000_02")
+    page.get_by_role("button", name="Correct the vehicle of 3…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Correct").click()
+    expect(page.get_by_text("3 images are now the new vehicle v0000-2.")).to_be_visible()
+    httpx.patch(f"{own_demo}{IMAGES}/v0000_00", json={"vehicle_id": "by-another"}).raise_for_status()
+    httpx.delete(f"{own_demo}{IMAGES}/v0000_01").raise_for_status()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_text("1 image is as it was. 2 others were changed or erased since.")).to_be_visible()
+    assert stored(own_demo, vehicle_id="by-another") == ["v0000_00"]
+    assert stored(own_demo, vehicle_id="v0000-2") == []
+
+
+BY_VEHICLE = """async ([most]) => {
+  const { byVehicle } = await import("/console/gallery/gallery_api.js");
+  const found = await byVehicle("default", { filters: new URLSearchParams() }, most);
+  return found && [...found].map(([vehicle, ids]) => [vehicle, ids.length]);
+}"""
+
+
+def test_images_of_several_pages_are_told_by_vehicle_up_to_a_limit(
+    tiny_model: Path, tmp_path: Path, open_page: OpenPage
+) -> None:
+    home = DataFolder(
+        tmp_path / "data", default_spec=GallerySpec.for_model(Embedder(tiny_model, device="cpu").contract)
+    )
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(2100, 32)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    home.get("default").add([
+        NewImage(
+            image_id=f"i{number}", embedding=vector, viewpoint=np.array([1, 0, 0], np.float32), crop=jpeg(0),
+            metadata=Metadata(vehicle_id=None if number % 3 == 0 else f"v{number % 3}"),
+        )
+        for number, vector in enumerate(vectors)
+    ])  # fmt: skip
+    home.close()
+    with serving(tmp_path / "data", tiny_model) as address:
+        page = open_page(f"{address}/gallery")
+        assert dict(page.evaluate(BY_VEHICLE, [2100])) == {None: 700, "v1": 700, "v2": 700}
+        assert page.evaluate(BY_VEHICLE, [2099]) is None
 
 
 # Erasing
@@ -553,6 +621,29 @@ def zipped(files: dict[str, bytes], *, large: bool = False, method: int = zipfil
     return file.getvalue()
 
 
+def large_directory(archive: bytes) -> bytes:
+    """The same with a list of entries that says sizes and places as an archive of more than 4 GiB does (ZIP64)."""
+    end = archive.rindex(b"PK\5\6")
+    size, at = struct.unpack_from("<II", archive, end + 12)
+    entries, place = b"", at
+    while archive[place : place + 4] == b"PK\1\2":
+        packed, whole = struct.unpack_from("<II", archive, place + 20)
+        name, extra, comment = struct.unpack_from("<HHH", archive, place + 28)
+        (local,) = struct.unpack_from("<I", archive, place + 42)
+        head = bytearray(archive[place : place + 46])
+        struct.pack_into("<II", head, 20, 0xFFFFFFFF, 0xFFFFFFFF)
+        struct.pack_into("<HHH", head, 28, name, 28, 0)
+        struct.pack_into("<I", head, 42, 0xFFFFFFFF)
+        entries += head + archive[place + 46 : place + 46 + name] + struct.pack("<HHQQQ", 1, 24, whole, packed, local)
+        place += 46 + name + extra + comment
+    count = struct.unpack_from("<H", archive, end + 10)[0]
+    record = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, count, count, len(entries), at)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, at + len(entries), 1)
+    last = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    assert size
+    return archive[:at] + entries + record + locator + last
+
+
 def tarred(files: dict[str, bytes], form: int) -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=form) as archive:
@@ -590,7 +681,8 @@ def test_an_archive_is_read_as_the_service_reads_it(demo: str, open_page: OpenPa
 
     for archive in (
         zipped(files), zipped(files, large=True), zipped(files, method=zipfile.ZIP_STORED),
-        *(tarred(files, form) for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT)),
+        large_directory(zipped(files, method=zipfile.ZIP_STORED)),
+        *(tarred(files, form) for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT)),
         gzip.compress(tarred(files, tarfile.PAX_FORMAT)),
     ):  # fmt: skip
         assert read(archive) == expected
@@ -599,6 +691,20 @@ def test_an_archive_is_read_as_the_service_reads_it(demo: str, open_page: OpenPa
     assert read(b"") == read(b"PK") == read(b"PK\3\4 and nothing of it") == read(bytes(2000)) == {}
     torn = zipped(files)
     assert read(torn[: len(torn) // 2]) == {}
+    locked = bytearray(zipped({"d.jpg": b"secret"}))
+    locked[locked.index(b"PK\1\2") + 8] |= 1
+    assert read(bytes(locked)) == {}  # it is encrypted
+    taken_apart = {unicodedata.normalize("NFD", name): data for name, data in files.items()}
+    assert read(zipped(taken_apart)) == expected
+
+
+def test_names_of_an_archive_without_unicode_are_those_of_its_time(demo: str, open_page: OpenPage) -> None:
+    page = open_page(f"{demo}/gallery")
+    archive = bytearray(zipped({"Mnchen.jpg".replace("n", "XX", 1): b"picture"}))
+    archive = bytearray(bytes(archive).replace(b"MXXchen.jpg", b"M\x81nchen.jpg"))  # ü as CP437 has it
+    assert page.evaluate(READ_ARCHIVE, [base64.b64encode(archive).decode(), ["München.jpg"]]) == [
+        ["München.jpg", list(b"picture")]
+    ]
 
 
 def test_an_import_is_cancelled_by_who_opens_the_page_later(own: str, open_page: OpenPage, tmp_path: Path) -> None:
@@ -624,6 +730,39 @@ def folder_of(path: Path, count: int, size: tuple[int, int] = (640, 480)) -> Pat
     for number in range(count):
         (path / f"{number:04}.jpg").write_bytes(data[number % 8])
     return path
+
+
+def test_a_file_that_is_gone_by_then_fails_alone(own: str, open_page: OpenPage, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "many", 200, (64, 48))
+    page = open_page(f"{own}/gallery")
+    expect(page.get_by_role("heading", name="Gallery default is empty")).to_be_visible()
+    held: list[Route] = []
+    page.route("**/images", lambda route: held.append(route))
+    drop(page, folder)
+    with page.expect_request(lambda request: request.method == "POST"):
+        add(page)
+    (folder / "0199.jpg").unlink()  # the folder has been listed, and its first pictures are on their way
+    page.unroute("**/images")
+    for route in held:
+        route.continue_()
+    region = page.get_by_role("region", name="Pictures that are being added")
+    expect(region).to_contain_text("Done. 200 of 200 pictures · 199 new · 1 failed")
+    region.get_by_text("1 picture could not be added").click()
+    expect(region.locator(".failure")).to_contain_text("many/0199.jpgit cannot be read from the disk")
+
+
+def test_a_folder_without_pictures_says_so(own: str, open_page: OpenPage, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("nothing")
+    pack(tmp_path / "texts" / "more.zip", {"a.jpg": jpeg(1)})
+    page = open_page(f"{own}/gallery")
+    expect(page.get_by_role("heading", name="Gallery default is empty")).to_be_visible()
+    drop(page, tmp_path / "texts")
+    add(page)
+    region = page.get_by_role("region", name="Pictures that are being added")
+    expect(region).to_contain_text("No picture was found: JPEG, PNG, WebP, BMP and GIF are read.")
+    region.get_by_text("1 picture could not be added").click()
+    expect(region).to_contain_text("texts/more.zip is an archive in the folder: add it by itself")
 
 
 def test_a_service_that_takes_less_is_sent_less(tiny_model: Path, tmp_path: Path, open_page: OpenPage) -> None:

@@ -56,14 +56,17 @@ def looks_only(page: Page, address: str) -> None:
     expect(details.get_by_label("Camera")).to_be_hidden()
     page.goto(f"{address}/?image_id={IMAGES[0]}")
     match = page.get_by_role("region", name="Results").locator(".match").first
-    expect(match.get_by_role("button", name="More like match 1")).to_be_visible()
+    expect(match.get_by_role("button", name="More like this, match 1", exact=True)).to_be_visible()
     expect(match.get_by_role("button", name="Same vehicle")).to_have_count(0)
     page.goto(f"{address}/trail?image_id={IMAGES[0]}&image_id={IMAGES[1]}")
     expect(page.get_by_role("heading", name="Record")).to_be_visible()
     expect(page.get_by_role("heading", name="Cameras")).to_have_count(0)
     expect(page.get_by_role("button", name="Move cameras")).to_have_count(0)
     page.goto(f"{address}/model")
-    expect(page.get_by_role("heading", name="How it is now")).to_be_visible()
+    expect(page.get_by_role("heading", name="API keys")).to_be_visible()
+    expect(page.locator("html")).to_have_attribute("data-may", "read")
+    for name in ("Make a key…", "Erase all…"):
+        expect(page.get_by_role("button", name=name)).to_have_count(0)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
@@ -290,7 +291,7 @@ def test_the_keyboard_alone_gets_from_a_picture_to_a_trail(demo: str, open_page:
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
     expect(page.get_by_text("1 match chosen")).to_be_visible()
-    tab_to(page, "Trail", most=200, within=".chosen-bar")
+    tab_to(page, "Show their trail", most=200, within=".chosen-bar")
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("/trail"))
     assert asked(page)["image_id"] == ["v0015_01"]
@@ -397,13 +398,13 @@ def test_matches_are_searched_with_and_added_to_the_query(demo: str, open_page: 
     page = open_page(demo)
     searched(page)
     first, second = found(page)[:2]
-    settled(page, page.get_by_role("button", name="Add match 1 to the query").click)
+    settled(page, page.get_by_role("button", name="+ Query, match 1", exact=True).click)
     assert asked(page)["image_id"] == [first]
     assert first not in found(page)
     expect(query(page)).to_contain_text("2 pictures are searched for as one vehicle.")
     settled(page, page.get_by_role("button", name="Remove picture 2 from the query").click)
     assert found(page)[:2] == [first, second]
-    settled(page, page.get_by_role("button", name="More like match 2", exact=True).click)
+    settled(page, page.get_by_role("button", name="More like this, match 2", exact=True).click)
     assert asked(page) == {"image_id": [second]}
     expect(page.get_by_role("region", name="Results")).to_be_focused()
     assert second not in found(page)
@@ -429,7 +430,7 @@ def test_back_forward_and_a_second_tab_show_the_same(demo: str, open_page: OpenP
     first = found(page)
     settled(page, page.get_by_label("One result for each vehicle").check)
     grouped, shared = found(page), page.url
-    settled(page, page.get_by_role("button", name="More like match 1", exact=True).click)
+    settled(page, page.get_by_role("button", name="More like this, match 1", exact=True).click)
     page.go_back()
     expect(page.get_by_label("One result for each vehicle")).to_be_checked()
     expect(matches(page)).to_have_count(len(grouped))
@@ -563,10 +564,10 @@ def test_chosen_matches_of_several_searches_go_to_the_trail(demo: str, open_page
     page.get_by_label("Choose match 1", exact=True).check()
     page.get_by_label("Choose match 3", exact=True).check()
     chosen = [found(page)[0], found(page)[2]]
-    settled(page, page.get_by_role("button", name="More like match 2", exact=True).click)
+    settled(page, page.get_by_role("button", name="More like this, match 2", exact=True).click)
     expect(page.get_by_text("2 matches chosen")).to_be_visible()
     (like,) = asked(page)["image_id"]
-    link = page.get_by_role("region", name="Chosen matches").get_by_role("link", name="Trail")
+    link = page.get_by_role("region", name="Chosen matches").get_by_role("link", name="Show their trail")
     wanted = parse_qs(urlsplit(str(link.get_attribute("href"))).query)
     assert wanted == {"gallery": ["default"], "image_id": [like, *chosen], "query_image_id": [like]}
     page.go_back()
@@ -596,6 +597,8 @@ def test_what_a_person_says_of_a_match_is_stored(own_demo: str, open_page: OpenP
     other.click()
     expect(same).to_have_attribute("aria-pressed", "false")
     assert [each["same"] for each in feedback(own_demo)] == [False]
+    page.reload()
+    expect(other).to_have_attribute("aria-pressed", "true")  # it is known to whoever comes later
     other.click()
     expect(other).to_have_attribute("aria-pressed", "false")
     assert feedback(own_demo) == []
@@ -610,6 +613,8 @@ def test_what_is_said_of_a_box_names_the_box(own_demo: str, open_page: OpenPage,
     (given,) = feedback(own_demo)
     assert (given["image_id"], given["same"]) == (found(page)[1], False)
     assert (given["query_id"], given["box"]) == (asked(page)["query_id"][0], box(page))
+    page.reload()
+    expect(page.locator(".verdict[aria-pressed=true]")).to_have_count(1)
     settled(page, page.get_by_role("button", name="Whole picture").click)
     expect(page.locator(".verdict[aria-pressed=true]")).to_have_count(0)  # that was said of another query
 
@@ -630,7 +635,7 @@ def test_where_no_pictures_are_kept_the_page_searches_all_the_same(
         settled(page, lambda: drag(page, (10, 10), (300, 250)))
         assert found(page)[0].startswith("v0003")
         first = found(page)
-        settled(page, page.get_by_role("button", name="Add match 1 to the query").click)
+        settled(page, page.get_by_role("button", name="+ Query, match 1", exact=True).click)
         assert first[0] not in found(page)
         assert found(page)[0].startswith("v0003")
         settled(page, page.go_back)
@@ -655,7 +660,7 @@ def test_a_gallery_that_keeps_no_pictures_is_searched_all_the_same(own_demo: str
     assert bounds is not None
     assert bounds["width"] > 300  # as large as a picture would be
     page.keyboard.press("Escape")
-    settled(page, page.get_by_role("button", name="More like match 1").click)
+    settled(page, page.get_by_role("button", name="More like this, match 1", exact=True).click)
     assert found(page)[0].startswith("v0015")
     require_accessible(page)
     shoot(page, "search-no-crops")
@@ -706,6 +711,45 @@ def test_a_picture_that_the_service_has_forgotten_is_sent_again(own_demo: str, o
     expect(page.get_by_role("alert").locator("*")).to_have_count(0)
 
 
+def test_pictures_that_the_service_cannot_keep_together_are_sent_with_the_search(
+    demo_data: Path, tmp_path: Path, open_page: OpenPage
+) -> None:
+    shutil.copytree(demo_data, tmp_path / "data")
+    pictures = [PICTURES / "v0015_01.jpg", PICTURES / "v0015_02.jpg"]
+    room = max(path.stat().st_size for path in pictures) + 100
+    with serving(tmp_path / "data", MODEL, "--max-query-bytes", str(room)) as address:
+        page = open_page(address)
+        sent: list[str] = []
+        page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+        choose(page, *pictures)
+        expect(matches(page).first).to_be_visible()
+        assert set(found(page)[:4]) == OWN_VEHICLE
+        assert len(sent) < 10
+        expect(page.get_by_text("This search cannot be shared: the service has no room to keep it")).to_be_visible()
+
+
+def test_a_picture_that_is_too_large_to_be_kept_is_searched_with(
+    demo_data: Path, tmp_path: Path, open_page: OpenPage
+) -> None:
+    shutil.copytree(demo_data, tmp_path / "data")
+    with serving(tmp_path / "data", MODEL, "--max-query-bytes", "1024") as address:
+        page = open_page(address)
+        choose(page, PICTURES / "v0015_01.jpg", PICTURES / "v0015_02.jpg")
+        assert set(found(page)[:4]) == OWN_VEHICLE
+        expect(page.get_by_text("This search cannot be shared")).to_contain_text("max_query_bytes")
+
+
+def test_a_large_picture_is_sent_once(demo: str, tmp_path: Path, open_page: OpenPage) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (500, 500, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "large.png")
+    assert (tmp_path / "large.png").stat().st_size > 512 * 1024
+    page = open_page(demo)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(urlsplit(request.url).path) if request.method == "POST" else None)
+    searched(page, tmp_path / "large.png")
+    assert sent == ["/v1/queries"]
+
+
 def test_another_gallery_is_searched_with_the_same_picture(own_demo: str, open_page: OpenPage) -> None:
     httpx.put(f"{own_demo}/v1/galleries/night", json={}).raise_for_status()
     stored = httpx.put(
@@ -715,7 +759,7 @@ def test_another_gallery_is_searched_with_the_same_picture(own_demo: str, open_p
     stored.raise_for_status()
     page = open_page(own_demo)
     searched(page)
-    settled(page, page.get_by_role("button", name="Add match 1 to the query").click)
+    settled(page, page.get_by_role("button", name="+ Query, match 1", exact=True).click)
     choice = page.get_by_role("region", name="Options").get_by_label("Gallery")
     settled(page, lambda: choice.select_option("night"))
     assert found(page) == ["n1"]

@@ -14,7 +14,8 @@ import pytest
 from playwright.sync_api import Page, expect
 from pypdf import PdfReader
 
-from tests.console.conftest import DESK, MODEL, PHONE, OpenPage, require_accessible, shoot
+from tests.console.conftest import DESK, MODEL, PHONE, OpenPage, give_key, require_accessible, shoot
+from tests.key_holder import kept_key
 from tests.pictures import encoded, photograph
 from tests.server_process import serving
 
@@ -94,7 +95,7 @@ def test_chosen_matches_stand_in_the_order_of_time_with_the_ways_between_them(
 def test_matches_of_a_stored_picture_come_with_their_distances(demo: str, open_page: OpenPage) -> None:
     page = open_page(f"{demo}/?image_id=v0000_00")
     page.get_by_label("Choose match 1", exact=True).check()
-    page.get_by_role("region", name="Chosen matches").get_by_role("link", name="Trail").click()
+    page.get_by_role("region", name="Chosen matches").get_by_role("link", name="Show their trail").click()
     shown(page)
     assert in_address(page, "query_image_id") == ["v0000_00"]
     expect(page.locator(".sighting")).to_have_count(2)
@@ -298,6 +299,18 @@ def test_the_record_is_saved_as_pdf_and_csv_with_what_was_written_into_it(own_de
     expect(page.get_by_label("Who asks")).to_have_value("Officer Łukasik")
 
 
+def test_another_key_is_followed(demo_data: Path, tmp_path: Path, open_page: OpenPage) -> None:
+    shutil.copytree(demo_data, tmp_path / "data")
+    token = kept_key(tmp_path / "data", "read")
+    with serving(tmp_path / "data", MODEL) as base:
+        page = open_page(address(base, *IMAGES))
+        expect(page.get_by_role("dialog", name="API key")).to_be_visible()
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Key…").click()
+        give_key(page, token)
+        shown(page)
+
+
 def test_on_paper_there_is_the_trail_and_no_form(own_demo: str, open_page: OpenPage) -> None:
     place(own_demo, GLOBE)
     page = open_page(address(own_demo, *IMAGES), scheme="dark")
@@ -306,6 +319,7 @@ def test_on_paper_there_is_the_trail_and_no_form(own_demo: str, open_page: OpenP
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
     expect(page.get_by_text("Officer Łukasik")).to_be_visible()
+    expect(page.get_by_text("Europe/Berlin, GMT+2; PDF and CSV have them in UTC")).to_be_visible()
     expect(page.get_by_text(httpx.get(f"{own_demo}/v1/model").json()["fingerprint"])).to_be_visible()
     for hidden in ("Record", "Cameras"):
         expect(page.get_by_role("heading", name=hidden, exact=True)).to_be_hidden()

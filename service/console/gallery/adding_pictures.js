@@ -319,10 +319,12 @@ class RunCard {
     if (run.failed) counts.push(`${numberWords(run.failed)} failed`);
     if (run.state === "running" && run.rate > 0) counts.push(`${run.rate < 10 ? run.rate.toFixed(1) : Math.round(run.rate)} a second`);
     if (run.state === "running" && run.left !== null) counts.push(`about ${durationWords(run.left)} left`);
-    const state = { running: "", waiting: `Waiting: ${run.why}`, done: "Done.", cancelled: "Stopped; what was added stays.", stopped: `Ended: ${run.why}` }[run.state];
+    const none = run.found === 0 ? "No picture was found: JPEG, PNG, WebP, BMP and GIF are read." : "Done.";
+    const state = { running: "", waiting: `Waiting: ${run.why}`, done: none, cancelled: "Stopped; what was added stays.", stopped: `Ended: ${run.why}` }[run.state];
     this.words.classList.toggle("wrong", run.state === "stopped" || run.state === "waiting");
-    show(this.words, `${state} ${counts.join(" · ")}`.trim());
-    if (run.ended) show(this.told, `${state} ${counts.join(", ")}`);
+    const ends = state === "" || state.endsWith(".") ? state : `${state}.`;
+    show(this.words, `${ends} ${run.ended && run.found === 0 ? "" : counts.join(" · ")}`.trim());
+    if (run.ended) show(this.told, `${ends} ${counts.join(", ")}`);
     else if (run.state === "waiting") show(this.told, state);
     if (run.failed + odd.length > 0) this.listFailures(run, odd);
   }

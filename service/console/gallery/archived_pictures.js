@@ -8,6 +8,7 @@
 const MOST_BYTES = 64 << 20; // of one picture
 const LONGEST_NAME = 1 << 20; // bytes of what a TAR says of an entry
 const BLOCK = 512; // bytes of a TAR
+const CP437 = "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u00a0"; // from 128 on
 
 /**
  * @param {Blob} archive
@@ -35,16 +36,24 @@ async function view(archive, start, size) {
 async function ofZip(archive, names, found) {
   const { at, size } = await directory(archive);
   const entries = await view(archive, at, size);
-  const text = new TextDecoder();
   for (let place = 0; place + 46 <= entries.byteLength && entries.getUint32(place, true) === 0x02014b50; ) {
     const [nameLength, extraLength, comment] = [28, 30, 32].map((where) => entries.getUint16(place + where, true));
     const after = place + 46 + (nameLength ?? 0);
-    const name = plain(text.decode(new Uint8Array(entries.buffer, place + 46, nameLength)));
+    const name = plain(nameOf(new Uint8Array(entries.buffer, place + 46, nameLength)));
     if (names.has(name)) {
       const packed = await entryOf(archive, entries, place, after, extraLength ?? 0);
       if (packed !== null) found(name, packed);
     }
     place = after + (extraLength ?? 0) + (comment ?? 0);
+  }
+}
+
+/** A name of a ZIP: in UTF-8, or as IBM PCs wrote it. @param {Uint8Array} bytes */
+function nameOf(bytes) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    return [...bytes].map((byte) => (byte < 128 ? String.fromCharCode(byte) : CP437[byte - 128])).join("");
   }
 }
 

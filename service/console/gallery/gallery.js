@@ -268,6 +268,7 @@ class GalleryPage {
       dropThumbnail(picture);
       picture.classList.remove("missing");
       cell.setAttribute("aria-label", "not loaded yet");
+      cell.removeAttribute("title");
       first.textContent = second.textContent = "";
       return;
     }
@@ -277,6 +278,7 @@ class GalleryPage {
       picture.classList.add("missing");
     }
     cell.setAttribute("aria-label", `${imageWords(image)}, ${image.image_id}`);
+    cell.title = imageWords(image); // lines that are too long for the cell end in …
     first.textContent = image.vehicle_id ?? image.image_id;
     const seen = image.captured_at ? timeWords(image.captured_at) : viewpointWords(image.viewpoint);
     show(second, image.camera_id ? h("bdi", {}, image.camera_id) : null, image.camera_id && seen ? " · " : null, seen);
@@ -414,11 +416,10 @@ class GalleryPage {
     }
   }
 
-  /** @param {() => Promise<void>} run */
+  /** @param {() => Promise<string>} run */
   async undo(run) {
     try {
-      await run();
-      notice("The images are of the vehicles that they were of before.");
+      notice(await run());
     } catch (error) {
       tell(error, "It was not all undone");
     }

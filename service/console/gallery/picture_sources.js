@@ -24,8 +24,8 @@ const OWN_MANIFEST = /^[^/]+\/manifest\.csv$/; // of a folder that was given, no
 /** What somebody chose. @param {FileList | File[]} chosen @returns {Given} */
 export function givenFiles(chosen) {
   const files = [...chosen];
-  const archives = files.filter((file) => isArchive(file.name));
-  const others = files.filter((file) => !isArchive(file.name));
+  const archives = files.filter((file) => isArchive(file.name) && !file.webkitRelativePath);
+  const others = files.filter((file) => !archives.includes(file));
   const folder = others.some((file) => file.webkitRelativePath);
   const name = others[0]?.webkitRelativePath.split("/")[0];
   const count = others.filter((file) => isPicture(file.name)).length;
@@ -69,12 +69,8 @@ export async function* pictures(given, known, odd) {
       [manifest, beside] = [found, new Map()];
     } else if (manifest && found.path.startsWith(folderOf(manifest))) beside.set(found.path, found);
     else if (isPicture(name(found.path))) {
-      const file = await found.open();
-      yield {
-        path: found.path, imageId: given.folder ? derivedId(found.path) : looseId(file), metadata: known(file),
-        read: found.open,
-      };
-    }
+      yield sent(found, (file) => ({ imageId: given.folder ? derivedId(found.path) : looseId(file), metadata: known(file) }));
+    } else if (given.folder && isArchive(name(found.path))) odd(`${found.path} is an archive in the folder: add it by itself`);
   }
   if (manifest) yield* ofManifest(manifest, beside, known, odd);
 }
@@ -92,12 +88,22 @@ async function* ofManifest(manifest, beside, known, odd) {
       odd(`${row.path} of line ${row.line} of the manifest is not in the folder`);
       continue;
     }
-    const file = await found.open();
     const box = row.metadata.box ? String(row.metadata.box) : "";
-    yield {
-      path: found.path, imageId: row.imageId ?? derivedId(row.path, box), metadata: { ...known(file), ...row.metadata },
-      read: found.open,
-    };
+    yield sent(found, (file) => ({ imageId: row.imageId ?? derivedId(row.path, box), metadata: { ...known(file), ...row.metadata } }));
+  }
+}
+
+/**
+ * A picture that is to be sent; one whose file is gone by then fails alone, when it is read.
+ * @param {Found} found
+ * @param {(file: File) => {imageId: string, metadata: Record<string, unknown>}} describe
+ * @returns {Promise<Sent>}
+ */
+async function sent(found, describe) {
+  try {
+    return { path: found.path, ...describe(await found.open()), read: found.open };
+  } catch (error) {
+    return { path: found.path, imageId: "", metadata: {}, read: () => Promise.reject(error) };
   }
 }
 

@@ -7,8 +7,9 @@ import { errorWords } from "../shared/shell.js";
 import { countWords } from "../shared/words.js";
 
 /** @typedef {import("./gallery_api.js").Chosen} Chosen */
-/** @typedef {{words: string, undo: (() => Promise<void>) | null}} Correction what was done, and how it is undone */
+/** @typedef {{words: string, undo: (() => Promise<string>) | null}} Correction what was done, and how it is undone */
 
+const MOST_NAMED = 6; // vehicles whose images are counted
 const MOST_UNDONE = 5000; // images of which is remembered which vehicle they were of
 
 /**
@@ -27,7 +28,9 @@ export async function correctVehicle(gallery, chosen, count, vehicles) {
   const same = h("input", { type: "text", maxlength: 256, "aria-label": "Vehicle id for these images" });
   const others = known.length > 1 ? h("select", { "aria-label": "Vehicle that stays" }, ...known.map((each) => h("option", { value: each }, each))) : null;
   const other = h("input", { type: "text", maxlength: 256, "aria-label": "Vehicle that it is the same as" });
-  const merge = known.length > 1 ? ["All images of ", known.join(", "), " show one vehicle, which stays ", others] : ["All images of ", String(first), " show vehicle ", other];
+  const sizes = known.length > MOST_NAMED ? [] : await Promise.all(known.map((each) => counted(gallery, { vehicle_id: each })));
+  const named = known.map((each, number) => (sizes[number] === undefined ? each : `${each} (${countWords(sizes[number], "image")})`)).join(", ");
+  const merge = known.length > 1 ? ["All images of ", named, " show one vehicle, which stays ", others] : ["All images of ", named, " show vehicle ", other];
   const these = countWords(count, "image");
   const choices = [
     choice("split", `Split: ${count === 1 ? "this image shows" : `these ${these} show`} another vehicle, which is new: `, fresh),
@@ -35,36 +38,43 @@ export async function correctVehicle(gallery, chosen, count, vehicles) {
     choice("set", `Only ${count === 1 ? "this image is" : `these ${these} are`} of vehicle `, same, " (empty: nobody knows)"),
   ];
   const radios = choices.flatMap((each) => (each ? [/** @type {HTMLInputElement} */ (each.querySelector("input[type=radio]"))] : []));
-  const start = radios[0];
+  const start = known.length > 1 ? radios.find((each) => each.value === "merge") : radios[0];
   if (start) start.checked = true;
   /** @type {Correction | null} */
   let done = null;
-  let busy = false;
+  /** @type {Promise<void> | null} */
+  let applying = null;
+  /** @type {unknown} */
+  let failure = null;
 
   /** @param {HTMLDialogElement} dialog */
   const apply = async (dialog) => {
-    if (busy) return;
-    busy = true;
     problem.hidden = true;
+    failure = null;
     try {
       const how = radios.find((each) => each.checked)?.value;
       if (how === "merge") done = await merged(gallery, known, (others ?? other).value.trim());
       else done = how === "split" ? await split(gallery, chosen, fresh.value.trim()) : await set(gallery, chosen, same.value.trim());
       dialog.close("done");
     } catch (error) {
+      failure = error;
       show(problem, errorWords(error));
       problem.hidden = false;
     } finally {
-      busy = false;
+      applying = null;
     }
   };
   const body = [h("p", {}, said(these, gallery, vehicles)), h("div", { class: "stack" }, ...choices), problem];
   await ask("Correct the vehicle", body, [{ value: "", label: "Cancel" }, { value: "go", label: "Correct", kind: "primary" }], {
     check: (dialog) => {
-      void apply(dialog);
+      applying ??= apply(dialog);
       return false;
     },
   });
+  if (applying !== null) { // the dialog was closed meanwhile
+    await applying;
+    if (failure !== null) throw failure;
+  }
   return done;
 }
 
@@ -139,15 +149,26 @@ function set(gallery, chosen, vehicle) {
 async function changed(gallery, chosen, vehicle, words) {
   const before = await byVehicle(gallery, chosen, MOST_UNDONE);
   const count = await patchAll(gallery, chosen, { vehicle_id: vehicle });
-  return { words: words(count), undo: before && (() => restored(gallery, before)) };
+  return { words: words(count), undo: before && (() => restored(gallery, before, vehicle)) };
 }
 
 /**
+ * Set right what is still as it was set; what others have changed or erased since is theirs.
  * @param {string} gallery
  * @param {Map<string | null, string[]>} before
+ * @param {string | null} vehicle that was set
  */
-async function restored(gallery, before) {
-  for (const [vehicle_id, ids] of before) await patchAll(gallery, { ids }, { vehicle_id });
+async function restored(gallery, before, vehicle) {
+  let [all, count] = [0, 0];
+  const now = await byVehicle(gallery, { ids: [...before.values()].flat() }, MOST_UNDONE);
+  const still = new Set(now?.get(vehicle));
+  for (const [vehicle_id, ids] of before) {
+    const own = ids.filter((id) => still.has(id));
+    all += ids.length;
+    if (own.length > 0) count += await patchAll(gallery, { ids: own }, { vehicle_id });
+  }
+  const back = `${countWords(count, "image is as it was", "images are as they were")}.`;
+  return count === all ? back : `${back} ${countWords(all - count, "other was", "others were")} changed or erased since.`;
 }
 
 /**

@@ -44,7 +44,7 @@ function feedbackParts(names, caller) {
   const words = h("p", { class: "faint small", role: "status" });
   const older = h("button", { type: "button", onclick: () => read(false) }, "Older ones");
   const give = h("button", { type: "button", onclick: () => exportAll(choice.value) }, "Save as a data set");
-  const erase = caller.may("write") ? h("button", { type: "button", onclick: async () => { if (await eraseAll(choice.value)) read(true); } }, "Erase all…") : null;
+  const erase = caller.may("write") ? h("button", { type: "button", "data-needs": "write", onclick: async () => { if (await eraseAll(choice.value)) read(true); } }, "Erase all…") : null;
   /** @type {string | null} */
   let next = null;
 
@@ -89,7 +89,7 @@ function feedbackParts(names, caller) {
  * @param {() => void} changed
  */
 function answerRow(answer, caller, changed) {
-  const erase = h("button", { type: "button", "aria-label": `Erase what was said of ${answer.image_id}`, onclick: async () => {
+  const erase = h("button", { type: "button", "data-needs": "write", "aria-label": `Erase what was said of ${answer.image_id}`, onclick: async () => {
     try {
       await change("DELETE", path("feedback", answer.feedback_id));
       const next = row.nextElementSibling ?? row.previousElementSibling;

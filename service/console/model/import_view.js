@@ -56,7 +56,7 @@ function jobRow(first, changed) {
   const bar = h("progress", { "aria-label": `Progress of the import of ${from}` });
   const words = h("div", { class: "small" });
   const failed = h("button", { type: "button", onclick: () => showFailures(job, from) });
-  const end = h("button", { type: "button", onclick: () => endJob(job, from, changed) });
+  const end = h("button", { type: "button", "data-needs": "write", onclick: () => endJob(job, from, changed) });
   return {
     row: h("tr", {}, h("th", { scope: "row" }, from, h("div", { class: "small faint" }, timeWords(first.created_at))), h("td", {}, h("a", { href: `/gallery?gallery=${encodeURIComponent(first.gallery)}` }, first.gallery)), h("td", {}, state, problem), h("td", { class: "progress" }, bar, words), h("td", {}, failed), h("td", {}, end)),
     update: (/** @type {Job} */ now) => {

@@ -48,7 +48,7 @@ export function keyView(place) {
  * @param {() => void} changed
  */
 function keyParts(keys, caller, changed) {
-  const make = h("button", { type: "button", class: "primary", onclick: () => makeKey(keys.length === 0, changed) }, "Make a key…");
+  const make = h("button", { type: "button", class: "primary", "data-needs": "administer", onclick: () => makeKey(keys.length === 0, changed) }, "Make a key…");
   if (keys.length === 0) return [h("div", { class: "empty" }, h("p", {}, "There is no key: nobody is asked who calls. With the first key every request needs one, those of this page, too."), make)];
   return [
     table("API keys", ["Name", "State", "May", "Galleries", "Requests", "Made", "Ends", ""], h("tbody", {}, ...keys.map((each) => keyRow(each, caller, changed)))),
@@ -71,7 +71,7 @@ function keyRow(each, caller, changed) {
     h("td", {}, each.rate === null ? "any number" : `${each.rate} a second, ${each.burst} at once`),
     h("td", {}, timeWords(each.created_at)),
     h("td", {}, each.revoked_at ? `revoked ${timeWords(each.revoked_at)}` : each.expires_at ? timeWords(each.expires_at) : "never"),
-    h("td", {}, each.state === "revoked" ? null : h("button", { type: "button", "aria-label": `Revoke the key ${each.name}`, onclick: () => revoke(each, own, changed) }, "Revoke…")),
+    h("td", {}, each.state === "revoked" ? null : h("button", { type: "button", "data-needs": "administer", "aria-label": `Revoke the key ${each.name}`, onclick: () => revoke(each, own, changed) }, "Revoke…")),
   );
 }
 

@@ -49,7 +49,7 @@ function galleryRow(first, changed) {
   const state = h("td", {});
   const bar = h("progress", { "aria-label": `Progress of moving ${first.name}` });
   const words = h("div", { class: "small" });
-  const button = h("button", { type: "button", onclick: () => (gallery.migration ? cancel(gallery, changed) : begin(gallery, changed)) });
+  const button = h("button", { type: "button", "data-needs": "administer", onclick: () => (gallery.migration ? cancel(gallery, changed) : begin(gallery, changed)) });
   return {
     row: h("tr", {}, h("th", { scope: "row" }, first.name), state, h("td", { class: "progress" }, bar, words), h("td", {}, button)),
     update: (/** @type {Gallery & {old: boolean}} */ now) => {
@@ -73,7 +73,7 @@ function galleryRow(first, changed) {
  * @param {() => void} changed
  */
 async function begin(gallery, changed) {
-  const answer = await ask(`Move ${gallery.name} to the model that answers?`, [h("p", {}, `${countWords(gallery.images ?? 0, "stored picture")} are embedded anew, beside searches. Until all are there nothing changes; then the gallery switches at once.`)], [{ value: "", label: "Not now" }, { value: "yes", label: "Begin", kind: "primary" }]);
+  const answer = await ask(`Move ${gallery.name} to the model that answers?`, [h("p", {}, `${countWords(gallery.images ?? 0, "stored picture is", "stored pictures are")} embedded anew, beside searches. Until all are there nothing changes; then the gallery switches at once.`)], [{ value: "", label: "Not now" }, { value: "yes", label: "Begin", kind: "primary" }]);
   if (answer !== "yes") return;
   try {
     await change("POST", path("galleries", gallery.name, "migrations"));

@@ -17,7 +17,7 @@ export class ChosenMatches {
     /** @type {Set<string>} */
     this.images = new Set();
     this.count = h("strong", { role: "status" });
-    this.trail = h("a", { class: "button primary", href: "/trail" }, "Trail");
+    this.trail = h("a", { class: "button primary", href: "/trail" }, "Show their trail");
     this.element = h("div", { class: "chosen-bar", role: "region", "aria-label": "Chosen matches", hidden: true }, this.count, this.trail,
       h("button", { type: "button", onclick: () => actions.add([...this.images]) }, "Add to the query"),
       h("button", { type: "button", class: "quiet", onclick: () => this.clear() }, "Choose none"));

@@ -13,6 +13,8 @@ export class DistanceThreshold {
     /** @type {number[]} */
     this.distances = [];
     this.most = 1;
+    /** @type {[string, string]} */
+    this.what = ["match", "matches"];
     this.field = h("input", { type: "range", min: 0, max: 1, step: STEP, value: "1", "aria-label": "Distance threshold", "aria-describedby": "within",
       oninput: () => this.say(), onchange: () => this.changed(this.value) });
     this.marks = svg("svg", { viewBox: `0 0 ${WIDTH} 10`, preserveAspectRatio: "none", "aria-hidden": "true", class: "marks" });
@@ -31,9 +33,11 @@ export class DistanceThreshold {
   /**
    * @param {number[]} distances of what was found
    * @param {number | null} threshold
+   * @param {[string, string]} what was found: one of it, many
    */
-  take(distances, threshold) {
+  take(distances, threshold, what) {
     this.distances = distances;
+    this.what = what;
     this.most = Math.max(STEP, Math.ceil(Math.max(0, ...distances, threshold ?? 0) / STEP) * STEP);
     this.field.max = this.most.toFixed(2);
     this.field.value = String(threshold ?? this.most);
@@ -44,7 +48,7 @@ export class DistanceThreshold {
   say() {
     const { value } = this;
     const within = this.distances.filter((each) => value === null || each <= value).length;
-    show(this.words, h("strong", {}, distanceWords(value ?? this.most)), ` · ${within} of ${countWords(this.distances.length, "match", "matches")}`);
+    show(this.words, h("strong", {}, distanceWords(value ?? this.most)), ` · ${within} of ${countWords(this.distances.length, ...this.what)}`);
     this.field.setAttribute("aria-valuetext", `${distanceWords(value ?? this.most)}: ${within} of ${this.distances.length} within`);
     this.moving(value);
   }

@@ -8,6 +8,7 @@ import { picture, pictureBytes } from "../shared/pictures.js";
 
 const HELD = "held-"; // what stands in the address for a picture that has no id of the service
 const REFUSED = [400, 413, 415, 422]; // the picture itself is at fault
+const LASTING = [403, 409, 413, 507]; // it will not be kept, however often it is sent
 const PREVIEW = 1280; // pixels of the longer side, where the service makes it smaller
 
 /** @type {Map<string, QueryPicture>} */
@@ -32,6 +33,7 @@ export class QueryPicture {
     /** Why the service does not keep it, in its words. @type {string | null} */
     this.unkept = null;
     this.refused = false; // the service cannot read it
+    this.forgotten = false; // by the service, once
     /** @type {Promise<void> | null} */
     this.keeping = null;
     /** @type {string | null} */
@@ -60,7 +62,7 @@ export class QueryPicture {
     return this.id ?? this.handle;
   }
 
-  /** Have the service keep it, once; rejects where the picture is refused or the service cannot be reached. */
+  /** Have the service keep it, once; rejects where the picture is refused or the service cannot take it now. */
   keep() {
     if (this.id !== null || this.unkept !== null) return Promise.resolve();
     this.keeping ??= this.post().finally(() => { this.keeping = null; });
@@ -71,8 +73,8 @@ export class QueryPicture {
     try {
       this.take(await change("POST", path("queries"), { body: this.blob ?? "", type: this.blob?.type || "application/octet-stream" }));
     } catch (error) {
-      this.refused = isRefusal(error);
-      if (this.refused || !(error instanceof Problem)) throw error;
+      this.refused = isRefusal(error) && error.status !== 413; // it may be small enough to be searched with
+      if (this.refused || !(error instanceof Problem) || !LASTING.includes(error.status)) throw error;
       this.unkept = error.message;
     }
   }
@@ -91,7 +93,14 @@ export class QueryPicture {
     if (this.blob === null || this.id === null) return false;
     pictures.delete(this.id);
     this.id = this.keptUntil = null;
+    if (this.forgotten) this.unkept = "the service has no room to keep it";
+    this.forgotten = true;
     return true;
+  }
+
+  /** Whoever asks is somebody else now, for whom it may be kept. */
+  static mayBeKept() {
+    for (const each of pictures.values()) each.unkept = null;
   }
 
   /** Learn its size in pixels when upright. */
@@ -137,7 +146,10 @@ export class QueryPicture {
   }
 }
 
-/** @param {unknown} error */
+/**
+ * @param {unknown} error
+ * @returns {error is Problem}
+ */
 export function isRefusal(error) {
   return error instanceof Problem && REFUSED.includes(error.status);
 }

@@ -76,8 +76,8 @@ export class ResultGrid {
       h("div", { class: "shown" }, look, h("span", { class: "rank", "aria-hidden": "true" }, match.rank), h("label", { class: "pick" }, box)),
       facts(match),
       h("div", { class: "acts" },
-        h("button", { type: "button", "aria-label": `More like match ${match.rank}`, title: "Search with this picture instead", onclick: () => like(match) }, "More like this"),
-        h("button", { type: "button", "aria-label": `Add match ${match.rank} to the query`, title: "Search with this picture, too", onclick: () => add(match) }, "+ Query")),
+        h("button", { type: "button", "aria-label": `More like this, match ${match.rank}`, title: "Search with this picture instead", onclick: () => like(match) }, "More like this"),
+        h("button", { type: "button", "aria-label": `+ Query, match ${match.rank}`, title: "Search with this picture, too", onclick: () => add(match) }, "+ Query")),
       verdictButtons(search, match, this.shown.signal));
     return { match, card, box };
   }

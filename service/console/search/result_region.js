@@ -56,7 +56,7 @@ export class ResultRegion {
     this.search = search;
     this.matches = answer.matches;
     this.grid.take(search, this.matches, (image) => this.chosen.images.has(image));
-    this.threshold.take(this.matches.map((match) => match.distance), search.threshold);
+    this.threshold.take(this.matches.map((match) => match.distance), search.threshold, search.byVehicle ? ["vehicle", "vehicles"] : ["match", "matches"]);
     this.drawChosen();
     const some = this.matches.length > 0;
     const full = this.matches.length >= search.topK;

@@ -52,7 +52,10 @@ class SearchPage {
     place.append(this.start.element, h("div", { class: "side stack" }, this.panel.element, options), this.results.element);
     onWalk((parameters) => this.walk(parameters));
     connection.addEventListener("back", () => this.goOn());
-    connection.addEventListener("key", () => this.goOn(true));
+    connection.addEventListener("key", () => {
+      QueryPicture.mayBeKept();
+      this.goOn(true);
+    });
     this.openGallery(this.wanted.gallery);
     this.walk(read());
   }
@@ -158,11 +161,11 @@ class SearchPage {
     }
     this.results.busy(true);
     try {
-      const asked = askFor(next, signal);
-      this.keep(next);
-      const answer = await asked;
+      const answer = await askFor(next, signal);
       if (signal.aborted) return;
       this.commit();
+      this.keep(next);
+      this.panel.sayKept();
       this.panel.see(answer.viewpoint);
       this.results.found(this.committed, answer);
     } catch (error) {

@@ -11,8 +11,11 @@ import { boxOf, boxText, boxesOf, broughtOf, isBrought, storedOf } from "./searc
 /** @typedef {{global: number[][], local: number[][]}} Attention */
 /** @typedef {{viewpoint: Record<string, number>, matches: Match[], attention?: Attention, timing_ms: {total: number}}} Answer */
 
+const SENT_TWICE = 512 * 1024; // bytes at most
+
 /**
- * Ask the service. A single picture that it has not kept yet is sent with the search, so that nobody waits for both.
+ * Ask the service. A single small picture that it has not kept yet is sent with the search, so that nobody waits for
+ * both; a large one is kept first, because sending it is what takes long.
  * @param {Search} search
  * @param {AbortSignal} [signal]
  * @param {Record<string, string>} [more] options of the search
@@ -25,10 +28,12 @@ export async function askFor(search, signal, more = {}) {
   const brought = broughtOf(search.parts);
   const first = brought[0];
   const asked = signal ? { signal } : {};
-  if (search.parts.length === 1 && first?.picture.blob && first.picture.id === null) {
-    const box = boxOf(first);
+  const alone = search.parts.length === 1 && first?.picture.blob ? first : null;
+  if (alone?.picture.blob && alone.picture.blob.size > SENT_TWICE) await alone.picture.keep();
+  if (alone?.picture.blob && alone.picture.id === null) {
+    const box = boxOf(alone);
     if (box !== null) options.set("box", boxText(box));
-    return change("POST", address, { ...asked, query: options, body: first.picture.blob, type: first.picture.blob.type || "application/octet-stream" });
+    return change("POST", address, { ...asked, query: options, body: alone.picture.blob, type: alone.picture.blob.type || "application/octet-stream" });
   }
   await Promise.all(brought.map((part) => part.picture.keep()));
   if (brought.some((part) => part.picture.id === null)) return askWithBytes(search, address, options, asked);

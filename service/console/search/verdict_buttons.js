@@ -1,16 +1,20 @@
 /** What a person says of a match: the same vehicle, or not. */
 
-import { change, path } from "../shared/api.js";
+import { change, get, path } from "../shared/api.js";
 import { h } from "../shared/element.js";
-import { boxOf, isBrought, partKey } from "./search_state.js";
+import { boxOf, boxText, isBrought } from "./search_state.js";
 import { notice, tell } from "../shared/shell.js";
 
 /** @typedef {import("./search_state.js").Search} Search */
 /** @typedef {import("./search_request.js").Match} Match */
 /** @typedef {{same: boolean, id: string}} Verdict */
 
-/** What was said while this page is open, by gallery, query and image. @type {Map<string, Verdict>} */
+const RECALLED = 1000; // answers of a gallery, the latest
+
+/** What was said, by gallery, query and image. @type {Map<string, Verdict>} */
 const said = new Map();
+/** Galleries of which it is known, or asked, what was said before. @type {Set<string>} */
+const recalled = new Set();
 /** Fires the image_id of which something was said. */
 const heard = new EventTarget();
 
@@ -31,6 +35,7 @@ export function verdictButtons(search, match, signal) {
     no.setAttribute("aria-pressed", String(verdict?.same === false));
   };
   say();
+  void recall(search.gallery);
   heard.addEventListener(match.image_id, say, { signal });
   return h("div", { class: "verdicts", role: "group", "data-needs": "write", "aria-label": `Is match ${match.rank} the same vehicle?` }, yes, no);
 }
@@ -40,7 +45,32 @@ export function verdictButtons(search, match, signal) {
  * @param {Match} match
  */
 function keyOf(search, match) {
-  return `${search.gallery} ${search.parts[0] ? partKey(search.parts[0]) : ""} ${match.image_id}`;
+  const [part] = search.parts;
+  if (part === undefined) return "";
+  if (!isBrought(part)) return spelled(search.gallery, part.image_id, "", match.image_id);
+  const box = boxOf(part);
+  return spelled(search.gallery, part.picture.id ?? part.picture.handle, box === null ? "" : boxText(box), match.image_id);
+}
+
+/** @param {string} gallery @param {string} query @param {string} box @param {string} image_id */
+function spelled(gallery, query, box, image_id) {
+  return `${gallery} ${query} ${box} ${image_id}`;
+}
+
+/** Learn what was said before this page was opened, once a gallery. @param {string} gallery */
+async function recall(gallery) {
+  if (recalled.has(gallery)) return;
+  recalled.add(gallery);
+  try {
+    const { feedback } = await get(path("feedback"), { gallery, limit: RECALLED }, { quiet: true });
+    for (const each of feedback) { // the latest first
+      const key = spelled(gallery, each.query_id ?? each.query_image_id, each.box?.join(",") ?? "", each.image_id);
+      if (!said.has(key)) said.set(key, { same: each.same, id: each.feedback_id });
+      heard.dispatchEvent(new Event(each.image_id));
+    }
+  } catch {
+    recalled.delete(gallery); // the buttons do without; the next search asks again
+  }
 }
 
 /**
@@ -49,17 +79,16 @@ function keyOf(search, match) {
  * @param {boolean} same
  */
 async function give(search, match, same) {
-  const key = keyOf(search, match);
-  const before = said.get(key);
+  const before = said.get(keyOf(search, match));
   try {
     if (before?.same === same) {
       await change("DELETE", path("feedback", before.id));
-      said.delete(key);
+      said.delete(keyOf(search, match));
     } else {
       const about = await queryOf(search);
       if (about === null) return;
       const given = await change("POST", path("feedback"), { json: { gallery: search.gallery, image_id: match.image_id, same, distance: match.distance, ...about } });
-      said.set(key, { same, id: given.feedback_id });
+      said.set(keyOf(search, match), { same, id: given.feedback_id }); // by the picture's id, which it has by now
       notice(same ? `Noted: match ${match.rank} is the same vehicle.` : `Noted: match ${match.rank} is not the same vehicle.`);
     }
     heard.dispatchEvent(new Event(match.image_id));

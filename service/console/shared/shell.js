@@ -152,7 +152,7 @@ function post(place, kind, text, action) {
   const said = [...place.children].find((each) => each.firstChild?.textContent === text);
   said?.remove();
   const close = h("button", { type: "button", class: "quiet", "aria-label": "Close this notice", onclick: () => box.remove() }, "×");
-  const more = action ? h("button", { type: "button", onclick: () => { box.remove(); action.run(); } }, action.label) : null;
+  const more = action ? h("button", { type: "button", onclick: () => { box.remove(); byId("main").focus({ preventScroll: true }); action.run(); } }, action.label) : null;
   const box = h("div", { class: kind }, h("span", {}, text), more, close);
   place.append(box);
   if (place === notices) setTimeout(() => { if (!box.matches(":hover, :focus-within")) box.remove(); }, (action ? ACTION_SECONDS : NOTICE_SECONDS) * 1000);

@@ -13,6 +13,13 @@ export function timeWords(moment) {
   return moment ? TIME.format(new Date(moment)) : "time unknown";
 }
 
+/** The zone that times are told in, with what it is ahead of UTC: "Europe/Berlin, GMT+2". @param {Date} [at] */
+export function zoneWords(at = new Date()) {
+  const { timeZone } = TIME.resolvedOptions();
+  const parts = new Intl.DateTimeFormat("en", { timeZone, timeZoneName: "shortOffset" }).formatToParts(at);
+  return `${timeZone}, ${parts.find((each) => each.type === "timeZoneName")?.value ?? "UTC"}`;
+}
+
 /** @param {number} value */
 export function numberWords(value) {
   return NUMBER.format(value);

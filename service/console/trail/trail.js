@@ -11,7 +11,7 @@ import { timeLine } from "./trail_line.js";
 import { TrailPlace } from "./trail_place.js";
 import { TrailRecord } from "./trail_record.js";
 import { legWords, placeWords, sightingWords } from "./trail_words.js";
-import { countWords, distanceWords, imageWords, timeWords, viewpointWords } from "../shared/words.js";
+import { countWords, distanceWords, imageWords, timeWords, viewpointWords, zoneWords } from "../shared/words.js";
 
 /** @typedef {import("./trail_words.js").Trail} Trail */
 /** @typedef {import("./trail_words.js").Cameras} Cameras */
@@ -57,12 +57,13 @@ new ResizeObserver(() => drawLine()).observe(line);
 onWalk(() => load());
 addEventListener("beforeprint", drawPaper);
 connection.addEventListener("back", () => load());
+connection.addEventListener("key", () => load());
 load();
 
 /** What stands on paper only: that which the record's form says, and where it comes from. */
 function drawPaper() {
   if (trail === null) return;
-  const facts = [["Title", trail.title ?? ""], ["Asked by", record.asked.value], ["Note", record.note.value], ["Gallery", trail.gallery], ["Made", timeWords(trail.made_at)], ["Model", `${trail.model_name}, fingerprint ${trail.model}`]];
+  const facts = [["Title", trail.title ?? ""], ["Asked by", record.asked.value], ["Note", record.note.value], ["Gallery", trail.gallery], ["Made", timeWords(trail.made_at)], ["Times", `${zoneWords(new Date(trail.sightings[0]?.captured_at ?? Date.now()))}; PDF and CSV have them in UTC`], ["Model", `${trail.model_name}, fingerprint ${trail.model}`]];
   show(paper, h("dl", {}, ...facts.filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
 }
 
@@ -164,8 +165,9 @@ function draw(made, known) {
     countWords(made.sightings.length + made.untimed.length, "sighting"),
     impossible ? `${countWords(impossible, "way")} impossible at up to ${made.max_speed_kmh} km/h` : "",
     unmeasured ? `${countWords(unmeasured, "way")} not measured for want of positions` : "",
+    `times of ${zoneWords(new Date(made.sightings[0]?.captured_at ?? Date.now()))}`,
   ].filter(Boolean).join(" · "));
-  show(missing, made.missing.length === 0 ? null : h("p", { class: "chip warn" }, `Not in the gallery (any more): ${made.missing.join(", ")}`, h("button", { type: "button", class: "quiet", onclick: () => { write(withoutAll(made.missing), { replace: true }); load(); } }, "Leave them out")));
+  show(missing, made.missing.length === 0 ? null : h("p", { class: "chip warn" }, `Not in the gallery (any more): ${made.missing.join(", ")}`, h("button", { type: "button", class: "quiet no-print", onclick: () => { write(withoutAll(made.missing), { replace: true }); load(); } }, "Leave them out")));
   show(queries, ...asked(made));
   const ways = new Map(made.legs.map((each) => [each.to, each]));
   const eager = made.sightings.length + made.untimed.length <= EAGER;

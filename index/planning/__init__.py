@@ -1,0 +1,1 @@
+"""What a gallery of some size takes, by what was measured."""

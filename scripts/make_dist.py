@@ -1,0 +1,67 @@
+"""Wheels and sdists of the service and of its client in dist/, looked through before anybody gets them.
+
+python -m scripts.make_dist [--out dist]
+"""
+
+import argparse
+import hashlib
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+MODEL = Path("models/default.onnx")
+VERSION = Path("vehicle_search_client/VERSION")
+CLIENT = Path("vehicle_search_client")
+PACKAGES = ("index", "model_export", "service", "vehicle_search_client")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build all four; 1 where something is missing from one."""
+    parser = argparse.ArgumentParser(description="Build wheels and sdists, and look through them.")
+    parser.add_argument("--out", type=Path, default=Path("dist"), help="folder that takes them (default: dist)")
+    out: Path = parser.parse_args(arguments).out
+    for source in (Path(), CLIENT):
+        command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(source)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    version = VERSION.read_text(encoding="utf-8").strip()
+    wheel, sdist = out / f"vehicle_search-{version}-py3-none-any.whl", out / f"vehicle_search-{version}.tar.gz"
+    problems = [*problems_of_wheel(wheel), *problems_of_sdist(sdist)]
+    for name in (wheel, sdist, *sorted(out.glob(f"vehicle_search_client-{version}*"))):
+        print(f"{name}  {name.stat().st_size:,} bytes  sha256 {hashlib.sha256(name.read_bytes()).hexdigest()}")
+    for problem in problems:
+        print(f"wrong: {problem}")
+    return 1 if problems else 0
+
+
+def problems_of_wheel(wheel: Path) -> list[str]:
+    """What of the repository the wheel lacks or has in another state."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        found = [f"{wheel.name} lacks {path}" for path in sources() if path.as_posix() not in names]
+        if "index/default.onnx" not in names:
+            return [*found, f"{wheel.name} lacks the default model"]
+        if archive.read("index/default.onnx") != MODEL.read_bytes():
+            found.append(f"{wheel.name} has another model than {MODEL}")
+    return found
+
+
+def problems_of_sdist(sdist: Path) -> list[str]:
+    """The same of the sdist."""
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = [*sources(), MODEL, VERSION, Path("LICENSE"), Path("NOTICE"), Path("examples/query.jpg")]
+    return [f"{sdist.name} lacks {path}" for path in wanted if path.as_posix() not in names]
+
+
+def sources() -> list[Path]:
+    """Every file of the packages that git knows."""
+    listed = subprocess.run(["git", "ls-files", "-z", *PACKAGES], check=True, capture_output=True, text=True).stdout
+    paths = [Path(name) for name in listed.split("\0") if name]
+    own = {CLIENT / "README.md", CLIENT / "pyproject.toml", VERSION, Path("service/console/tsconfig.json")}
+    return [path for path in paths if path not in own]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
