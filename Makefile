@@ -95,6 +95,7 @@ lock: $(LOCK_VENV)/.installed  ## pin what pyproject.toml newly asks for in dock
 	@$(LOCK) --extra cpu pyproject.toml -o $(LOCKS)/service.lock
 	@$(LOCK) --extra gpu pyproject.toml -o $(LOCKS)/service-gpu.lock --constraints $(LOCKS)/service.lock
 	@$(LOCK) --extra train pyproject.toml -o $(LOCKS)/train.lock --constraints $(LOCKS)/service.lock $(if $(TORCH_WHEELS),--find-links $(TORCH_WHEELS))
+	@$(LOCK) --extra train pyproject.toml -o $(LOCKS)/train-cuda.lock --constraints $(LOCKS)/service.lock
 	@for extra in $(MORE_LOCKS); do $(LOCK) --extra $$extra pyproject.toml -o $(LOCKS)/more-$$extra.lock --constraints $(LOCKS)/service.lock || exit; done
 
 $(LOCK_VENV)/.installed: Makefile
