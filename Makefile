@@ -4,15 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 GPU_VENV := .venv-gpu
 PEERS_VENV := .venv-peers
+LOCK_VENV := .venv-lock
 SCAN_VENV := .venv-scan
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DATA ?= data
 TRAINING_DATA ?= training-data
 TYPESCRIPT := 5.9.3
+UV := 0.13.9
+LOCKS := docker/locks
+MORE_LOCKS := parquet otel
 TEST_PROCESSES ?= 2
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
-.PHONY: help serve install install-test check check-page fix test test-deep test-gpu scan-deploy openapi fault soak bench bench-model bench-gallery bench-gpu \
+.PHONY: help serve install install-test check check-page fix test test-deep test-gpu test-images lock scan-deploy openapi fault soak bench bench-model bench-gallery bench-gpu \
 	bench-bulk bench-train bench-serve secrets train-default reproduce-small reproduce-medium demo-gallery dist docs figure model-pictures screenshot release-check clean
 
 help:  ## list the targets
@@ -68,7 +72,7 @@ fix: install-test  ## mend what ruff can mend
 	$(BIN)/ruff format .
 
 test: install-test  ## every test that needs no GPU, in TEST_PROCESSES processes (2) of up to 1.5 GB
-	$(BIN)/python -m pytest -m 'not gpu and not deep' -n $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest -m 'not gpu and not deep and not images' -n $(TEST_PROCESSES) --dist loadfile
 
 openapi: install-test  ## write docs/openapi.json as the service serves it (a test holds them together)
 	$(BIN)/python -m service.commands.openapi_file
@@ -79,6 +83,23 @@ test-deep: install-test  ## schemathesis against a running service, and every fu
 
 test-gpu: $(GPU_VENV)/.installed  ## the tests that need a GPU, in an environment of their own (CUDA 13, driver 580 or newer)
 	$(GPU_VENV)/bin/python -m pytest -m gpu
+
+test-images: install-test  ## build the images with docker or podman, run them, look whether they keep their promises (docs/operations.md, "Images")
+	$(BIN)/python -m pytest -s -m images --timeout 3600
+
+LOCK = $(LOCK_VENV)/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+	--custom-compile-command 'make lock' --python-version 3.11 --python-platform x86_64-manylinux_2_28 $(if $(FRESH),--upgrade)
+
+lock: $(LOCK_VENV)/.installed  ## pin what pyproject.toml newly asks for in docker/locks; with FRESH=1 the newest of everything
+	@$(LOCK) $(LOCKS)/build.in -o $(LOCKS)/build.lock
+	@$(LOCK) --extra cpu pyproject.toml -o $(LOCKS)/service.lock
+	@$(LOCK) --extra gpu pyproject.toml -o $(LOCKS)/service-gpu.lock --constraints $(LOCKS)/service.lock
+	@$(LOCK) --extra train pyproject.toml -o $(LOCKS)/train.lock --constraints $(LOCKS)/service.lock $(if $(TORCH_WHEELS),--find-links $(TORCH_WHEELS))
+	@$(LOCK) --extra train pyproject.toml -o $(LOCKS)/train-cuda.lock --constraints $(LOCKS)/service.lock
+	@for extra in $(MORE_LOCKS); do $(LOCK) --extra $$extra pyproject.toml -o $(LOCKS)/more-$$extra.lock --constraints $(LOCKS)/service.lock || exit; done
+
+$(LOCK_VENV)/.installed: Makefile
+	@$(PYTHON) -m venv $(LOCK_VENV) && $(LOCK_VENV)/bin/python -m pip install --quiet uv==$(UV) && touch $@
 
 scan-deploy: $(SCAN_VENV)/.installed  ## Checkov looks in deploy/ for what is unsafe (an environment of its own)
 	@rm -rf build/deploy && mkdir -p build/deploy
@@ -165,4 +186,4 @@ screenshot: install-test  ## docs/console.jpg: the console as it is, in the Chro
 	$(BIN)/python -m scripts.make_screenshot
 
 clean:  ## remove .venv and caches, keep data
-	rm -rf $(VENV) $(GPU_VENV) $(PEERS_VENV) $(SCAN_VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(GPU_VENV) $(PEERS_VENV) $(SCAN_VENV) $(LOCK_VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

@@ -157,5 +157,5 @@ def _require_pyarrow(command: str) -> None:
     except ImportError as error:
         raise InvalidValue(
             f"{command} needs pyarrow, which is not installed: pip install 'vehicle-search[parquet]', or build the "
-            "image with --build-arg MORE=,parquet"
+            "image with --build-arg MORE=parquet"
         ) from error

@@ -106,7 +106,7 @@ def test_without_pyarrow_it_says_how_to_install_it(tmp_path: Path) -> None:
         assert run.returncode == 2
         assert run.stderr.splitlines() == [
             f"vehicle-index: {words[0]} needs pyarrow, which is not installed: pip install 'vehicle-search[parquet]', "
-            "or build the image with --build-arg MORE=,parquet"
+            "or build the image with --build-arg MORE=parquet"
         ]
 
 

@@ -1,0 +1,189 @@
+"""The images, built and run (`make test-images`; docs/operations.md, "Images")."""
+
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.container_engine import Container, ContainerEngine, found_engine
+from tests.docker_files import normalised
+
+pytestmark = pytest.mark.images
+
+PAPERS = "/usr/share/doc/vehicle-search"
+TARGETS = os.environ.get("IMAGE_TARGETS", "service train").split()
+SERVICES = [target for target in TARGETS if target != "train"]
+REMOTE = ("--env", "VEHICLE_SEARCH_ALLOW_UNAUTHENTICATED_REMOTE=true")
+BUILDERS = ("cc", "gcc", "g++", "clang", "c99", "ld", "as", "make", "cmake", "rustc", "cargo", "go", "nvcc")
+DISTRIBUTIONS = "from importlib.metadata import distributions\nfor d in distributions(): print(d.name, d.version)"
+
+
+@pytest.fixture(scope="module")
+def engine() -> ContainerEngine:
+    engine = found_engine()
+    if engine is None:
+        pytest.skip("nothing here runs containers: install docker or podman")
+    return engine
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def image(request: pytest.FixtureRequest, engine: ContainerEngine) -> str:
+    return engine.build(request.param)
+
+
+@pytest.fixture(scope="module")
+def idle(image: str, engine: ContainerEngine) -> Iterator[Container]:
+    """A container in which nothing but a look at it goes on."""
+    with engine.started(image, "--entrypoint", "sleep", words=["infinity"]) as container:
+        yield container
+
+
+@pytest.fixture(scope="module")
+def service(engine: ContainerEngine) -> str:
+    if "service" not in TARGETS:
+        pytest.skip("IMAGE_TARGETS leaves service out")
+    return engine.build("service")
+
+
+@pytest.fixture(scope="module")
+def served(service: str, engine: ContainerEngine) -> Iterator[Container]:
+    """The demo gallery, served from a volume that another container filled, without a network, with all of two cores."""
+    with engine.volume() as volume:
+        mounted = ("--volume", f"{volume}:/data")
+        filling = ("add", "--data-dir", "/data", "examples/demo-gallery/manifest.csv")
+        with engine.started(service, *mounted, "--entrypoint", "vehicle-index", words=filling) as filled:
+            assert filled.ended() == 0
+        with engine.started(service, *mounted, *REMOTE, "--cpus", "2") as container:
+            assert "is ready" in container.first_line()
+            yield container
+
+
+def test_it_is_nobody_and_owns_its_data_alone(idle: Container) -> None:
+    assert idle.run("id", "-u").strip() == "10001"
+    rights = [line for line in idle.run("cat", "/proc/self/status").splitlines() if line.startswith("CapEff")]
+    assert int(rights[0].split()[1], 16) == 0
+    owned = idle.run("sh", "-c", "find / -xdev -path /dev -prune -o -user 10001 -print 2> /dev/null; true")
+    assert owned.split() in ([], ["/data"])  # a volume is another file system
+    idle.run("sh", "-c", "echo kept > /data/file && echo gone > /tmp/file")
+    with pytest.raises(AssertionError, match="Read-only file system"):
+        idle.run("touch", "/opt/file")
+
+
+def test_papers_name_everything_that_is_installed(idle: Container) -> None:
+    installed = {
+        tuple(line.split()) for line in idle.run("/opt/venv/bin/python", "-I", "-c", DISTRIBUTIONS).splitlines()
+    }
+    assert len(installed) > 30
+    bill = json.loads(idle.run("cat", f"{PAPERS}/sbom.cdx.json"))
+    assert bill["bomFormat"] == "CycloneDX"
+    parts = bill["components"]
+    assert {(normalised(part["name"]), part["version"]) for part in parts} == {
+        (normalised(name), version) for name, version in installed
+    }
+    assert bill["metadata"].get("timestamp") is None
+    licences = idle.run("cat", f"{PAPERS}/licences.txt")
+    for name, version in installed:
+        assert f"\n{name} {version}: " in licences, name
+    assert not re.search(r": names no licence\nIt brings no licence text", licences)
+    fonts = idle.run("cat", "/usr/share/doc/fonts-dejavu-core/copyright", "/usr/share/doc/fonts-wqy-microhei/copyright")
+    assert "DejaVu" in fonts
+    assert "Apache License" in idle.run("cat", f"{PAPERS}/LICENSE")
+    assert "dpkg" in idle.run("cat", f"{PAPERS}/debian-packages.txt")
+
+
+def test_nothing_in_it_builds_or_installs(idle: Container) -> None:
+    assert idle.run("sh", "-c", f"for tool in {' '.join(BUILDERS)}; do command -v $tool; done; true") == ""
+    assert idle.run("find", "/opt/venv", "-maxdepth", "5", "-name", "pip") == ""
+
+
+@pytest.mark.parametrize("target", SERVICES)
+def test_services_hold_no_torch(target: str, engine: ContainerEngine) -> None:
+    with engine.started(engine.build(target), "--entrypoint", "sleep", words=["infinity"]) as container:
+        found = container.run(
+            "find",
+            "/opt/venv/lib",
+            "-maxdepth",
+            "3",
+            "(",
+            "-name",
+            "torch*",
+            "-o",
+            "-name",
+            "onnx",
+            "-o",
+            "-name",
+            "*tensorflow*",
+            ")",
+        )
+        assert found == ""
+
+
+def test_size(service: str, engine: ContainerEngine) -> None:
+    """Megabytes above the base image."""
+    above = engine.inspected(service)["Size"] - engine.inspected(engine.build("base"))["Size"]
+    print(f"\nservice: {above / 1e6:.0f} MB above its base")  # noqa: T201
+    assert above <= 450e6
+
+
+@pytest.mark.parametrize(("cores", "at_most"), [("2", 10), ("1", 20)])
+def test_ready_soon_with_as_many_workers_as_the_quota_has_cores(
+    service: str, cores: str, at_most: float, engine: ContainerEngine
+) -> None:
+    with engine.started(service, *REMOTE, "--cpus", cores) as container:
+        assert "is ready" in container.first_line()
+        took = time.monotonic() - container.began
+        print(f"\nservice on {cores} cores: ready {took:.1f} s after `run`")  # noqa: T201
+        assert took <= at_most
+        asked = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8000/v1/status').read().decode())"
+        status = json.loads(container.run("python3", "-c", asked))
+        assert status["queue"]["workers"] == min(int(cores), len(os.sched_getaffinity(0)))
+
+
+def test_a_search_in_the_demo_gallery(served: Container) -> None:
+    found = json.loads(served.run("vehicle-search", "query", "examples/query.jpg", "--top-k", "3", "--json"))
+    assert [match["rank"] for match in found] == [1, 2, 3]
+
+
+def test_its_health_is_told(served: Container, service: str, engine: ContainerEngine) -> None:
+    about = engine.inspected(service)
+    health = (about | about["Config"])["Healthcheck"]["Test"]  # where it stands depends on the engine
+    assert health[0] == "CMD"
+    assert '"ready"' in served.run(*health[1:])
+
+
+def test_sigterm_ends_it_well(service: str, engine: ContainerEngine) -> None:
+    with engine.started(service, *REMOTE) as container:
+        assert "is ready" in container.first_line()
+        began = time.monotonic()
+        container.kill("TERM")
+        assert container.ended() == 0
+        print(f"\nservice: ended {time.monotonic() - began:.1f} s after SIGTERM")  # noqa: T201
+        assert time.monotonic() - began < 20  # its grace
+
+
+@pytest.mark.skipif("train" not in TARGETS, reason="IMAGE_TARGETS leaves train out")
+def test_the_trainer_opens_its_door(engine: ContainerEngine) -> None:
+    with engine.started(engine.build("train"), words=["train", "--list"]) as container:
+        assert container.first_line().startswith("default-mvan")
+        assert container.ended() == 0
+
+
+def test_only_the_last_layer_changes_with_the_source(engine: ContainerEngine, tmp_path: Path) -> None:
+    """The others are the same to the byte, though nothing of an earlier build is used."""
+    for line in Path(".dockerignore").read_text().splitlines():
+        if line.startswith("!"):
+            name = line.removeprefix("!")
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if Path(name).is_dir() else shutil.copy2)(name, tmp_path / name)
+    shutil.copy2(".dockerignore", tmp_path)
+    before = engine.inspected(engine.build("service", tmp_path, anew=True))["RootFS"]["Layers"]
+    with (tmp_path / "service/vehicle_search.py").open("a") as file:
+        file.write("CHANGED = True\n")
+    after = engine.inspected(engine.build("service", tmp_path, anew=True))["RootFS"]["Layers"]
+    assert len(before) == len(after)
+    assert [n - len(before) for n, pair in enumerate(zip(before, after, strict=True)) if len(set(pair)) > 1] == [-1]
