@@ -39,12 +39,19 @@ class ContainerEngine:
     def __init__(self, words: Sequence[str]) -> None:
         self._words = list(words)
         self.docker = Path(words[0]).name == "docker"
+        self._built: dict[str, str] = {}  # image, by target
 
     def __call__(self, *words: str, timeout: float = 120) -> str:
         """What it answers on stdout; its own complaint in the failure where it ends with more than 0."""
         run = subprocess.run([*self._words, *words], capture_output=True, text=True, timeout=timeout, check=False)
         assert run.returncode == 0, f"{' '.join(words)}: {run.returncode}\n{run.stdout}\n{run.stderr}"
         return run.stdout
+
+    def built(self, target: str) -> str:
+        """The name of the image of this target, which is built once."""
+        if target not in self._built:
+            self._built[target] = self.build(target)
+        return self._built[target]
 
     def build(self, target: str, context: Path = Path(), *, anew: bool = False) -> str:
         """The name of the image that it becomes. ``anew``: nothing of earlier builds is used (docker uses it: it gives files times)."""

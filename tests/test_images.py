@@ -33,7 +33,7 @@ def engine() -> ContainerEngine:
 
 @pytest.fixture(scope="module", params=TARGETS)
 def image(request: pytest.FixtureRequest, engine: ContainerEngine) -> str:
-    return engine.build(request.param)
+    return engine.built(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def idle(image: str, engine: ContainerEngine) -> Iterator[Container]:
 def service(engine: ContainerEngine) -> str:
     if "service" not in TARGETS:
         pytest.skip("IMAGE_TARGETS leaves service out")
-    return engine.build("service")
+    return engine.built("service")
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_nothing_in_it_builds_or_installs(idle: Container) -> None:
 
 @pytest.mark.parametrize("target", SERVICES)
 def test_services_hold_no_torch(target: str, engine: ContainerEngine) -> None:
-    with engine.started(engine.build(target), "--entrypoint", "sleep", words=["infinity"]) as container:
+    with engine.started(engine.built(target), "--entrypoint", "sleep", words=["infinity"]) as container:
         found = container.run(
             "find",
             "/opt/venv/lib",
@@ -125,7 +125,7 @@ def test_services_hold_no_torch(target: str, engine: ContainerEngine) -> None:
 
 def test_size(service: str, engine: ContainerEngine) -> None:
     """Megabytes above the base image."""
-    above = engine.inspected(service)["Size"] - engine.inspected(engine.build("base"))["Size"]
+    above = engine.inspected(service)["Size"] - engine.inspected(engine.built("base"))["Size"]
     print(f"\nservice: {above / 1e6:.0f} MB above its base")  # noqa: T201
     assert above <= 450e6
 
@@ -168,7 +168,7 @@ def test_sigterm_ends_it_well(service: str, engine: ContainerEngine) -> None:
 
 @pytest.mark.skipif("train" not in TARGETS, reason="IMAGE_TARGETS leaves train out")
 def test_the_trainer_opens_its_door(engine: ContainerEngine) -> None:
-    with engine.started(engine.build("train"), words=["train", "--list"]) as container:
+    with engine.started(engine.built("train"), words=["train", "--list"]) as container:
         assert container.first_line().startswith("default-mvan")
         assert container.ended() == 0
 
