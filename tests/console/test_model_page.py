@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import numpy as np
 import onnx
 import pytest
 import uvicorn
@@ -21,7 +22,7 @@ from index.bulk.import_job import ImportFolder
 from index.contract import MatchProbability
 from index.data_folder import DataFolder
 from index.embedder import Embedder
-from index.gallery import GallerySpec
+from index.gallery import GallerySpec, Metadata, NewImage
 from model_export.exporting.onnx_export import describe, stamp, write_file
 from service.application import create_app
 from service.gate.audit_trail import AUDITED
@@ -391,6 +392,12 @@ def test_a_gallery_is_moved_and_a_move_is_cancelled(
             httpx.put(f"{address}/v1/galleries/{name}").raise_for_status()
             files = parts(*(jpeg(number, (32, 24)) for number in range(count)))
             httpx.post(f"{address}/v1/galleries/{name}/images", files=files, timeout=60).raise_for_status()
+    with contextlib.closing(DataFolder(data)) as home:  # so many that a person is quicker than the move
+        one = NewImage(
+            image_id="i", embedding=np.eye(32, dtype=np.float32)[0], viewpoint=np.eye(3, dtype=np.float32)[0],
+            metadata=Metadata(), crop=jpeg(1, (32, 24)),
+        )  # fmt: skip
+        home.get("large").add([replace(one, image_id=f"i{number}") for number in range(30_000)])
     with serving(data, next_model, log=tmp_path / "log") as address:
         page = open_page(f"{address}/model")
         moves = section(page, "Moves to another model")
