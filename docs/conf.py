@@ -10,7 +10,6 @@ from sphinx.application import Sphinx
 project = "Vehicle Search"
 version = release = installed("vehicle-search")
 extensions = ["myst_parser", "sphinx_copybutton"]
-exclude_patterns = ["_build"]
 nitpicky = True
 html_theme = "furo"
 html_title = "Vehicle Search"

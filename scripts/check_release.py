@@ -15,8 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from scripts import check_upgrade, make_dist
+from scripts.make_dist import VERSION
 
-VERSION = Path("vehicle_search_client/VERSION")
 CHANGELOG = Path("CHANGELOG.md")
 _RELEASE = re.compile(r"^## \[(\d+\.\d+\.\d+)\] - (\d{4}-\d\d-\d\d)$", re.MULTILINE)
 

@@ -1,6 +1,7 @@
 """Which route asks for which scope of a key: one table. A route that is not in it answers nobody who has a key."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -120,11 +121,8 @@ async def require_access(request: Request) -> None:
     key = caller_of(request).key
     if key is None or request.scope.get("open"):
         return
-    try:
+    with _counted(request, key):
         _require(request, key)
-    except ScopeMissing:
-        context_of(request).metrics.key_requests.labels(key.key_id, "forbidden").inc()
-        raise
 
 
 def reach_gallery(request: Request, gallery: str) -> None:
@@ -132,8 +130,15 @@ def reach_gallery(request: Request, gallery: str) -> None:
     key = caller_of(request).key
     if key is None:
         return
-    try:
+    with _counted(request, key):
         _require_gallery(key, gallery)
+
+
+@contextmanager
+def _counted(request: Request, key: AccessKey) -> Iterator[None]:
+    """A refusal in here counts among those of its key."""
+    try:
+        yield
     except ScopeMissing:
         context_of(request).metrics.key_requests.labels(key.key_id, "forbidden").inc()
         raise

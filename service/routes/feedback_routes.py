@@ -24,7 +24,7 @@ from index.metadata import GALLERY_NAME, check_box, check_gallery_name, check_im
 from index.storage.query_store import QUERY_ID
 from service.access.caller import caller_of
 from service.answering.request_turn import RequestTurn, turn_of
-from service.answering.streamed_archive import streamed_archive
+from service.answering.sent_file import streamed_file
 from service.answering.uploads import read_document
 from service.context import Context, context_of, require_writable
 from service.gate.audit_trail import note
@@ -116,7 +116,8 @@ async def export_feedback(request: Request) -> Response:
     contradicts what else was said they are left out and stand in ``conflicts.csv``, with the reason.
     """
     _, target = _asked(request, IN_GALLERY)
-    return await streamed_archive(request, target.feedback.archive(), f"feedback-{target.name}.zip")
+    name = f"feedback-{target.name}.zip"
+    return await streamed_file(request, target.feedback.archive(), name, "application/zip")
 
 
 @router.delete(

@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from index.bulk.import_plan import COUNTS
 from index.bulk.picture_archive import is_archive
 from index.errors import InvalidValue
 from service.access.caller import caller_of, require_still
+from service.answering.sent_file import streamed_file
 from service.answering.uploads import content_type_of, read_archive, read_document
 from service.background.importer import source_below
 from service.context import Context, context_of, require_writable
@@ -26,7 +26,6 @@ from service.openapi.descriptions import GalleryName, ImportId
 from service.wire.documents import answer, read_json, time_text
 from service.wire.parameters import read_parameters
 from service.wire.problems import UnsupportedBody
-from service.wire.streamed_answer import Parts, StreamedAnswer
 
 _LONGEST_PATH = 4096
 _LINES_AT_ONCE = 1000
@@ -99,11 +98,7 @@ async def get_failures(request: Request, import_id: ImportId) -> Response:
     read_parameters(request, ())
     job = _job(request, import_id)
     lines = await run_in_threadpool(context_of(request).importer.failures, job)
-    headers = {"Content-Disposition": 'attachment; filename="failures.csv"', "X-Content-Type-Options": "nosniff"}
-    parts = Parts(_blocks(lines))
-    first, more = await run_in_threadpool(parts.piece), partial(run_in_threadpool, parts.piece)
-    seconds, kind = context_of(request).settings.body_seconds, "text/csv; charset=utf-8; header=present"
-    return StreamedAnswer(first, parts, more, seconds=seconds, media_type=kind, headers=headers)
+    return await streamed_file(request, _blocks(lines), "failures.csv", "text/csv; charset=utf-8; header=present")
 
 
 @router.delete(

@@ -17,7 +17,7 @@ from service.access.caller import caller_of
 from service.answering.asked_queries import AskedQueries, Kept, parts_of
 from service.answering.request_turn import RequestTurn, turn_of
 from service.answering.searcher import QueryPart, Searcher
-from service.answering.streamed_archive import streamed_archive
+from service.answering.sent_file import streamed_file, whole_file
 from service.answering.uploads import read_document
 from service.capacity.worker_pool import Urgency
 from service.context import Context, context_of
@@ -69,10 +69,11 @@ async def trail(request: Request, gallery: GalleryName) -> Response:
         if form == "json":
             return answer(trail_document(made))
         if form == "csv":
-            return _file(made, trail_csv(made), form, "text/csv; charset=utf-8")
+            return whole_file(trail_csv(made), _name(made, form), "text/csv; charset=utf-8")
         if form == "zip":
-            return await streamed_archive(request, _archive(context, target, made, kept), _name(made, form))
-        return _file(made, await _record(context, target, made, kept), form, "application/pdf")
+            archive = _archive(context, target, made, kept)
+            return await streamed_file(request, archive, _name(made, form), "application/zip")
+        return whole_file(await _record(context, target, made, kept), _name(made, form), "application/pdf")
 
 
 async def _followed(
@@ -115,13 +116,6 @@ def _asked_by(request: Request) -> TrailRequest:
 
 def _name(made: Trail, form: str) -> str:
     return f"trail-{made.gallery}-{made.request.made_at:%Y%m%dT%H%M%SZ}.{form}"
-
-
-def _file(made: Trail, data: bytes, form: str, media_type: str) -> Response:
-    headers = {
-        "Content-Disposition": f'attachment; filename="{_name(made, form)}"', "X-Content-Type-Options": "nosniff",
-    }  # fmt: skip
-    return Response(data, media_type=media_type, headers=headers)
 
 
 def _archive(context: Context, gallery: Gallery, made: Trail, kept: Sequence[Kept]) -> Iterator[bytes]:

@@ -340,12 +340,21 @@ KEPT_SEARCH = (
     ),
     *(each for each in SEARCH if each.name != "image_id"),
 )  # fmt: skip
+
+
+def _paging(what: str) -> tuple[Parameter, Parameter]:
+    """How a listing of these is gone through."""
+    return (
+        Parameter(
+            name="limit", description=f"{what} on a page.", read=_integer(1, 1000),
+            schema={"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+        ),
+        Parameter(name="cursor", description="The field next of the page before.", schema=_CURSOR, read=_cursor),
+    )  # fmt: skip
+
+
 PAGE = (
-    Parameter(
-        name="limit", description="Images on a page.", read=_integer(1, 1000),
-        schema={"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
-    ),
-    Parameter(name="cursor", description="The field next of the page before.", schema=_CURSOR, read=_cursor),
+    *_paging("Images"),
     Parameter(
         name="offset", description="Images to pass over first, instead of a cursor; next goes on from there.",
         schema={"type": "integer", "minimum": 0, "maximum": 999_999_999, "default": 0}, read=_integer(0, 999_999_999),
@@ -368,11 +377,7 @@ SELECTED = (
     ),
 )  # fmt: skip
 AUDIT = (
-    Parameter(
-        name="limit", description="Entries on a page.", read=_integer(1, 1000),
-        schema={"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
-    ),
-    Parameter(name="cursor", description="The field next of the page before.", schema=_CURSOR, read=_cursor),
+    *_paging("Entries"),
     Parameter(name="since", description="Entries of this time or later.", schema=_INSTANT, read=_time),
     Parameter(name="until", description="Entries before this time.", schema=_INSTANT, read=_time),
     Parameter(
@@ -396,11 +401,7 @@ IN_GALLERY = Parameter(
 )  # fmt: skip
 FEEDBACK = (
     IN_GALLERY,
-    Parameter(
-        name="limit", description="Answers on a page.", read=_integer(1, 1000),
-        schema={"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
-    ),
-    Parameter(name="cursor", description="The field next of the page before.", schema=_CURSOR, read=_cursor),
+    *_paging("Answers"),
 )  # fmt: skip
 CONFIRM = Parameter(
     name="confirm",

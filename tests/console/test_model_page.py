@@ -28,7 +28,7 @@ from service.application import create_app
 from service.gate.audit_trail import AUDITED
 from service.settings import Settings
 from tests.archives import pack
-from tests.console.conftest import DESK, PHONE, OpenPage, require_accessible, shoot
+from tests.console.conftest import DESK, PHONE, OpenPage, give_key, require_accessible, shoot
 from tests.http_client import parts
 from tests.key_holder import bearer, kept_key
 from tests.pictures import jpeg
@@ -52,8 +52,7 @@ def dialog(page: Page) -> Locator:
 
 
 def enter_key(page: Page, token: str) -> None:
-    dialog(page).get_by_label("API key").fill(token)
-    dialog(page).get_by_role("button", name="Use this key").click()
+    give_key(page, token)
     expect(dialog(page)).to_have_count(0)
 
 

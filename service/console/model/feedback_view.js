@@ -24,7 +24,7 @@ export function feedbackView(place) {
     }
     try {
       const { galleries } = await get("/v1/galleries", {}, { quiet: true });
-      show(place, ...feedbackParts(galleries.map((/** @type {{name: string}} */ each) => each.name), caller));
+      show(place, ...feedbackParts(galleries.map((/** @type {{name: string}} */ each) => each.name)));
     } catch (error) {
       show(place, refusal(error, "The galleries could not be listed"));
     }
@@ -33,9 +33,8 @@ export function feedbackView(place) {
 
 /**
  * @param {string[]} names
- * @param {Caller} caller
  */
-function feedbackParts(names, caller) {
+function feedbackParts(names) {
   const choice = h("select", { onchange: () => read(true) }, ...names.map((name) => h("option", { value: name }, name)));
   if (names.includes(gallerySaid())) choice.value = gallerySaid();
   const body = h("tbody", {});
@@ -44,7 +43,7 @@ function feedbackParts(names, caller) {
   const words = h("p", { class: "faint small", role: "status" });
   const older = h("button", { type: "button", onclick: () => read(false) }, "Older ones");
   const give = h("button", { type: "button", onclick: () => exportAll(choice.value) }, "Save as a data set");
-  const erase = caller.may("write") ? h("button", { type: "button", "data-needs": "write", onclick: async () => { if (await eraseAll(choice.value)) read(true); } }, "Erase all…") : null;
+  const erase = h("button", { type: "button", "data-needs": "write", onclick: async () => { if (await eraseAll(choice.value)) read(true); } }, "Erase all…");
   /** @type {string | null} */
   let next = null;
 
@@ -65,7 +64,7 @@ function feedbackParts(names, caller) {
       if (choice.value !== name) return;
       if (anew) show(body);
       next = page.next;
-      body.append(...page.feedback.map((/** @type {Answer} */ each) => answerRow(each, caller, tellCount)));
+      body.append(...page.feedback.map((/** @type {Answer} */ each) => answerRow(each, tellCount)));
       tellCount();
     } catch (error) {
       show(body);
@@ -85,10 +84,9 @@ function feedbackParts(names, caller) {
 
 /**
  * @param {Answer} answer
- * @param {Caller} caller
  * @param {() => void} changed
  */
-function answerRow(answer, caller, changed) {
+function answerRow(answer, changed) {
   const erase = h("button", { type: "button", "data-needs": "write", "aria-label": `Erase what was said of ${answer.image_id}`, onclick: async () => {
     try {
       await change("DELETE", path("feedback", answer.feedback_id));
@@ -106,7 +104,7 @@ function answerRow(answer, caller, changed) {
     h("td", {}, answer.query_image_id ? thumbnail(answer.gallery, answer.query_image_id) : "a picture of somebody's, kept with the answer"),
     h("td", { class: "number" }, answer.distance === null ? "–" : distanceWords(answer.distance)),
     h("td", {}, timeWords(answer.given_at)),
-    h("td", {}, caller.may("write") ? erase : null),
+    h("td", {}, erase),
   );
   return row;
 }

@@ -63,8 +63,13 @@ load();
 /** What stands on paper only: that which the record's form says, and where it comes from. */
 function drawPaper() {
   if (trail === null) return;
-  const facts = [["Title", trail.title ?? ""], ["Asked by", record.asked.value], ["Note", record.note.value], ["Gallery", trail.gallery], ["Made", timeWords(trail.made_at)], ["Times", `${zoneWords(new Date(trail.sightings[0]?.captured_at ?? Date.now()))}; PDF and CSV have them in UTC`], ["Model", `${trail.model_name}, fingerprint ${trail.model}`]];
+  const facts = [["Title", trail.title ?? ""], ["Asked by", record.asked.value], ["Note", record.note.value], ["Gallery", trail.gallery], ["Made", timeWords(trail.made_at)], ["Times", `${zone(trail)}; PDF and CSV have them in UTC`], ["Model", `${trail.model_name}, fingerprint ${trail.model}`]];
   show(paper, h("dl", {}, ...facts.filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
+}
+
+/** The zone that its times are told in, as it was when the vehicle was seen first. @param {Trail} made */
+function zone(made) {
+  return zoneWords(new Date(made.sightings[0]?.captured_at ?? Date.now()));
 }
 
 /** The gallery, and a field for one more sighting. */
@@ -165,7 +170,7 @@ function draw(made, known) {
     countWords(made.sightings.length + made.untimed.length, "sighting"),
     impossible ? `${countWords(impossible, "way")} impossible at up to ${made.max_speed_kmh} km/h` : "",
     unmeasured ? `${countWords(unmeasured, "way")} not measured for want of positions` : "",
-    `times of ${zoneWords(new Date(made.sightings[0]?.captured_at ?? Date.now()))}`,
+    `times of ${zone(made)}`,
   ].filter(Boolean).join(" · "));
   show(missing, made.missing.length === 0 ? null : h("p", { class: "chip warn" }, `Not in the gallery (any more): ${made.missing.join(", ")}`, h("button", { type: "button", class: "quiet no-print", onclick: () => { write(withoutAll(made.missing), { replace: true }); load(); } }, "Leave them out")));
   show(queries, ...asked(made));
