@@ -323,8 +323,9 @@ class RunCard {
     const state = { running: "", waiting: `Waiting: ${run.why}`, done: none, cancelled: "Stopped; what was added stays.", stopped: `Ended: ${run.why}` }[run.state];
     this.words.classList.toggle("wrong", run.state === "stopped" || run.state === "waiting");
     const ends = state === "" || state.endsWith(".") ? state : `${state}.`;
-    show(this.words, `${ends} ${run.ended && run.found === 0 ? "" : counts.join(" · ")}`.trim());
-    if (run.ended) show(this.told, `${ends} ${counts.join(", ")}`);
+    const said = run.ended && run.found === 0 ? [] : counts;
+    show(this.words, `${ends} ${said.join(" · ")}`.trim());
+    if (run.ended) show(this.told, `${ends} ${said.join(", ")}`.trim());
     else if (run.state === "waiting") show(this.told, state);
     if (run.failed + odd.length > 0) this.listFailures(run, odd);
   }

@@ -2,6 +2,7 @@
 
 import { change, get, path } from "../shared/api.js";
 import { h } from "../shared/element.js";
+import { may } from "../shared/rights.js";
 import { boxOf, boxText, isBrought } from "./search_state.js";
 import { notice, tell } from "../shared/shell.js";
 
@@ -59,7 +60,7 @@ function spelled(gallery, query, box, image_id) {
 
 /** Learn what was said before this page was opened, once a gallery. @param {string} gallery */
 async function recall(gallery) {
-  if (recalled.has(gallery)) return;
+  if (!await may("write") || recalled.has(gallery)) return; // without that right there are no buttons
   recalled.add(gallery);
   try {
     const { feedback } = await get(path("feedback"), { gallery, limit: RECALLED }, { quiet: true });
