@@ -26,7 +26,7 @@ from service.background.migrator import Migrator
 from service.background.reloader import Reloader
 from service.background.sweeper import Sweeper
 from service.capacity.body_memory import BodyMemory
-from service.capacity.request_places import RequestPlaces
+from service.capacity.limited_places import LimitedPlaces
 from service.context import Context
 from service.embedding.engine import Engine
 from service.embedding.kept_queries import KeptQueries
@@ -179,16 +179,17 @@ def create_app(
     app = routed_app(lifespan=lifespan)
     if settings.console:
         add_console(app, Console(tiles=None if settings.map_tiles is None else tile_origin(settings.map_tiles)))
-    bodies, places = BodyMemory(settings.max_buffered_bytes), RequestPlaces(settings.max_requests)
+    bodies = BodyMemory(settings.max_buffered_bytes)
+    places = LimitedPlaces(settings.max_requests, what="requests are in progress", setting="max_requests")
     metrics.watch_memory(free_memory)
     metrics.watch_limits(
         lambda: {
             "queue_size": engine.taken / engine.places,
-            "max_requests": places.taken / settings.max_requests,
+            "max_requests": places.used,
             "max_buffered_bytes": bodies.taken / settings.max_buffered_bytes,
             "max_galleries": len(home.names()) / settings.max_galleries,
             "max_query_bytes": queries.store.size()[1] / settings.max_query_bytes,
-            "max_uploads": importer.uploads / settings.max_uploads,
+            "max_uploads": importer.uploads.used,
         }
     )
     app.state.context = Context(

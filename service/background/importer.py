@@ -27,11 +27,12 @@ from index.errors import (
     trouble_of,
 )
 from index.gallery import Gallery, GalleryHome
+from service.capacity.limited_places import LimitedPlaces
 from service.embedding.engine import Engine
 from service.embedding.loaded_models import LoadedModels
 from service.watching.metrics import Metrics
 from service.wire.documents import time_text
-from service.wire.problems import ImportNotFound, QueueFull
+from service.wire.problems import ImportNotFound
 
 EMBEDDED_AT_ONCE: Final = {"CPUExecutionProvider": 2}  # images; a search that finds all workers busy waits as long
 EMBEDDED_AT_ONCE_ELSEWHERE: Final = 16
@@ -71,7 +72,7 @@ class Importer:
         self.folder = folder
         self._home, self._engine, self._models, self._metrics = home, engine, models, metrics
         self.root, self._max_pixels = root, max_pixels
-        self._max_uploads, self.uploads = max_uploads, 0  # archives that arrive
+        self.uploads = LimitedPlaces(max_uploads, what="archives are arriving", setting="max_uploads")
         self._turn = threading.Condition()
         self._stop, self._cancel = threading.Event(), threading.Event()
         self._jobs = {job.job_id: self._resting(job) for job in folder.jobs()}
@@ -97,17 +98,6 @@ class Importer:
         if job is None or not reaches(job.gallery):
             raise ImportNotFound(f"there is no import {job_id[:60]!a}")
         return job
-
-    @contextmanager
-    def upload(self) -> Iterator[None]:
-        """A place for an archive that arrives; QueueFull at once where there is none. For the event loop's thread."""
-        if self.uploads >= self._max_uploads:
-            raise QueueFull(f"{self.uploads} archives are arriving, the limit set by max_uploads; try again later")
-        self.uploads += 1
-        try:
-            yield
-        finally:
-            self.uploads -= 1
 
     def submit(self, receiving: Path, job: ImportJob) -> None:
         """Take a job on; it is durable on return."""

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from index.errors import VehicleSearchError
 from service.access.caller import ANYBODY, Callers
-from service.capacity.request_places import RequestPlaces
+from service.capacity.limited_places import LimitedPlaces
 from service.gate.route_access import FIGURES, is_open
 from service.watching.metrics import NO_ROUTE, Metrics
 from service.wire.problems import (
@@ -85,7 +85,7 @@ class RequestLimit:
     and open files without an end.
     """
 
-    def __init__(self, app: ASGIApp, *, places: RequestPlaces, exempt: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, *, places: LimitedPlaces, exempt: frozenset[str]) -> None:
         self.app, self._places, self._exempt = app, places, exempt
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -141,7 +141,7 @@ async def _sent(context: Context, request: Request, folder: ImportFolder, receiv
             request, max_bytes=context.settings.max_body_bytes, max_seconds=context.settings.body_seconds
         )
         return _Sent(path=await run_in_threadpool(_path, context, body))
-    with context.importer.upload(), folder.translated():
+    with context.importer.uploads.holding(), folder.translated():
         archive = await read_archive(request, context.settings, archive_in(receiving))
     if not await run_in_threadpool(is_archive, archive_in(receiving)):
         raise UnsupportedBody("the part 'archive' is neither a ZIP nor a TAR (plain, or packed by gzip, bzip2 or xz)")
