@@ -169,6 +169,27 @@ def test_an_attribute_is_a_filter(demo: str, open_page: OpenPage) -> None:
     say_count(page, f"{total(demo, **{'attribute.body': 'sedan'})} images pass the filters")
 
 
+@pytest.mark.parametrize("name", ["Value", "Vehicle (several with commas)"])
+def test_what_is_typed_while_the_filters_are_asked_for_stays(demo: str, open_page: OpenPage, name: str) -> None:
+    held: list[Route] = []
+    page = open_page("about:blank")
+    page.route("**/facets", lambda route: held.append(route))
+    page.goto(f"{demo}/gallery")
+    page.get_by_text("Filters", exact=True).click()
+    while not held:
+        page.wait_for_timeout(10)
+    field = page.get_by_label(name, exact=True)
+    page.get_by_label("Name", exact=True).fill("body")
+    field.press_sequentially("au")
+    held[0].continue_()
+    page.wait_for_load_state("networkidle")
+    field.press_sequentially("di")
+    expect(field).to_have_value("audi")
+    field.press("Enter")
+    expect(page.locator(".count")).to_contain_text("the filters" if name == "Value" else "0 images")
+    expect(page.get_by_role("checkbox", name=re.compile("c001"))).to_have_count(2)  # the cameras are there by now
+
+
 def test_an_image_has_an_address(demo: str, open_page: OpenPage) -> None:
     page = open_page(f"{demo}/gallery?order=image_id")
     cell(page, "v0000_02").click()

@@ -15,7 +15,7 @@ import onnx
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from index.access_key import SCOPES
 from index.bulk.import_job import ImportFolder
@@ -566,3 +566,34 @@ def test_by_keyboard_alone_a_part_is_reached_and_a_key_made(tiny: str, open_page
     expect(
         section(page, "API keys").get_by_role("heading")
     ).to_be_focused()  # the button that was pressed is another one
+
+
+def test_the_focus_stays_where_a_later_look_draws_the_keys(tiny: str, open_page: OpenPage) -> None:
+    """With the first key the page meets its caller anew, and that look may be the last to answer."""
+    callers: list[Route] = []
+    looks: list[Route] = []
+    page = open_page(f"{tiny}/model")
+    settled(page)
+    button = section(page, "API keys").get_by_role("button", name="Make a key")
+    button.click()
+    dialog(page).get_by_label("Who will use it").fill("first")
+    page.route("**/v1/caller", lambda route: callers.append(route))
+    page.keyboard.press("Enter")
+    expect(dialog(page).get_by_label("API key")).to_be_visible()
+    page.route("**/v1/keys", lambda route: looks.append(route))
+    page.keyboard.press("Escape")
+    waited_for(page, looks, 1)
+    for route in callers:
+        route.continue_()
+    waited_for(page, looks, 2)
+    with page.expect_response("**/v1/keys"):
+        looks[0].continue_()
+    expect(button).to_be_focused()
+    looks[1].continue_()
+    expect(section(page, "API keys").get_by_role("row", name="first")).to_be_visible()
+    expect(section(page, "API keys").get_by_role("heading")).to_be_focused()
+
+
+def waited_for(page: Page, routes: list[Route], count: int) -> None:
+    while len(routes) < count:
+        page.wait_for_timeout(10)

@@ -30,7 +30,10 @@ export function keyView(place) {
     }
     try {
       const { keys } = await get("/v1/keys", {}, { quiet: true });
-      if (own === looks) show(place, ...keyParts(keys, caller, changed)); // else a later look shows what is true
+      if (own !== looks) return; // a later look shows what is true
+      const focused = place.contains(document.activeElement);
+      show(place, ...keyParts(keys, caller, changed));
+      if (focused) focusPart(place);
     } catch (error) {
       if (own === looks) show(place, refusal(error, "The keys could not be listed"));
     }

@@ -50,7 +50,7 @@ export function byId(id) {
   return found;
 }
 
-const PROPERTIES = new Set(["value", "checked", "disabled", "hidden", "open", "selected", "indeterminate", "multiple", "readOnly", "required", "textContent", "srcObject"]);
+const PROPERTIES = new Set(["value", "defaultValue", "checked", "disabled", "hidden", "open", "selected", "indeterminate", "multiple", "readOnly", "required", "textContent", "srcObject"]);
 
 /**
  * @template {Element} E

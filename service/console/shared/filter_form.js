@@ -7,6 +7,7 @@ import { joined, separated } from "./listed_values.js";
 
 const FILTERS = ["camera_id", "exclude_camera_id", "vehicle_id", "viewpoint", "captured_after", "captured_before"];
 const ATTRIBUTE = "attribute.";
+const DRAFT = "draft "; // of an attribute
 
 /**
  * Those of some parameters that are filters.
@@ -37,12 +38,25 @@ export class FilterForm {
   }
 
   /**
-   * What there is to choose from.
+   * What there is to choose from; it takes nothing away that a person has typed and not sent yet.
    * @param {Facets} facets
    */
   offer(facets) {
     this.facets = facets;
+    const active = document.activeElement;
+    const isTypedInto = active instanceof HTMLInputElement && this.body.contains(active) && active.value !== active.defaultValue;
+    if (isTypedInto && !this.attributeFields().includes(active)) return; // drawn when that is sent
+    const typed = this.attributeFields().map((field) => field.value);
     this.draw();
+    this.attributeFields().forEach((field, place) => {
+      field.value = typed[place] ?? "";
+      field.dispatchEvent(new Event("input"));
+    });
+  }
+
+  /** Name and value of an attribute that is not added yet. @returns {HTMLInputElement[]} */
+  attributeFields() {
+    return [...this.body.querySelectorAll("input")].filter((field) => field.dataset["name"]?.startsWith(DRAFT));
   }
 
   /**
@@ -100,7 +114,7 @@ export class FilterForm {
    */
   text(name, label, suggestions = []) {
     const list = suggestions.length ? h("datalist", { id: `suggest-${name}` }, ...suggestions.map((value) => h("option", { value: joined([value]) }))) : null;
-    const field = h("input", { type: "text", value: joined(this.filters.getAll(name)), placeholder: "any", list: list?.id, "data-name": name, onchange: () => {
+    const field = h("input", { type: "text", defaultValue: joined(this.filters.getAll(name)), placeholder: "any", list: list?.id, "data-name": name, onchange: () => {
       this.set(name, separated(field.value));
     } });
     return h("label", { class: "field" }, h("span", {}, `${label}${suggestions.length || name === "vehicle_id" ? " (several with commas)" : ""}`), field, list);
@@ -111,7 +125,7 @@ export class FilterForm {
    * @param {string} label
    */
   time(name, label) {
-    const field = h("input", { type: "datetime-local", step: 1, value: localTime(this.filters.get(name)), "data-name": name, onchange: () => {
+    const field = h("input", { type: "datetime-local", step: 1, defaultValue: localTime(this.filters.get(name)), "data-name": name, onchange: () => {
       this.set(name, field.value ? [new Date(field.value).toISOString()] : []);
     } });
     return h("label", { class: "field" }, h("span", {}, `Captured: ${label}`), field);
@@ -123,12 +137,12 @@ export class FilterForm {
       h("button", { type: "button", class: "quiet", "aria-label": `Remove the filter ${name.slice(ATTRIBUTE.length)} = ${value}`, onclick: () => this.toggle(name, value, false) }, "×")));
     const names = h("datalist", { id: "attribute-names" }, ...this.facets.attributes.map((each) => h("option", { value: each.name })));
     const values = h("datalist", { id: "attribute-values" });
-    const name = h("input", { type: "text", list: "attribute-names", placeholder: "colour", oninput: () => {
+    const name = h("input", { type: "text", list: "attribute-names", placeholder: "colour", "data-name": `${DRAFT}name`, oninput: () => {
       const known = this.facets.attributes.find((each) => each.name === name.value);
       show(values, ...(known?.values ?? []).map((each) => h("option", { value: typeof each.value === "number" || !looksLikeNumber(each.value) ? String(each.value) : `"${each.value}"` })));
     } });
     const put = () => { if (name.value && value.value) this.toggle(`${ATTRIBUTE}${name.value}`, value.value, true); };
-    const value = h("input", { type: "text", list: "attribute-values", placeholder: "red", onkeydown: (/** @type {KeyboardEvent} */ event) => { if (event.key === "Enter") put(); } });
+    const value = h("input", { type: "text", list: "attribute-values", placeholder: "red", "data-name": `${DRAFT}value`, onkeydown: (/** @type {KeyboardEvent} */ event) => { if (event.key === "Enter") put(); } });
     const add = h("button", { type: "button", onclick: put }, "Add");
     return h("fieldset", {}, h("legend", {}, "Attributes"), h("div", { class: "row" }, ...chips), h("div", { class: "row end" },
       h("label", { class: "field" }, h("span", {}, "Name"), name), h("label", { class: "field" }, h("span", {}, "Value"), value), add, names, values));
