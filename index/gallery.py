@@ -343,8 +343,13 @@ class Feedback(Protocol):
         """
         ...
 
-    def page(self, *, limit: int, cursor: str | None = None) -> AnswerPage:
-        """A page of the answers, the latest first; InvalidValue for a cursor that this gallery did not give out."""
+    def page(
+        self, *, limit: int, cursor: str | None = None, query_id: str | None = None, query_image_id: str | None = None
+    ) -> AnswerPage:
+        """A page of the answers, the latest first, or of those on one query, as it was named when they were given.
+
+        InvalidValue for a cursor that this gallery did not give out.
+        """
         ...
 
     def delete(self, answer_id: str) -> None:

@@ -58,6 +58,9 @@ def test_what_is_said_is_kept_listed_and_erased(client: httpx.Client, gallery: s
     page = client.get("/v1/feedback", params={"gallery": name, "limit": 1}).json()
     rest = client.get("/v1/feedback", params={"gallery": name, "limit": 1, "cursor": page["next"]}).json()
     assert page["feedback"] + rest["feedback"] == listed["feedback"]
+    of_c = client.get("/v1/feedback", params={"gallery": name, "query_image_id": "c"}).json()
+    assert ([each["image_id"] for each in of_c["feedback"]], of_c["next"]) == (["a"], None)
+    refused(client.get("/v1/feedback", params={"gallery": name, "query_image_id": "not/one"}), 422, "query_image_id")
     assert client.delete(f"/v1/feedback/{first['feedback_id']}").status_code == 204
     refused(client.delete(f"/v1/feedback/{first['feedback_id']}"), 404, first["feedback_id"])
     assert client.delete("/v1/feedback", params={"gallery": name}).json() == {"deleted": 1}
@@ -94,6 +97,9 @@ def test_a_query_that_is_kept_for_a_while_is_kept_with_what_was_said_of_it(
     assert first["feedback_id"] != second["feedback_id"]  # two pictures
     assert second == second | boxed | {"query_image_id": None}
     assert client.post("/v1/feedback", json=boxed | {"same": True}).status_code == 200
+    for asked, expected in ((query_id, [second["feedback_id"], first["feedback_id"]]), ("0" * 32, [])):
+        listed = client.get("/v1/feedback", params={"gallery": name, "query_id": asked}).json()["feedback"]
+        assert [each["feedback_id"] for each in listed] == expected
     refused(client.post("/v1/feedback", json=boxed | {"box": [100, 0, 40, 50]}), 422, "100")
     assert client.delete(f"/v1/queries/{query_id}").status_code == 204
     refused(client.post("/v1/feedback", json=boxed), 404, query_id)

@@ -458,14 +458,22 @@ def give_feedback(
     return Call(method="POST", path=_FEEDBACK, content=body, content_type="application/json", read=_read(FeedbackReply))
 
 
-def feedback(*, gallery: str = "default", limit: int = 1000, cursor: str | None = None) -> Call[FeedbackPage]:
-    """One page of what was said of a gallery's matches, the latest first."""
+def feedback(
+    *, gallery: str = "default", limit: int = 1000, cursor: str | None = None, query_id: str | None = None,
+    query_image_id: str | None = None,
+) -> Call[FeedbackPage]:  # fmt: skip
+    """One page of what was said of a gallery's matches, or of those of one query, the latest first."""
 
     def read(document: Mapping[str, Any]) -> FeedbackPage:
         given = tuple(read_reply(FeedbackReply, one) for one in document["feedback"])
         return FeedbackPage(feedback=given, next=document["next"])
 
-    query = [("gallery", gallery), ("limit", str(limit)), *([] if cursor is None else [("cursor", cursor)])]
+    options = {"cursor": cursor, "query_id": query_id, "query_image_id": query_image_id}
+    query = [
+        ("gallery", gallery),
+        ("limit", str(limit)),
+        *((name, text) for name, text in options.items() if text is not None),
+    ]
     return Call(method="GET", path=_FEEDBACK, query=query, read=_json(read))
 
 

@@ -68,12 +68,14 @@ class AnswerBook:
         with self._open() as database:
             return database.put(answer, new.query_crop, most=most, most_bytes=most_bytes)
 
-    def page(self, *, limit: int, cursor: str | None = None) -> AnswerPage:
+    def page(
+        self, *, limit: int, cursor: str | None = None, query_id: str | None = None, query_image_id: str | None = None
+    ) -> AnswerPage:
         below = None if cursor is None else self._place(cursor)
         kept: list[Answer] = []
         while True:
             with self._open() as database:
-                block = database.latest(below=below, limit=limit + 1)
+                block = database.latest(below=below, limit=limit + 1, query_id=query_id, query_image_id=query_image_id)
             if not block:
                 return AnswerPage(answers=kept, cursor=None)
             found = self._images([answer for _, answer in block])

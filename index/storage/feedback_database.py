@@ -124,15 +124,28 @@ class FeedbackDatabase:
                 )
         return answer, earlier is None
 
-    def latest(self, *, below: int | None = None, limit: int = _AT_ONCE) -> list[tuple[int, Answer]]:
-        """Answers and their places, the latest first, of the places below one; those that are damaged are left out."""
+    def latest(
+        self, *, below: int | None = None, limit: int = _AT_ONCE, query_id: str | None = None,
+        query_image_id: str | None = None,
+    ) -> list[tuple[int, Answer]]:  # fmt: skip
+        """Answers and their places, the latest first, of the places below one; those that are damaged are left out.
+
+        With ``query_id`` or ``query_image_id`` only those on this query.
+        """
         if not self.exists:
             return []
         with self._reading() as connection:
             rows: list[Any] = connection.execute(
-                f"SELECT place, {_COLUMNS} FROM answers WHERE place < ? AND checksum IS {_CHECKSUM}"  # noqa: S608
-                " ORDER BY place DESC LIMIT ?",
-                (_LAST if below is None else below, limit),
+                f"SELECT place, {_COLUMNS} FROM answers WHERE place < :below"  # noqa: S608
+                " AND (:query_id IS NULL OR query_id = :query_id)"
+                " AND (:query_image_id IS NULL OR query_image_id = :query_image_id)"
+                f" AND checksum IS {_CHECKSUM} ORDER BY place DESC LIMIT :limit",
+                {
+                    "below": _LAST if below is None else below,
+                    "limit": limit,
+                    "query_id": query_id,
+                    "query_image_id": query_image_id,
+                },
             ).fetchall()
         return [(place, _answer(row)) for place, *row in rows]
 

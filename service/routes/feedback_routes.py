@@ -82,7 +82,10 @@ async def post_feedback(request: Request) -> Response:
 async def list_feedback(request: Request) -> Response:
     """On the images that a gallery has now, the latest first; ``next`` is the cursor of what is older."""
     values, target = _asked(request, *FEEDBACK)
-    read = partial(target.feedback.page, limit=values.one("limit", 100), cursor=values.one("cursor"))
+    read = partial(
+        target.feedback.page, limit=values.one("limit", 100), cursor=values.one("cursor"),
+        query_id=values.one("query_id"), query_image_id=values.one("query_image_id"),
+    )  # fmt: skip
     page = await run_in_threadpool(read)
     return answer({"feedback": [_feedback_document(each, target.name) for each in page.answers], "next": page.cursor})
 

@@ -395,6 +395,13 @@ def _gallery_name(text: str) -> str:
         raise ValueError("the name of a gallery is expected") from error
 
 
+def _image_id(text: str) -> str:
+    try:
+        return check_image_id(text)
+    except InvalidValue as error:
+        raise ValueError("the id of an image is expected") from error
+
+
 IN_GALLERY = Parameter(
     name="gallery", description="Name of the gallery.", read=_gallery_name, required=True,
     schema={"type": "string", "pattern": f"^{GALLERY_NAME}$", "examples": ["default"]},
@@ -402,6 +409,14 @@ IN_GALLERY = Parameter(
 FEEDBACK = (
     IN_GALLERY,
     *_paging("Answers"),
+    Parameter(
+        name="query_id", description="Answers on matches of this kept picture, or of a part of it.", read=_query_id,
+        schema={"type": "string", "pattern": f"^{QUERY_ID}$"},
+    ),
+    Parameter(
+        name="query_image_id", description="Answers on matches of this stored image.", read=_image_id,
+        schema={"type": "string", "pattern": f"^{IMAGE_ID}$"},
+    ),
 )  # fmt: skip
 CONFIRM = Parameter(
     name="confirm",

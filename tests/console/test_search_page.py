@@ -597,7 +597,8 @@ def test_what_a_person_says_of_a_match_is_stored(own_demo: str, open_page: OpenP
     other.click()
     expect(same).to_have_attribute("aria-pressed", "false")
     assert [each["same"] for each in feedback(own_demo)] == [False]
-    page.reload()
+    with page.expect_request(re.compile(r"/v1/feedback\?.*query_image_id=v0015_04")):  # however much was said of others
+        page.reload()
     expect(other).to_have_attribute("aria-pressed", "true")  # it is known to whoever comes later
     other.click()
     expect(other).to_have_attribute("aria-pressed", "false")

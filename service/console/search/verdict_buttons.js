@@ -10,11 +10,11 @@ import { notice, tell } from "../shared/shell.js";
 /** @typedef {import("./search_request.js").Match} Match */
 /** @typedef {{same: boolean, id: string}} Verdict */
 
-const RECALLED = 1000; // answers of a gallery, the latest
+const RECALLED = 1000; // answers on a query, the latest: as many as it has matches
 
 /** What was said, by gallery, query and image. @type {Map<string, Verdict>} */
 const said = new Map();
-/** Galleries of which it is known, or asked, what was said before. @type {Set<string>} */
+/** Queries of which it is known, or asked, what was said before, each with its gallery. @type {Set<string>} */
 const recalled = new Set();
 /** Fires the image_id of which something was said. */
 const heard = new EventTarget();
@@ -36,7 +36,7 @@ export function verdictButtons(search, match, signal) {
     no.setAttribute("aria-pressed", String(verdict?.same === false));
   };
   say();
-  void recall(search.gallery);
+  void recall(search);
   heard.addEventListener(match.image_id, say, { signal });
   return h("div", { class: "verdicts", role: "group", "data-needs": "write", "aria-label": `Is match ${match.rank} the same vehicle?` }, yes, no);
 }
@@ -58,19 +58,22 @@ function spelled(gallery, query, box, image_id) {
   return `${gallery} ${query} ${box} ${image_id}`;
 }
 
-/** Learn what was said before this page was opened, once a gallery. @param {string} gallery */
-async function recall(gallery) {
-  if (!await may("write") || recalled.has(gallery)) return; // without that right there are no buttons
-  recalled.add(gallery);
+/** Learn what was said before this page was opened, once a query. @param {Search} search */
+async function recall({ gallery, parts: [part] }) {
+  const query = part === undefined ? null : !isBrought(part) ? { query_image_id: part.image_id } : part.picture.id === null ? null : { query_id: part.picture.id };
+  if (query === null || !await may("write")) return; // nothing was said of a picture that is not kept; without the right there are no buttons
+  const own = `${gallery} ${Object.values(query)}`;
+  if (recalled.has(own)) return;
+  recalled.add(own);
   try {
-    const { feedback } = await get(path("feedback"), { gallery, limit: RECALLED }, { quiet: true });
+    const { feedback } = await get(path("feedback"), { gallery, limit: RECALLED, ...query }, { quiet: true });
     for (const each of feedback) { // the latest first
       const key = spelled(gallery, each.query_id ?? each.query_image_id, each.box?.join(",") ?? "", each.image_id);
       if (!said.has(key)) said.set(key, { same: each.same, id: each.feedback_id });
       heard.dispatchEvent(new Event(each.image_id));
     }
   } catch {
-    recalled.delete(gallery); // the buttons do without; the next search asks again
+    recalled.delete(own); // the buttons do without; the next search asks again
   }
 }
 
