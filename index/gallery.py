@@ -410,6 +410,10 @@ class Gallery(Protocol):
         """The stored vector, float32 (D,)."""
         ...
 
+    def embeddings(self, image_ids: Sequence[str]) -> Mapping[str, NDArray[np.float32]]:
+        """The stored vectors, float32 (D,), of those of some images that are there, by image_id."""
+        ...
+
     def crop(self, image_id: str) -> tuple[str, bytes]:
         """Content name and bytes of the stored crop; ImageNotFound where the gallery keeps none."""
         ...

@@ -211,10 +211,8 @@ class LocalGallery:
             return self._row(connection, served, image_id)[1]
 
     def find(self, image_ids: Sequence[str]) -> dict[str, StoredImage]:
-        condition = Condition("image_id IN (SELECT value FROM json_each(?))", (json.dumps(list(image_ids)),))
         with self._view() as (connection, served):
-            found = served.select(connection, condition & self._passing(Filters(), served))
-        return {image.image_id: image for _, image in found}
+            return {image.image_id: image for _, image in self._found(connection, served, image_ids)}
 
     def sharing_crops(self) -> list[list[str]]:
         """Ids of the images that have one crop, who came first first, for each crop that several have."""
@@ -234,6 +232,12 @@ class LocalGallery:
             _, vectors = served.vectors(connection, np.array([row_id], dtype=np.int64))
         vector: NDArray[np.float32] = vectors[0]
         return vector
+
+    def embeddings(self, image_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        with self._view() as (connection, served):
+            named = {row_id: image.image_id for row_id, image in self._found(connection, served, image_ids)}
+            rows, vectors = served.vectors(connection, np.array(list(named), dtype=np.int64))
+        return {named[row_id]: vector for row_id, vector in zip(rows.tolist(), vectors, strict=True)}
 
     def crop(self, image_id: str) -> tuple[str, bytes]:
         missed: str | None = None
@@ -551,6 +555,12 @@ class LocalGallery:
         for row in served.select(connection, condition):
             return row
         raise ImageNotFound(f"gallery {self.name} has no image {image_id}")
+
+    def _found(
+        self, connection: apsw.Connection, served: ServedSpace, image_ids: Sequence[str]
+    ) -> list[tuple[int, StoredImage]]:
+        condition = Condition("image_id IN (SELECT value FROM json_each(?))", (json.dumps(list(image_ids)),))
+        return served.select(connection, condition & self._passing(Filters(), served))
 
     def _passing(self, filters: Filters, served: ServedSpace | None = None) -> Condition:
         """What passes in the space of ``served``; without it in the present one, which only a switch changes."""

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from index import (
     backup_command,
+    copy_command,
     deduplicate_command,
     exchange_command,
     migrate_command,
@@ -65,6 +66,7 @@ examples:
   vehicle-index verify
   vehicle-index backup /backup/vehicles
   vehicle-index export yard-2026-11 --gallery yard
+  vehicle-index copy --from local --to /srv/vehicles-2
   vehicle-index migrate --model models/new.onnx
 
 `vehicle-index COMMAND --help` tells what a command takes. One process owns a data folder: while the service runs, send
@@ -171,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     upkeep_command.add_to(commands)
     backup_command.add_to(commands)
     exchange_command.add_to(commands)
+    copy_command.add_to(commands)
     stats_command.add_to(commands)
     plan_command.add_to(commands)
     deduplicate_command.add_to(commands)

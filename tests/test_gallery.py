@@ -157,6 +157,11 @@ def test_some_images_are_found_at_once(gallery: Gallery) -> None:
     gallery.delete("b")
     assert gallery.find(["a", "b", "c", "none"]) == {"a": gallery.get("a"), "c": gallery.get("c")}
     assert gallery.find([]) == {}
+    vectors = gallery.embeddings(["c", "b", "none", "a"])
+    assert {name: found.tolist() for name, found in vectors.items()} == {
+        "a": vector(0).tolist(), "c": vector(2).tolist(),
+    }  # fmt: skip
+    assert gallery.embeddings([]) == {}
 
 
 def test_nothing_is_a_batch_too(gallery: Gallery) -> None:

@@ -1,0 +1,1 @@
+"""A gallery brought to another home, as it is, and held against the first."""
