@@ -1,12 +1,9 @@
 """``vehicle-model calibrate`` with a real model and real pictures, and what a service then tells."""
 
-import csv
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
-from PIL import Image
 
 from index.contract import fingerprint
 from index.vehicle_index import main as index_main

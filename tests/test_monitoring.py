@@ -33,7 +33,7 @@ from vehicle_search_client import VehicleSearch
 
 QUERIES = queries()
 FIGURES = Path("docs/operations/monitor.md").read_text(encoding="utf-8")
-ALERTS = Path("docs/operations/alerts.md")
+RUNBOOK = Path("docs/operations/alerts.md")
 TARGET_LABELS = {"job", "instance", "part"}  # of docker/monitoring/prometheus.yml
 PROMETHEUS_OWN = {"up": set[str](), "ALERTS": {"alertname", "alertstate", "severity"}}
 NOT_SHOWN = {"vehicle_search_kept_queries", "process_virtual_memory_bytes"}  # their neighbours say more
@@ -118,10 +118,10 @@ def test_every_figure_is_looked_at(watched: tuple[str, Path]) -> None:
 
 
 def test_every_alert_says_what_to_do_and_the_other_way_round() -> None:
-    told = re.findall(r"^## (\w+)\n\n(.+)", ALERTS.read_text(encoding="utf-8"), re.MULTILINE)
+    told = re.findall(r"^## (\w+)\n\n(.+)", RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE)
     assert [name for name, _ in told] == [rule["alert"] for rule in rules()]
     for rule in rules():
-        assert rule["annotations"]["runbook"] == f"{ALERTS}#{rule['alert'].lower()}"
+        assert rule["annotations"]["runbook"] == f"{RUNBOOK}#{rule['alert'].lower()}"
         assert rule["labels"]["severity"] in {"critical", "warning"}
 
 
