@@ -85,7 +85,7 @@ test-deep: install-test  ## schemathesis against a running service, and every fu
 test-gpu: $(GPU_VENV)/.installed  ## the tests that need a GPU, in an environment of their own (CUDA 13, driver 580 or newer)
 	$(GPU_VENV)/bin/python -m pytest -m gpu
 
-test-images: install-test  ## build the images with docker or podman, run them, look whether they keep their promises (docs/operations.md, "Images")
+test-images: install-test  ## build the images with docker or podman, run them, look whether they keep their promises (docs/operations/containers.md, "Images")
 	$(BIN)/python -m pytest -s -m images --timeout 3600
 
 LOCK = $(LOCK_VENV)/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \

@@ -4,6 +4,9 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from tests.pictures import jpeg
 
 # Vehicle and camera of every picture; the frame number is the position.
@@ -107,6 +110,24 @@ def manifest(root: Path, rows: list[tuple[str, str, str]]) -> Path:
         writer = csv.writer(file)
         writer.writerow(("path", "vehicle_id", "camera_id"))
         writer.writerows(rows)
+    return root / "manifest.csv"
+
+
+def coloured_vehicles(root: Path, count: int) -> Path:
+    """A manifest of vehicles (a colour each) as two cameras (dark, bright) saw them, from all sides in turn."""
+    rng = np.random.default_rng(5)
+    with (root / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "vehicle_id", "camera_id", "viewpoint"))
+        for vehicle in range(count):
+            colour = rng.integers(30, 225, 3)
+            for camera in range(2):
+                pixels = np.full((40, 40, 3), colour, np.float64) * (1.0 if camera else 0.9)
+                noisy = np.clip(pixels + rng.normal(0, 6, pixels.shape), 0, 255).astype(np.uint8)
+                name = f"v{vehicle:03d}_c{camera + 1:03d}.png"
+                Image.fromarray(noisy).save(root / name)
+                viewpoint = ("front", "rear", "side")[(vehicle + camera) % 3]
+                writer.writerow((name, f"v{vehicle:03d}", f"c{camera + 1:03d}", viewpoint))
     return root / "manifest.csv"
 
 

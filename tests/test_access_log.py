@@ -64,7 +64,7 @@ def test_none_where_nobody_asked_for_them(tiny_model: Path, tmp_path: Path) -> N
 
 
 def test_the_lines_in_the_docs_are_such_lines(tiny_model: Path, tmp_path: Path) -> None:
-    chapter = Path("docs/operations.md").read_text(encoding="utf-8").split("### Logs")[1].split("\n### ")[0]
+    chapter = Path("docs/operations/monitor.md").read_text(encoding="utf-8").split("## Logs")[1].split("\n## ")[0]
     console, as_json = (block.partition("\n")[2].strip() for block in chapter.split("```")[1::2])
     assert CONSOLE.fullmatch(console)
     (shown,) = json_lines(as_json)

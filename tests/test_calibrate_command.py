@@ -1,12 +1,9 @@
 """``vehicle-model calibrate`` with a real model and real pictures, and what a service then tells."""
 
-import csv
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
-from PIL import Image
 
 from index.contract import fingerprint
 from index.vehicle_index import main as index_main
@@ -14,6 +11,7 @@ from model_export.exporting.contract_change import write_changed
 from model_export.exporting.onnx_export import describe
 from model_export.vehicle_model import main
 from service.commands.query_command import query
+from tests.data_set_trees import coloured_vehicles
 from tests.http_client import AnswerCheck, parts
 from tests.pictures import jpeg
 from tests.server_process import serving
@@ -23,20 +21,8 @@ from vehicle_search_client import VehicleSearch
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 vehicles (a colour each) as two cameras (bright, dark) saw them; a manifest."""
-    folder = tmp_path_factory.mktemp("many")
-    rng = np.random.default_rng(5)
-    with (folder / "manifest.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("path", "vehicle_id", "camera_id"))
-        for vehicle in range(40):
-            colour = rng.integers(30, 225, 3)
-            for camera in range(2):
-                pixels = np.full((40, 40, 3), colour, np.float64) * (1.0 if camera else 0.9)
-                noisy = np.clip(pixels + rng.normal(0, 6, pixels.shape), 0, 255).astype(np.uint8)
-                Image.fromarray(noisy).save(folder / f"v{vehicle}_{camera}.png")
-                writer.writerow((f"v{vehicle}_{camera}.png", f"v{vehicle}", f"c{camera}"))
-    return folder / "manifest.csv"
+    """A manifest."""
+    return coloured_vehicles(tmp_path_factory.mktemp("many"), 40)
 
 
 def calibrate(*words: str | Path) -> int:

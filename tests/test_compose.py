@@ -27,7 +27,7 @@ from tests.server_process import free_port
 FILE = Path("docker-compose.yml")
 DOCUMENT: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = DOCUMENT["services"]
-OPERATIONS = Path("docs/operations.md").read_text(encoding="utf-8")
+GUIDE = Path("docs/operations/containers.md").read_text(encoding="utf-8")
 IGNORED = Path(".gitignore").read_text(encoding="utf-8").split()
 PROFILES = ["", "gpu", "train", "train-gpu", "monitoring", "cluster"]
 ONCE = {"demo", "demo-gpu", "train", "train-gpu", "milvus-password"}  # they end
@@ -191,7 +191,7 @@ def test_settings_are_the_services() -> None:
 
 
 def test_what_can_be_set_is_told_with_its_default() -> None:
-    chapter = OPERATIONS.split("\n## With Docker Compose\n")[1].split("\n## ")[0]
+    chapter = GUIDE.split("\n## With Docker Compose\n")[1].split("\n## ")[0]
     told = {
         name: value
         for names, value in re.findall(r"^\| (`[A-Z_`, ]+`) \| ([^|]*) ?\|", chapter, re.MULTILINE)

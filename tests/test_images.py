@@ -1,4 +1,4 @@
-"""The images, built and run (`make test-images`; docs/operations.md, "Images")."""
+"""The images, built and run (`make test-images`; docs/operations/containers.md, "Images")."""
 
 import json
 import os

@@ -230,12 +230,13 @@ def test_the_model_that_galleries_move_from_answers_by_its_name(tiny_model: Path
 def test_the_example_of_the_docs_runs(
     server: str, client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (block,) = re.findall(r"^```python\n(.*?)^```", Path("docs/operations.md").read_text(), re.MULTILINE | re.DOTALL)
+    guide = Path("docs/integrating.md").read_text(encoding="utf-8").split("## From other inference clients")[1]
+    (block,) = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(tmp_path)
     data = png(0, (SIZE, SIZE))  # no resizing: what the service makes of the same pixels is the same
     Path("car.jpg").write_bytes(data)
     names: dict[str, Any] = {}
     text = block.replace("127.0.0.1:8000", server.removeprefix("http://")).replace('"default"', '"tiny"')
-    exec(compile(text, "operations.md", "exec"), names)
+    exec(compile(text, "integrating.md", "exec"), names)
     (seen,) = client.post("/v1/embeddings", content=data).json()["results"]
     np.testing.assert_allclose(names["embedding"][0], seen["embedding"], atol=1e-5)

@@ -24,7 +24,7 @@ from tests.server_process import serving
 from vehicle_search_client import VehicleSearch
 
 PAGE = "https://cars.example"
-OPERATIONS = Path("docs/operations.md").read_text(encoding="utf-8")
+GUIDE = Path("docs/operations/monitor.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def served_names(address: str) -> set[str]:
 
 
 def test_the_table_has_every_figure_and_no_other(own: tuple[str, Path]) -> None:
-    chapter = OPERATIONS.split("## Seeing inside")[1].split("\n## ")[0]
+    chapter = GUIDE.split("## Figures")[1].split("\n## ")[0]
     assert set(re.findall(r"^\| `((?:vehicle_search|process)_\w+)", chapter, re.MULTILINE)) == served_names(own[0])
 
 
@@ -105,7 +105,7 @@ def test_labels_of_the_table_are_those_that_there_are(own: tuple[str, Path]) -> 
     address, _ = own
     with VehicleSearch(address) as client:
         client.put_image("a", jpeg(0))
-    chapter = OPERATIONS.split("## Seeing inside")[1].split("\n## ")[0]
+    chapter = GUIDE.split("## Figures")[1].split("\n## ")[0]
     told = {
         name: set(re.findall(r"`(\w+)`", labels))
         for name, labels in re.findall(r"^\| `(vehicle_search_\w+)` \| ([^|]*) \|", chapter, re.MULTILINE)

@@ -32,7 +32,8 @@ from tests.test_metrics import figures, served_names
 from vehicle_search_client import VehicleSearch
 
 QUERIES = queries()
-OPERATIONS = Path("docs/operations.md").read_text(encoding="utf-8")
+FIGURES = Path("docs/operations/monitor.md").read_text(encoding="utf-8")
+RUNBOOK = Path("docs/operations/alerts.md")
 TARGET_LABELS = {"job", "instance", "part"}  # of docker/monitoring/prometheus.yml
 PROMETHEUS_OWN = {"up": set[str](), "ALERTS": {"alertname", "alertstate", "severity"}}
 NOT_SHOWN = {"vehicle_search_kept_queries", "process_virtual_memory_bytes"}  # their neighbours say more
@@ -54,7 +55,7 @@ def labels(watched: tuple[str, Path]) -> dict[str, set[str]]:
     """Which labels each figure has, by the name that a query has; those that no sample has now by the documentation."""
     address, _ = watched
     found: dict[str, set[str]] = {name: set(own) for name, own in PROMETHEUS_OWN.items()}
-    table = re.findall(r"^\| `((?:vehicle_search|process)_\w+)` \| ([^|]*) \| (.*) \|$", OPERATIONS, re.MULTILINE)
+    table = re.findall(r"^\| `((?:vehicle_search|process)_\w+)` \| ([^|]*) \| (.*) \|$", FIGURES, re.MULTILINE)
     served = served_names(address)
     for name, own, what in table:
         if name in served:
@@ -117,11 +118,10 @@ def test_every_figure_is_looked_at(watched: tuple[str, Path]) -> None:
 
 
 def test_every_alert_says_what_to_do_and_the_other_way_round() -> None:
-    chapter = OPERATIONS.split("\n## Alerts\n")[1].split("\n## ")[0]
-    told = re.findall(r"^### (\w+)\n\n(.+)", chapter, re.MULTILINE)
+    told = re.findall(r"^## (\w+)\n\n(.+)", RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE)
     assert [name for name, _ in told] == [rule["alert"] for rule in rules()]
     for rule in rules():
-        assert rule["annotations"]["runbook"] == f"docs/operations.md#{rule['alert'].lower()}"
+        assert rule["annotations"]["runbook"] == f"{RUNBOOK}#{rule['alert'].lower()}"
         assert rule["labels"]["severity"] in {"critical", "warning"}
 
 

@@ -54,7 +54,7 @@ def test_targets_and_files_exist() -> None:
     assert Path("examples/query.jpg").exists()
 
 
-DOCUMENTS = [Path("README.md"), Path("deploy/README.md"), *sorted(Path("docs").glob("*.md"))]
+DOCUMENTS = [Path("README.md"), Path("deploy/README.md"), *sorted(Path("docs").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
