@@ -12,7 +12,7 @@ TRAINING_DATA ?= training-data
 TYPESCRIPT := 5.9.3
 UV := 0.13.9
 LOCKS := docker/locks
-MORE_LOCKS := parquet otel
+MORE_LOCKS := parquet otel ray
 TEST_PROCESSES ?= 2
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -14,7 +15,7 @@ from index.errors import ModelError, StorageError
 from index.gallery import GallerySpec
 from index.parts.part_embedding import PartEmbedding, PartWork
 from index.parts.picture_part import PicturePart
-from index.parts.run_folder import OwnedRun, RunNote
+from index.parts.run_folder import OwnedRun, RunFolder, RunNote
 from index.vehicle_index import main
 from tests.archives import pack
 from tests.pictures import jpeg, png
@@ -188,6 +189,8 @@ def test_a_worker_without_the_folder_or_the_model_says_so(
     note = RunNote(
         spec=spec, **{name: document[name] for name in ("gallery", "model", "listing", "images", "part_images")}
     )
+    assert RunFolder(out).report(0, note) is not None
+    assert RunFolder(out).report(0, replace(note, gallery="yard")) is None  # a part of another run
     part = PicturePart(number=7, images=())
     with pytest.raises(StorageError, match="is not the folder of this run"):
         PartEmbedding(PartWork(folder=tmp_path / "elsewhere", note=note, model=tiny_model)).embed(part)
