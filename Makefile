@@ -12,11 +12,11 @@ TRAINING_DATA ?= training-data
 TYPESCRIPT := 5.9.3
 UV := 0.13.9
 LOCKS := docker/locks
-MORE_LOCKS := parquet otel
+MORE_LOCKS := parquet otel ray
 TEST_PROCESSES ?= 2
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
-.PHONY: help serve install install-test check check-page fix test test-deep test-gpu test-images lock scan-deploy openapi fault soak bench bench-model bench-gallery bench-gpu \
+.PHONY: help serve install install-test check check-page fix test test-deep test-gpu test-images test-ray lock scan-deploy openapi fault soak bench bench-model bench-gallery bench-gpu \
 	bench-bulk bench-train bench-serve secrets train-default reproduce-small reproduce-medium demo-gallery dist docs figure model-pictures screenshot release-check clean
 
 help:  ## list the targets
@@ -73,7 +73,7 @@ fix: install-test  ## mend what ruff can mend
 
 test: install-test  ## every test that needs no GPU, in TEST_PROCESSES processes (2) of up to 1.5 GB
 	@# processes that share the cores only wait for one another's threads: two thirds of the time for the trainer's files
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu and not deep and not images' -n $(TEST_PROCESSES) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not gpu and not deep and not images and not ray' -n $(TEST_PROCESSES) --dist loadfile
 
 openapi: install-test  ## write docs/openapi.json as the service serves it (a test holds them together)
 	$(BIN)/python -m service.commands.openapi_file
@@ -87,6 +87,10 @@ test-gpu: $(GPU_VENV)/.installed  ## the tests that need a GPU, in an environmen
 
 test-images: install-test  ## build the images with docker or podman, run them, look whether they keep their promises (docs/operations/containers.md, "Images")
 	$(BIN)/python -m pytest -s -m images --timeout 3600
+
+test-ray: install-test  ## vehicle-index embed by two workers of Ray, killed and gone on with (installs the extra ray, 80 MB; a minute)
+	$(PIP) install --quiet -e '.[ray]'
+	$(BIN)/python -m pytest -m ray tests/test_ray_engine.py
 
 LOCK = $(LOCK_VENV)/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 	--custom-compile-command 'make lock' --python-version 3.11 --python-platform x86_64-manylinux_2_28 $(if $(FRESH),--upgrade)

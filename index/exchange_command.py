@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from index.data_folder import DEFAULT, DataFolder, gallery_folders
-from index.errors import InvalidValue
+from index.exchange.pyarrow_extra import require_pyarrow
 from index.filter_arguments import add_filters, read_filters
 from index.gallery import GallerySpec
 from index.gallery_arguments import add_data_dir, add_gallery
@@ -82,7 +82,7 @@ def add_to(commands: "Commands") -> None:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    _require_pyarrow("export")
+    require_pyarrow("export")
     from index.exchange.gallery_export import export_gallery, require_free
 
     require_free(arguments.target)
@@ -102,7 +102,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    _require_pyarrow("import")
+    require_pyarrow("import")
     from index.exchange.gallery_import import ExportFolder, import_export
 
     export = ExportFolder(arguments.source)
@@ -149,13 +149,3 @@ def _told(done: "GalleryImport") -> str:
     if done.expired:
         parts.append(f"{done.expired:,} left out, which the gallery no longer keeps")
     return ", ".join(parts)
-
-
-def _require_pyarrow(command: str) -> None:
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise InvalidValue(
-            f"{command} needs pyarrow, which is not installed: pip install 'vehicle-search[parquet]', or build the "
-            "image with --build-arg MORE=parquet"
-        ) from error

@@ -4,7 +4,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -17,16 +17,18 @@ from index import (
     backup_command,
     copy_command,
     deduplicate_command,
+    embed_command,
     exchange_command,
     migrate_command,
     plan_command,
     stats_command,
     upkeep_command,
 )
-from index.bulk.failure_file import ENCODING, ERRORS, failure_lines
-from index.bulk.import_plan import COUNTS, Failure, ImportPlan
+from index.bulk.failure_file import require_other_file, write_failures
+from index.bulk.import_plan import COUNTS, ImportPlan
 from index.bulk.import_source import plan_sources
 from index.bulk.ingestion import MAX_PIXELS, Ingestion, OwnWorkers
+from index.bulk.told_failures import ToldFailures
 from index.contract import MatchProbability
 from index.crops import cut, model_crop, read_picture
 from index.data_folder import DEFAULT, DataFolder
@@ -34,15 +36,13 @@ from index.embedder import Embedder
 from index.errors import GalleryConflict, GalleryNotFound, ImageNotFound, InvalidValue, PictureError, VehicleSearchError
 from index.filter_arguments import add_filters, read_filters
 from index.gallery import (
-    KINDS,
-    VECTORS,
     GallerySpec,
     IndexState,
     Match,
     SearchOptions,
     StoredImage,
 )
-from index.gallery_arguments import add_data_dir, add_device, add_gallery
+from index.gallery_arguments import add_data_dir, add_device, add_gallery, add_kind
 from index.local_gallery import LocalGallery
 from index.machine.mounts import network_warning
 from index.metadata import check_gallery_name, check_image_id
@@ -67,6 +67,7 @@ examples:
   vehicle-index backup /backup/vehicles
   vehicle-index export yard-2026-11 --gallery yard
   vehicle-index copy --from local --to /srv/vehicles-2
+  vehicle-index embed crops/ --output embedded --engine ray
   vehicle-index migrate --model models/new.onnx
 
 `vehicle-index COMMAND --help` tells what a command takes. One process owns a data folder: while the service runs, send
@@ -94,17 +95,8 @@ A gallery that does not exist is created, of the kind that --kind and --vectors 
 and pictures that fail are named, the others are stored; the exit code is 1 then. --failures writes them to a file that
 can be added in turn when it is mended.
 """
-_KIND = (
-    "of a gallery that is created: flat looks at every image, hnsw and ivf at few, and miss about one near image in a "
-    "hundred; auto is flat while that is quick, then hnsw (default: flat)"
-)
-_VECTORS = (
-    "of a gallery that is created: how its index keeps them in memory, 4, 2 or 1 byte a number; distances stay exact "
-    "(default: fp32)"
-)
 _COLUMNS = ("image_id", "vehicle_id", "camera_id", "viewpoint", "captured_at")
 _PAGE = 1000
-_FAILURES_TOLD = 100  # on the terminal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -150,8 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add.add_argument("--failures", type=Path, metavar="FILE", help="manifest of what failed, and why; can be added")
     add.add_argument("--anew", action="store_true", help="embed and store also what is stored already")
-    add.add_argument("--kind", choices=KINDS, help=_KIND)
-    add.add_argument("--vectors", choices=VECTORS, help=_VECTORS)
+    add_kind(add)
     add.set_defaults(run=_add)
 
     search = commands.add_parser("search", parents=[shared, model, filters], help="rank a gallery for a picture")
@@ -174,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     backup_command.add_to(commands)
     exchange_command.add_to(commands)
     copy_command.add_to(commands)
+    embed_command.add_to(commands, model)
     stats_command.add_to(commands)
     plan_command.add_to(commands)
     deduplicate_command.add_to(commands)
@@ -182,59 +174,38 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(arguments: argparse.Namespace) -> int:
-    _require_other_file(arguments)
+    require_other_file(arguments.failures, arguments.source)
     wanted = {name: value for name in ("kind", "vectors") if (value := getattr(arguments, name)) is not None}
     with closing(ImportPlan()) as plan:
         with tqdm(desc="look", unit=" pictures", delay=1, leave=False) as bar:
             for planned in plan_sources(plan, arguments.source):
                 bar.update(planned - bar.n)
         with _with_model(arguments, create=wanted, threads=1) as (gallery, embedder), closing(OwnWorkers()) as workers:
-            told = 0
+            told = ToldFailures("vehicle-index")
             ingestion = Ingestion(gallery=gallery, embedder=embedder, workers=workers, anew=arguments.anew)
             try:
                 with (
                     tqdm(total=plan.total, desc="add", unit=" pictures") as bar,
                     closing(ingestion.run(plan)) as steps,
                 ):
-                    told = _tell_failures(plan.failures(), bar, told)
+                    told.tell(plan.failures(), bar)
                     bar.update(plan.counts()["failed"])
                     for done in steps:
-                        told = _tell_failures(done.failed, bar, told)
+                        told.tell(done.failed, bar)
                         bar.update(done.images)
             finally:
                 if arguments.failures is not None:
-                    _write_failures(plan, arguments.failures)
+                    write_failures(arguments.failures, plan.failures(), plan.columns())
             counts = plan.counts()
             print(f"{_told(counts)}; gallery {gallery.name} has {gallery.count()}")
-    if told > _FAILURES_TOLD and arguments.failures is None:
-        _refuse(f"{told - _FAILURES_TOLD:,} more failed; --failures FILE names them all")
+    if told.untold and arguments.failures is None:
+        _refuse(f"{told.untold:,} more failed; --failures FILE names them all")
     return 1 if counts["failed"] else 0
 
 
 def _told(counts: Mapping[str, int]) -> str:
     """How many images became what; unchanged ones only where there are some."""
     return ", ".join(f"{counts[name]} {name}" for name in COUNTS if counts[name] or name != "unchanged")
-
-
-def _tell_failures(failures: Iterable[Failure], bar: "tqdm[Any]", told: int) -> int:
-    """Name failures beside the bar, but not for ever; how many there were by now."""
-    for failure in failures:
-        if told < _FAILURES_TOLD:
-            bar.write(f"vehicle-index: {printable(f'{failure.place}: {failure.reason}')}", file=sys.stderr)
-        told += 1
-    return told
-
-
-def _write_failures(plan: ImportPlan, file: Path) -> None:
-    with file.open("w", encoding=ENCODING, errors=ERRORS, newline="") as opened:
-        opened.writelines(failure_lines(plan.failures(), plan.columns(), file.parent))
-
-
-def _require_other_file(arguments: argparse.Namespace) -> None:
-    """What failed is written over no source: if that were cut off, rows would be lost."""
-    file = arguments.failures
-    if file is not None and any(path.exists() and file.exists() and path.samefile(file) for path in arguments.source):
-        raise InvalidValue(f"--failures {file} is what is to be added; name another file")
 
 
 def _search(arguments: argparse.Namespace) -> int:

@@ -101,7 +101,11 @@ def test_without_pyarrow_it_says_how_to_install_it(tmp_path: Path) -> None:
         "from index.vehicle_index import main\n"
         "sys.exit(main(sys.argv[1:]))"
     )
-    for words in (["export", str(tmp_path / "x")], ["import", str(tmp_path)]):
+    for words in (
+        ["export", str(tmp_path / "x")],
+        ["import", str(tmp_path)],
+        ["embed", str(tmp_path), "--output", str(tmp_path / "x")],
+    ):
         run = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
         assert run.returncode == 2
         assert run.stderr.splitlines() == [

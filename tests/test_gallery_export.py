@@ -116,7 +116,7 @@ def test_what_passes_filters_goes_with_its_crops_alone(folder: Path, filters: Fi
 
 
 def test_the_embedding_is_a_list_of_fixed_size_in_row_groups(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("index.exchange.gallery_export._GROUP", 10)
+    monkeypatch.setattr("index.exchange.gallery_export.GROUP", 10)
     target, _ = export(folder)
     with pq.ParquetFile(target / "images.parquet") as table:
         assert str(table.schema_arrow.field("embedding").type) == "fixed_size_list<element: float not null>[8]"
@@ -155,7 +155,7 @@ def after(rows: int, act: Callable[[], None]) -> Callable[[int], None]:
 
 def test_what_is_replaced_or_erased_behind_the_view(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The view still has the old rows, whose crops are gone from the folder and from what was copied."""
-    monkeypatch.setattr("index.exchange.gallery_export._GROUP", 10)
+    monkeypatch.setattr("index.exchange.gallery_export.GROUP", 10)
     gallery = LocalGallery(folder, clock=lambda: NOW)
     before = gallery.find([f"i{n}" for n in range(40)])
 

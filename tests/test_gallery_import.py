@@ -234,7 +234,9 @@ def test_values_are_checked_as_a_clients_are(columns: dict[str, object], problem
     [
         ({"images": 41}, "has 42 images, not 41"),
         ({"format": "other"}, "is not of an export"),
-        ({"version": 2}, "is of version 2, this release reads 1"),
+        ({"version": 3}, "is of version 3, this release reads 1 and 2"),
+        ({"version": 2}, "lacks something, or it is wrong: KeyError 'tables'"),
+        ({"version": 2, "tables": [{"file": "parts/../../x.parquet", "sha256": ""}]}, "is no place of a part"),
         ({"spec": {}}, "lacks something"),
         ({"gallery": "../x"}, "lacks something|must match"),
     ],
@@ -268,7 +270,7 @@ def test_a_large_table_is_not_held_in_memory(tmp_path: Path) -> None:
             writer.write_batch(block)
     note = ExportNote(
         gallery="yard", spec=spec, images=rows, crops=0, last_change=1, exported_at=NOW,
-        table=fingerprint(tmp_path / "images.parquet"),
+        tables={"images.parquet": fingerprint(tmp_path / "images.parquet")},
     )  # fmt: skip
     write_note(tmp_path, note, Filters())
     del block

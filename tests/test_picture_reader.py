@@ -10,6 +10,7 @@ from index.bulk.import_plan import ImportPlan, Place
 from index.bulk.import_source import plan_sources
 from index.bulk.picture_reader import read_file, read_planned
 from index.errors import InvalidValue
+from index.gallery import Metadata
 from tests.archives import KINDS, pack
 
 
@@ -44,6 +45,18 @@ def test_nothing_outside_of_the_root_is_read(tmp_path: Path) -> None:
     for name in ("link", "folder/secret", "../secret", "in/../../secret", "../none", "folder/none/x"):
         with pytest.raises(InvalidValue, match="outside of the import root"):
             read_file(Place(path=str(root / name)), root.resolve())
+
+
+def test_an_archive_is_unpacked_as_far_as_its_last_planned_picture(tmp_path: Path) -> None:
+    """What lies behind may be damaged, or long."""
+    whole = pack(tmp_path / "x.tar", {f"{n}.jpg": b"x" * 1000 for n in range(30)}).read_bytes()
+    (tmp_path / "x.tar").write_bytes(whole[: len(whole) // 2])
+    plan = ImportPlan()
+    for name in ("2.jpg", "0.jpg"):
+        plan.add_image(Place(archive=str(tmp_path / "x.tar"), path=name), name, Metadata())
+    plan.end_planning()
+    assert [readable.picture.place.path for readable in read_planned(plan)] == ["0.jpg", "2.jpg"]
+    plan.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)

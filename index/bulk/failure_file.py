@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from index.bulk.import_plan import Failure
+from index.errors import InvalidValue
 from index.manifest import FAILURE
 
 ENCODING, ERRORS = "utf-8", "surrogateescape"  # names that are not UTF-8 keep their bytes
@@ -24,6 +25,18 @@ def failure_lines(failures: Iterable[Failure], columns: Sequence[str], folder: P
         if failure.image_id is not None:
             cells["image_id"] = failure.image_id
         yield _line([cells.get(name, "") for name in names])
+
+
+def write_failures(file: Path, failures: Iterable[Failure], columns: Sequence[str]) -> None:
+    """Write the file, with paths as seen from its folder. Raises OSError."""
+    with file.open("w", encoding=ENCODING, errors=ERRORS, newline="") as opened:
+        opened.writelines(failure_lines(failures, columns, file.parent))
+
+
+def require_other_file(file: Path | None, sources: Iterable[Path]) -> None:
+    """What failed is written over no source: if that were cut off, rows would be lost. Raises InvalidValue."""
+    if file is not None and any(path.exists() and file.exists() and path.samefile(file) for path in sources):
+        raise InvalidValue(f"--failures {file} is what is to be added; name another file")
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -117,6 +117,20 @@ class PlannedPicture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ListedImage:
+    """An image of a plan as another plan takes it over: ``said`` and ``cells`` are JSON, paths a file system's bytes.
+
+    ``archive`` is empty where the picture lies in none.
+    """
+
+    archive: bytes
+    path: bytes
+    image_id: str
+    said: str
+    cells: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Failure:
     """An image that could not be stored, and why. ``cells`` is the manifest's line, by column."""
 
@@ -252,6 +266,30 @@ class ImportPlan:
             self._count("complete", 1)
             self._commit()
 
+    def listing(self) -> Iterator[ListedImage]:
+        """Every image that is to be made, picture by picture, archive by archive; the plan is not changed meanwhile."""
+        with self._translated():
+            for archive, path, image_id, said, cells in self._run(
+                "SELECT containers.path, pictures.path, image_id, said, cells FROM images JOIN pictures USING (picture)"
+                " JOIN containers USING (container) ORDER BY container, picture, image"
+            ):
+                yield ListedImage(
+                    archive=bytes(archive), path=bytes(path), image_id=image_id, said=said, cells=cells,
+                )  # fmt: skip
+
+    def take_over(self, images: Iterable[ListedImage]) -> None:
+        """Plan images of another plan, of which each image_id is there once."""
+        with self._translated():
+            for each in images:
+                place = _place(each.archive, each.path)
+                self.note_picture(place)
+                self._run(
+                    "INSERT INTO images (picture, image_id, source, said, cells) VALUES (?, ?, 0, ?, ?)",
+                    (self._picture(place), each.image_id, each.said, each.cells),
+                )
+                self._count("total", 1)
+            self.end_planning()
+
     # importing
 
     def archives(self) -> list[str]:
@@ -261,6 +299,16 @@ class ImportPlan:
                 "SELECT path FROM containers WHERE container IN (SELECT container FROM pictures) ORDER BY container"
             )
         return [os.fsdecode(path) for (path,) in found]
+
+    def awaited(self, archive: str) -> int:
+        """How many pictures of an archive were not taken yet."""
+        with self._translated():
+            number: int = self._run(
+                "SELECT count(*) FROM pictures WHERE container = ? AND NOT EXISTS"
+                " (SELECT 1 FROM taken WHERE taken.picture = pictures.picture)",
+                (self._container(archive),),
+            ).get
+        return number
 
     def pictures(self, archive: str) -> Iterator[PlannedPicture]:
         """The pictures of an archive that were not taken yet, in order, with their images; they are taken then."""

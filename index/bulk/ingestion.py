@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from index.bulk.picture_reader import ReadablePicture, read_planned
 from index.crops import Box, Frame, StoredCrop, content_name, model_crop
 from index.embedder import Embedder
 from index.errors import InvalidValue, PictureError, VehicleSearchError
-from index.gallery import Gallery, NewImage
+from index.gallery import GallerySpec, NewImage, StoredImage
 from index.machine.cpu_quota import usable_cpus
 from index.piecework import Piecework
 
@@ -43,6 +43,20 @@ class Workers(Protocol):
     count: int
 
     def submit(self, work: Callable[[], T]) -> Future[T]: ...
+
+
+class Receiver(Protocol):
+    """Who gets the images: a gallery, or whoever does this much of what one does."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def spec(self) -> GallerySpec: ...
+
+    def find(self, image_ids: Sequence[str]) -> Mapping[str, StoredImage]: ...
+
+    def add(self, images: Sequence[NewImage]) -> list[Literal["created", "updated"]]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +100,7 @@ class Ingestion:
     many pictures each call of the model got.
     """
 
-    gallery: Gallery
+    gallery: Receiver
     embedder: Embedder
     workers: Workers
     root: Path | None = None
@@ -252,7 +266,7 @@ def _new_crop(frame: Frame, box: Box | None, known: str | None) -> StoredCrop | 
     return None if known is not None and coded is None and content_name(stored.data) == known else stored
 
 
-def _write(gallery: Gallery, images: Sequence[NewImage]) -> Progress:
+def _write(gallery: Receiver, images: Sequence[NewImage]) -> Progress:
     statuses = gallery.add(images) if images else []
     return Progress(created=statuses.count("created"), updated=statuses.count("updated"))
 

@@ -40,10 +40,14 @@ def read_planned(
             for picture in plan.pictures(archive):
                 yield ReadablePicture(picture=picture, read=partial(read_file, picture.place, root))
             continue
+        awaited = plan.awaited(archive)
         with open_archive(Path(archive), limits) as entries:
             for entry in entries:
                 if pieces := plan.take(Place(archive=archive, path=entry.name)):
                     yield from _of_entry(entry, pieces)
+                    awaited -= 1
+                    if not awaited:
+                        break  # what follows need not be unpacked
             for picture in plan.pictures(archive):
                 yield ReadablePicture(picture=picture, read=partial(_fail, "the archive has no such entry"))
 

@@ -1,6 +1,12 @@
-"""What an export says of itself: ``export.json``, written last, so that a folder without it is no export."""
+"""What an export says of itself: ``export.json``, written last, so that a folder without it is no export.
+
+Version 1 has one table, ``images.parquet``. Version 2 has any number of them below ``parts/``, as
+``vehicle-index embed`` writes them; releases that know version 1 alone refuse it.
+"""
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -16,12 +22,13 @@ NOTE: Final = "export.json"
 TABLE: Final = "images.parquet"
 
 _FORMAT: Final = "vehicle-search export"
-_VERSION: Final = 1
+_ONE, _PARTS = 1, 2  # versions
+_PART = re.compile(r"parts/[0-9]{5,9}\.parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportNote:
-    """``images`` rows of ``gallery`` in a table of the SHA-256 ``table``, ``crops`` pictures; as at ``last_change``."""
+    """``images`` rows of ``gallery`` in ``tables``: SHA-256 by file; ``crops`` pictures; as at ``last_change``."""
 
     gallery: str
     spec: GallerySpec
@@ -29,16 +36,20 @@ class ExportNote:
     crops: int
     last_change: int
     exported_at: datetime
-    table: str
+    tables: Mapping[str, str]
 
 
 def write_note(folder: Path, note: ExportNote, filters: Filters) -> None:
     """``filters``, told for whoever finds the folder, are those that the images passed. Raises OSError."""
+    tables = [{"file": file, "sha256": sha256} for file, sha256 in note.tables.items()]
+    one = list(note.tables) == [TABLE]
     document = {
-        "format": _FORMAT, "version": _VERSION, **asdict(note),
+        "format": _FORMAT, "version": _ONE if one else _PARTS, **asdict(note),
         "exported_at": note.exported_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
-        "table": {"file": TABLE, "sha256": note.table}, "filters": _told(filters),
+        "filters": _told(filters),
     }  # fmt: skip
+    del document["tables"]
+    document |= {"table": tables[0]} if one else {"tables": tables}
     write_whole(folder / NOTE, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -53,20 +64,24 @@ def read_note(folder: Path) -> ExportNote:
         raise InvalidValue(f"{file} cannot be read: {error}") from error
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
         raise InvalidValue(f"{file} is not of an export of a gallery")
-    if document.get("version") != _VERSION:
-        raise InvalidValue(f"{file} is of version {document.get('version')!a}, this release reads {_VERSION}")
+    if document.get("version") not in (_ONE, _PARTS):
+        raise InvalidValue(f"{file} is of version {document.get('version')!a}, this release reads {_ONE} and {_PARTS}")
     try:
         return _note(document)
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidValue(f"{file} lacks something, or it is wrong: {type(error).__name__} {error}") from error
 
 
-def require_table(folder: Path, note: ExportNote) -> Path:
-    """The table's file; raises InvalidValue where it is not what was written."""
-    file = folder / TABLE
+def require_tables(folder: Path, note: ExportNote) -> list[Path]:
+    """The tables' files, in order; raises InvalidValue where one is not what was written."""
+    return [_require_table(folder, name, sha256) for name, sha256 in note.tables.items()]
+
+
+def _require_table(folder: Path, name: str, sha256: str) -> Path:
+    file = folder / name
     if not file.is_file():
-        raise InvalidValue(f"{folder} is not whole: it has no file {TABLE}")
-    if fingerprint(file) != note.table:
+        raise InvalidValue(f"{folder} is not whole: it has no file {name}")
+    if fingerprint(file) != sha256:
         raise InvalidValue(f"{file} is not what was written: its SHA-256 is not the one in {NOTE}; export again")
     return file
 
@@ -91,6 +106,16 @@ def _note(document: dict[str, Any]) -> ExportNote:
         raise ValueError(f"spec.retention_days {days!a}")
     numbers = {name: int(document[name]) for name in ("images", "crops", "last_change")}
     return ExportNote(
-        gallery=check_gallery_name(document["gallery"]), spec=spec, table=str(document["table"]["sha256"]),
+        gallery=check_gallery_name(document["gallery"]), spec=spec, tables=_tables(document),
         exported_at=datetime.fromisoformat(document["exported_at"]), **numbers,
     )  # fmt: skip
+
+
+def _tables(document: dict[str, Any]) -> dict[str, str]:
+    if document["version"] == _ONE:
+        return {TABLE: str(document["table"]["sha256"])}
+    tables = {str(each["file"]): str(each["sha256"]) for each in document["tables"]}
+    strange = next((name for name in tables if _PART.fullmatch(name) is None), None)
+    if strange is not None:
+        raise ValueError(f"tables: {strange!a} is no place of a part")
+    return tables

@@ -5,7 +5,6 @@ whole or not there. Crops are copied first, so that the view of the database is 
 longer; an image that is replaced behind the view is exported as it is then, one that is erased is left out.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -13,15 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
-
-import apsw
-import pyarrow.parquet as pq
+from typing import Final
 
 from index.contract import fingerprint
 from index.errors import InvalidValue, StorageError, StorageFull
+from index.exchange.crop_names import CropNames
 from index.exchange.export_note import NOTE, TABLE, ExportNote, write_note
-from index.exchange.image_table import record_batch, table_schema
+from index.exchange.image_table import record_batch
+from index.exchange.table_file import GROUP, flush, table_writer
 from index.gallery import Filters
 from index.maintenance.backup import copy_crops
 from index.maintenance.verification import Finding
@@ -36,10 +34,6 @@ from index.whole_file import sync_folder
 Progress = Callable[[int], object]
 
 DAMAGED_ROW: Final = "left out, the image or its vector is not what was written"
-
-_GROUP = 4096  # rows of a row group: 8 MB of 512-d vectors
-_TEXTS: Final = ("vehicle_id", "camera_id", "viewpoint", "embedding_space")  # columns in which values recur
-_EMBEDDING: Final = "embedding.list.element"  # the column as Parquet names it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +81,7 @@ class _Exporting:
         self._file, self._part, self._progress = folder / DATABASE, part, progress
         self._filters = filters
         self._theirs, self._ours = CropStore(folder / CROPS), CropStore(part / CROPS)
-        self._named = _Names()
+        self._named = CropNames()
         self._found: dict[str, list[str]] = {}
 
     def run(self, now: datetime) -> tuple[ExportNote, tuple[Finding, ...]]:
@@ -102,7 +96,7 @@ class _Exporting:
         self._forget_unnamed()
         note = ExportNote(
             gallery=view.name, spec=view.spec, images=images, crops=len(self._named), last_change=last_change,
-            exported_at=now, table=fingerprint(_flushed(self._part / TABLE)),
+            exported_at=now, tables={TABLE: fingerprint(flush(self._part / TABLE))},
         )  # fmt: skip
         write_note(self._part, note, self._filters)
         found = self._found.items()
@@ -110,12 +104,11 @@ class _Exporting:
 
     def _write_table(self, view: GalleryView, moving: GalleryView) -> int:
         images = 0
-        schema = table_schema(view.spec)
-        with pq.ParquetWriter(self._part / TABLE, schema, **_how_written(schema)) as writer:
-            for rows in _blocks(view.rows(), _GROUP):
+        with table_writer(self._part / TABLE, view.spec) as writer:
+            for rows in _blocks(view.rows(), GROUP):
                 kept = self._with_crops([row for row in rows if self._is_intact(row)], moving)
                 if kept:
-                    writer.write_batch(record_batch(kept, view.spec), row_group_size=_GROUP)
+                    writer.write_batch(record_batch(kept, view.spec), row_group_size=GROUP)
                 images += len(kept)
                 self._progress(len(rows))
         return images
@@ -168,25 +161,6 @@ class _Exporting:
         self._found.setdefault(what, []).append(image_id)
 
 
-class _Names:
-    """A set of names that may be larger than memory."""
-
-    def __init__(self) -> None:
-        self._disk = apsw.Connection("")  # a file of its own that SQLite removes
-        self._disk.execute("CREATE TABLE names (name TEXT PRIMARY KEY) WITHOUT ROWID")
-
-    def add(self, names: Sequence[str]) -> None:
-        with self._disk:
-            self._disk.executemany("INSERT OR IGNORE INTO names VALUES (?)", [(name,) for name in names])
-
-    def __contains__(self, name: str) -> bool:
-        return self._disk.execute("SELECT 1 FROM names WHERE name = ?", (name,)).fetchone() is not None
-
-    def __len__(self) -> int:
-        number: int = self._disk.execute("SELECT count(*) FROM names").get
-        return number
-
-
 def require_free(target: Path) -> None:
     """Raise InvalidValue where something is there that an export would have to replace."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -200,19 +174,6 @@ def _require_part(part: Path) -> None:
         raise InvalidValue(f"{part} is not of an export (it has {strange!a}); move it, or name another folder")
 
 
-def _how_written(schema: Any) -> dict[str, Any]:
-    """Texts are compressed; noise, which vectors are to a compressor, is not."""
-    kinds = dict.fromkeys(schema.names, "ZSTD") | {_EMBEDDING: "NONE"}
-    del kinds["embedding"]
-    return {"compression": kinds, "use_dictionary": list(_TEXTS), "write_page_checksum": True, "store_schema": True}
-
-
 def _blocks(rows: Iterator[WholeRow], size: int) -> Iterator[list[WholeRow]]:
     while block := list(islice(rows, size)):
         yield block
-
-
-def _flushed(file: Path) -> Path:
-    with file.open("rb") as opened:
-        os.fsync(opened.fileno())
-    return file

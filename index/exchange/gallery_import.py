@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from index.errors import EmbeddingSpaceMismatch, GalleryConflict, InvalidValue, StorageError
-from index.exchange.export_note import ExportNote, read_note, require_table
+from index.exchange.export_note import ExportNote, read_note, require_tables
 from index.exchange.image_table import TableRow, crop_path, table_rows, table_schema
 from index.gallery import GallerySpec, NewImage, StoredImage
 from index.local_gallery import LocalGallery
@@ -43,26 +43,27 @@ class GalleryImport:
 
 
 class ExportFolder:
-    """An export that is whole as far as its table goes; raises InvalidValue."""
+    """An export that is whole as far as its tables go; raises InvalidValue."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.note: ExportNote = read_note(folder)
-        self._file = require_table(folder, self.note)
-        with _readable(self._file), pq.ParquetFile(self._file) as table:
-            wanted = table_schema(self.note.spec)
-            if not table.schema_arrow.equals(wanted):
-                raise InvalidValue(f"{self._file} has other columns than an export of this release")
-            if table.metadata.num_rows != self.note.images:
-                raise InvalidValue(
-                    f"{self._file} has {table.metadata.num_rows:,} images, not {self.note.images:,}; export again"
-                )
+        self._files = require_tables(folder, self.note)
+        wanted, images = table_schema(self.note.spec), 0
+        for file in self._files:
+            with _readable(file), pq.ParquetFile(file) as table:
+                if not table.schema_arrow.equals(wanted):
+                    raise InvalidValue(f"{file} has other columns than an export of this release")
+                images += table.metadata.num_rows
+        if images != self.note.images:
+            raise InvalidValue(f"{folder} has {images:,} images, not {self.note.images:,}; export again")
 
     def rows(self) -> Iterator[list[TableRow]]:
         """All rows, some at a time; raises InvalidValue."""
-        with _readable(self._file), pq.ParquetFile(self._file, pre_buffer=False) as table:  # True keeps all it has read
-            for batch in table.iter_batches(batch_size=_AT_ONCE):
-                yield list(table_rows(batch, self.note.spec))
+        for file in self._files:
+            with _readable(file), pq.ParquetFile(file, pre_buffer=False) as table:  # True keeps all it has read
+                for batch in table.iter_batches(batch_size=_AT_ONCE):
+                    yield list(table_rows(batch, self.note.spec))
 
     def crop(self, name: str) -> tuple[bytes, str | None]:
         """A crop's bytes, or none and what is wrong with it."""

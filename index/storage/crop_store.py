@@ -23,10 +23,14 @@ _FLUSHED_AT_ONCE = 8  # the disk takes several flushes together: 256 crops in 0.
 
 
 class CropStore:
-    """Files below one folder. Whoever writes or discards does so alone; reading is safe at any time."""
+    """Files below one folder. Whoever writes or discards does so alone; reading is safe at any time.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._incoming = folder, folder / "incoming"
+    ``incoming``, of the same disk: where crops are written first, by default a folder in it. Writers that each have one
+    of their own may write to one folder together.
+    """
+
+    def __init__(self, folder: Path, *, incoming: Path | None = None) -> None:
+        self._folder, self._incoming = folder, incoming or folder / "incoming"
 
     @property
     def complete(self) -> bool:
@@ -35,7 +39,8 @@ class CropStore:
 
     def create(self) -> None:
         """Make the folders that are missing."""
-        self._incoming.mkdir(parents=True, exist_ok=True)
+        for folder in (self._folder, self._incoming):
+            folder.mkdir(parents=True, exist_ok=True)
         sync_folder(self._folder)
 
     def write(self, crops: Mapping[str, bytes]) -> list[str]:
