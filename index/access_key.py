@@ -11,7 +11,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, get_args
+from typing import Final, Literal, Protocol, get_args
 
 from index.errors import InvalidValue
 
@@ -74,6 +74,39 @@ class AccessKey:
     def fits(self, token: str) -> bool:
         """Whether this is its token; takes as long whatever the token is."""
         return hmac.compare_digest(self.digest, digest_of(token))
+
+
+class KeyHome(Protocol):
+    """Where keys are kept: a file of a data folder, or a database that several replicas share.
+
+    Raises StorageFull and StorageError, DataFolderUnusable for what a newer release wrote.
+    """
+
+    @property
+    def place(self) -> str:
+        """What it is, for people."""
+        ...
+
+    @property
+    def way_back(self) -> str:
+        """What whoever wants no keys any more does to the place, with the service stopped."""
+        ...
+
+    def stamp(self) -> object | None:
+        """What differs after every change; None where no key was ever made."""
+        ...
+
+    def all(self) -> list[AccessKey]:
+        """Every key, ended or not, oldest first."""
+        ...
+
+    def add(self, key: AccessKey) -> None:
+        """Keep a new key; durable on return."""
+        ...
+
+    def revoke(self, key_id: str, now: datetime) -> AccessKey:
+        """End a key; one that was revoked before stays as it is. Raises KeyNotFound. Durable on return."""
+        ...
 
 
 def new_token() -> tuple[str, str]:

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from fastapi import FastAPI
 
+from index.access_key import KeyHome
 from index.errors import EmbeddingSpaceMismatch, GalleryNotFound, GalleryUnavailable, VehicleSearchError
 from index.gallery import GalleryHome
 from index.machine.cpu_quota import usable_cpus
 from index.machine.mounts import network_warning
 from index.machine.steady_clock import SteadyClock
+from index.postgres.postgres_home import open_database
 from index.storage.key_database import KeyDatabase
 from service.access.keyring import Keyring
 from service.capacity.open_connections import OpenConnections, raise_file_limit
@@ -35,6 +37,7 @@ from service.signals import Signals
 from service.watching.log_lines import JsonLines, set_up_log
 
 if TYPE_CHECKING:
+    from index.postgres.postgres_database import PostgresDatabase
     from index.searching.index_device import IndexDevice
 
 _HELP = f"""\
@@ -93,7 +96,16 @@ def serve(settings: Settings) -> int:
     began, signals, files = time.perf_counter(), Signals(grace=settings.grace_seconds), raise_file_limit()
     set_up_log(settings.log_format, settings.log_level)
     _require_apart(settings)
-    keyring, tls, traces = _keyring(settings), _tls(settings), TraceExport.from_environment(os.environ)
+    with contextlib.ExitStack() as stores:
+        database = None
+        if settings.database_url_file is not None:
+            database = stores.enter_context(contextlib.closing(open_database(settings.database_url_file)))
+        return _serve(settings, signals, database, began, files)
+
+
+def _serve(settings: Settings, signals: Signals, database: "PostgresDatabase | None", began: float, files: int) -> int:
+    keyring, tls = _keyring(settings, database), _tls(settings)
+    traces = TraceExport.from_environment(os.environ)
     listener = _bind(settings)
     try:
         app = _load(settings, keyring, traces)
@@ -132,9 +144,9 @@ def _require_apart(settings: Settings) -> None:
         )
 
 
-def _keyring(settings: Settings) -> Keyring:
-    """The keys of the data folder; where there are none, whoever reaches the service may do everything."""
-    keyring = Keyring(KeyDatabase(settings.data_dir))
+def _keyring(settings: Settings, database: "PostgresDatabase | None") -> Keyring:
+    """The keys that are asked for; where there are none, whoever reaches the service may do everything."""
+    keyring = Keyring(KeyDatabase(settings.data_dir) if database is None else _shared_keys(database))
     if keyring.keyless and not settings.loopback and not settings.allow_unauthenticated_remote:
         raise StartError(
             f"host {settings.host} is reachable from other machines and nothing asks who calls: make a key "
@@ -142,6 +154,12 @@ def _keyring(settings: Settings) -> Keyring:
             "ALLOW_UNAUTHENTICATED_REMOTE=true, or listen on 127.0.0.1"
         )
     return keyring
+
+
+def _shared_keys(database: "PostgresDatabase") -> KeyHome:
+    from index.postgres.postgres_keys import PostgresKeys
+
+    return PostgresKeys(database)
 
 
 def _tls(settings: Settings) -> TlsFiles | None:

@@ -52,6 +52,7 @@ class KeyDatabase:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
+        self.place, self.way_back = str(self.path), f"remove {self.path}"
 
     def stamp(self) -> Stamp | None:
         """What differs after every change; None where there is no file, so that no key was ever made."""
