@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI
 from starlette.exceptions import HTTPException
 from starlette.types import Lifespan
 
-from index.bulk.import_job import ImportFolder
+from index.bulk.import_job import ImportHome
 from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import GalleryHome
@@ -97,7 +97,7 @@ def routed_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
 
 
 def create_app(
-    *, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int, imports: ImportFolder,
+    *, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int, imports: ImportHome,
     previous: Embedder | None = None, keyring: Keyring | None = None, traces: TraceExport | None = None,
     erasing_clock: Callable[[], datetime] | None = None, query_store: QueryStore | None = None,
 ) -> FastAPI:  # fmt: skip
