@@ -40,6 +40,7 @@ from service.signals import Signals
 from service.watching.log_lines import JsonLines, set_up_log
 
 if TYPE_CHECKING:
+    from index.postgres.postgres_audit import PostgresAudit
     from index.postgres.postgres_database import PostgresDatabase
     from index.postgres.postgres_imports import PostgresImports
     from index.searching.index_device import IndexDevice
@@ -238,7 +239,7 @@ def _load(
                 )  # fmt: skip
         except EmbeddingSpaceMismatch as error:
             _LOG.warning("%s", error)
-    if settings.audit and settings.read_only and settings.audit_dir is None:
+    if settings.audit and settings.read_only and settings.audit_dir is None and database is None:
         raise StartError(
             "a service that only reads writes nothing to its data folder: say audit_dir, or leave out audit"
         )
@@ -254,6 +255,7 @@ def _load(
     return create_app(
         settings=settings, embedder=embedder, home=home, workers=workers, imports=imports, previous=previous,
         keyring=keyring, traces=traces, erasing_clock=erasing_clock, query_store=query_store,
+        audit_table=None if database is None else _shared_audit(database),
     )  # fmt: skip
 
 
@@ -265,6 +267,12 @@ def _shared_imports(
     objects = stores.enter_context(contextlib.closing(_objects(settings)))
     imports = PostgresImports(database, objects, settings.data_dir, read_only=settings.read_only)
     return stores.enter_context(contextlib.closing(imports))
+
+
+def _shared_audit(database: "PostgresDatabase") -> "PostgresAudit":
+    from index.postgres.postgres_audit import PostgresAudit
+
+    return PostgresAudit(database)
 
 
 def _objects(settings: Settings) -> ObjectStore:

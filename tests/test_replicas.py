@@ -28,7 +28,7 @@ def test_an_import_goes_on_in_another_process_when_its_owner_is_killed(
     with object_server() as store:
         shared = (
             "--database-url-file", str(tmp_path / "url"), "--crops-url", "s3://cars/replicas", "--crops-endpoint", store,
-            "--crops-access-key-file", str(tmp_path / "access"), "--crops-secret-key-file", str(tmp_path / "secret"),
+            "--audit", "--audit-required", "--crops-access-key-file", str(tmp_path / "access"), "--crops-secret-key-file", str(tmp_path / "secret"),
         )  # fmt: skip
         with started(tmp_path / "data", tiny_model, *shared) as (first, process):
             with archive.open("rb") as body:
@@ -49,5 +49,8 @@ def test_an_import_goes_on_in_another_process_when_its_owner_is_killed(
             assert (ended["state"], ended["total"], ended["done"], ended["failed"]) == ("done", 600, 600, 0), ended
             assert httpx.get(f"{second}/v1/galleries/default").json()["images"] == 600
             assert [each["id"] for each in httpx.get(f"{second}/v1/imports").json()["imports"]] == [ended["id"]]
+            audited = httpx.get(f"{second}/v1/audit", params={"action": "import"}).json()["entries"]
+            assert [each["import_id"] for each in audited] == [ended["id"]]
+            assert not (tmp_path / "data" / "audit").exists()
             process.terminate()
             assert process.wait(30) == 0
