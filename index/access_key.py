@@ -121,6 +121,11 @@ def key_id_of(token: str) -> str | None:
     return None if found is None else found[1]
 
 
+def could_be_key_id(text: str) -> bool:
+    """Whether a key may have this id at all; no database can be asked for some others."""
+    return text.isascii() and "\0" not in text
+
+
 def digest_of(token: str) -> bytes:
     """What is kept of a token."""
     return hashlib.sha256(token.encode()).digest()

@@ -285,6 +285,7 @@ def test_a_replica_that_stops_leaves_its_job_to_the_others_at_once(
     until(lambda: second.importer.get("a").ended)
     ended = second.importer.get("a")
     assert (ended.done, ended.counts["created"], ended.counts["unchanged"]) == (14, 12, 0)
+    assert len(list(second.importer.failures(ended))) == 3
     assert home.get("default").count() == 12
 
 

@@ -88,6 +88,31 @@ def test_a_job_that_is_held_stays_and_one_of_a_dead_replica_goes_on_elsewhere(re
     assert list(second.imported(running)) == []
 
 
+def test_any_number_of_failures_and_ids_is_told(
+    replicas: list[PostgresImports], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.postgres.postgres_imports._LINES_AT_ONCE", 3)
+    monkeypatch.setattr("index.postgres.postgres_imports._ROWS_AT_ONCE", 4)
+    home, other, _ = replicas
+    home._lease = 60
+    for name, lines in ("a", 0), ("b", 1), ("c", 2), ("d", 3), ("e", 5), ("f", 8):
+        job = accepted(home, replace(JOB, job_id=name))
+        assert home.take([job]) is not None
+        told = ["head\n", *(f"{n}\n" for n in range(lines))] if lines else []
+        ids = [f"{n:02}" for n in range(2 * lines)]
+        home.tell(job, imported=ids, failures=told)
+        found = other.failures(job)
+        assert found is not None
+        assert (list(found), list(other.imported(job))) == (told, ids)
+        home.prepare(job)  # its total was never told, so whoever planned it died over that
+        assert list(home.failures(job) or ()) == []
+        home.tell(replace(job, total=9), failures=iter(told))
+        home.end(replace(job, state="done"))
+        assert (list(other.imported(job)), list(other.failures(job) or ())) == ([], told)
+        other.remove(job)
+        assert list(other.failures(job) or ()) == []
+
+
 def test_whoever_lost_a_job_is_told(replicas: list[PostgresImports]) -> None:
     first, second, _ = replicas
     accepted(first)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ ARCHIVES: Final = "_imports"  # beside the galleries in the object store: no gal
 ORPHANED_AFTER: Final = timedelta(days=1)  # an archive that no job names was sent to a replica that died
 
 _LINES_AT_ONCE = 1000
+_ROWS_AT_ONCE = 50_000
 _LOG = logging.getLogger("index.imports")
 
 
@@ -88,9 +90,11 @@ class PostgresImports:
         shutil.rmtree(receiving, ignore_errors=True)
 
     def remove(self, job: ImportJob) -> None:
+        self._empty("import_failures", job.job_id)
+        self._empty("imported", job.job_id)
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM vehicle_search.imports WHERE job_id = %s AND ended", (job.job_id,))
-        self._forget_archive(job)
+        self._forget(job)
 
     def take(self, candidates: Sequence[ImportJob]) -> ImportJob | None:
         if not candidates:
@@ -146,6 +150,9 @@ class PostgresImports:
                 part = archive.with_name(archive.name + PART)
                 self._objects.fetch(ARCHIVES, job.job_id, part)
                 part.rename(archive)
+        if job.total is None:  # whoever died over planning may have told of some failures
+            with self._database.transaction() as connection:
+                connection.execute("DELETE FROM vehicle_search.import_failures WHERE job_id = %s", (job.job_id,))
 
     def plan(self, job: ImportJob) -> Path:
         return self._folder / job.job_id / "plan"
@@ -154,11 +161,35 @@ class PostgresImports:
         return archive_in(self._folder / job.job_id)
 
     def imported(self, job: ImportJob) -> Iterable[str]:
-        with self._database.transaction() as connection:
-            rows = connection.execute("SELECT image_id FROM vehicle_search.imported WHERE job_id = %s", (job.job_id,))
-            return [image_id for (image_id,) in rows]
+        last = ""
+        while True:
+            with self._database.transaction() as connection:
+                rows = connection.execute(
+                    "SELECT image_id FROM vehicle_search.imported WHERE job_id = %s AND image_id > %s"
+                    " ORDER BY image_id LIMIT %s",
+                    (job.job_id, last, _ROWS_AT_ONCE),
+                ).fetchall()
+            if not rows:
+                return
+            yield from (image_id for (image_id,) in rows)
+            last = rows[-1][0]
 
     def tell(self, job: ImportJob, *, imported: Sequence[str] = (), failures: Iterable[str] = ()) -> None:
+        """As declared. Very many lines, as planning may find, come before the rest, so that nobody waits for them."""
+        encoded = (line.encode(ENCODING, ERRORS) for line in failures)
+        lines = list(islice(encoded, _LINES_AT_ONCE))
+        heading = lines[:1]
+        while len(lines) >= _LINES_AT_ONCE:
+            with self._database.transaction() as connection:
+                self._require_ours(
+                    connection.execute(
+                        "SELECT 1 FROM vehicle_search.imports WHERE job_id = %s AND owner = %s",
+                        (job.job_id, self._owner),
+                    )
+                )
+                _add_failures(connection, job.job_id, lines)
+            more = list(islice(encoded, _LINES_AT_ONCE))
+            lines = heading + more if more else []
         with self._database.transaction() as connection:
             self._require_ours(
                 connection.execute(
@@ -171,7 +202,7 @@ class PostgresImports:
                     "INSERT INTO vehicle_search.imported SELECT %s, unnest(%s::text[]) ON CONFLICT DO NOTHING",
                     (job.job_id, list(imported)),
                 )
-            _add_failures(connection, job.job_id, failures)
+            _add_failures(connection, job.job_id, lines)
 
     def failures(self, job: ImportJob) -> Iterator[str] | None:
         """As declared, some lines at a time."""
@@ -186,8 +217,7 @@ class PostgresImports:
                     (job_text(job), job.job_id, self._owner),
                 )
             )
-            connection.execute("DELETE FROM vehicle_search.imported WHERE job_id = %s", (job.job_id,))
-        self._forget_archive(job)
+        self._forget(job)
 
     def put_back(self, job: ImportJob) -> None:
         with self._database.transaction() as connection:
@@ -209,15 +239,13 @@ class PostgresImports:
                 " WHERE job_id = %s AND NOT ended AND (lease_until IS NULL OR lease_until <= now())",
                 (job_text(job), job.job_id),
             ).rowcount
-            if free:
-                connection.execute("DELETE FROM vehicle_search.imported WHERE job_id = %s", (job.job_id,))
-            else:
+            if not free:
                 connection.execute(
                     "UPDATE vehicle_search.imports SET cancel_wanted = true WHERE job_id = %s AND NOT ended",
                     (job.job_id,),
                 )
         if free:
-            self._forget_archive(job)
+            self._forget(job)
 
     @contextmanager
     def translated(self) -> Iterator[None]:
@@ -263,15 +291,35 @@ class PostgresImports:
             for last, line in rows:  # noqa: B007  # the next rows come after it
                 yield bytes(line).decode(ENCODING, ERRORS)
 
-    def _forget_archive(self, job: ImportJob) -> None:
-        """What cannot be removed now is swept by a replica that starts."""
+    def _empty(self, table: str, job_id: str) -> None:
+        """Remove what a table has of a job that has ended, some rows at a time: none may take too long."""
+        rows = _ROWS_AT_ONCE
+        while rows == _ROWS_AT_ONCE:
+            with self._database.transaction() as connection:
+                rows = connection.execute(
+                    f"DELETE FROM vehicle_search.{table} WHERE ctid = ANY(ARRAY(SELECT each.ctid FROM"  # noqa: S608
+                    f" vehicle_search.{table} each JOIN vehicle_search.imports USING (job_id)"
+                    " WHERE job_id = %s AND ended LIMIT %s))",
+                    (job_id, _ROWS_AT_ONCE),
+                ).rowcount
+
+    def _forget(self, job: ImportJob) -> None:
+        """Remove what nobody needs of a job that has ended; what cannot be now is swept by a replica that starts."""
         shutil.rmtree(self._folder / job.job_id, ignore_errors=True)
-        if job.path is None:
-            with contextlib.suppress(StorageError):
+        with contextlib.suppress(StorageError):
+            self._empty("imported", job.job_id)
+            if job.path is None:
                 self._objects.delete(ARCHIVES, job.job_id)
 
     def _sweep(self) -> None:
-        """Remove archives that no job needs."""
+        """Remove what was told of jobs that have ended, and archives that no job needs."""
+        with self._database.transaction() as connection:
+            ended = connection.execute(
+                "SELECT job_id FROM vehicle_search.imports job WHERE ended"
+                " AND EXISTS (SELECT 1 FROM vehicle_search.imported WHERE job_id = job.job_id)"
+            ).fetchall()
+        for (job_id,) in ended:
+            self._empty("imported", job_id)
         old = datetime.now(UTC) - ORPHANED_AFTER
         found = {name for name, put in self._objects.names(ARCHIVES) if put < old}
         if not found:
@@ -282,16 +330,15 @@ class PostgresImports:
             self._objects.delete(ARCHIVES, name)
 
 
-def _add_failures(connection: psycopg.Connection[Any], job_id: str, lines: Iterable[str]) -> None:
+def _add_failures(connection: psycopg.Connection[Any], job_id: str, lines: Sequence[bytes]) -> None:
     """Add lines behind those that are there; the heading, which comes first each time, is kept once."""
-    encoded = [line.encode(ENCODING, ERRORS) for line in lines]
-    if not encoded:
+    if not lines:
         return
     row = connection.execute(
         "SELECT coalesce(max(number), -1) FROM vehicle_search.import_failures WHERE job_id = %s", (job_id,)
     ).fetchone()
     last = -1 if row is None else int(row[0])
-    new = encoded if last < 0 else encoded[1:]
+    new = lines if last < 0 else lines[1:]
     with connection.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO vehicle_search.import_failures VALUES (%s, %s, %s)",

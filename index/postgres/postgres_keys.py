@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from index.access_key import AccessKey
+from index.access_key import AccessKey, could_be_key_id
 from index.errors import KeyNotFound
 from index.postgres.postgres_database import PostgresDatabase
 
@@ -51,7 +51,7 @@ class PostgresKeys:
     def revoke(self, key_id: str, now: datetime) -> AccessKey:
         """End a key; one that was revoked before stays as it is. Raises KeyNotFound."""
         with self._database.transaction() as connection:
-            row = connection.execute(_REVOKE, (now, key_id.replace("\0", ""))).fetchone()
+            row = connection.execute(_REVOKE, (now, key_id)).fetchone() if could_be_key_id(key_id) else None
             if row is not None:
                 connection.execute(_CHANGED)
         if row is None:

@@ -9,11 +9,12 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -45,6 +46,7 @@ EMBEDDED_AT_ONCE_ELSEWHERE: Final = 16
 RETRIED_EVERY: Final = 30.0  # seconds; where the disk is full, or a gallery damaged
 CANCELLED_WITHIN: Final = 10.0  # seconds; what is being embedded and written is done first
 LOOKED_EVERY: Final = 1.0  # seconds between two looks for jobs that other replicas took on, or died over
+LOOKED_AT_LEAST: Final = 10.0  # seconds; figures are as old at most
 LOOKED_AGAIN: Final = 0.1  # seconds between two looks whether another replica has cancelled a job
 
 _LOG = logging.getLogger("service.importer")
@@ -87,7 +89,9 @@ class Importer:
         self._seconds_before = 0.0
         self._told_failures = 0  # of the plan of the job at work
         self._untold: list[str] = []  # ids that it has dealt with
-        self._jobs = {job.job_id: self._resting(job) for job in folder.jobs()}
+        problems = home.problems()
+        self._jobs = {job.job_id: _resting(job, problems) for job in folder.jobs()}
+        self._looked_at = time.monotonic()  # when others were asked for the jobs
         self._at_work: str | None = None
         self._tried_again: dict[str, float] = {}  # jobs that wait for their gallery: the time.monotonic() of that
         metrics.watch_imports(self._by_state)
@@ -154,7 +158,8 @@ class Importer:
     def failures(self, job: ImportJob) -> Iterator[str]:
         """What failed in a job so far, as the text of a manifest, line by line."""
         if (told := self.folder.failures(job)) is not None:
-            return told
+            first = next(told, None)
+            return failure_lines([], [], Path("/")) if first is None else chain([first], told)
         plan = self.folder.plan(job)
         if job.total is None or not plan.exists():
             return failure_lines([], [], plan.parent)
@@ -183,8 +188,10 @@ class Importer:
     def _taken(self) -> ImportJob | None:
         """The next job, waited for, which is at work from now on; None where the service stops."""
         while not self._stop.is_set():
+            shared = self._next() if self.folder.shared else None  # it may take a while, and nobody waits for it
             with self._turn:
-                if (job := self._next()) is not None:
+                job = shared if self.folder.shared else self._next()
+                if job is not None:
                     self._jobs[job.job_id] = job
                     self._at_work = job.job_id
                     self._cancel.clear()
@@ -202,17 +209,14 @@ class Importer:
         """See what other replicas have done. Raises StorageError."""
         if not self.folder.shared:
             return
-        found = {job.job_id: self._resting(job) for job in self.folder.jobs()}
+        problems = self._home.problems()
+        found = {job.job_id: _resting(job, problems) for job in self.folder.jobs()}
+        self._looked_at = time.monotonic()
         with self._turn:
             at_work = self._jobs.get(self._at_work or "")
             if at_work is not None:
                 found[at_work.job_id] = at_work  # what others see of it is older
             self._jobs = found
-
-    def _resting(self, job: ImportJob) -> ImportJob:
-        """A job as it is now; one into a damaged gallery waits for a start on which that is mended."""
-        problem = self._home.problems().get(job.gallery)
-        return job if job.ended or problem is None else replace(job, problem=problem)
 
     def _next(self) -> ImportJob | None:
         """Take the oldest job that can be worked on and that nobody works on."""
@@ -226,10 +230,12 @@ class Importer:
     def _waiting(self) -> list[ImportJob]:
         """Jobs that can be worked on, oldest first."""
         damaged = self._home.problems()
+        with self._turn:
+            jobs = list(self._jobs.values())
         now = time.monotonic()
         self._tried_again = {job_id: at for job_id, at in self._tried_again.items() if at > now}
         waiting = [
-            job for job in self._jobs.values()
+            job for job in jobs
             if not job.ended and job.gallery not in damaged and job.job_id not in self._tried_again
         ]  # fmt: skip
         return sorted(waiting, key=lambda job: (job.created_at, job.job_id))
@@ -440,8 +446,10 @@ class Importer:
 
     def _last_seen(self) -> list[ImportJob]:
         """Every job; as it was where others cannot be asked."""
-        with contextlib.suppress(StorageError):
-            self._look()
+        if time.monotonic() - self._looked_at > LOOKED_AT_LEAST:
+            self._looked_at = time.monotonic()  # also where that fails: figures are not to wait for it each time
+            with contextlib.suppress(StorageError):
+                self._look()
         with self._turn:
             return list(self._jobs.values())
 
@@ -452,6 +460,12 @@ class Importer:
     def _held_up(self) -> int:
         """Jobs that wait for space, or for their gallery to be mended."""
         return sum(not job.ended and job.problem is not None for job in self._last_seen())
+
+
+def _resting(job: ImportJob, problems: Mapping[str, str]) -> ImportJob:
+    """A job as it is now; one into a damaged gallery waits for a start on which that is mended."""
+    problem = problems.get(job.gallery)
+    return job if job.ended or problem is None else replace(job, problem=problem)
 
 
 def _ended(job: ImportJob, state: State, problem: str | None = None) -> ImportJob:
