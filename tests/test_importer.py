@@ -216,6 +216,20 @@ def stopped_after(replica: Replica, images: int, monkeypatch: pytest.MonkeyPatch
     return dead
 
 
+def held_up(replica: Replica, by: threading.Event, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Have a replica wait for something once it has told of four images; set when it has."""
+    held, tell = threading.Event(), replica.jobs.tell
+
+    def told(job: ImportJob, *, imported: Sequence[str] = (), failures: Iterable[str] = ()) -> None:
+        tell(job, imported=imported, failures=failures)
+        if job.done >= 4:
+            held.set()
+            assert by.wait(60)
+
+    monkeypatch.setattr(replica.jobs, "tell", told)
+    return held
+
+
 def test_a_dead_replicas_import_is_taken_over_and_counts_are_right(
     two: tuple[Replica, Replica], home: DataFolder, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,15 +258,7 @@ def test_an_import_is_cancelled_by_a_replica_that_does_not_work_on_it(
     two: tuple[Replica, Replica], home: DataFolder, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = two
-    held, tell = threading.Event(), first.jobs.tell
-
-    def told(job: ImportJob, *, imported: Sequence[str] = (), failures: Iterable[str] = ()) -> None:
-        tell(job, imported=imported, failures=failures)
-        if job.done >= 4:
-            held.set()
-            assert first.importer._cancel.wait(60)
-
-    monkeypatch.setattr(first.jobs, "tell", told)
+    held = held_up(first, first.importer._cancel, monkeypatch)
     sent(first, pictures)
     first.importer.start()
     assert held.wait(60)
@@ -268,15 +274,7 @@ def test_a_replica_that_stops_leaves_its_job_to_the_others_at_once(
 ) -> None:
     first, second = two
     first.jobs._lease = second.jobs._lease = 600
-    held, tell = threading.Event(), first.jobs.tell
-
-    def told(job: ImportJob, *, imported: Sequence[str] = (), failures: Iterable[str] = ()) -> None:
-        tell(job, imported=imported, failures=failures)
-        if job.done >= 4 and not held.is_set():
-            held.set()
-            assert first.importer._stop.wait(60)
-
-    monkeypatch.setattr(first.jobs, "tell", told)
+    held = held_up(first, first.importer._stop, monkeypatch)
     sent(first, pictures)
     first.importer.start()
     assert held.wait(60)

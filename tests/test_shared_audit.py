@@ -4,6 +4,7 @@ import json
 import logging
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from service.access.shared_audit import SharedAudit, read_shared_page
 from service.watching.metrics import Metrics
 from service.wire.problems import NotReady
 from tests.postgres_server import PostgresServer
-from tests.test_audit_pages import START, entry
+from tests.test_audit_pages import START, all_pages, entry
 from tests.test_sweeper import until
 
 
@@ -30,18 +31,6 @@ def written(table: PostgresAudit, *entries: Entry) -> None:
     with closing(SharedAudit(table, Metrics(), days=0)) as log:
         for each in entries:
             log.put(each, flush=True).result(30)
-
-
-def all_pages(table: PostgresAudit, wanted: AuditFilter, limit: int) -> list[int]:
-    numbers: list[int] = []
-    cursor: str | None = None
-    while True:
-        page = read_shared_page(table, wanted, limit=limit, cursor=cursor)
-        assert len(page.entries) <= limit
-        numbers += [each["number"] for each in page.entries]
-        cursor = page.cursor
-        if cursor is None:
-            return numbers
 
 
 @pytest.mark.parametrize("most", [1, 4 << 20])
@@ -62,8 +51,8 @@ def test_pages_say_what_those_of_a_file_say(
     ):
         of_file = read_page(tmp_path, wanted, limit=1000, cursor=None)
         expected = [each["number"] for each in of_file.entries]
-        assert all_pages(table, wanted, 7) == expected, wanted
-    assert all_pages(table, AuditFilter(since=START), 1000) == list(range(149, -1, -1))
+        assert all_pages(partial(read_shared_page, table), wanted, 7) == expected, wanted
+    assert all_pages(partial(read_shared_page, table), AuditFilter(since=START), 1000) == list(range(149, -1, -1))
 
 
 def test_times_are_those_of_the_entries(table: PostgresAudit) -> None:
@@ -89,7 +78,7 @@ def test_each_replica_reads_what_the_others_wrote_in_its_order(postgres: Postgre
             logs[n % 2].put(entry(0, n) | {"text": "ü\n"}, flush=False).result(30)
         for log in logs:
             log.close()
-        assert all_pages(PostgresAudit(there), AuditFilter(), 6) == list(range(19, -1, -1))
+        assert all_pages(partial(read_shared_page, PostgresAudit(there)), AuditFilter(), 6) == list(range(19, -1, -1))
 
 
 def test_entries_go_when_they_are_too_old(table: PostgresAudit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +87,7 @@ def test_entries_go_when_they_are_too_old(table: PostgresAudit, monkeypatch: pyt
     soon = datetime.now(UTC) + timedelta(days=2)
     for days, left in ((0, 5), (3, 5), (1, 0)):
         SharedAudit(table, Metrics(), days=days, erasing_clock=lambda: soon).close()
-        assert len(all_pages(table, AuditFilter(), 100)) == left
+        assert len(all_pages(partial(read_shared_page, table), AuditFilter(), 100)) == left
 
 
 def test_a_database_that_goes_away_loses_nothing_silently(
@@ -135,4 +124,4 @@ def test_what_was_answered_is_there_after_a_crash_of_the_database(postgres: Post
         postgres.start()
         log.close()
     with closing(PostgresDatabase(url)) as database:
-        assert all_pages(PostgresAudit(database), AuditFilter(), 5) == [7]
+        assert all_pages(partial(read_shared_page, PostgresAudit(database)), AuditFilter(), 5) == [7]
