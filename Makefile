@@ -12,7 +12,7 @@ TRAINING_DATA ?= training-data
 TYPESCRIPT := 5.9.3
 UV := 0.13.9
 LOCKS := docker/locks
-MORE_LOCKS := parquet otel ray
+MORE_LOCKS := parquet otel postgres ray s3
 TEST_PROCESSES ?= 2
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
@@ -41,7 +41,7 @@ install-test: $(VENV)/.installed-test  ## install what tests and training need
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/.python
 	@echo "installing tests and trainer into $(VENV): about 400 MB with a CPU build of torch, some 3 GB with a CUDA build;"
 	@echo "which one pip takes depends on its index (see https://pytorch.org/get-started/locally for the CPU one)"
-	@$(PIP) install --quiet -e '.[cpu,otel,parquet,train,render,dev]' && touch $@ $(VENV)/.installed
+	@$(PIP) install --quiet -e '.[cpu,otel,parquet,postgres,s3,train,render,dev]' && touch $@ $(VENV)/.installed
 
 check: install-test check-page docs  ## ruff, format, mypy strict, import rules, types of the console's scripts, the site
 	$(BIN)/ruff check .
@@ -122,7 +122,7 @@ bench-gpu: $(GPU_VENV)/.installed  ## bench-gallery with the kinds that a GPU ta
 $(GPU_VENV)/.installed: pyproject.toml
 	@$(PYTHON) -m venv $(GPU_VENV) && $(GPU_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25'
 	@echo "installing tests, trainer and CUDA libraries into $(GPU_VENV): several GB"
-	@$(GPU_VENV)/bin/python -m pip install --quiet -e '.[otel,parquet,train,dev]'
+	@$(GPU_VENV)/bin/python -m pip install --quiet -e '.[otel,parquet,postgres,s3,train,dev]'
 	@$(GPU_VENV)/bin/python -m pip uninstall --quiet --yes onnxruntime  # the trainer's; onnxruntime-gpu has the same files
 	@$(GPU_VENV)/bin/python -m pip install --quiet -e '.[gpu]' && touch $@
 

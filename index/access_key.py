@@ -11,7 +11,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, get_args
+from typing import Final, Literal, Protocol, get_args
 
 from index.errors import InvalidValue
 
@@ -76,6 +76,39 @@ class AccessKey:
         return hmac.compare_digest(self.digest, digest_of(token))
 
 
+class KeyHome(Protocol):
+    """Where keys are kept: a file of a data folder, or a database that several replicas share.
+
+    Raises StorageFull and StorageError, DataFolderUnusable for what a newer release wrote.
+    """
+
+    @property
+    def place(self) -> str:
+        """What it is, for people."""
+        ...
+
+    @property
+    def way_back(self) -> str:
+        """What whoever wants no keys any more does to the place, with the service stopped."""
+        ...
+
+    def stamp(self) -> object | None:
+        """What differs after every change; None where no key was ever made."""
+        ...
+
+    def all(self) -> list[AccessKey]:
+        """Every key, ended or not, oldest first."""
+        ...
+
+    def add(self, key: AccessKey) -> None:
+        """Keep a new key; durable on return."""
+        ...
+
+    def revoke(self, key_id: str, now: datetime) -> AccessKey:
+        """End a key; one that was revoked before stays as it is. Raises KeyNotFound. Durable on return."""
+        ...
+
+
 def new_token() -> tuple[str, str]:
     """A token that nobody has seen, and the id in it, which is no secret."""
     key_id = secrets.token_hex(_ID_BYTES)
@@ -86,6 +119,11 @@ def key_id_of(token: str) -> str | None:
     """The id in a token; None where it has not the form of one."""
     found = _TOKEN.fullmatch(token)
     return None if found is None else found[1]
+
+
+def could_be_key_id(text: str) -> bool:
+    """Whether a key may have this id at all; no database can be asked for some others."""
+    return text.isascii() and "\0" not in text
 
 
 def digest_of(token: str) -> bytes:

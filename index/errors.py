@@ -14,7 +14,7 @@ VehicleSearchError
 ├── NotFound                     GalleryNotFound, ImageNotFound, KeyNotFound, MigrationNotFound, PlanNotFound,
 │                                QueryNotFound, FeedbackNotFound
 ├── Conflict                     GalleryConflict, EmbeddingSpaceMismatch, NotMigratable, QueriesNotKept, NothingKept,
-│                                TooMuchFeedback
+│                                TooMuchFeedback, JobTaken
 ├── ReadOnly                     a write, where only reading was asked for
 ├── EmbeddingNotFinite           NaN or infinity where a vector was expected
 ├── ModelError                   no model, or one that does not work
@@ -129,6 +129,10 @@ class NothingKept(Conflict):
 
 class TooMuchFeedback(Conflict):
     """A gallery has as much feedback as may be kept."""
+
+
+class JobTaken(Conflict):
+    """Another replica carries an import job on: what this one had of it is over."""
 
 
 class ReadOnly(VehicleSearchError):

@@ -3,13 +3,14 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
 from starlette.exceptions import HTTPException
 from starlette.types import Lifespan
 
-from index.bulk.import_job import ImportFolder
+from index.bulk.import_job import ImportHome
 from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import GalleryHome
@@ -17,10 +18,12 @@ from index.machine.free_memory import free_memory
 from index.machine.library_versions import library_versions
 from index.storage.camera_folder import CameraFolder
 from index.storage.query_store import QueryStore
-from service.access.audit_log import AuditLog
+from service.access.audit_log import AuditHome, AuditLog
+from service.access.audit_pages import AuditReader, read_page
 from service.access.caller import Callers
 from service.access.cross_origin import CrossOrigin, read_origins
 from service.access.keyring import Keyring
+from service.access.shared_audit import AuditTable, SharedAudit, read_shared_page
 from service.background.importer import Importer
 from service.background.migrator import Migrator
 from service.background.reloader import Reloader
@@ -97,15 +100,16 @@ def routed_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
 
 
 def create_app(
-    *, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int, imports: ImportFolder,
+    *, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int, imports: ImportHome,
     previous: Embedder | None = None, keyring: Keyring | None = None, traces: TraceExport | None = None,
     erasing_clock: Callable[[], datetime] | None = None, query_store: QueryStore | None = None,
+    audit_table: AuditTable | None = None,
 ) -> FastAPI:  # fmt: skip
     """The service around a loaded model, or two, and opened galleries; closes all when it stops.
 
     Without a keyring nobody is asked for a key, without a ``query_store`` no query is kept. ``traces`` takes a span of
     every request. ``erasing_clock``: what the
-    audit log's files are too old by.
+    audit log's entries are too old by; ``audit_table`` takes them where replicas share one.
     """
     metrics = Metrics()
     models = LoadedModels(present=embedder, previous=previous)
@@ -141,9 +145,7 @@ def create_app(
     queries = KeptQueries(query_store or QueryStore(settings.data_dir, hours=0, max_bytes=0, read_only=True))
     metrics.watch_queries(queries.store.size)
     keyring = keyring or Keyring(None)
-    audit = None
-    if settings.audit:
-        audit = AuditLog(settings.audit_folder, metrics, days=settings.audit_days, erasing_clock=erasing_clock)
+    audit, read_audit = _audit(settings, metrics, audit_table, erasing_clock)
     root = settings.import_root
     importer = Importer(
         imports, home, engine, models, metrics, root=None if root is None else root.resolve(),
@@ -194,7 +196,7 @@ def create_app(
     )
     app.state.context = Context(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
-        reloader=reloader, importer=importer, keyring=keyring, audit=audit, failures=failures,
+        reloader=reloader, importer=importer, keyring=keyring, audit=audit, read_audit=read_audit, failures=failures,
         bodies=bodies, queries=queries,
         cameras=CameraFolder(settings.data_dir, read_only=settings.read_only),
         lettering=Lettering(settings.record_font),
@@ -220,3 +222,15 @@ def create_app(
     app.add_middleware(RequestTraces)
     app.add_middleware(InferenceErrors)  # outermost: whoever refuses, it is said as the protocol wants it
     return app
+
+
+def _audit(
+    settings: Settings, metrics: Metrics, table: AuditTable | None, clock: Callable[[], datetime] | None
+) -> tuple[AuditHome | None, AuditReader]:
+    """What takes entries, where that is wanted, and what reads them."""
+    if table is not None:
+        shared = SharedAudit(table, metrics, days=settings.audit_days, erasing_clock=clock) if settings.audit else None
+        return shared, partial(read_shared_page, table)
+    folder = settings.audit_folder
+    log = AuditLog(folder, metrics, days=settings.audit_days, erasing_clock=clock) if settings.audit else None
+    return log, partial(read_page, folder)

@@ -11,7 +11,8 @@ from index.errors import ReadOnly
 from index.gallery import Gallery, GalleryHome
 from index.metadata import check_gallery_name, check_image_id
 from index.storage.camera_folder import CameraFolder
-from service.access.audit_log import AuditLog
+from service.access.audit_log import AuditHome
+from service.access.audit_pages import AuditReader
 from service.access.keyring import Keyring
 from service.background.importer import Importer
 from service.background.migrator import Migrator
@@ -44,7 +45,8 @@ class Context:
     cameras: CameraFolder
     lettering: Lettering
     queries: KeptQueries
-    audit: AuditLog | None = None  # where requests are audited
+    read_audit: AuditReader
+    audit: AuditHome | None = None  # where requests are audited
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     began: float = field(default_factory=time.monotonic)  # the same, on a clock that nobody sets
 

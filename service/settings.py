@@ -137,6 +137,23 @@ class Settings(BaseSettings):
     cors_origins: str | None = Field(
         default=None, description="origins of web pages that may call, with commas: https://cars.example"
     )
+    database_url_file: Path | None = Field(
+        default=None,
+        description="file with the URL of a PostgreSQL database, postgresql://USER:PASSWORD@HOST/DATABASE, where "
+        "replicas share keys, import jobs and the audit log; not set: they are in the data folder",
+    )
+    crops_url: str | None = Field(
+        default=None,
+        description="where replicas share crops and archives that are being imported: a folder, or s3://BUCKET/PREFIX; "
+        "not set: objects in the data folder",
+    )
+    crops_endpoint: str | None = Field(
+        default=None, description="address of an S3-compatible store that is not Amazon's: https://store.example"
+    )
+    crops_access_key_file: Path | None = Field(
+        default=None, description="file with its access key; not set: the machine's own identity"
+    )
+    crops_secret_key_file: Path | None = Field(default=None, description="file with the secret key to it")
     map_tiles: str | None = Field(
         default=None,
         description="address of a map's pictures, https://HOST/{z}/{x}/{y}.png, that browsers fetch for the page "
@@ -194,6 +211,12 @@ class Settings(BaseSettings):
     def _both(self) -> Self:
         if (self.tls_certificate is None) is not (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together: set both, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _both_keys(self) -> Self:
+        if (self.crops_access_key_file is None) is not (self.crops_secret_key_file is None):
+            raise ValueError("crops_access_key_file and crops_secret_key_file go together: set both, or neither")
         return self
 
     @model_validator(mode="after")

@@ -17,11 +17,16 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from fastapi import FastAPI
 
+from index.access_key import KeyHome
 from index.errors import EmbeddingSpaceMismatch, GalleryNotFound, GalleryUnavailable, VehicleSearchError
 from index.gallery import GalleryHome
 from index.machine.cpu_quota import usable_cpus
 from index.machine.mounts import network_warning
 from index.machine.steady_clock import SteadyClock
+from index.objects.object_home import open_objects
+from index.objects.object_store import ObjectStore
+from index.postgres.postgres_home import open_database
+from index.secret_file import read_secret
 from index.storage.key_database import KeyDatabase
 from service.access.keyring import Keyring
 from service.capacity.open_connections import OpenConnections, raise_file_limit
@@ -35,6 +40,9 @@ from service.signals import Signals
 from service.watching.log_lines import JsonLines, set_up_log
 
 if TYPE_CHECKING:
+    from index.postgres.postgres_audit import PostgresAudit
+    from index.postgres.postgres_database import PostgresDatabase
+    from index.postgres.postgres_imports import PostgresImports
     from index.searching.index_device import IndexDevice
 
 _HELP = f"""\
@@ -93,10 +101,23 @@ def serve(settings: Settings) -> int:
     began, signals, files = time.perf_counter(), Signals(grace=settings.grace_seconds), raise_file_limit()
     set_up_log(settings.log_format, settings.log_level)
     _require_apart(settings)
-    keyring, tls, traces = _keyring(settings), _tls(settings), TraceExport.from_environment(os.environ)
+    with contextlib.ExitStack() as stores:
+        database = None
+        if settings.database_url_file is not None:
+            database = stores.enter_context(contextlib.closing(open_database(settings.database_url_file)))
+        return _serve(settings, signals, stores, database, began, files)
+
+
+def _serve(
+    settings: Settings, signals: Signals, stores: contextlib.ExitStack, database: "PostgresDatabase | None",
+    began: float, files: int,
+) -> int:  # fmt: skip
+    """As ``serve``, with what replicas share; ``stores`` takes what is to be closed at the end."""
+    keyring, tls = _keyring(settings, database), _tls(settings)
+    traces = TraceExport.from_environment(os.environ)
     listener = _bind(settings)
     try:
-        app = _load(settings, keyring, traces)
+        app = _load(settings, keyring, traces, stores, database)
         gc.collect()
         gc.freeze()  # what is loaded stays: each look at it would hold all threads up for 50 ms
         protocol = http_protocol(settings.body_seconds, OpenConnections.within(files))
@@ -132,9 +153,9 @@ def _require_apart(settings: Settings) -> None:
         )
 
 
-def _keyring(settings: Settings) -> Keyring:
-    """The keys of the data folder; where there are none, whoever reaches the service may do everything."""
-    keyring = Keyring(KeyDatabase(settings.data_dir))
+def _keyring(settings: Settings, database: "PostgresDatabase | None") -> Keyring:
+    """The keys that are asked for; where there are none, whoever reaches the service may do everything."""
+    keyring = Keyring(KeyDatabase(settings.data_dir) if database is None else _shared_keys(database))
     if keyring.keyless and not settings.loopback and not settings.allow_unauthenticated_remote:
         raise StartError(
             f"host {settings.host} is reachable from other machines and nothing asks who calls: make a key "
@@ -142,6 +163,12 @@ def _keyring(settings: Settings) -> Keyring:
             "ALLOW_UNAUTHENTICATED_REMOTE=true, or listen on 127.0.0.1"
         )
     return keyring
+
+
+def _shared_keys(database: "PostgresDatabase") -> KeyHome:
+    from index.postgres.postgres_keys import PostgresKeys
+
+    return PostgresKeys(database)
 
 
 def _tls(settings: Settings) -> TlsFiles | None:
@@ -170,8 +197,11 @@ def _bind(settings: Settings) -> socket.socket:
     return listener
 
 
-def _load(settings: Settings, keyring: Keyring, traces: TraceExport | None) -> FastAPI:
-    from index.bulk.import_job import ImportFolder
+def _load(
+    settings: Settings, keyring: Keyring, traces: TraceExport | None, stores: contextlib.ExitStack,
+    database: "PostgresDatabase | None",
+) -> FastAPI:  # fmt: skip
+    from index.bulk.import_job import ImportFolder, ImportHome
     from index.data_folder import DataFolder
     from index.gallery import GallerySpec
     from index.storage.query_store import QueryStore
@@ -209,11 +239,15 @@ def _load(settings: Settings, keyring: Keyring, traces: TraceExport | None) -> F
                 )  # fmt: skip
         except EmbeddingSpaceMismatch as error:
             _LOG.warning("%s", error)
-    if settings.audit and settings.read_only and settings.audit_dir is None:
+    if settings.audit and settings.read_only and settings.audit_dir is None and database is None:
         raise StartError(
             "a service that only reads writes nothing to its data folder: say audit_dir, or leave out audit"
         )
-    imports = ImportFolder(settings.data_dir, read_only=settings.read_only)
+    imports: ImportHome
+    if database is None:
+        imports = ImportFolder(settings.data_dir, read_only=settings.read_only)
+    else:
+        imports = _shared_imports(settings, stores, database)
     query_store = QueryStore(
         settings.data_dir, hours=settings.query_hours, max_bytes=settings.max_query_bytes, read_only=settings.read_only,
         erasing_clock=erasing_clock, reserve=home.reserve,
@@ -221,7 +255,38 @@ def _load(settings: Settings, keyring: Keyring, traces: TraceExport | None) -> F
     return create_app(
         settings=settings, embedder=embedder, home=home, workers=workers, imports=imports, previous=previous,
         keyring=keyring, traces=traces, erasing_clock=erasing_clock, query_store=query_store,
+        audit_table=None if database is None else _shared_audit(database),
     )  # fmt: skip
+
+
+def _shared_imports(
+    settings: Settings, stores: contextlib.ExitStack, database: "PostgresDatabase"
+) -> "PostgresImports":
+    from index.postgres.postgres_imports import PostgresImports
+
+    objects = stores.enter_context(contextlib.closing(_objects(settings)))
+    imports = PostgresImports(database, objects, settings.data_dir, read_only=settings.read_only)
+    return stores.enter_context(contextlib.closing(imports))
+
+
+def _shared_audit(database: "PostgresDatabase") -> "PostgresAudit":
+    from index.postgres.postgres_audit import PostgresAudit
+
+    return PostgresAudit(database)
+
+
+def _objects(settings: Settings) -> ObjectStore:
+    """Where crops and archives are that every replica needs."""
+    if settings.crops_url is None:
+        return open_objects(str(settings.data_dir / "objects"))
+    keys = [
+        None if file is None else read_secret(file, setting=name)
+        for name, file in (
+            ("crops_access_key_file", settings.crops_access_key_file),
+            ("crops_secret_key_file", settings.crops_secret_key_file),
+        )
+    ]
+    return open_objects(settings.crops_url, endpoint=settings.crops_endpoint, access_key=keys[0], secret_key=keys[1])
 
 
 def _index_device(settings: Settings) -> "IndexDevice | None":

@@ -5,6 +5,7 @@ import os
 import signal
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -16,6 +17,7 @@ from torch import nn
 
 from index.data_folder import DataFolder
 from index.local_gallery import LocalGallery
+from index.postgres.postgres_database import PostgresDatabase
 from model_export.exporting.onnx_export import check_crops, export_model
 from model_export.network.mvan import MVAN, MVANConfig, VNet
 from model_export.training.checkpoint import save_checkpoint
@@ -23,6 +25,7 @@ from model_export.training.configuration import as_mapping
 from model_export.training.mnet_training import Restored, Source, Training
 from tests.http_client import AnswerCheck
 from tests.index_kinds import OnDevice, device_of
+from tests.postgres_server import PostgresServer, postgres_server, programs
 from tests.server_process import serving
 
 TINY = MVANConfig(
@@ -78,6 +81,22 @@ def next_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "next.onnx"
     export_model(untrained(seed=1), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for all tests of a process; skips where none is installed."""
+    if programs() is None:
+        pytest.skip("PostgreSQL's server is not installed (Debian's package postgresql)")
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+def shared_database(postgres: PostgresServer) -> Iterator[PostgresDatabase]:
+    """An empty database of this test's own."""
+    with closing(PostgresDatabase(postgres.new_database())) as opened:
+        yield opened
 
 
 def write_checkpoint(path: Path, restored: Restored) -> Path:

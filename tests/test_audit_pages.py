@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from index.errors import InvalidValue
 from service.access import audit_pages as module
-from service.access.audit_pages import AuditFilter, read_page
+from service.access.audit_pages import AuditFilter, AuditReader, read_page
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -33,11 +34,12 @@ def entry(day: int, number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def all_pages(folder: Path, wanted: AuditFilter, limit: int) -> list[int]:
+def all_pages(read: AuditReader, wanted: AuditFilter, limit: int) -> list[int]:
+    """The numbers of what passes, page by page."""
     numbers: list[int] = []
     cursor: str | None = None
     while True:
-        page = read_page(folder, wanted, limit=limit, cursor=cursor)
+        page = read(wanted, limit=limit, cursor=cursor)
         assert len(page.entries) <= limit
         numbers += [each["number"] for each in page.entries]
         cursor = page.cursor
@@ -51,7 +53,7 @@ def test_pages_join_to_the_whole_latest_first(
     folder: Path, limit: int, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_BLOCK", block)
-    assert all_pages(folder, AuditFilter(), limit) == list(range(149, -1, -1))
+    assert all_pages(partial(read_page, folder), AuditFilter(), limit) == list(range(149, -1, -1))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_filters_give_what_a_loop_would(
 ) -> None:
     monkeypatch.setattr(module, "READ_AT_MOST", most)
     expected = [each["number"] for day in range(3) for number in range(50) if wanted.passes(each := entry(day, number))]
-    assert all_pages(folder, wanted, 10) == expected[::-1]
+    assert all_pages(partial(read_page, folder), wanted, 10) == expected[::-1]
 
 
 def test_what_is_written_meanwhile_moves_no_page(folder: Path) -> None:

@@ -21,23 +21,6 @@ def accepted(folder: ImportFolder, job: ImportJob = JOB) -> None:
     folder.accept(receiving, job)
 
 
-def test_a_job_is_read_as_it_was_written(tmp_path: Path) -> None:
-    accepted(ImportFolder(tmp_path))
-    running = replace(JOB, state="running", total=5, counts={"created": 2}, seconds=1.5, problem="ü")
-    ImportFolder(tmp_path).save(running)
-    again = ImportFolder(tmp_path)
-    assert again.jobs() == [running]
-    assert (running.done, running.ended) == (2, False)
-    assert again.archive(running).read_bytes() == b"PK"
-
-
-def test_jobs_are_listed_oldest_first(tmp_path: Path) -> None:
-    folder = ImportFolder(tmp_path)
-    for name, time in ("a", "12"), ("b", "10"), ("c", "11"):
-        accepted(folder, replace(JOB, job_id=name, created_at=f"2026-05-04T10:11:{time}Z"))
-    assert [job.job_id for job in folder.jobs()] == ["b", "c", "a"]
-
-
 def test_what_was_not_accepted_leaves_nothing(tmp_path: Path) -> None:
     folder = ImportFolder(tmp_path)
     archive_in(folder.receive()).write_bytes(b"PK")  # the process is killed here

@@ -4,32 +4,15 @@ import contextlib
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import apsw
 import pytest
 
-from index.errors import DataFolderUnusable, KeyNotFound, StorageError, StorageFull
+from index.errors import DataFolderUnusable, StorageError, StorageFull
 from index.storage.key_database import FILE, KeyDatabase
 from tests.key_holder import a_key
 from tests.small_disk import fill, small_disk
-
-NOW = datetime(2026, 11, 26, 10, tzinfo=UTC)
-
-
-def test_keys_come_back_as_they_were(tmp_path: Path) -> None:
-    database = KeyDatabase(tmp_path)
-    assert (database.all(), database.stamp()) == ([], None)
-    assert not list(tmp_path.iterdir())
-    keys = [
-        a_key("read")[0],
-        a_key("write", "admin", galleries=("b", "a"), rate=0.5, burst=9, name="Tür ü", expires_at=NOW)[0],
-        a_key("read", galleries=(), revoked_at=NOW)[0],
-    ]
-    for key in keys:
-        database.add(key)
-    assert KeyDatabase(tmp_path).all() == sorted(keys, key=lambda key: (key.created_at, key.key_id))
 
 
 def test_no_token_is_on_the_disk_and_only_the_owner_reads_the_file(tmp_path: Path) -> None:
@@ -58,32 +41,6 @@ def test_root_gives_away_what_it_has_made_alone(tmp_path: Path) -> None:
     KeyDatabase(folder).add(a_key("read")[0])
     made = (folder / FILE).stat()
     assert (made.st_uid, made.st_gid) == (4711, 4712)
-
-
-def test_a_revoked_key_keeps_its_time(tmp_path: Path) -> None:
-    database = KeyDatabase(tmp_path)
-    with pytest.raises(KeyNotFound, match="none was ever made"):
-        database.revoke("0" * 12, NOW)
-    key, _ = a_key("read")
-    database.add(key)
-    assert database.revoke(key.key_id, NOW).revoked_at == NOW
-    assert database.revoke(key.key_id, NOW + timedelta(1)).revoked_at == NOW
-    with pytest.raises(KeyNotFound, match="'nope'"):
-        database.revoke("nope", NOW)
-
-
-def test_every_change_changes_the_stamp(tmp_path: Path) -> None:
-    database = KeyDatabase(tmp_path)
-    stamps = [database.stamp()]
-    for _ in range(20):
-        key, _ = a_key("read")
-        database.add(key)
-        stamps.append(database.stamp())
-        database.revoke(key.key_id, NOW)
-        stamps.append(database.stamp())
-        database.all()
-        assert database.stamp() == stamps[-1]
-    assert len(set(stamps)) == 41
 
 
 def test_two_commands_at_once_both_keep_their_keys(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from index.storage.key_database import FILE, KeyDatabase
 from service.vehicle_search import main
 from tests.http_client import raw, refused, status_of
 from tests.key_holder import bearer, kept_key
+from tests.postgres_server import PostgresServer
 from tests.server_process import COMMAND, serving
 from tests.server_process import refused as refused_start
 
@@ -190,3 +191,27 @@ def test_a_service_that_only_reads_knows_keys(tiny_model: Path, tmp_path: Path) 
         refused(httpx.get(f"{server}/v1/model"), 401)
         assert httpx.get(f"{server}/v1/model", headers=bearer(token)).status_code == 200
     assert sorted(path.name for path in data.iterdir()) == before
+
+
+def test_keys_of_a_database_are_those_of_every_replica(
+    tiny_model: Path, tmp_path: Path, postgres: PostgresServer
+) -> None:
+    file = tmp_path / "url"
+    file.write_text(postgres.new_database())
+    shared = ("--database-url-file", str(file))
+    assert "PostgreSQL at 127.0.0.1" in keys("list", *shared, folder=tmp_path / "none").stdout
+    token = keys("create", "one", "--scope", "admin", *shared, folder=tmp_path / "none").stdout.strip()
+    with serving(tmp_path / "a", tiny_model, *shared) as first, serving(tmp_path / "b", tiny_model, *shared) as second:
+        for server in (first, second):
+            refused(httpx.get(f"{server}/v1/model"), 401)
+            assert httpx.get(f"{server}/v1/model", headers=bearer(token)).status_code == 200
+        made = httpx.post(
+            f"{first}/v1/keys", headers=bearer(token), json={"name": "two", "scopes": ["read"]}
+        ).json()["token"]  # fmt: skip
+        until(second, 200, bearer(made))
+        ended = keys("revoke", made.split("_")[1], token.split("_")[1], *shared, folder=tmp_path / "none")
+        assert "empty the table vehicle_search.keys of PostgreSQL" in ended.stdout
+        for server in (first, second):
+            until(server, 401, bearer(made))
+    assert not (tmp_path / "none").exists()
+    assert not [*tmp_path.glob(f"*/{FILE}")]

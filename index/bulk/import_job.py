@@ -8,11 +8,11 @@ job is received under a name that begins with a dot; what a crash leaves of that
 import json
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final, Literal, Protocol, get_args
 
 from index.errors import StorageError, StorageFull
 from index.storage.crop_store import NO_SPACE
@@ -57,8 +57,93 @@ class ImportJob:
         return sum(self.counts.values())
 
 
+class ImportHome(Protocol):
+    """Where jobs are kept: the data folder of one service, or what several replicas share.
+
+    Whoever takes a job carries it out, and nobody else does until it is put back, has ended, or its owner is dead.
+    Methods raise StorageFull and StorageError; those of whoever has a job at work raise JobTaken where it is another's.
+    """
+
+    @property
+    def shared(self) -> bool:
+        """Whether others write here, so that what is known of a job may be old."""
+        ...
+
+    def jobs(self) -> list[ImportJob]:
+        """Every job, oldest first."""
+        ...
+
+    def receive(self) -> Path:
+        """A new folder for a job that is on its way, with room for its archive: see ``archive_in``."""
+        ...
+
+    def accept(self, receiving: Path, job: ImportJob) -> None:
+        """Make a job durable; from then on it is carried out, whatever happens."""
+        ...
+
+    def refuse(self, receiving: Path) -> None:
+        """Forget a job that was on its way."""
+        ...
+
+    def remove(self, job: ImportJob) -> None:
+        """Forget a job that has ended, and what failed in it."""
+        ...
+
+    def take(self, candidates: Sequence[ImportJob]) -> ImportJob | None:
+        """The first of them that nobody works on, as it is now; it is the caller's from now on."""
+        ...
+
+    def holding(
+        self, job: ImportJob, *, cancel: Callable[[], None], lost: Callable[[], None]
+    ) -> AbstractContextManager[None]:
+        """Keep a job that was taken; says, from a thread of its own, when it is to be cancelled or is another's."""
+        ...
+
+    def prepare(self, job: ImportJob) -> None:
+        """Bring what a job that was taken needs to where ``archive`` says."""
+        ...
+
+    def plan(self, job: ImportJob) -> Path:
+        """The file of a job's plan, whether or not it was begun."""
+        ...
+
+    def archive(self, job: ImportJob) -> Path:
+        """The archive that was sent with a job."""
+        ...
+
+    def imported(self, job: ImportJob) -> Iterable[str]:
+        """The ids that earlier owners of a job, whose plans are gone, have dealt with."""
+        ...
+
+    def tell(self, job: ImportJob, *, imported: Sequence[str] = (), failures: Iterable[str] = ()) -> None:
+        """Let others see how far a job at work is, and by which ids and failures (lines, a heading first) it got on."""
+        ...
+
+    def failures(self, job: ImportJob) -> Iterator[str] | None:
+        """The lines that were told; None where the plan has them."""
+        ...
+
+    def end(self, job: ImportJob) -> None:
+        """Make what became of a job durable, and remove its archive."""
+        ...
+
+    def put_back(self, job: ImportJob) -> None:
+        """Let go of a job that has not ended."""
+        ...
+
+    def cancel(self, job: ImportJob) -> None:
+        """Have a job cancelled by whoever works on it, or end it as ``job`` says where nobody does."""
+        ...
+
+    def translated(self) -> AbstractContextManager[None]:
+        """Errors of whoever writes to a folder of ours, as ours."""
+        ...
+
+
 class ImportFolder:
-    """All jobs of one data folder; ``read_only``: nothing in it is touched. Raises StorageFull and StorageError."""
+    """All jobs of one data folder; ``read_only``: nothing in it is touched. See ``ImportHome``."""
+
+    shared = False
 
     def __init__(self, data: Path, *, read_only: bool = False) -> None:
         self._folder, self._read_only = data / "imports", read_only
@@ -82,14 +167,12 @@ class ImportFolder:
         return sorted(found, key=lambda job: (job.created_at, job.job_id))
 
     def receive(self) -> Path:
-        """A new folder for a job that is on its way, with room for its archive: see ``archive_in``."""
         receiving = self._folder / f".receiving-{uuid.uuid4().hex}"
         with self.translated():
             receiving.mkdir()
         return receiving
 
     def accept(self, receiving: Path, job: ImportJob) -> None:
-        """Make a job durable; from then on it is carried out, whatever happens."""
         with self.translated():
             archive = archive_in(receiving)
             if archive.exists():
@@ -99,7 +182,6 @@ class ImportFolder:
             sync_folder(self._folder)
 
     def refuse(self, receiving: Path) -> None:
-        """Forget a job that was on its way."""
         shutil.rmtree(receiving, ignore_errors=True)
 
     def save(self, job: ImportJob) -> None:
@@ -112,30 +194,66 @@ class ImportFolder:
         with self.translated():
             archive_in(self._folder / job.job_id).unlink(missing_ok=True)
 
+    def end(self, job: ImportJob) -> None:
+        self.save(job)
+        self.tidy(job)
+
     def remove(self, job: ImportJob) -> None:
-        """Forget a job that has ended, and what failed in it."""
         removing = self._folder / f".removing-{uuid.uuid4().hex}"
         with self.translated():
             (self._folder / job.job_id).rename(removing)
             sync_folder(self._folder)
         shutil.rmtree(removing, ignore_errors=True)
 
+    def take(self, candidates: Sequence[ImportJob]) -> ImportJob | None:
+        return candidates[0] if candidates else None
+
+    def holding(
+        self, job: ImportJob, *, cancel: Callable[[], None], lost: Callable[[], None]
+    ) -> AbstractContextManager[None]:
+        del job, cancel, lost  # nobody else could
+        return nullcontext()
+
+    def prepare(self, job: ImportJob) -> None:
+        """All is there."""
+
+    def imported(self, job: ImportJob) -> Iterable[str]:
+        del job  # its plan outlives its process
+        return ()
+
+    def tell(self, job: ImportJob, *, imported: Sequence[str] = (), failures: Iterable[str] = ()) -> None:
+        """The plan itself is what survives."""
+
+    def failures(self, job: ImportJob) -> Iterator[str] | None:
+        del job
+        return None
+
+    def put_back(self, job: ImportJob) -> None:
+        """It is carried on when the service runs again, or tries again."""
+
+    def cancel(self, job: ImportJob) -> None:
+        self.end(job)
+
     def plan(self, job: ImportJob) -> Path:
-        """The file of a job's plan, whether or not it was begun."""
         return self._folder / job.job_id / _PLAN
 
     def archive(self, job: ImportJob) -> Path:
-        """The archive that was sent with a job."""
         return archive_in(self._folder / job.job_id)
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Errors of whoever writes to a folder of ours, as ours."""
-        try:
+        with told_of(self._folder):
             yield
-        except OSError as error:
-            kind = StorageFull if error.errno in NO_SPACE else StorageError
-            raise kind(f"imports cannot be kept in {self._folder}: {error.strerror}") from error
+
+
+@contextmanager
+def told_of(folder: Path) -> Iterator[None]:
+    """Errors of whoever writes to a folder of imports, as ours."""
+    try:
+        yield
+    except OSError as error:
+        kind = StorageFull if error.errno in NO_SPACE else StorageError
+        raise kind(f"imports cannot be kept in {folder}: {error.strerror}") from error
 
 
 def archive_in(folder: Path) -> Path:
@@ -144,16 +262,26 @@ def archive_in(folder: Path) -> Path:
 
 
 def _write(note: Path, job: ImportJob) -> None:
-    write_whole(note, json.dumps(asdict(job), indent=2))
+    write_whole(note, job_text(job))
+
+
+def job_text(job: ImportJob) -> str:
+    """A job as it is kept, ASCII alone."""
+    return json.dumps(asdict(job), indent=2)
+
+
+def job_of(text: str | bytes) -> ImportJob:
+    """The job that was kept; of a newer release what is known here. Raises ValueError, TypeError, AttributeError."""
+    document = json.loads(text)
+    known = {each.name for each in fields(ImportJob)}
+    job = ImportJob(**{name: value for name, value in document.items() if name in known})
+    if job.state not in STATES:
+        raise ValueError(f"state {job.state!a}")
+    return job
 
 
 def _read(note: Path) -> ImportJob:
     try:
-        document = json.loads(note.read_bytes())
-        known = {each.name for each in fields(ImportJob)}
-        job = ImportJob(**{name: value for name, value in document.items() if name in known})
-        if job.state not in STATES:
-            raise ValueError(f"state {job.state!a}")
+        return job_of(note.read_bytes())
     except (ValueError, TypeError, AttributeError) as error:
         raise StorageError(f"{note} cannot be read: {error}; remove its folder, and send what it was again") from error
-    return job

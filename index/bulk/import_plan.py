@@ -143,10 +143,11 @@ class Failure:
 class ImportPlan:
     """One import. ``file`` None: as long as this object, in a file that nobody else sees.
 
-    One thread at a time may use it. Raises StorageFull and StorageError.
+    ``remember``: which images are struck out, for ``struck_out``. One thread at a time may use it. Raises StorageFull
+    and StorageError.
     """
 
-    def __init__(self, file: Path | None = None) -> None:
+    def __init__(self, file: Path | None = None, *, remember: bool = False) -> None:
         self._file = file
         with self._translated():
             self._connection = apsw.Connection("" if file is None else str(file))
@@ -163,6 +164,7 @@ class ImportPlan:
                 for container, path in self._connection.execute("SELECT container, path FROM containers")
             }
             self._counted: dict[str, float] = {}  # since the last commit
+            self._struck_out: list[str] | None = [] if remember else None
             self._connection.execute("BEGIN")
 
     @property
@@ -340,6 +342,10 @@ class ImportPlan:
             failures = [self._failure(number, reason) for number, reason in failed]
             self._fail([(each.place, each.image_id, each.reason, json.dumps(each.cells)) for each in failures])
             done = [(number,) for number in (*images, *(number for number, _ in failed))]
+            if self._struck_out is not None:
+                self._struck_out += [
+                    self._run("SELECT image_id FROM images WHERE image = ?", number).get for number in done
+                ]
             pictures = {(self._run("SELECT picture FROM images WHERE image = ?", number).get,) for number in done}
             self._run_many("DELETE FROM images WHERE image = ?", done)
             self._run_many(
@@ -352,10 +358,24 @@ class ImportPlan:
             self._commit()
         return failures
 
-    def failures(self) -> Iterator[Failure]:
-        """What failed so far, in order."""
+    def struck_out(self) -> list[str]:
+        """The ids of images that were struck out since this was last asked, of a plan that remembers them."""
+        found = list(self._struck_out or ())
+        if self._struck_out is not None:
+            self._struck_out.clear()
+        return found
+
+    def leave_out(self, image_ids: Iterable[str]) -> None:
+        """Strike out what somebody else has dealt with, without a trace."""
         with self._translated():
-            yield from _failures(self._connection)
+            self._connection.executemany("DELETE FROM images WHERE image_id = ?", ((each,) for each in image_ids))
+            self._run("DELETE FROM pictures WHERE picture NOT IN (SELECT picture FROM images)")
+            self._commit()
+
+    def failures(self, *, after: int = 0) -> Iterator[Failure]:
+        """What failed so far, in order, without the first ``after``."""
+        with self._translated():
+            yield from _failures(self._connection, after)
 
     def columns(self) -> list[str]:
         """The columns that the manifests have."""
@@ -463,8 +483,8 @@ def read_columns(file: Path) -> list[str]:
         return _columns(connection)
 
 
-def _failures(connection: apsw.Connection) -> Iterator[Failure]:
-    last = 0
+def _failures(connection: apsw.Connection, after: int = 0) -> Iterator[Failure]:
+    last = after  # they are numbered from 1, and none is ever removed
     while block := _failures_after(connection, last):
         yield from (failure for _, failure in block)
         last = block[-1][0]

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import apsw
 
-from index.access_key import AccessKey
+from index.access_key import AccessKey, could_be_key_id
 from index.errors import DataFolderUnusable, KeyNotFound, StorageError, StorageFull
 from index.storage.database_file import open_read_only, translated
 from index.storage.stored_time import microseconds, moment
@@ -52,6 +52,7 @@ class KeyDatabase:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
+        self.place, self.way_back = str(self.path), f"remove {self.path}"
 
     def stamp(self) -> Stamp | None:
         """What differs after every change; None where there is no file, so that no key was ever made."""
@@ -92,11 +93,12 @@ class KeyDatabase:
         """End a key; one that was revoked before stays as it is. Raises KeyNotFound."""
         if self.stamp() is None:
             raise KeyNotFound(f"there is no key {key_id!a}: none was ever made in {self.path.parent}")
+        known = key_id if could_be_key_id(key_id) else ""
         with self._writing() as connection:
             connection.execute(
-                "UPDATE keys SET revoked_at = ? WHERE key_id = ? AND revoked_at IS NULL", (microseconds(now), key_id)
+                "UPDATE keys SET revoked_at = ? WHERE key_id = ? AND revoked_at IS NULL", (microseconds(now), known)
             )
-            row: tuple[Any, ...] | None = connection.execute("SELECT * FROM keys WHERE key_id = ?", (key_id,)).get
+            row: tuple[Any, ...] | None = connection.execute("SELECT * FROM keys WHERE key_id = ?", (known,)).get
         if row is None:
             raise KeyNotFound(f"there is no key {key_id!a}; `vehicle-search keys list` names all")
         return _key(row)

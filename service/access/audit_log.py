@@ -1,4 +1,4 @@
-"""Who asked what, one JSON object a line, in files that are only appended to; written by one thread.
+"""Who asked what, one JSON object a line, written by one thread; here in files that are only appended to.
 
 A file is named by the time of its first entry. A new one is begun every day, where one has become large, and after a
 crash that cut a line off. Files go as a whole when their last entry is older than the log is kept.
@@ -12,7 +12,8 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -44,36 +45,38 @@ class _Waiting:
     written: "Future[None]"
 
 
-class AuditLog:
-    """Takes entries from construction to ``close``. ``days`` that they are kept; 0: until somebody removes them.
+class AuditHome(ABC):
+    """Takes entries until ``close``, which one thread writes, wherever a subclass keeps them; it starts ``_thread``.
 
-    ``erasing_clock`` is what files are too old by, where that is another than ``clock``.
-
-    Raises StorageError where its folder cannot be used at first. Where it cannot later, entries go to the service's log
-    and are counted, and the next one that can be written is preceded by how many are missing.
+    Where an entry cannot be written it goes to the service's log and is counted, and the next one that can be is
+    preceded by how many are missing.
     """
 
     def __init__(
-        self, folder: Path, metrics: Metrics, *, days: int, places: int = PLACES, largest: int = LARGEST_FILE,
+        self, place: str, metrics: Metrics, *, places: int = PLACES,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        erasing_clock: Callable[[], datetime] | None = None,
     ) -> None:  # fmt: skip
-        self._erasing_clock = erasing_clock or clock
-        self.folder, self._metrics, self._days, self._largest, self._clock = folder, metrics, days, largest, clock
+        self._place, self._metrics, self._clock = place, metrics, clock
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue(places)
-        self._handle: int | None = None
-        self._began = clock()
-        self._size = self._lost = 0
+        self._lost = 0
         self._guard = threading.Lock()
         self.problem: str | None = None  # why the last entry could not be written
-        self._short = False
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._begin()
-        except OSError as error:
-            raise StorageError(f"the audit log cannot be written to {folder}: {error.strerror}") from error
         self._thread = threading.Thread(target=self._work, name="audit", daemon=True)
-        self._thread.start()
+
+    @abstractmethod
+    def _append(self, lines: Sequence[bytes], *, flush: bool) -> None:
+        """Keep lines, all or none, with ``flush`` whatever happens. Raises OSError or StorageError."""
+
+    @abstractmethod
+    def _tidy(self) -> None:
+        """Remove what is too old; what goes wrong is logged."""
+
+    def _look(self) -> None:  # noqa: B027  # most need not
+        """Look whether there is room for more."""
+
+    def _shortage(self) -> str | None:
+        """Why hardly anything more can be written."""
+        return None
 
     def put(self, entry: Mapping[str, Any], *, flush: bool) -> "Future[None]":
         """Have an entry written; the future is done when it is, with ``flush`` when it is on the disk.
@@ -91,7 +94,7 @@ class AuditLog:
 
     def require_writable(self) -> None:
         """Raise NotReady where the last entry could not be written, or there is hardly room for more."""
-        problem = self.problem or (f"less than {RESERVE:,} bytes are free in {self.folder}" if self._short else None)
+        problem = self.problem or self._shortage()
         if problem is not None:
             raise NotReady(f"the audit log cannot be written, and audit_required is set: {problem}")
 
@@ -99,9 +102,6 @@ class AuditLog:
         """Write what waits, and stop."""
         self._waiting.put(None)
         self._thread.join()
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
 
     def _work(self) -> None:
         tidied = -TIDIED_EVERY
@@ -112,7 +112,7 @@ class AuditLog:
             batch = self._batch()
             if (entries := [each for each in batch if each is not None]) or self._lost:
                 self._write(entries)
-            self._look_at_disk()
+            self._look()
             if None in batch:
                 return
 
@@ -130,9 +130,12 @@ class AuditLog:
             lost = self._lost
         note = [] if not lost else [json.dumps(_missing(self._clock(), lost), separators=(",", ":")).encode() + b"\n"]
         try:
-            self._append(b"".join([*note, *(each.line for each in entries)]), flush=any(each.flush for each in entries))
+            self._append([*note, *(each.line for each in entries)], flush=any(each.flush for each in entries))
         except OSError as error:
-            self._give_up(entries, f"{self.folder}: {error.strerror}")
+            self._give_up(entries, f"{self._place}: {error.strerror}")
+            return
+        except StorageError as error:
+            self._give_up(entries, str(error))
             return
         with self._guard:
             self._lost -= lost
@@ -143,8 +146,53 @@ class AuditLog:
         for each in entries:
             each.written.set_result(None)
 
-    def _append(self, data: bytes, *, flush: bool) -> None:
-        """All of it or nothing."""
+    def _give_up(self, entries: list[_Waiting], why: str) -> None:
+        """Tell whoever waits, and leave what was asked in the service's log."""
+        if self.problem is None:
+            _LOG.error("the audit log cannot be written, entries go here instead: %s", why)
+        self.problem = why
+        with self._guard:
+            self._lost += len(entries)
+        self._metrics.audited.labels("lost").inc(len(entries))
+        for each in entries:
+            _LOG.warning("not in the audit log: %s", each.line.decode().rstrip())
+            each.written.set_exception(NotReady(f"what was asked could not be written to the audit log: {why}"))
+
+
+class AuditLog(AuditHome):
+    """Entries in files of a folder, from construction on. ``days`` they are kept; 0: until somebody removes them.
+
+    ``erasing_clock`` is what files are too old by, where that is another than ``clock``. Raises StorageError where its
+    folder cannot be used at first.
+    """
+
+    def __init__(
+        self, folder: Path, metrics: Metrics, *, days: int, places: int = PLACES, largest: int = LARGEST_FILE,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        erasing_clock: Callable[[], datetime] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(str(folder), metrics, places=places, clock=clock)
+        self._erasing_clock = erasing_clock or clock
+        self.folder, self._days, self._largest = folder, days, largest
+        self._handle: int | None = None
+        self._began = clock()
+        self._size = 0
+        self._short = False
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._begin()
+        except OSError as error:
+            raise StorageError(f"the audit log cannot be written to {folder}: {error.strerror}") from error
+        self._thread.start()
+
+    def close(self) -> None:
+        super().close()
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def _append(self, lines: Sequence[bytes], *, flush: bool) -> None:
+        data = b"".join(lines)
         old = self._size >= self._largest or self._clock() - self._began >= OLDEST_FILE
         if self._handle is None or old or not self._in_place(self._handle):
             self._begin()
@@ -183,21 +231,12 @@ class AuditLog:
         self._size = os.fstat(self._handle).st_size
         sync_folder(self.folder)
 
-    def _give_up(self, entries: list[_Waiting], why: str) -> None:
-        """Tell whoever waits, and leave what was asked in the service's log."""
-        if self.problem is None:
-            _LOG.error("the audit log cannot be written, entries go here instead: %s", why)
-        self.problem = why
-        with self._guard:
-            self._lost += len(entries)
-        self._metrics.audited.labels("lost").inc(len(entries))
-        for each in entries:
-            _LOG.warning("not in the audit log: %s", each.line.decode().rstrip())
-            each.written.set_exception(NotReady(f"what was asked could not be written to the audit log: {why}"))
-
-    def _look_at_disk(self) -> None:
+    def _look(self) -> None:
         with contextlib.suppress(OSError):  # a folder that is gone is told by the next entry
             self._short = shutil.disk_usage(self.folder).free < RESERVE
+
+    def _shortage(self) -> str | None:
+        return f"less than {RESERVE:,} bytes are free in {self.folder}" if self._short else None
 
     def _tidy(self) -> None:
         """Remove files that are empty, or whose last entry is too old; not the one that is written to."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from index.errors import InvalidValue, StorageError
 from index.manifest import parse_time
@@ -51,6 +51,12 @@ class AuditFilter:
         return self.reaches(entry.get("gallery"))
 
 
+class AuditReader(Protocol):
+    """Reads a page of a log, wherever that is; see ``read_page``."""
+
+    def __call__(self, wanted: AuditFilter, *, limit: int, cursor: str | None) -> AuditPage: ...
+
+
 def read_page(folder: Path, wanted: AuditFilter, *, limit: int, cursor: str | None) -> AuditPage:
     """A page of at most ``limit`` entries, maybe of none although there are older ones, as its cursor says.
 
@@ -72,7 +78,7 @@ def _page(folder: Path, wanted: AuditFilter, limit: int, cursor: str | None) -> 
             continue
         for line, start in _lines_backwards(path, end if path.name == latest else None):
             read += len(line)
-            entry = _entry(line)
+            entry = read_entry(line)
             if entry is not None and wanted.passes(entry):
                 found.append(entry)
             if len(found) == limit or read >= READ_AT_MOST:
@@ -124,7 +130,8 @@ def _lines_backwards(path: Path, end: int | None) -> Iterator[tuple[bytes, int]]
             yield held, 0
 
 
-def _entry(line: bytes) -> Entry | None:
+def read_entry(line: bytes | str) -> Entry | None:
+    """The entry of a line; None where it is none."""
     try:
         entry = json.loads(line)
         parse_time(entry["time"])

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from index.access_key import AccessKey
+from index.access_key import AccessKey, KeyHome
 from index.errors import StorageError, VehicleSearchError
-from index.storage.key_database import KeyDatabase, Stamp
 from service.wire.problems import NotReady
 
-WATCH_SECONDS: Final = 0.25  # between two looks at the file; a revoked key works so long at most
+WATCH_SECONDS: Final = 0.25  # between two looks at the keys; a revoked key works so long at most
 PATIENCE_SECONDS: Final = 5.0  # that keys which cannot be read again go on working
 
 _LOG = logging.getLogger("service.keyring")
@@ -28,10 +27,10 @@ class Keyring:
     after ``PATIENCE_SECONDS``: a revocation may be among what cannot be read.
     """
 
-    def __init__(self, database: KeyDatabase | None) -> None:
+    def __init__(self, database: KeyHome | None) -> None:
         self._database = database
         self._keys: Mapping[str, AccessKey] = {}
-        self._stamp: Stamp | None = None
+        self._stamp: object | None = None
         self._problem = ""
         self._read_at = time.monotonic()
         self._started = False
@@ -87,7 +86,7 @@ class Keyring:
         if self._started:
             self._thread.join()
 
-    def _writable(self) -> KeyDatabase:
+    def _writable(self) -> KeyHome:
         if self._database is None:
             raise NotReady("this service keeps no keys")
         return self._database
@@ -111,12 +110,12 @@ class Keyring:
                     _LOG.warning("the keys can be read again")
                 self._problem = ""
 
-    def _read(self, database: KeyDatabase) -> None:
+    def _read(self, database: KeyHome) -> None:
         stamp = database.stamp()
         if stamp is None or stamp != self._stamp:
             keys = {key.key_id: key for key in database.all()}
             if self._keys and not keys:
-                raise StorageError(f"{database.path} is gone, or empty; put it back, or restart to go on without keys")
+                raise StorageError(f"{database.place} is gone, or empty; put it back, or restart to go on without keys")
             if self._started and keys and not self._keys:
                 _LOG.warning("there is a key now: from here on every request needs one")
             self._keys, self._stamp = keys, stamp

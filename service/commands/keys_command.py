@@ -5,14 +5,16 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from index.access_key import SCOPES, AccessKey, check_burst, check_key_name, check_rate, digest_of, new_token
+from index.access_key import SCOPES, AccessKey, KeyHome, check_burst, check_key_name, check_rate, digest_of, new_token
 from index.errors import DataFolderUnusable, InvalidValue
 from index.manifest import parse_time
 from index.metadata import check_gallery_name
+from index.postgres.postgres_home import open_database
 from index.standard_output import print_to_nobody, printed
 from index.storage.key_database import KeyDatabase
 from index.text_table import table_lines
@@ -42,7 +44,8 @@ def keys(words: Sequence[str]) -> int:
     """Run the command; returns the exit code. Raises VehicleSearchError."""
     arguments = _parser().parse_args(words)
     try:
-        return printed(lambda: int(arguments.run(arguments, KeyDatabase(arguments.data_dir))))
+        with _home(arguments) as home:
+            return printed(lambda: int(arguments.run(arguments, home)))
     except OSError as error:  # of what it prints; the files have errors of their own
         print(f"vehicle-search: {error}", file=sys.stderr)
         print_to_nobody()
@@ -81,15 +84,22 @@ def _parser() -> argparse.ArgumentParser:
     revoke.add_argument("key_id", nargs="+", metavar="ID", help="the part of a token between vsk_ and the next _")
     revoke.set_defaults(run=_revoke)
     default = os.environ.get(f"{PREFIX}DATA_DIR", str(Settings.model_fields["data_dir"].default))
+    url_file = os.environ.get(f"{PREFIX}DATABASE_URL_FILE")
     for command in (create, listing, revoke):
         command.add_argument(
             "--data-dir", type=Path, default=Path(default),
             help=f"folder of the galleries (default: {PREFIX}DATA_DIR, else data)",
         )  # fmt: skip
+        command.add_argument(
+            "--database-url-file", type=Path, metavar="FILE",
+            default=None if url_file is None else Path(url_file),
+            help=f"file with the URL of the database that replicas share, which has their keys (default: {PREFIX}"
+            "DATABASE_URL_FILE, else none: the data folder's)",
+        )  # fmt: skip
     return parser
 
 
-def _create(arguments: argparse.Namespace, database: KeyDatabase) -> int:
+def _create(arguments: argparse.Namespace, database: KeyHome) -> int:
     now = datetime.now(UTC)
     token, key_id = new_token()
     key = AccessKey(
@@ -100,7 +110,8 @@ def _create(arguments: argparse.Namespace, database: KeyDatabase) -> int:
         burst=check_burst(arguments.burst, arguments.rate, prefix="--"), created_at=now,
         expires_at=None if arguments.expires is None else _time(arguments.expires, now),
     )  # fmt: skip
-    _make_folder(arguments.data_dir)
+    if arguments.database_url_file is None:
+        _make_folder(arguments.data_dir)
     first = not database.all()
     database.add(key)
     print(f"key {key_id} ({key.name}): {_described(key)}. This is shown once:", file=sys.stderr, flush=True)
@@ -116,13 +127,14 @@ def _create(arguments: argparse.Namespace, database: KeyDatabase) -> int:
     return 0
 
 
-def _list(arguments: argparse.Namespace, database: KeyDatabase) -> int:
+def _list(arguments: argparse.Namespace, database: KeyHome) -> int:
     now, found = datetime.now(UTC), database.all()
     if arguments.json:
         print(json.dumps([key_document(key, now) for key in found], indent=2))
         return 0
     if not found:
-        print(f"no key was made in {arguments.data_dir}: nobody is asked for one")
+        place = arguments.data_dir if arguments.database_url_file is None else database.place
+        print(f"no key was made in {place}: nobody is asked for one")
         return 0
     rows = [
         (
@@ -137,15 +149,27 @@ def _list(arguments: argparse.Namespace, database: KeyDatabase) -> int:
     return 0
 
 
-def _revoke(arguments: argparse.Namespace, database: KeyDatabase) -> int:
+def _revoke(arguments: argparse.Namespace, database: KeyHome) -> int:
     now = datetime.now(UTC)
     for key_id in arguments.key_id:
         key = database.revoke(key_id, now)
         print(f"key {key_id} ({key.name}) is revoked")
     if all(key.ended(now) for key in database.all()):
         print("No key works now, and every request needs one.")
-        print(f"To go back to a service without keys, stop it and remove {database.path}.")
+        print(f"To go back to a service without keys, stop it and {database.way_back}.")
     return 0
+
+
+@contextmanager
+def _home(arguments: argparse.Namespace) -> Iterator[KeyHome]:
+    """Where the keys are."""
+    if arguments.database_url_file is None:
+        yield KeyDatabase(arguments.data_dir)
+        return
+    from index.postgres.postgres_keys import PostgresKeys
+
+    with closing(open_database(arguments.database_url_file)) as database:
+        yield PostgresKeys(database)
 
 
 def _make_folder(folder: Path) -> None:

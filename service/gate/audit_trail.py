@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.access.audit_log import AuditLog
+from service.access.audit_log import AuditHome
 from service.context import context_of
 from service.wire.documents import time_text
 from service.wire.problems import NotReady, refusal
@@ -89,7 +89,7 @@ class AuditTrail:
     and what cannot be written is answered with 503. Without, the answer goes out all the same.
     """
 
-    def __init__(self, app: ASGIApp, *, log: AuditLog, required: bool) -> None:
+    def __init__(self, app: ASGIApp, *, log: AuditHome, required: bool) -> None:
         self.app, self._log, self._required = app, log, required
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from service.access.audit_pages import AuditFilter, read_page
+from service.access.audit_pages import AuditFilter
 from service.access.caller import caller_of
 from service.context import context_of
 from service.gate.audit_trail import ACTIONS, note
@@ -38,10 +38,10 @@ async def get_audit(request: Request) -> Response:
         since=values.one("since"), until=values.one("until"), key=values.one("key"), action=values.one("action"),
         gallery=values.one("gallery"), reaches=caller.reaches,
     )  # fmt: skip
-    folder = context_of(request).settings.audit_folder
+    read = context_of(request).read_audit
 
     def reading() -> bytes:
-        page = read_page(folder, wanted, limit=values.one("limit", 100), cursor=values.one("cursor"))
+        page = read(wanted, limit=values.one("limit", 100), cursor=values.one("cursor"))
         return encode({"entries": page.entries, "next": page.cursor})
 
     return encoded_answer(await run_in_threadpool(reading))

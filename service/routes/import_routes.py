@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from index.bulk.failure_file import ENCODING, ERRORS
-from index.bulk.import_job import ImportFolder, ImportJob, archive_in
+from index.bulk.import_job import ImportHome, ImportJob, archive_in
 from index.bulk.import_plan import COUNTS
 from index.bulk.picture_archive import is_archive
 from index.errors import InvalidValue
@@ -74,7 +74,8 @@ async def list_imports(request: Request) -> Response:
     """Every job that was not removed, of the galleries that the key is for, newest first."""
     read_parameters(request, ())
     caller = caller_of(request)
-    jobs = [job for job in context_of(request).importer.jobs() if caller.reaches(job.gallery)]
+    found = await run_in_threadpool(context_of(request).importer.jobs)
+    jobs = [job for job in found if caller.reaches(job.gallery)]
     return answer({"imports": [_document(job) for job in jobs]})
 
 
@@ -84,7 +85,7 @@ async def list_imports(request: Request) -> Response:
 async def get_import(request: Request, import_id: ImportId) -> Response:
     """State, counts, and images a second. ``total`` is null until everything was looked at."""
     read_parameters(request, ())
-    return answer(_document(_job(request, import_id)))
+    return answer(_document(await _job(request, import_id)))
 
 
 @router.get(
@@ -96,7 +97,7 @@ async def get_import(request: Request, import_id: ImportId) -> Response:
 async def get_failures(request: Request, import_id: ImportId) -> Response:
     """As a ``manifest.csv`` with a column that says why; beside the pictures, mended, it can be imported in turn."""
     read_parameters(request, ())
-    job = _job(request, import_id)
+    job = await _job(request, import_id)
     lines = await run_in_threadpool(context_of(request).importer.failures, job)
     return await streamed_file(request, _blocks(lines), "failures.csv", "text/csv; charset=utf-8; header=present")
 
@@ -114,7 +115,7 @@ async def delete_import(request: Request, import_id: ImportId) -> Response:
     """One that has not ended is cancelled and keeps what it has stored; one that has is removed from the list."""
     read_parameters(request, ())
     importer = context_of(request).importer
-    job = _job(request, import_id)
+    job = await _job(request, import_id)
     note(request, gallery=job.gallery)
     if job.ended:
         await run_in_threadpool(importer.remove, import_id)
@@ -122,8 +123,8 @@ async def delete_import(request: Request, import_id: ImportId) -> Response:
     return answer(_document(await run_in_threadpool(importer.cancel, import_id)))
 
 
-def _job(request: Request, import_id: str) -> ImportJob:
-    return context_of(request).importer.get(import_id, caller_of(request).reaches)
+async def _job(request: Request, import_id: str) -> ImportJob:
+    return await run_in_threadpool(context_of(request).importer.get, import_id, caller_of(request).reaches)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +135,7 @@ class _Sent:
     name: str | None = None
 
 
-async def _sent(context: Context, request: Request, folder: ImportFolder, receiving: Path) -> _Sent:
+async def _sent(context: Context, request: Request, folder: ImportHome, receiving: Path) -> _Sent:
     """Where a job's pictures are; an archive lies in ``receiving`` then. Raises what the body is refused with."""
     if content_type_of(request) == "application/json":
         body = await read_document(

@@ -1,0 +1,1 @@
+"""What replicas of the service share, in a PostgreSQL database."""
