@@ -17,6 +17,8 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_copyright = False
 myst_heading_anchors = 3
+copybutton_prompt_text = "$ "  # of console blocks the commands alone are copied
+copybutton_line_continuation_character = "\\"
 
 HERE = Path(__file__).parent
 
