@@ -86,7 +86,7 @@ test-gpu: $(GPU_VENV)/.installed  ## the tests that need a GPU, in an environmen
 	$(GPU_VENV)/bin/python -m pytest -m gpu
 
 test-images: install-test  ## build the images with docker or podman, run them, look whether they keep their promises (docs/operations/containers.md, "Images")
-	$(BIN)/python -m pytest -s -m images --timeout 3600
+	$(BIN)/python -m pytest -s -m 'images or compose' --timeout 3600
 
 test-ray: install-test  ## vehicle-index embed by two workers of Ray, killed and gone on with (installs the extra ray, 80 MB; a minute)
 	$(PIP) install --quiet -e '.[ray]'

@@ -2,13 +2,14 @@
 
 The environment says more: ``CONTAINER_ENGINE`` which command to use (docker or podman, else looked for), ``PYTHON_IMAGE`` which base,
 ``IMAGE_OPTIONS`` what ``build`` is told besides, ``IMAGE_BUILD`` a command that builds instead of it and has a base image of its own
-(called with the image's name, ``PYTHON_IMAGE``, the folder, the Dockerfile and options of ``build``; it must leave the image where the
-engine finds it).
+(called with the image's name, ``PYTHON_IMAGE``, the folder, the Dockerfile and options of podman's ``build``; it must leave the image
+where the engine finds it, so an engine may be called with the folder of the builder's images: ``podman --root FOLDER``).
 """
 
 import contextlib
 import json
 import os
+import resource
 import shlex
 import shutil
 import subprocess
@@ -65,7 +66,8 @@ class ContainerEngine:
             base = os.environ.get("PYTHON_IMAGE")
             options += ["--build-arg", f"PYTHON_IMAGE={base}"] if base else []
             command = [*self._words, "build", "--tag", name, "--file", dockerfile, *options, str(context)]
-        environment = os.environ | {"BUILDAH_FORMAT": "docker"}  # the other format has no HEALTHCHECK
+        # of two formats the one that has HEALTHCHECK; a layer for each instruction, as with docker
+        environment = os.environ | {"BUILDAH_FORMAT": "docker", "BUILDAH_LAYERS": "true"}
         subprocess.run(command, env=environment, check=True, timeout=3600)
         return name
 
@@ -86,6 +88,7 @@ class ContainerEngine:
     def started(self, image: str, *options: str, words: Sequence[str] = ()) -> "Container":
         """A container that has been started as tightly as one can be."""
         name = f"vehicle-search-test-{uuid.uuid4().hex[:8]}"
+        at_first, at_most = resource.getrlimit(resource.RLIMIT_NOFILE)
         tight = (
             "--read-only",
             "--tmpfs",
@@ -96,14 +99,17 @@ class ContainerEngine:
             "no-new-privileges",
             "--network",
             "none",
+            "--ulimit",  # an engine's own default may be more than this machine grants
+            f"nofile={at_first}:{at_most}",
         )
-        began = time.monotonic()
-        self("run", "--detach", "--name", name, *tight, *options, image, *words)
+        self("create", "--name", name, *tight, *options, image, *words)
+        began = time.monotonic()  # some kinds of storage copy the whole image before
+        self("start", name)
         return Container(self, name, began)
 
 
 class Container:
-    """One that runs; gone at the end of ``with``. ``began``: the clock's seconds when it was asked for."""
+    """One that runs; gone at the end of ``with``. ``began``: the clock's seconds when it was started."""
 
     def __init__(self, engine: ContainerEngine, name: str, began: float) -> None:
         self._engine, self.name, self.began = engine, name, began

@@ -137,7 +137,7 @@ def test_ready_soon_with_as_many_workers_as_the_quota_has_cores(
     with engine.started(service, *REMOTE, "--cpus", cores) as container:
         assert "is ready" in container.first_line()
         took = time.monotonic() - container.began
-        print(f"\nservice on {cores} cores: ready {took:.1f} s after `run`")  # noqa: T201
+        print(f"\nservice on {cores} cores: ready {took:.1f} s after its start")  # noqa: T201
         assert took <= at_most
         asked = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8000/v1/status').read().decode())"
         status = json.loads(container.run("python3", "-c", asked))
