@@ -26,7 +26,8 @@ from index.errors import (
     trouble_of,
 )
 from index.gallery import GallerySpec
-from index.local_gallery import LocalGallery, utc_now
+from index.gallery_rules import require_same, utc_now
+from index.local_gallery import LocalGallery
 from index.metadata import check_gallery_name
 from index.searching.index_device import IndexDevice
 from index.storage.crop_store import NO_SPACE
@@ -117,10 +118,7 @@ class DataFolder:
         with self._guard:
             if name in self._galleries or name in self._problems:
                 existing = self.get(name)
-                if existing.spec != spec:
-                    raise GalleryConflict(
-                        f"gallery {name} exists with other properties: {_difference(existing.spec, spec)}"
-                    )
+                require_same(existing.spec, spec, name)
                 return existing, False
             if self._most is not None and len(self._galleries) + len(self._problems) >= self._most:
                 raise GalleryConflict(
@@ -323,8 +321,3 @@ def _unusable(path: Path, error: OSError) -> DataFolderUnusable:
 def _storage_error(what: str, error: OSError) -> StorageError:
     kind = StorageFull if error.errno in NO_SPACE else StorageError
     return kind(f"{what}: {error.strerror}")
-
-
-def _difference(own: GallerySpec, wanted: GallerySpec) -> str:
-    names = [name for name in vars(own) if getattr(own, name) != getattr(wanted, name)]
-    return ", ".join(f"{name} is {getattr(own, name)!r}, not {getattr(wanted, name)!r}" for name in names)
