@@ -180,14 +180,14 @@ class DataFolder:
                 raise DataFolderUnusable(f"there is no data folder {self.path}; `vehicle-index add` makes one")
             return FolderLock(self.path)
         except OSError as error:
-            raise _unusable(self.path, error) from error
+            raise unusable(self.path, error) from error
 
     def _shared(self) -> SharedLock:
         try:
             require_layout(self.path)
             return SharedLock(self.path)
         except OSError as error:
-            raise _unusable(self.path, error) from error
+            raise unusable(self.path, error) from error
 
     def _require_writable(self) -> None:
         if self._read_only:
@@ -204,7 +204,7 @@ class DataFolder:
                 self._reserve = SpaceReserve(self.path / RESERVE)
             folders = sorted(self._folder.iterdir())
         except OSError as error:
-            raise _unusable(self.path, error) from error
+            raise unusable(self.path, error) from error
         for folder in folders:
             if folder.name.startswith("."):
                 if not self._read_only:
@@ -312,7 +312,8 @@ def _unavailable(name: str, problem: str) -> str:
     return f"gallery {name} cannot be used, others can: {problem}"
 
 
-def _unusable(path: Path, error: OSError) -> DataFolderUnusable:
+def unusable(path: Path, error: OSError) -> DataFolderUnusable:
+    """What to raise where a data folder cannot be read or written."""
     return DataFolderUnusable(
         f"the data folder {path} cannot be used: {error.strerror}; mend its rights or choose another --data-dir"
     )

@@ -35,7 +35,9 @@ from service.signals import Signals
 from service.watching.log_lines import JsonLines, set_up_log
 
 if TYPE_CHECKING:
+    from index.gallery import GallerySpec
     from index.searching.index_device import IndexDevice
+    from index.storage.space_reserve import SpaceReserve
 
 _HELP = f"""\
 usage: vehicle-search serve [--OPTION VALUE ...]
@@ -172,7 +174,6 @@ def _bind(settings: Settings) -> socket.socket:
 
 def _load(settings: Settings, keyring: Keyring, traces: TraceExport | None) -> FastAPI:
     from index.bulk.import_job import ImportFolder
-    from index.data_folder import DataFolder
     from index.gallery import GallerySpec
     from index.storage.query_store import QueryStore
     from service.application import create_app
@@ -192,11 +193,7 @@ def _load(settings: Settings, keyring: Keyring, traces: TraceExport | None) -> F
                 f"{settings.model}, so galleries need not move: leave it out"
             )
     erasing_clock = SteadyClock()
-    home = DataFolder(
-        settings.data_dir, default_spec=GallerySpec.for_model(embedder.contract), read_only=settings.read_only,
-        erasing_clock=erasing_clock,
-        device=_index_device(settings), max_galleries=settings.max_galleries,
-    )  # fmt: skip
+    home, reserve = _home(settings, GallerySpec.for_model(embedder.contract), erasing_clock)
     for name, problem in home.problems().items():
         _LOG.error("gallery %s answers 503, the others are served: %s", name, problem)
     models = LoadedModels(present=embedder, previous=previous)
@@ -216,12 +213,37 @@ def _load(settings: Settings, keyring: Keyring, traces: TraceExport | None) -> F
     imports = ImportFolder(settings.data_dir, read_only=settings.read_only)
     query_store = QueryStore(
         settings.data_dir, hours=settings.query_hours, max_bytes=settings.max_query_bytes, read_only=settings.read_only,
-        erasing_clock=erasing_clock, reserve=home.reserve,
+        erasing_clock=erasing_clock, reserve=reserve,
     )  # fmt: skip
     return create_app(
         settings=settings, embedder=embedder, home=home, workers=workers, imports=imports, previous=previous,
         keyring=keyring, traces=traces, erasing_clock=erasing_clock, query_store=query_store,
     )  # fmt: skip
+
+
+def _home(
+    settings: Settings, spec: "GallerySpec", erasing_clock: SteadyClock
+) -> "tuple[GalleryHome, SpaceReserve | None]":
+    """The galleries: in the data folder, or on a Milvus server; and space for erasing where that is ours to keep."""
+    if settings.milvus_uri is None:
+        from index.data_folder import DataFolder
+
+        folder = DataFolder(
+            settings.data_dir, default_spec=spec, read_only=settings.read_only, erasing_clock=erasing_clock,
+            device=_index_device(settings), max_galleries=settings.max_galleries,
+        )  # fmt: skip
+        return folder, folder.reserve
+    from index.milvus.crop_home import CropFolder
+    from index.milvus.milvus_home import MilvusHome
+
+    if (settings.data_dir / "galleries").is_dir():
+        _LOG.warning("galleries in %s are not served: milvus_uri is set", settings.data_dir)
+    home = MilvusHome(
+        settings.milvus_uri, crops=CropFolder(settings.data_dir / "milvus-crops"), own_folder=settings.data_dir,
+        token_file=settings.milvus_token_file, prefix=settings.milvus_prefix, default_spec=spec,
+        erasing_clock=erasing_clock, read_only=settings.read_only, max_galleries=settings.max_galleries,
+    )  # fmt: skip
+    return home, None
 
 
 def _index_device(settings: Settings) -> "IndexDevice | None":

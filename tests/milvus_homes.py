@@ -28,7 +28,7 @@ from index.milvus.crop_home import CropFolder
 from index.milvus.milvus_home import MilvusHome
 
 _PORTS = (
-    "etcd", "root-coord", "proxy", "proxy-internal", "query-coord", "query-node", "index-coord", "index-node",
+    "etcd", "etcd-peer", "root-coord", "proxy", "proxy-internal", "query-coord", "query-node", "index-coord", "index-node",
     "data-coord", "data-node",
 )  # fmt: skip
 _QUICK = {"proxy.timeTickInterval": "20", "queryCoord.checkInterval": "50", "queryCoord.distPullInterval": "50"}
@@ -36,17 +36,30 @@ _AHEAD = 6
 _START_SECONDS = 90
 
 
+_ETCD = """\
+name: default
+listen-client-urls: http://127.0.0.1:{client}
+advertise-client-urls: http://127.0.0.1:{client}
+listen-peer-urls: http://127.0.0.1:{peer}
+initial-advertise-peer-urls: http://127.0.0.1:{peer}
+initial-cluster: default=http://127.0.0.1:{peer}
+"""
+
+
 class RunningMilvus:
     """A server of our own, which can be killed and started again on the same data and ports."""
 
-    def __init__(self, program: Path, folder: Path) -> None:
+    def __init__(self, program: Path, folder: Path, *, authorization: bool) -> None:
         self._folder = folder
         self._ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
         self._words = [str(program), "--data", str(folder)]
         for name, port in self._ports.items():
-            self._words += [f"--{name}-port", str(port)]
+            self._words += [] if name == "etcd-peer" else [f"--{name}-port", str(port)]
+        (folder / "etcd.yaml").write_text(_ETCD.format(client=self._ports["etcd"], peer=self._ports["etcd-peer"]))
         for name, value in _QUICK.items():
             self._words += ["--extra-config", f"{name}={value}"]
+        self._words += ["--authorization-enabled", "true"] if authorization else []
+        self._token = "root:Milvus" if authorization else ""
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -59,16 +72,18 @@ class RunningMilvus:
         from pymilvus import MilvusClient
 
         self._process = subprocess.Popen(
-            self._words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
+            self._words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            env=os.environ | {"ETCD_CONFIG_PATH": str(self._folder / "etcd.yaml")},
+        )  # fmt: skip
         until = time.monotonic() + _START_SECONDS
         while True:
             with suppress(Exception):
-                client = MilvusClient(self.uri, timeout=2, dedicated=True)
+                client = MilvusClient(self.uri, token=self._token, timeout=2, dedicated=True)
                 client.list_collections(timeout=2)
                 client.close()
                 return
             if time.monotonic() > until or self._process.poll() is not None:
+                self.kill()
                 pytest.fail(f"the Milvus server in {self._folder} did not start: see its logs")
             time.sleep(0.2)
 
@@ -90,10 +105,10 @@ def milvus_program() -> Path:
     return program
 
 
-def started_milvus() -> RunningMilvus:
-    """A server of one's own."""
+def started_milvus(*, authorization: bool = False) -> RunningMilvus:
+    """A server of one's own; with ``authorization`` its token is root:Milvus."""
     folder = Path(tempfile.mkdtemp(prefix="milvus-"))
-    server = RunningMilvus(milvus_program(), folder)
+    server = RunningMilvus(milvus_program(), folder, authorization=authorization)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(server.kill)  # before that
     return server

@@ -7,8 +7,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from index.data_folder import DEFAULT
-from index.errors import GalleryConflict, GalleryNotFound, GalleryUnavailable, ReadOnly, StorageError
+from index.data_folder import DEFAULT, unusable
+from index.errors import (
+    GalleryConflict,
+    GalleryNotFound,
+    GalleryUnavailable,
+    ReadOnly,
+    StorageError,
+)
 from index.gallery import GallerySpec
 from index.gallery_rules import require_same, utc_now
 from index.metadata import check_gallery_name
@@ -20,6 +26,7 @@ from index.milvus.index_settings import index_of
 from index.milvus.milvus_gallery import MilvusGallery
 from index.milvus.milvus_server import MilvusServer
 from index.milvus.row_clock import RowClock
+from index.storage.folder_lock import FolderLock
 
 _KNOWN_SECONDS: Final = 1.0  # what others created or dropped is seen after that
 
@@ -28,7 +35,8 @@ class MilvusHome:
     """See ``index.gallery.GalleryHome``. Any number of them may have one server and ``prefix`` at the same time.
 
     The gallery ``default`` is created with ``default_spec`` where it is missing. ``crops`` keeps the crops: one place
-    for all. Raises GalleryServerUnavailable, and InvalidValue for a prefix or a token file that cannot be used.
+    for all. ``own_folder``, of this process's other files, is locked as a data folder is. Raises DataFolderLocked,
+    DataFolderUnusable, GalleryServerUnavailable, and InvalidValue for a prefix or a token file that cannot be used.
     """
 
     def __init__(
@@ -36,6 +44,7 @@ class MilvusHome:
         uri: str,
         *,
         crops: CropHome,
+        own_folder: Path | None = None,
         token_file: Path | None = None,
         prefix: str = "vehicle_search",
         default_spec: GallerySpec | None = None,
@@ -53,7 +62,9 @@ class MilvusHome:
         self._server = MilvusServer(uri, token_file=token_file)
         self._row_clock = RowClock()
         self._changes = ChangeCounts(self._server, changes_name(prefix), self._row_clock)
+        self._lock: FolderLock | None = None
         try:
+            self._lock = None if own_folder is None or read_only else _locked(own_folder)
             if not read_only:
                 self._changes.create()
             self._look()
@@ -118,6 +129,9 @@ class MilvusHome:
         for gallery in self._galleries.values():
             gallery.close()
         self._server.close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def _make_default(self, spec: GallerySpec) -> None:
         """Create ``default``; where it is there, empty, and of another model's space, make it anew."""
@@ -180,3 +194,11 @@ class MilvusHome:
             row_clock=self._row_clock, crops=self._crops, clock=self._clock, erasing_clock=self._erasing_clock,
             read_only=self._read_only,
         )  # fmt: skip
+
+
+def _locked(folder: Path) -> FolderLock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return FolderLock(folder)
+    except OSError as error:
+        raise unusable(folder, error) from error

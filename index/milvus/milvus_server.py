@@ -13,7 +13,6 @@ SECONDS: Final = 20.0  # for one call
 STRONG: Final = "Strong"  # every answer has what was written before it was asked
 _LOADING_SECONDS, _LOOK_SECONDS = 120, 0.05
 _GONE = 100  # the collection does not exist
-_NOT_SEARCHABLE = (101, 106)  # not loaded: it is being dropped
 _REFUSED = ("auth", "permission", "credential", "unauthenticated")
 _LOG = logging.getLogger("pymilvus")
 
@@ -100,12 +99,7 @@ class MilvusServer:
         except self._trouble as error:
             told = " ".join(str(getattr(error, "message", "") or error).split())[:300]
             code = getattr(error, "code", None)
-            if (
-                code == _GONE
-                or code in _NOT_SEARCHABLE
-                or "collection not found" in told
-                or "can't find collection" in told
-            ):
+            if code == _GONE or "collection not found" in told or "can't find collection" in told:
                 raise GalleryNotFound("the gallery was dropped from the Milvus server meanwhile") from error
             if any(word in told.lower() for word in _REFUSED):
                 raise GalleryServerUnavailable(
