@@ -97,5 +97,5 @@ def test_a_server_that_goes_and_comes_back(tiny_model: Path, tmp_path: Path) -> 
         assert found.json()["matches"][0]["distance"] < 1e-3
     (tmp_path / "token").write_text("root:wrong\n")
     line = refused("--model", str(tiny_model), "--data-dir", str(tmp_path / "data"), *options)
-    assert "does not take the token: check milvus_token_file" in line
+    assert "takes the token in milvus_token_file" in line
     server.kill()

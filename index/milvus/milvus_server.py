@@ -106,8 +106,8 @@ class MilvusServer:
                     f"the Milvus server {self.uri} does not take the token: check milvus_token_file ({told})"
                 ) from error
             raise GalleryServerUnavailable(
-                f"the Milvus server {self.uri} did not do {doing} within {self._seconds:g} s: {told}; see that it runs "
-                "and can be reached, then ask again"
+                f"the Milvus server {self.uri} did not do {doing}: {told}; see that it runs, can be reached and takes "
+                "the token in milvus_token_file, then ask again"
             ) from error
 
 
