@@ -99,9 +99,9 @@ def milvus_program() -> Path:
     """What starts a server; skips the test where there is none."""
     folder = Path(os.environ.get("TEST_MILVUS_VENV", Path(__file__).parent.parent / ".venv-milvus"))
     program = folder / "bin" / "milvus-server"
-    pytest.importorskip("pymilvus", reason="the extra milvus is not installed")
     if not program.is_file():
         pytest.skip(f"no Milvus server in {folder}: make install-milvus, or name one by TEST_MILVUS_URI")
+    pytest.importorskip("pymilvus", reason="the extra milvus is not installed")
     return program
 
 

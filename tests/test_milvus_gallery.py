@@ -362,6 +362,21 @@ def test_a_crop_goes_with_the_last_image_that_has_it(gallery: MilvusGallery, oth
     assert other.crop("b")[1] == jpeg("two")
 
 
+def test_a_crop_that_another_removes_before_it_is_named_is_there(
+    gallery: MilvusGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = gallery._row_clock.take
+
+    def removed_first(count: int, *, above: int = 0) -> range:
+        gallery._crops.delete(gallery.collection, list(gallery._crops.names(gallery.collection)))
+        return take(count, above=above)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gallery._row_clock, "take", removed_first)
+        gallery.add([image("x")])
+    assert gallery.crop("x")[1] == jpeg("x")
+
+
 # Many rows
 
 
