@@ -6,17 +6,18 @@ GPU_VENV := .venv-gpu
 PEERS_VENV := .venv-peers
 LOCK_VENV := .venv-lock
 SCAN_VENV := .venv-scan
+MILVUS_VENV := .venv-milvus
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DATA ?= data
 TRAINING_DATA ?= training-data
 TYPESCRIPT := 5.9.3
 UV := 0.13.9
 LOCKS := docker/locks
-MORE_LOCKS := parquet otel postgres ray s3
+MORE_LOCKS := milvus parquet otel postgres ray s3
 TEST_PROCESSES ?= 2
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
-.PHONY: help serve install install-test check check-page fix test test-deep test-gpu test-images test-ray lock scan-deploy openapi fault soak bench bench-model bench-gallery bench-gpu \
+.PHONY: help serve install install-test install-milvus check check-page fix test test-deep test-gpu test-images test-ray lock scan-deploy openapi fault soak bench bench-model bench-gallery bench-gpu \
 	bench-bulk bench-train bench-serve secrets train-default reproduce-small reproduce-medium demo-gallery dist docs figure model-pictures screenshot release-check clean
 
 help:  ## list the targets
@@ -41,7 +42,12 @@ install-test: $(VENV)/.installed-test  ## install what tests and training need
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/.python
 	@echo "installing tests and trainer into $(VENV): about 400 MB with a CPU build of torch, some 3 GB with a CUDA build;"
 	@echo "which one pip takes depends on its index (see https://pytorch.org/get-started/locally for the CPU one)"
-	@$(PIP) install --quiet -e '.[cpu,otel,parquet,postgres,s3,train,render,dev]' && touch $@ $(VENV)/.installed
+	@$(PIP) install --quiet -e '.[cpu,milvus,otel,parquet,postgres,s3,train,render,dev]' && touch $@ $(VENV)/.installed
+
+install-milvus: $(MILVUS_VENV)/.installed  ## a Milvus server for the tests of galleries on one, which are skipped without it
+
+$(MILVUS_VENV)/.installed: Makefile
+	@$(PYTHON) -m venv $(MILVUS_VENV) && $(MILVUS_VENV)/bin/python -m pip install --quiet milvus==2.3.5 'setuptools<70' 'marshmallow<4' && touch $@
 
 check: install-test check-page docs  ## ruff, format, mypy strict, import rules, types of the console's scripts, the site
 	$(BIN)/ruff check .

@@ -26,7 +26,8 @@ from index.errors import (
     trouble_of,
 )
 from index.gallery import GallerySpec
-from index.local_gallery import LocalGallery, utc_now
+from index.gallery_rules import require_same, utc_now
+from index.local_gallery import LocalGallery
 from index.metadata import check_gallery_name
 from index.searching.index_device import IndexDevice
 from index.storage.crop_store import NO_SPACE
@@ -117,10 +118,7 @@ class DataFolder:
         with self._guard:
             if name in self._galleries or name in self._problems:
                 existing = self.get(name)
-                if existing.spec != spec:
-                    raise GalleryConflict(
-                        f"gallery {name} exists with other properties: {_difference(existing.spec, spec)}"
-                    )
+                require_same(existing.spec, spec, name)
                 return existing, False
             if self._most is not None and len(self._galleries) + len(self._problems) >= self._most:
                 raise GalleryConflict(
@@ -182,14 +180,14 @@ class DataFolder:
                 raise DataFolderUnusable(f"there is no data folder {self.path}; `vehicle-index add` makes one")
             return FolderLock(self.path)
         except OSError as error:
-            raise _unusable(self.path, error) from error
+            raise unusable(self.path, error) from error
 
     def _shared(self) -> SharedLock:
         try:
             require_layout(self.path)
             return SharedLock(self.path)
         except OSError as error:
-            raise _unusable(self.path, error) from error
+            raise unusable(self.path, error) from error
 
     def _require_writable(self) -> None:
         if self._read_only:
@@ -206,7 +204,7 @@ class DataFolder:
                 self._reserve = SpaceReserve(self.path / RESERVE)
             folders = sorted(self._folder.iterdir())
         except OSError as error:
-            raise _unusable(self.path, error) from error
+            raise unusable(self.path, error) from error
         for folder in folders:
             if folder.name.startswith("."):
                 if not self._read_only:
@@ -314,7 +312,8 @@ def _unavailable(name: str, problem: str) -> str:
     return f"gallery {name} cannot be used, others can: {problem}"
 
 
-def _unusable(path: Path, error: OSError) -> DataFolderUnusable:
+def unusable(path: Path, error: OSError) -> DataFolderUnusable:
+    """What to raise where a data folder cannot be read or written."""
     return DataFolderUnusable(
         f"the data folder {path} cannot be used: {error.strerror}; mend its rights or choose another --data-dir"
     )
@@ -323,8 +322,3 @@ def _unusable(path: Path, error: OSError) -> DataFolderUnusable:
 def _storage_error(what: str, error: OSError) -> StorageError:
     kind = StorageFull if error.errno in NO_SPACE else StorageError
     return kind(f"{what}: {error.strerror}")
-
-
-def _difference(own: GallerySpec, wanted: GallerySpec) -> str:
-    names = [name for name in vars(own) if getattr(own, name) != getattr(wanted, name)]
-    return ", ".join(f"{name} is {getattr(own, name)!r}, not {getattr(wanted, name)!r}" for name in names)

@@ -25,6 +25,7 @@ VehicleSearchError
     ├── DataFolderLocked         another process owns it
     ├── DataFolderUnusable       missing rights, or a layout of a newer release
     ├── GalleryUnavailable       one that is damaged, among others that are not
+    ├── GalleryServerUnavailable the server that galleries are on does not answer, or not us
     ├── LogDamaged               damage in a database's log hides commits from SQLite
     ├── StorageFull              no space left; nothing was written
     └── NotEnoughMemory          an index would need more than the machine has left
@@ -173,6 +174,10 @@ class DataFolderUnusable(StorageError):
 
 class GalleryUnavailable(StorageError):
     """A gallery that could not be opened, which keeps no other from being used."""
+
+
+class GalleryServerUnavailable(StorageError):
+    """The server that galleries are on does not answer, or refuses what it is asked."""
 
 
 class LogDamaged(StorageError):

@@ -12,7 +12,7 @@ from index.exchange.pyarrow_extra import require_pyarrow
 from index.filter_arguments import add_filters, read_filters
 from index.gallery import GallerySpec
 from index.gallery_arguments import add_data_dir, add_gallery
-from index.local_gallery import utc_now
+from index.gallery_rules import utc_now
 from index.metadata import check_gallery_name
 from index.storage.gallery_files import DATABASE
 from index.storage.gallery_view import open_view

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -28,8 +28,6 @@ from numpy.typing import NDArray
 from index.contract import Contract
 from index.crops import content_name
 from index.errors import (
-    EmbeddingNotFinite,
-    EmbeddingSpaceMismatch,
     ImageNotFound,
     InvalidValue,
     StorageError,
@@ -54,6 +52,7 @@ from index.gallery import (
     StoredImage,
 )
 from index.gallery_migration import GalleryMigration
+from index.gallery_rules import DAY, changed, check_images, check_vectors, require_space, utc_now
 from index.machine.free_memory import free_memory
 from index.searching.growing_index import GrowingIndex
 from index.searching.index_device import IndexDevice
@@ -75,17 +74,10 @@ from index.storage.selected_rows import SelectedRows
 from index.storage.space_reserve import SpaceReserve
 from index.storage.stored_time import microseconds
 
-_DAY = 86_400 * 1_000_000  # microseconds
 _ERASED_WHERE_FULL = 16  # rows in a write
 _EXPIRED = f"ingested_at < ? AND checksum IS {OF_IMAGE}"
 _CHANGED_AT_ONCE = 1000  # rows in memory; the transaction is one
 _SWEPT_A_WRITE = 1000  # expired rows that a write takes with it
-_LONGEST = np.finfo(np.float32).max / 4  # squared length; the squared distance of two such vectors is still a float32
-
-
-def utc_now() -> datetime:
-    """The clock that retention runs on."""
-    return datetime.now(UTC)
 
 
 class LocalGallery:
@@ -186,11 +178,7 @@ class LocalGallery:
         crops = {name: image.crop for image, name in zip(images, names, strict=True) if name is not None}
         with self._writing:
             self._database.require_open()
-            for image in images:
-                self._require_space(image.embedding_space)
-            self._check_vectors([image.embedding for image in images], lambda n: f"the image {images[n].image_id}")
-            for image in images:
-                self._check_viewpoint(image)
+            check_images(self.spec, self.name, images)
             if not images:
                 return []
             new_crops = self._crops.write(crops)
@@ -293,7 +281,7 @@ class LocalGallery:
             for start in range(0, len(row_ids), _CHANGED_AT_ONCE):
                 some = image_rows.listed(row_ids[start : start + _CHANGED_AT_ONCE])
                 said = [
-                    (row_id, _changed(image_id, metadata, change))
+                    (row_id, changed(image_id, metadata, change))
                     for row_id, image_id, metadata in image_rows.metadata_of(connection, some)
                 ]
                 image_rows.replace_metadata(connection, said)
@@ -336,8 +324,8 @@ class LocalGallery:
         if options.group_by is not None and len(queries) > 1:  # they may take long, and writers wait for a search
             return [matches for query in queries for matches in self.search(query[None], options)]
         with self._searching() as (connection, served):
-            self._require_space(options.embedding_space)
-            self._check_vectors(list(queries), lambda _: "the query")
+            require_space(self.spec, self.name, options.embedding_space)
+            check_vectors(self.spec, self.name, list(queries), lambda _: "the query")
             return served.search(connection, queries, options, since=self._since())
 
     def migrations(self) -> list[Migration]:
@@ -566,41 +554,10 @@ class LocalGallery:
         """What passes in the space of ``served``; without it in the present one, which only a switch changes."""
         return (served or self._served).passing(filters, since=self._since())
 
-    def _require_space(self, space: str | None) -> None:
-        """Raise EmbeddingSpaceMismatch where vectors are of another space than the one that is searched."""
-        if space is not None and space != self.spec.embedding_space:
-            raise EmbeddingSpaceMismatch(
-                f"gallery {self.name} holds vectors of embedding space {self.spec.embedding_space}, these are of "
-                f"{space}: it was migrated meanwhile; embed them with the present model"
-            )
-
     def _since(self, clock: Callable[[], datetime] | None = None) -> int | None:
         """The oldest ingestion time that retention lets through, in microseconds since 1970."""
         days = self.spec.retention_days
-        return None if days is None else microseconds((clock or self._clock)()) - round(days * _DAY)
-
-    def _check_vectors(self, vectors: Sequence[NDArray[np.float32]], what: Callable[[int], str]) -> None:
-        """Raise where a vector cannot be one of this gallery's; ``what`` names it by its number."""
-        for number, vector in enumerate(vectors):
-            if vector.shape != (self.spec.embedding_dim,):
-                raise InvalidValue(
-                    f"the embedding of {what(number)} has the shape {vector.shape}; those of gallery {self.name} have "
-                    f"({self.spec.embedding_dim},)"
-                )
-        with np.errstate(all="ignore"):
-            squares = [np.dot(vector, vector) for vector in vectors]
-        for number, square in enumerate(squares):
-            if not square < _LONGEST:  # nor is NaN
-                raise EmbeddingNotFinite(f"the embedding of {what(number)} holds a value that is not finite")
-
-    def _check_viewpoint(self, image: NewImage) -> None:
-        if image.viewpoint is not None and image.viewpoint.shape != (len(self.spec.viewpoints),):
-            raise InvalidValue(
-                f"the viewpoint of the image {image.image_id} has the shape {image.viewpoint.shape}; gallery "
-                f"{self.name} knows {', '.join(self.spec.viewpoints)}"
-            )
-        if image.viewpoint is not None and not np.isfinite(image.viewpoint).all():
-            raise EmbeddingNotFinite(f"the viewpoint of the image {image.image_id} holds a value that is not finite")
+        return None if days is None else microseconds((clock or self._clock)()) - round(days * DAY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -621,13 +578,6 @@ def _runs(images: Sequence[NewImage]) -> Iterator[slice]:
             first, seen = number, set()
         seen.add(image.image_id)
     yield slice(first, len(images))
-
-
-def _changed(image_id: str, metadata: Metadata, change: Callable[[Metadata], Metadata]) -> Metadata:
-    try:
-        return change(metadata)
-    except InvalidValue as error:
-        raise InvalidValue(f"nothing was changed, because of {image_id}: {error}", pointer=error.pointer) from error
 
 
 def _came(image: NewImage, now: int) -> int:

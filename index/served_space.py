@@ -11,10 +11,11 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from index.gallery import DISTANCE_DECIMALS, Filters, GallerySpec, Match, SearchOptions, StoredImage
+from index.gallery import Filters, GallerySpec, Match, SearchOptions, StoredImage
 from index.searching.growing_index import GrowingIndex
 from index.searching.index_upkeep import IndexUpkeep
 from index.searching.mirrored_index import MirroredIndex
+from index.searching.ranking import Hit, rank_hits
 from index.searching.vector_index import Candidates, measured
 from index.storage import image_rows
 from index.storage.facet_counts import FacetCounts
@@ -29,12 +30,6 @@ _WIDER = 8
 _SELECTIVE = 2000  # rows; a filter that fewer pass (or a part of the gallery) is resolved before the search
 _SELECTIVE_SHARE, _SELECTIVE_SHARE_QUICK = 4, 25  # the latter of kinds that need not look at every row, or on a GPU
 _PATIENCE = 2  # widenings before a filter that many pass, but none near the query, is resolved after all
-
-
-@dataclass(frozen=True)
-class _Hit:
-    row_id: int
-    distance: float
 
 
 @dataclass(frozen=True)
@@ -86,7 +81,7 @@ class ServedSpace:
             return [self._matches(connection, hits, embeddings=options.embeddings) for hits in grouped]
         condition = self.passing(options.filters, since=since, listing=lambda _: False)
         among = self._selected(connection, options.filters)
-        answers: dict[int, list[_Hit]] = {}
+        answers: dict[int, list[Hit]] = {}
         count, widened = options.top_k + _EXTRA, 0
         if among is None and not options.filters.empty:
             count *= _FILTERED
@@ -97,7 +92,7 @@ class ServedSpace:
             asked = queries[pending]
             found = self.index.scan(asked, count) if everywhere else self.index.search(asked, count, among=among)
             for number, near in zip(pending, found, strict=True):
-                hits, complete = _rank(*self._joined(connection, queries[number], near, condition), options)
+                hits, complete = rank_hits(*self._joined(connection, queries[number], near, condition), options)
                 if complete:
                     answers[number] = hits
             count, widened = count * _WIDER, widened + 1
@@ -107,7 +102,7 @@ class ServedSpace:
 
     def _grouped(
         self, connection: apsw.Connection, query: NDArray[np.float32], options: SearchOptions, *, since: int | None
-    ) -> list[_Hit]:
+    ) -> list[Hit]:
         """The best image of each vehicle.
 
         Where these do not show soon, vehicles that were found are left out of the next look: one of very many images
@@ -115,7 +110,7 @@ class ServedSpace:
         """
         condition = self.passing(options.filters, since=since, listing=lambda _: False)
         among = self._selected(connection, options.filters)
-        hits: list[_Hit] = []
+        hits: list[Hit] = []
         others = Condition("TRUE")
         count, looks = options.top_k + _EXTRA, 0
         while True:
@@ -126,7 +121,7 @@ class ServedSpace:
                 else self.index.search(query[None], count, among=among)
             )
             candidates, rows = self._joined(connection, query, near, condition & others)
-            more, complete = _rank(candidates, rows, replace(options, top_k=options.top_k - len(hits)))
+            more, complete = rank_hits(candidates, rows, replace(options, top_k=options.top_k - len(hits)))
             if complete:
                 return [*hits, *more]
             count, looks = count * (_WIDER if looks < _PATIENCE or not more else 2), looks + 1
@@ -160,7 +155,7 @@ class ServedSpace:
         row_ids = np.fromiter(rows, dtype=np.int64, count=len(rows))
         return measured(query, row_ids, vectors, certain=near.certain), rows
 
-    def _matches(self, connection: apsw.Connection, hits: Sequence[_Hit], *, embeddings: bool) -> list[Match]:
+    def _matches(self, connection: apsw.Connection, hits: Sequence[Hit], *, embeddings: bool) -> list[Match]:
         if not hits:
             return []
         row_ids = np.array([hit.row_id for hit in hits], dtype=np.int64)
@@ -171,31 +166,3 @@ class ServedSpace:
             Match(rank=rank, distance=hit.distance, image=images[hit.row_id], embedding=asked.get(hit.row_id))
             for rank, hit in enumerate(hits, start=1)
         ]
-
-
-def _rank(candidates: Candidates, rows: dict[int, Row], options: SearchOptions) -> tuple[list[_Hit], bool]:
-    """The best hits of the candidates, and whether rows beyond them could change anything."""
-    distances = np.round(candidates.distances, DISTANCE_DECIMALS).tolist()
-    certain = float(np.round(candidates.certain, DISTANCE_DECIMALS))
-    known = [
-        (distance, rows[row_id].image_id, row_id)
-        for row_id, distance in zip(candidates.row_ids.tolist(), distances, strict=True)
-        if row_id in rows
-    ]
-    farthest = np.inf if options.max_distance is None else options.max_distance
-    hits: list[_Hit] = []
-    vehicles: set[str] = set()
-    for distance, image_id, row_id in sorted(known):
-        if distance > farthest or distance >= certain:
-            break  # from ``certain`` on, a row that is not among the candidates might come first
-        if image_id in options.exclude_image_ids:
-            continue
-        vehicle_id = rows[row_id].vehicle_id
-        if options.group_by == "vehicle_id" and vehicle_id is not None:
-            if vehicle_id in vehicles:
-                continue
-            vehicles.add(vehicle_id)
-        hits.append(_Hit(row_id, distance))
-        if len(hits) == options.top_k:
-            return hits, True
-    return hits, certain == np.inf or certain > farthest

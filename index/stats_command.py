@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from index.data_folder import gallery_folders
 from index.errors import InvalidValue
 from index.gallery_arguments import add_data_dir, add_gallery
-from index.local_gallery import utc_now
+from index.gallery_rules import utc_now
 from index.overview.gallery_statistics import gather
 from index.overview.statistics_page import statistics_document, statistics_lines, statistics_page
 from index.storage.gallery_files import DATABASE

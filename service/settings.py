@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -29,6 +30,17 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=1, le=65535, description="port to listen on")
     data_dir: Path = Field(default=Path("data"), description="folder of the galleries; one process owns it")
+    milvus_uri: str | None = Field(
+        default=None,
+        description="address of a Milvus server, http://HOST:PORT, that has the galleries in place of the data folder, "
+        "for any number of services",
+    )
+    milvus_token_file: Path | None = Field(
+        default=None, description="file with the token that the server asks for, USER:PASSWORD"
+    )
+    milvus_prefix: str = Field(
+        default="vehicle_search", description="what the names of our collections on that server begin with"
+    )
     model: Path = Field(default=DEFAULT_MODEL, description="ONNX file that vehicle-model export wrote")
     previous_model: Path | None = Field(
         default=None,
@@ -194,6 +206,13 @@ class Settings(BaseSettings):
         read_origins(text)
         return text
 
+    @field_validator("milvus_uri")
+    @classmethod
+    def _server(cls, text: str | None) -> str | None:
+        if text is not None and (not re.fullmatch(r"https?://[^/@\s]+/?", text)):
+            raise ValueError("must be http://HOST:PORT or https://HOST:PORT; the token has a file of its own")
+        return text
+
     @field_validator("map_tiles")
     @classmethod
     def _tiles(cls, text: str | None) -> str | None:
@@ -217,6 +236,14 @@ class Settings(BaseSettings):
     def _both_keys(self) -> Self:
         if (self.crops_access_key_file is None) is not (self.crops_secret_key_file is None):
             raise ValueError("crops_access_key_file and crops_secret_key_file go together: set both, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _one_home(self) -> Self:
+        if self.milvus_uri is None and self.milvus_token_file is not None:
+            raise ValueError("milvus_token_file is for milvus_uri, which is not set")
+        if self.milvus_uri is not None and self.index_device != "cpu":
+            raise ValueError("index_device is for galleries in the data folder: leave it out where milvus_uri is set")
         return self
 
     @model_validator(mode="after")

@@ -40,10 +40,12 @@ from service.signals import Signals
 from service.watching.log_lines import JsonLines, set_up_log
 
 if TYPE_CHECKING:
+    from index.gallery import GallerySpec
     from index.postgres.postgres_audit import PostgresAudit
     from index.postgres.postgres_database import PostgresDatabase
     from index.postgres.postgres_imports import PostgresImports
     from index.searching.index_device import IndexDevice
+    from index.storage.space_reserve import SpaceReserve
 
 _HELP = f"""\
 usage: vehicle-search serve [--OPTION VALUE ...]
@@ -202,7 +204,6 @@ def _load(
     database: "PostgresDatabase | None",
 ) -> FastAPI:  # fmt: skip
     from index.bulk.import_job import ImportFolder, ImportHome
-    from index.data_folder import DataFolder
     from index.gallery import GallerySpec
     from index.storage.query_store import QueryStore
     from service.application import create_app
@@ -222,11 +223,7 @@ def _load(
                 f"{settings.model}, so galleries need not move: leave it out"
             )
     erasing_clock = SteadyClock()
-    home = DataFolder(
-        settings.data_dir, default_spec=GallerySpec.for_model(embedder.contract), read_only=settings.read_only,
-        erasing_clock=erasing_clock,
-        device=_index_device(settings), max_galleries=settings.max_galleries,
-    )  # fmt: skip
+    home, reserve = _home(settings, GallerySpec.for_model(embedder.contract), erasing_clock, stores)
     for name, problem in home.problems().items():
         _LOG.error("gallery %s answers 503, the others are served: %s", name, problem)
     models = LoadedModels(present=embedder, previous=previous)
@@ -250,7 +247,7 @@ def _load(
         imports = _shared_imports(settings, stores, database)
     query_store = QueryStore(
         settings.data_dir, hours=settings.query_hours, max_bytes=settings.max_query_bytes, read_only=settings.read_only,
-        erasing_clock=erasing_clock, reserve=home.reserve,
+        erasing_clock=erasing_clock, reserve=reserve,
     )  # fmt: skip
     return create_app(
         settings=settings, embedder=embedder, home=home, workers=workers, imports=imports, previous=previous,
@@ -264,8 +261,7 @@ def _shared_imports(
 ) -> "PostgresImports":
     from index.postgres.postgres_imports import PostgresImports
 
-    objects = stores.enter_context(contextlib.closing(_objects(settings)))
-    imports = PostgresImports(database, objects, settings.data_dir, read_only=settings.read_only)
+    imports = PostgresImports(database, _objects(settings, stores), settings.data_dir, read_only=settings.read_only)
     return stores.enter_context(contextlib.closing(imports))
 
 
@@ -275,10 +271,10 @@ def _shared_audit(database: "PostgresDatabase") -> "PostgresAudit":
     return PostgresAudit(database)
 
 
-def _objects(settings: Settings) -> ObjectStore:
+def _objects(settings: Settings, stores: contextlib.ExitStack) -> ObjectStore:
     """Where crops and archives are that every replica needs."""
     if settings.crops_url is None:
-        return open_objects(str(settings.data_dir / "objects"))
+        return stores.enter_context(contextlib.closing(open_objects(str(settings.data_dir / "objects"))))
     keys = [
         None if file is None else read_secret(file, setting=name)
         for name, file in (
@@ -286,7 +282,33 @@ def _objects(settings: Settings) -> ObjectStore:
             ("crops_secret_key_file", settings.crops_secret_key_file),
         )
     ]
-    return open_objects(settings.crops_url, endpoint=settings.crops_endpoint, access_key=keys[0], secret_key=keys[1])
+    objects = open_objects(settings.crops_url, endpoint=settings.crops_endpoint, access_key=keys[0], secret_key=keys[1])
+    return stores.enter_context(contextlib.closing(objects))
+
+
+def _home(
+    settings: Settings, spec: "GallerySpec", erasing_clock: SteadyClock, stores: contextlib.ExitStack
+) -> "tuple[GalleryHome, SpaceReserve | None]":
+    """The galleries: in the data folder, or on a Milvus server; and space for erasing where that is ours to keep."""
+    if settings.milvus_uri is None:
+        from index.data_folder import DataFolder
+
+        folder = DataFolder(
+            settings.data_dir, default_spec=spec, read_only=settings.read_only, erasing_clock=erasing_clock,
+            device=_index_device(settings), max_galleries=settings.max_galleries,
+        )  # fmt: skip
+        return folder, folder.reserve
+    from index.milvus.crop_home import CropHome
+    from index.milvus.milvus_home import MilvusHome
+
+    if (settings.data_dir / "galleries").is_dir():
+        _LOG.warning("galleries in %s are not served: milvus_uri is set", settings.data_dir)
+    home = MilvusHome(
+        settings.milvus_uri, crops=CropHome(_objects(settings, stores)), own_folder=settings.data_dir,
+        token_file=settings.milvus_token_file, prefix=settings.milvus_prefix, default_spec=spec,
+        erasing_clock=erasing_clock, read_only=settings.read_only, max_galleries=settings.max_galleries,
+    )  # fmt: skip
+    return home, None
 
 
 def _index_device(settings: Settings) -> "IndexDevice | None":

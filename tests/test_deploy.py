@@ -35,8 +35,8 @@ from tests.manifests import (
 from tests.pictures import jpeg
 from tests.server_process import refused, started
 
-AWAITED = {f"{PREFIX}{name}" for name in ("MILVUS_URI", "MILVUS_TOKEN_FILE")}
-"""What the cluster variant names and the service does not know yet: until it does that variant cannot start."""
+SHARED = {f"{PREFIX}{name}" for name in ("MILVUS_URI", "MILVUS_TOKEN_FILE", "DATABASE_URL_FILE")}
+"""What replicas have in common."""
 
 OLDEST, NEWEST = "1.30.0", "1.37.0"
 README = (DEPLOY / "README.md").read_text(encoding="utf-8")
@@ -170,21 +170,19 @@ def test_environment_variables_are_settings(variant: str, monkeypatch: pytest.Mo
     given = settings_of(variant)
     known = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
     named = {key for pod in pods(variant) for each in values_of(pod.spec, "env") for key in _names(each)} | given.keys()
-    assert {key for key in named if key.startswith(PREFIX)} <= known | AWAITED
-    assert not AWAITED & known, "the service knows these now: take them out of AWAITED"
+    assert {key for key in named if key.startswith(PREFIX)} <= known
     for key, value in given.items():
-        if key not in AWAITED:
-            monkeypatch.setenv(key, value)
+        monkeypatch.setenv(key, value)
     settings = read_settings([], prog="vehicle-search serve")
     assert not settings.loopback
     assert not settings.allow_unauthenticated_remote
     (container,) = service_pod(variant).spec["containers"]
     mounts = [Path(each["mountPath"]) for each in container["volumeMounts"]]
-    files = [Path(value) for key, value in given.items() if key in AWAITED and key.endswith("_FILE")]
+    files = [Path(value) for key, value in given.items() if key.startswith(PREFIX) and key.endswith("_FILE")]
     for path in (settings.data_dir, *files):
         assert any(path.is_relative_to(mount) for mount in mounts), path
     if _workload(variant, "vehicle-search")["kind"] != "StatefulSet":
-        assert given.keys() >= AWAITED
+        assert given.keys() >= SHARED
 
 
 @every_variant
@@ -297,7 +295,7 @@ def test_the_guide_names_what_there_is() -> None:
         assert named in there, f"{kind}/{named}"
     assert set(re.findall(r"-n (\S+)", README)) == {"vehicle-search"}
     known = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
-    assert set(re.findall(rf"\b{PREFIX}[A-Z_]*[A-Z]", README)) <= known | AWAITED
+    assert set(re.findall(rf"\b{PREFIX}[A-Z_]*[A-Z]", README)) <= known
     assert "(kubernetes.md), which is `deploy/README.md`" in " ".join(GUIDE.split())
 
 

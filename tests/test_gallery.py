@@ -36,6 +36,7 @@ from index.gallery import (
     StoredImage,
 )
 from tests.index_kinds import MIRRORED, build_early, device_of, kind_name
+from tests.milvus_homes import milvus_home
 
 D = 16
 VIEWPOINTS = ("front", "rear", "side")
@@ -59,10 +60,14 @@ def clock() -> Clock:
 
 
 KINDS = [*(pytest.param(kind) for kind in (("flat", "fp32"), ("ivf", "fp32"), ("hnsw", "sq8"))), *MIRRORED]
-HOMES = [pytest.param((DataFolder, *kind.values), marks=kind.marks) for kind in KINDS]
+ON_MILVUS = [("flat", "fp32"), ("hnsw", "fp32")]
+HOMES = [
+    *(pytest.param((DataFolder, *kind.values), marks=kind.marks, id=kind_name(kind.values[0])) for kind in KINDS),
+    *(pytest.param((milvus_home, kind), id=f"{kind_name(kind)}-on-milvus") for kind in ON_MILVUS),
+]
 
 
-@pytest.fixture(params=HOMES, ids=lambda each: kind_name(each[1]))
+@pytest.fixture(params=HOMES)
 def home(
     request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[GalleryHome]:

@@ -238,7 +238,7 @@ def spoil(folder: Path, name: str) -> None:
 def test_killed_it_leaves_no_export_and_is_taken_up(folder: Path) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path; from index.exchange.gallery_export import export_gallery\n"
-        "from index.local_gallery import utc_now\n"
+        "from index.gallery_rules import utc_now\n"
         "export_gallery(Path(sys.argv[1]), Path(sys.argv[2]), now=utc_now(),"
         " progress=lambda n: os.kill(os.getpid(), signal.SIGKILL))"
     )

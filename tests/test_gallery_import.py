@@ -103,7 +103,7 @@ def test_killed_it_is_gone_on_with(exported: Path, empty: LocalGallery, folder: 
     empty.close()
     script = (
         "import os, signal, sys; from pathlib import Path; from index.exchange import gallery_import as g\n"
-        "from index.local_gallery import LocalGallery, utc_now\n"
+        "from index.local_gallery import LocalGallery\nfrom index.gallery_rules import utc_now\n"
         "g._AT_ONCE = 10\n"
         "gallery = LocalGallery(Path(sys.argv[2]))\n"
         "g.import_export(g.ExportFolder(Path(sys.argv[1])), gallery, replacing=False, now=utc_now(),"

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from index.data_folder import DataFolder
 from index.errors import StorageFull
 from index.gallery import Filters, SearchOptions
-from index.local_gallery import LocalGallery, utc_now
+from index.gallery_rules import utc_now
+from index.local_gallery import LocalGallery
 from index.maintenance.verification import examine
 from index.storage.gallery_view import open_view
 from index.storage.space_reserve import BYTES, LOG, SpaceReserve

@@ -6,7 +6,8 @@ from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from index.local_gallery import LocalGallery, utc_now
+from index.gallery_rules import utc_now
+from index.local_gallery import LocalGallery
 from index.searching.index_device import IndexDevice
 from index.storage.database_file import open_read_only, translated
 from index.storage.gallery_files import CROPS, DATABASE

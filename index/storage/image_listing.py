@@ -28,16 +28,23 @@ def listed_part(
     return found
 
 
-def after_cursor(cursor: str, order: Order, secret: bytes) -> Condition:
-    """What comes after a cursor; raises InvalidValue for one that is not of this gallery, or of another order."""
+def place_after(cursor: str, order: Order, secret: bytes) -> str | int:
+    """The image_id, or the row id of the order newest, that a cursor comes after.
+
+    Raises InvalidValue for a cursor that is not of this gallery, or of another order.
+    """
     place = read_cursor(cursor, secret)
     if place.startswith(_ROW) is not (order == "newest"):
         raise InvalidValue(
             f"{cursor[:60]!a} is a cursor of another order; go on in the one that gave it", pointer="/query/cursor"
         )
-    if order == "newest":
-        return Condition("row_id < ?", (int(place.removeprefix(_ROW)),))
-    return Condition("image_id > ?", (place,))
+    return int(place.removeprefix(_ROW)) if order == "newest" else place
+
+
+def after_cursor(cursor: str, order: Order, secret: bytes) -> Condition:
+    """What comes after a cursor; raises InvalidValue as :func:`place_after`."""
+    place = place_after(cursor, order, secret)
+    return Condition("row_id < ?" if order == "newest" else "image_id > ?", (place,))
 
 
 def cursor_after(row_id: int, image_id: str, order: Order, secret: bytes) -> str:

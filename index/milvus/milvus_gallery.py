@@ -1,0 +1,431 @@
+"""A gallery on a Milvus server, which any number of services write to at once.
+
+How writers need not wait for each other, though Milvus has no transactions:
+
+- Nothing is changed in its place. Writing an image adds a row, all rows of a write in one call, so that readers see the
+  write or not; once they are in, the rows that they replace are erased.
+- Where two rows of an image are there, readers take the later one (``index.milvus.image_row``). What a service that
+  died left behind is in no answer and is erased by the next sweep.
+- Every question is asked with strong consistency: what was acknowledged by anybody is in the answer.
+- A change of metadata says what it was made of: where a picture is written or erased meanwhile, by whomever, the change
+  is taken back and made of what is there now.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.contract import Contract
+from index.crops import content_name
+from index.errors import (
+    GalleryNotFound,
+    ImageNotFound,
+    InvalidValue,
+    MigrationNotFound,
+    NotMigratable,
+    ReadOnly,
+    StorageError,
+)
+from index.gallery import (
+    Facets,
+    Filters,
+    GalleryInfo,
+    GallerySpec,
+    IndexState,
+    Look,
+    Match,
+    Metadata,
+    Migration,
+    NewImage,
+    Order,
+    Page,
+    SearchOptions,
+    Spread,
+    StoredImage,
+)
+from index.gallery_rules import DAY, changed, check_images, check_vectors, require_space, utc_now
+from index.milvus.change_counts import ChangeCounts
+from index.milvus.collection_name import GalleryDescription
+from index.milvus.collection_rows import CollectionRows
+from index.milvus.crop_home import CropHome
+from index.milvus.facet_tally import FacetTally
+from index.milvus.held_ids import HeldIds
+from index.milvus.image_row import ALL, KEY, WHOLE, ImageRow, fields_of
+from index.milvus.milvus_server import MilvusServer
+from index.milvus.no_feedback import NoFeedback
+from index.milvus.row_clock import RowClock
+from index.milvus.row_condition import RowCondition
+from index.milvus.row_listing import RowListing
+from index.milvus.row_search import RowSearch
+from index.storage.crop_store import is_as_written
+from index.storage.image_listing import cursor_after, place_after
+from index.storage.stored_time import microseconds
+
+_GRACE: Final = 600.0  # seconds; a write takes no longer, clocks differ by no more
+_TRIES: Final = 20
+_ROW_BYTES: Final = 512  # of a row without its vector, about
+_MIGRATIONS: Final = (
+    "a gallery on Milvus is not moved to another model in its place: create another gallery with the new model and "
+    "import the pictures into it"
+)
+
+
+class MilvusGallery:
+    """One gallery's collection; see ``index.gallery.Gallery``. ``clock`` gives the time, UTC."""
+
+    name: str
+
+    def __init__(
+        self,
+        server: MilvusServer,
+        collection: str,
+        description: GalleryDescription,
+        *,
+        changes: ChangeCounts,
+        row_clock: RowClock,
+        crops: CropHome,
+        clock: Callable[[], datetime] = utc_now,
+        erasing_clock: Callable[[], datetime] | None = None,
+        read_only: bool = False,
+    ) -> None:
+        self.name, self.collection = description.name, collection
+        self.feedback = NoFeedback()
+        self._spec, self._description = description.spec, description
+        self._rows = CollectionRows(server, collection, description.spec.embedding_dim)
+        self._changes, self._row_clock, self._crops = changes, row_clock, crops
+        self._clock, self._erasing_clock, self._read_only = clock, erasing_clock or clock, read_only
+        self._search = RowSearch(self._rows, description.spec)
+        self._held, self._facets = HeldIds(), FacetTally()
+        self._mark, self._closed = 0, False
+
+    @property
+    def spec(self) -> GallerySpec:
+        return self._spec
+
+    def close(self) -> None:
+        """From now on it is a gallery that does not exist."""
+        self._closed = True
+
+    def info(self) -> GalleryInfo:
+        images = self.count()
+        return GalleryInfo(
+            name=self.name,
+            spec=self.spec,
+            index=self._state(images),
+            images=images,
+            last_change=self._changes.last(self.collection),
+            created_at=self._description.created_at,
+            disk_bytes=max(images, 1) * (4 * self.spec.embedding_dim + _ROW_BYTES),
+        )
+
+    def index_state(self) -> IndexState:
+        return self._state(self.count())
+
+    def count(self) -> int:
+        return self._count(self._passing(Filters()))
+
+    def log_bytes(self) -> int:
+        return 0
+
+    def add(self, images: Sequence[NewImage]) -> list[Literal["created", "updated"]]:
+        self._require_writable()
+        check_images(self.spec, self.name, images)
+        if not images:
+            return []
+        last = {image.image_id: image for image in images}
+        keeps = self.spec.keep_crops
+        crops = {content_name(image.crop): image.crop for image in last.values() if keeps and image.crop}
+        self._crops.put(self.collection, crops)
+        with self._held.some(last):
+            before = self._rows.current(last, (*KEY, "ingested_at", "crop_name"))
+            since, now = self._since(), microseconds(self._clock())
+            known = {name for name, row in before.items() if since is None or row.ingested_at >= since}
+            row_ids = self._row_clock.take(len(last), above=max((max(row.age) for row in before.values()), default=0))
+            self._rows.insert(
+                [
+                    fields_of(
+                        image,
+                        row_id,
+                        parent=before[image.image_id].row_id if image.image_id in before else 0,
+                        crop_name=content_name(image.crop) if keeps and image.crop else None,
+                        ingested_at=now if image.ingested_at is None else microseconds(image.ingested_at),
+                        viewpoints=self.spec.viewpoints,
+                    )
+                    for row_id, image in zip(row_ids, last.values(), strict=True)
+                ]
+            )
+            self._changes.note(self.collection, len(images))
+            self._erase_replaced(last)
+        self._keep(crops)
+        self._discard(row.crop_name for row in before.values())
+        statuses: list[Literal["created", "updated"]] = []
+        for image in images:
+            statuses.append("updated" if image.image_id in known else "created")
+            known.add(image.image_id)
+        return statuses
+
+    def get(self, image_id: str) -> StoredImage:
+        return self._row(image_id).image(self.spec.viewpoints)
+
+    def find(self, image_ids: Sequence[str]) -> dict[str, StoredImage]:
+        self._require_open()
+        passing = self._passing(Filters())
+        found = self._rows.current(image_ids)
+        return {name: row.image(self.spec.viewpoints) for name, row in found.items() if passing.passes(row)}
+
+    def embedding(self, image_id: str) -> NDArray[np.float32]:
+        return self._row(image_id, WHOLE).vector
+
+    def embeddings(self, image_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        self._require_open()
+        passing = self._passing(Filters())
+        found = self._rows.current(image_ids, WHOLE)
+        return {name: row.vector for name, row in found.items() if passing.passes(row)}
+
+    def crop(self, image_id: str) -> tuple[str, bytes]:
+        missed: str | None = None
+        while True:
+            name = self.get(image_id).crop_name
+            if name is None:
+                raise ImageNotFound(f"gallery {self.name} keeps no crop of {image_id}")
+            data = self._crops.get(self.collection, name)
+            if data is not None and is_as_written(name, data):
+                return name, data
+            if name == missed:
+                problem = "is missing" if data is None else "is not the picture that was written"
+                raise StorageError(
+                    f"the crop {name} of {image_id} in gallery {self.name} {problem}: bring it back, or send the "
+                    "picture again"
+                )
+            missed = name  # the image was replaced or erased just now: look again
+
+    def page(
+        self, filters: Filters, *, limit: int, cursor: str | None = None, offset: int = 0, order: Order = "image_id",
+        total: bool = False,
+    ) -> Page:  # fmt: skip
+        self._require_open()
+        if limit < 1:
+            raise InvalidValue(f"limit must be at least 1, not {limit}")
+        secret = self._description.secret
+        after = None if cursor is None else place_after(cursor, order, secret)
+        passing = self._passing(filters)
+        rows = RowListing(self._rows, passing, order, self._left_behind()).part(after, offset, limit + 1)
+        images = [row.image(self.spec.viewpoints) for row in rows[:limit]]
+        last = rows[limit - 1] if len(rows) > limit else None
+        return Page(
+            images=images,
+            cursor=None if last is None else cursor_after(last.written, last.image_id, order, secret),
+            total=self._count(passing) if total else None,
+        )
+
+    def facets(self) -> Facets:
+        self._require_open()
+        change, passing = self._changes.last(self.collection), self._passing(Filters())
+        return self._facets.of(change, passing.since, lambda: self._all_passing(passing), self.spec.viewpoints)
+
+    def change_metadata(self, image_id: str, change: Callable[[Metadata], Metadata]) -> StoredImage:
+        self._require_writable()
+        with self._held.some([image_id]):
+            for attempt in range(_TRIES):
+                row = self._row(image_id, WHOLE)
+                metadata = change(row.image(self.spec.viewpoints).metadata)
+                if not self._changed_rows([(row, metadata)]):
+                    self._changes.note(self.collection, 1)
+                    return self._row(image_id).image(self.spec.viewpoints)
+                time.sleep(random.uniform(0, 0.01 * 2 ** min(attempt, 6)))  # noqa: S311  # so that one of two is first
+        raise StorageError(f"{image_id} in gallery {self.name} is changed by others all the time: ask again")
+
+    def change_metadata_where(self, filters: Filters, change: Callable[[Metadata], Metadata]) -> int:
+        """See the protocol. Images that others write or erase meanwhile are as if they had done so after it.
+
+        Where the server goes away in the midst of more images than go into one write, some are changed.
+        """
+        self._require_writable()
+        passing = self._passing(filters)
+        with self._held.every():
+            wanted = {
+                row.image_id: changed(row.image_id, row.image(self.spec.viewpoints).metadata, change)
+                for row in self._all_passing(passing)
+            }
+            names, size = list(wanted), self._rows.vectors_at_once
+            for start in range(0, len(names), size):
+                rows = self._rows.current(names[start : start + size], WHOLE)
+                self._changed_rows([(row, wanted[name]) for name, row in rows.items()])
+            self._changes.note(self.collection, len(wanted))
+        return len(wanted)
+
+    def delete(self, image_id: str) -> None:
+        self._require_writable()
+        with self._held.some([image_id]):
+            self._row(image_id)
+            self._erase([image_id])
+
+    def delete_where(self, filters: Filters) -> int:
+        self._require_writable()
+        passing = self._passing(filters)
+        erased = 0
+        with self._held.every():
+            for page in self._rows.pages(passing.expression, KEY):
+                names = [
+                    name
+                    for name, row in self._rows.current(row.image_id for row in page).items()
+                    if passing.passes(row)
+                ]
+                erased += self._erase(names)
+        return erased
+
+    def sweep(self) -> int:
+        """Erase what retention no longer returns, and what services that died left behind."""
+        self._require_open()
+        if self._read_only:
+            return 0
+        swept = self._sweep_expired()
+        before = self._row_clock.ago(_GRACE)
+        left = self._rows.left_behind(self._changes.mark(self.collection), every=True)
+        self._rows.delete(row for row in left if row.row_id < before)
+        self._changes.set_mark(self.collection, before)
+        return swept
+
+    def compact(self) -> None:
+        """Remove crops that nobody names: of writes that did not come to their end."""
+        self._require_writable()
+        self.sweep()
+        self._discard(self._crops.names(self.collection))
+
+    def search(self, queries: NDArray[np.float32], options: SearchOptions) -> list[list[Match]]:
+        self._require_open()
+        if options.top_k < 1:
+            raise InvalidValue(f"top_k must be at least 1, not {options.top_k}")
+        require_space(self.spec, self.name, options.embedding_space)
+        check_vectors(self.spec, self.name, list(queries), lambda _: "the query")
+        return self._search.search(queries, options, self._passing(options.filters)) if len(queries) else []
+
+    def migrations(self) -> list[Migration]:
+        self._require_open()
+        return []
+
+    def begin_migration(self, contract: Contract, fingerprint: str) -> tuple[Migration, bool]:  # noqa: ARG002
+        raise NotMigratable(_MIGRATIONS)
+
+    def migrate(self, contract: Contract, look: Look, spread: Spread, stop: threading.Event) -> Migration:  # noqa: ARG002
+        raise NotMigratable(_MIGRATIONS)
+
+    def cancel_migration(self, migration_id: str) -> Migration:
+        raise MigrationNotFound(f"gallery {self.name} has no migration {migration_id}: {_MIGRATIONS}")
+
+    def _state(self, images: int) -> IndexState:
+        kind = "hnsw" if self.spec.kind == "auto" else self.spec.kind
+        return IndexState(kind=kind, vectors=self.spec.vectors, rows=images, waiting=0)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise GalleryNotFound(f"there is no gallery {self.name} any more")
+
+    def _require_writable(self) -> None:
+        self._require_open()
+        if self._read_only:
+            raise ReadOnly("this service only reads (read_only): send writes to one that may")
+
+    def _since(self, clock: Callable[[], datetime] | None = None) -> int | None:
+        """The oldest ingestion time that retention lets through, in microseconds since 1970."""
+        days = self.spec.retention_days
+        return None if days is None else microseconds((clock or self._clock)()) - round(days * DAY)
+
+    def _passing(self, filters: Filters) -> RowCondition:
+        return RowCondition(filters, self._since())
+
+    def _row(self, image_id: str, fields: Sequence[str] = ALL) -> ImageRow:
+        """The current row of an image; ImageNotFound."""
+        self._require_open()
+        row = self._rows.current([image_id], fields).get(image_id)
+        if row is None or not self._passing(Filters()).passes(row):
+            raise ImageNotFound(f"gallery {self.name} has no image {image_id}")
+        return row
+
+    def _all_passing(self, passing: RowCondition) -> Iterable[ImageRow]:
+        """Every current row that passes, with ALL fields, once."""
+        seen = set[str]()
+        for page in self._rows.pages(passing.expression, KEY):
+            names = {row.image_id for row in page} - seen
+            seen |= names
+            yield from (row for row in self._rows.current(names).values() if passing.passes(row))
+
+    def _count(self, passing: RowCondition) -> int:
+        self._require_open()
+        return self._rows.count(passing.expression, without=self._left_behind())
+
+    def _left_behind(self) -> list[int]:
+        """Rows that are there and not current: of writes that are under way, or of services that died."""
+        recent = self._row_clock.ago(_GRACE)
+        self._mark = self._mark or self._changes.mark(self.collection)
+        left = [row.row_id for row in self._rows.left_behind(self._mark)]
+        self._mark = max(self._mark, self._changes.mark(self.collection) if left else recent)
+        return left
+
+    def _erase_replaced(self, image_ids: Iterable[str]) -> None:
+        """Erase the rows of images that were just written which are not current."""
+        self._rows.delete(row for rows in self._rows.of_images(image_ids, KEY).values() for row in rows[:-1])
+
+    def _changed_rows(self, wanted: Sequence[tuple[ImageRow, Metadata]]) -> set[str]:
+        """Give rows, read WHOLE, other metadata; the images where another came in between and nothing was changed."""
+        row_ids = self._row_clock.take(len(wanted), above=max((max(row.age) for row, _ in wanted), default=0))
+        self._rows.insert([row.changed(row_id, said) for row_id, (row, said) in zip(row_ids, wanted, strict=True)])
+        there = self._rows.of_images([row.image_id for row, _ in wanted], (*KEY, "parent"))
+        taken_back, replaced = list[ImageRow](), list[ImageRow]()
+        for row_id, (parent, _) in zip(row_ids, wanted, strict=True):
+            rows = {row.row_id: row for row in there.get(parent.image_id, [])}
+            own = rows.pop(row_id, None)
+            if own is None:
+                continue  # a picture was written since, and took its place
+            others = [row for row in rows.values() if row.written == own.written and row.parent != row_id]
+            beside = [row for row in others if row.age > parent.age]  # changes that this one does not have
+            erased = (
+                parent.row_id not in rows
+                and all(row.parent != row_id for row in rows.values())
+                and not [row for row in rows.values() if row.age > own.age]
+            )
+            if beside or erased:
+                taken_back.append(own)
+            else:
+                replaced += [row for row in rows.values() if row.age < own.age]
+        self._rows.delete(taken_back)
+        self._rows.delete(replaced)
+        return {row.image_id for row in taken_back}
+
+    def _erase(self, image_ids: Sequence[str]) -> int:
+        """Erase every row of some images, and the crops that nobody names any more."""
+        there = self._rows.of_images(image_ids, (*KEY, "crop_name"))
+        self._rows.delete(row for rows in there.values() for row in rows)
+        self._changes.note(self.collection, len(there))
+        self._discard(row.crop_name for rows in there.values() for row in rows)
+        return len(there)
+
+    def _sweep_expired(self) -> int:
+        since = self._since(self._erasing_clock)
+        swept = 0
+        if since is None:
+            return swept
+        with self._held.every():
+            for page in self._rows.pages(f"ingested_at < {since}", KEY):
+                current = self._rows.current(row.image_id for row in page)
+                swept += self._erase([name for name, row in current.items() if row.ingested_at < since])
+        return swept
+
+    def _keep(self, crops: dict[str, bytes]) -> None:
+        """Somebody who erased the last image of a crop may have removed it before ours was there to name it."""
+        self._crops.put(self.collection, {name: crops[name] for name in self._crops.missing(self.collection, crops)})
+
+    def _discard(self, names: Iterable[str | None]) -> None:
+        """Remove crops that no row names; a writer that begins to name one meanwhile finds it again."""
+        asked = {name for name in names if name is not None}
+        unnamed = asked - self._rows.named_crops(asked) if asked else asked
+        kept = {name: data for name in unnamed if (data := self._crops.get(self.collection, name)) is not None}
+        self._crops.delete(self.collection, unnamed)
+        if unnamed and (again := self._rows.named_crops(unnamed)):
+            self._crops.put(self.collection, {name: kept[name] for name in again if name in kept})
