@@ -18,7 +18,7 @@ from index.errors import InvalidValue
 from index.exchange.pyarrow_extra import require_pyarrow
 from index.gallery import GallerySpec
 from index.gallery_arguments import add_gallery, add_kind
-from index.local_gallery import utc_now
+from index.gallery_rules import utc_now
 from index.machine.cpu_quota import usable_cpus
 from index.metadata import check_gallery_name
 from index.model_path import model_path

@@ -15,7 +15,14 @@ class NoFeedback:
     def give(self, new: NewAnswer, *, most: int, most_bytes: int) -> tuple[Answer, bool]:  # noqa: ARG002
         raise NothingKept(_WHY)
 
-    def page(self, *, limit: int, cursor: str | None = None) -> AnswerPage:  # noqa: ARG002
+    def page(
+        self,
+        *,
+        limit: int,  # noqa: ARG002
+        cursor: str | None = None,  # noqa: ARG002
+        query_id: str | None = None,  # noqa: ARG002
+        query_image_id: str | None = None,  # noqa: ARG002
+    ) -> AnswerPage:
         return AnswerPage(answers=[], cursor=None)
 
     def delete(self, answer_id: str) -> None:

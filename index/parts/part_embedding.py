@@ -19,7 +19,7 @@ from index.errors import ModelError, StorageError, StorageFull
 from index.exchange.image_table import crop_path
 from index.exchange.table_file import write_part
 from index.gallery import GallerySpec, NewImage, StoredImage
-from index.local_gallery import utc_now
+from index.gallery_rules import utc_now
 from index.parts.picture_part import PartReport, PicturePart
 from index.parts.run_folder import PARTIAL, RunFolder, RunNote
 from index.storage.crop_store import NO_SPACE, CropStore
