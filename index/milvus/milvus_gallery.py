@@ -174,10 +174,10 @@ class MilvusGallery:
         return self._row(image_id).image(self.spec.viewpoints)
 
     def find(self, image_ids: Sequence[str]) -> dict[str, StoredImage]:
-        self._require_open()
-        passing = self._passing(Filters())
-        found = self._rows.current(image_ids)
-        return {name: row.image(self.spec.viewpoints) for name, row in found.items() if passing.passes(row)}
+        return {name: row.image(self.spec.viewpoints) for name, row in self._found(image_ids, ALL).items()}
+
+    def embeddings(self, image_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        return {name: row.vector for name, row in self._found(image_ids, WHOLE).items()}
 
     def embedding(self, image_id: str) -> NDArray[np.float32]:
         return self._row(image_id, WHOLE).vector
@@ -347,6 +347,12 @@ class MilvusGallery:
         if row is None or not self._passing(Filters()).passes(row):
             raise ImageNotFound(f"gallery {self.name} has no image {image_id}")
         return row
+
+    def _found(self, image_ids: Sequence[str], fields: Sequence[str]) -> dict[str, ImageRow]:
+        """The current rows of those of some images that are there."""
+        self._require_open()
+        passing = self._passing(Filters())
+        return {name: row for name, row in self._rows.current(image_ids, fields).items() if passing.passes(row)}
 
     def _all_passing(self, passing: RowCondition) -> Iterable[ImageRow]:
         """Every current row that passes, with ALL fields, once."""
