@@ -13,7 +13,7 @@ TRAINING_DATA ?= training-data
 TYPESCRIPT := 5.9.3
 UV := 0.13.9
 LOCKS := docker/locks
-MORE_LOCKS := milvus parquet otel postgres ray s3
+MORE_LOCKS := s3 milvus parquet otel postgres ray
 TEST_PROCESSES ?= 2
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
@@ -107,7 +107,9 @@ lock: $(LOCK_VENV)/.installed  ## pin what pyproject.toml newly asks for in dock
 	@$(LOCK) --extra gpu pyproject.toml -o $(LOCKS)/service-gpu.lock --constraints $(LOCKS)/service.lock
 	@$(LOCK) --extra train pyproject.toml -o $(LOCKS)/train.lock --constraints $(LOCKS)/service.lock $(if $(TORCH_WHEELS),--find-links $(TORCH_WHEELS))
 	@$(LOCK) --extra train pyproject.toml -o $(LOCKS)/train-cuda.lock --constraints $(LOCKS)/service.lock
-	@for extra in $(MORE_LOCKS); do $(LOCK) --extra $$extra pyproject.toml -o $(LOCKS)/more-$$extra.lock --constraints $(LOCKS)/service.lock || exit; done
+	@# an image may have several of them: each fits those before it
+	@others="--constraints $(LOCKS)/service.lock"; for extra in $(MORE_LOCKS); do \
+		$(LOCK) --extra $$extra pyproject.toml -o $(LOCKS)/more-$$extra.lock $$others || exit; others="$$others --constraints $(LOCKS)/more-$$extra.lock"; done
 
 $(LOCK_VENV)/.installed: Makefile
 	@$(PYTHON) -m venv $(LOCK_VENV) && $(LOCK_VENV)/bin/python -m pip install --quiet uv==$(UV) && touch $@

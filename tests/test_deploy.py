@@ -35,7 +35,7 @@ from tests.manifests import (
 from tests.pictures import jpeg
 from tests.server_process import refused, started
 
-SHARED = {f"{PREFIX}{name}" for name in ("MILVUS_URI", "MILVUS_TOKEN_FILE", "DATABASE_URL_FILE")}
+SHARED = {f"{PREFIX}{name}" for name in ("MILVUS_URI", "MILVUS_TOKEN_FILE", "DATABASE_URL_FILE", "CROPS_URL")}
 """What replicas have in common."""
 
 OLDEST, NEWEST = "1.30.0", "1.37.0"

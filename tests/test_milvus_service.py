@@ -16,12 +16,7 @@ SEARCH = "/v1/galleries/default/search"
 
 
 def test_what_one_service_takes_in_another_finds(tiny_model: Path, tmp_path: Path) -> None:
-    crops = tmp_path / "crops"  # as a mount that both have
-    crops.mkdir()
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "milvus-crops").symlink_to(crops)
-    options = ("--milvus-uri", milvus_uri(), "--milvus-prefix", new_prefix())
+    options = ("--milvus-uri", milvus_uri(), "--milvus-prefix", new_prefix(), "--crops-url", str(tmp_path / "crops"))
     with (
         serving(tmp_path / "one", tiny_model, *options) as first,
         serving(tmp_path / "two", tiny_model, *options) as second,

@@ -182,12 +182,6 @@ class MilvusGallery:
     def embedding(self, image_id: str) -> NDArray[np.float32]:
         return self._row(image_id, WHOLE).vector
 
-    def embeddings(self, image_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        self._require_open()
-        passing = self._passing(Filters())
-        found = self._rows.current(image_ids, WHOLE)
-        return {name: row.vector for name, row in found.items() if passing.passes(row)}
-
     def crop(self, image_id: str) -> tuple[str, bytes]:
         missed: str | None = None
         while True:
