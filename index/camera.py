@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from index.errors import InvalidValue
 from index.metadata import check_label, refuse_unknown, refused_value
@@ -77,6 +77,30 @@ class Cameras:
     def by_id(self) -> dict[str, Camera]:
         """Each camera by its id."""
         return {camera.camera_id: camera for camera in self.cameras}
+
+
+class CameraHome(Protocol):
+    """Where cameras are kept. Safe to call from any thread. Raises StorageFull, StorageError, and ReadOnly."""
+
+    def read(self) -> Cameras:
+        """All that is known; nothing where nobody has said anything yet."""
+        ...
+
+    def place(self, cameras: tuple[Camera, ...]) -> Cameras:
+        """Put these in the place of all that are there; the plan stays."""
+        ...
+
+    def draw(self, picture: bytes, *, pixels: tuple[int, int], width: float) -> tuple[Cameras, bool]:
+        """Keep a stored crop's bytes as the plan, ``width`` metres wide; and whether there was none before."""
+        ...
+
+    def erase_plan(self) -> None:
+        """Remove the plan; raises PlanNotFound."""
+        ...
+
+    def picture(self) -> tuple[Plan, bytes]:
+        """The plan and its picture; raises PlanNotFound."""
+        ...
 
 
 def check_cameras(document: object, *, pointer: str = "") -> tuple[Camera, ...]:

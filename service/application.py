@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Lifespan
 
 from index.bulk.import_job import ImportHome
+from index.camera import CameraHome
 from index.embedder import Embedder
 from index.errors import VehicleSearchError
 from index.gallery import GalleryHome
@@ -103,13 +104,13 @@ def create_app(
     *, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int, imports: ImportHome,
     previous: Embedder | None = None, keyring: Keyring | None = None, traces: TraceExport | None = None,
     erasing_clock: Callable[[], datetime] | None = None, query_store: QueryStore | None = None,
-    audit_table: AuditTable | None = None,
+    audit_table: AuditTable | None = None, cameras: CameraHome | None = None,
 ) -> FastAPI:  # fmt: skip
     """The service around a loaded model, or two, and opened galleries; closes all when it stops.
 
     Without a keyring nobody is asked for a key, without a ``query_store`` no query is kept. ``traces`` takes a span of
-    every request. ``erasing_clock``: what the
-    audit log's entries are too old by; ``audit_table`` takes them where replicas share one.
+    every request. ``erasing_clock``: what the audit log's entries are too old by; ``audit_table`` takes them where
+    replicas share one, ``cameras`` are theirs then.
     """
     metrics = Metrics()
     models = LoadedModels(present=embedder, previous=previous)
@@ -198,7 +199,7 @@ def create_app(
         settings=settings, models=models, engine=engine, home=home, metrics=metrics, migrator=migrator,
         reloader=reloader, importer=importer, keyring=keyring, audit=audit, read_audit=read_audit, failures=failures,
         bodies=bodies, queries=queries,
-        cameras=CameraFolder(settings.data_dir, read_only=settings.read_only),
+        cameras=cameras or CameraFolder(settings.data_dir, read_only=settings.read_only),
         lettering=Lettering(settings.record_font),
     )  # fmt: skip
     app.state.stopping = False

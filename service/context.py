@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from starlette.requests import Request
 
+from index.camera import CameraHome
 from index.embedder import Embedder
 from index.errors import ReadOnly
 from index.gallery import Gallery, GalleryHome
 from index.metadata import check_gallery_name, check_image_id
-from index.storage.camera_folder import CameraFolder
 from service.access.audit_log import AuditHome
 from service.access.audit_pages import AuditReader
 from service.access.keyring import Keyring
@@ -42,7 +42,7 @@ class Context:
     migrator: Migrator
     reloader: Reloader
     bodies: BodyMemory
-    cameras: CameraFolder
+    cameras: CameraHome
     lettering: Lettering
     queries: KeptQueries
     read_audit: AuditReader

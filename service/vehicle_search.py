@@ -40,6 +40,7 @@ from service.signals import Signals
 from service.watching.log_lines import JsonLines, set_up_log
 
 if TYPE_CHECKING:
+    from index.camera import CameraHome
     from index.gallery import GallerySpec
     from index.postgres.postgres_audit import PostgresAudit
     from index.postgres.postgres_database import PostgresDatabase
@@ -253,6 +254,7 @@ def _load(
         settings=settings, embedder=embedder, home=home, workers=workers, imports=imports, previous=previous,
         keyring=keyring, traces=traces, erasing_clock=erasing_clock, query_store=query_store,
         audit_table=None if database is None else _shared_audit(database),
+        cameras=None if database is None else _shared_cameras(database, settings),
     )  # fmt: skip
 
 
@@ -269,6 +271,12 @@ def _shared_audit(database: "PostgresDatabase") -> "PostgresAudit":
     from index.postgres.postgres_audit import PostgresAudit
 
     return PostgresAudit(database)
+
+
+def _shared_cameras(database: "PostgresDatabase", settings: Settings) -> "CameraHome":
+    from index.postgres.postgres_cameras import PostgresCameras
+
+    return PostgresCameras(database, read_only=settings.read_only)
 
 
 def _objects(settings: Settings, stores: contextlib.ExitStack) -> ObjectStore:

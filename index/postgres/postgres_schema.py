@@ -49,6 +49,11 @@ CREATE TABLE vehicle_search.import_failures (
     line bytea NOT NULL,                    -- of the manifest.csv of what failed
     PRIMARY KEY (job_id, number)
 );
+CREATE TABLE vehicle_search.cameras (
+    single boolean PRIMARY KEY CHECK (single),  -- one row at most
+    note text NOT NULL,                     -- index.storage.camera_note
+    picture bytea                           -- the plan's
+);
 CREATE TABLE vehicle_search.audit (
     entry_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     written_at timestamptz NOT NULL DEFAULT now(),

@@ -6,26 +6,24 @@ picture that it names is on the disk; a picture that no note names any more is r
 
 import contextlib
 import hashlib
-import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from index.camera import Camera, Cameras, Plan, check_cameras, check_plan_width
+from index.camera import Camera, Cameras, Plan
 from index.crops import content_name
-from index.errors import InvalidValue, PlanNotFound, ReadOnly, StorageError, StorageFull
-from index.manifest import parse_time
+from index.errors import PlanNotFound, ReadOnly, StorageError, StorageFull
+from index.storage.camera_note import NO_PLAN, note_text, read_note
 from index.storage.crop_store import NO_SPACE
 from index.whole_file import sync_folder, write_bytes, write_whole
 
 FOLDER: Final = "cameras"
 
 _NOTE: Final = "cameras.json"
-_NO_PLAN: Final = "there is no plan; PUT /v1/cameras/plan?width=METRES takes a picture of one"
 _WAY_OUT: Final = (
     "put a copy of the folder back (a backup has one), or remove it with the service stopped and set the cameras anew"
 )
@@ -71,14 +69,14 @@ class CameraFolder:
         with self._guard:
             known = self.read()
             if known.plan is None:
-                raise PlanNotFound(_NO_PLAN)
+                raise PlanNotFound(NO_PLAN)
             self._write(replace(known, plan=None))
 
     def picture(self) -> tuple[Plan, bytes]:
         """The plan and its picture; raises PlanNotFound."""
         known, picture = self.whole()
         if known.plan is None or picture is None:
-            raise PlanNotFound(_NO_PLAN)
+            raise PlanNotFound(NO_PLAN)
         return known.plan, picture
 
     def whole(self) -> tuple[Cameras, bytes | None]:
@@ -115,7 +113,7 @@ class CameraFolder:
             if known.plan is not None and picture is not None:
                 write_bytes(self.folder / known.plan.name, picture)
             try:
-                write_whole(self.folder / _NOTE, _text(known))
+                write_whole(self.folder / _NOTE, note_text(known))
             finally:
                 self._tidy()
         return known
@@ -136,18 +134,9 @@ class CameraFolder:
 
     def _parsed(self, data: bytes) -> Cameras:
         try:
-            document: dict[str, Any] = json.loads(data)
-            checksum = document.pop("checksum")
-            if checksum != _checksum(document):
-                raise ValueError("its checksum is another")
-            plan = document["plan"]
-            return Cameras(
-                cameras=check_cameras(document["cameras"]),
-                plan=None if plan is None else _plan(plan),
-                updated_at=parse_time(document["updated_at"]),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidValue) as error:
-            raise StorageError(f"{self.folder / _NOTE} is not what was written ({error!r}); {_WAY_OUT}") from error
+            return read_note(data)
+        except ValueError as error:
+            raise StorageError(f"{self.folder / _NOTE} is not what was written ({error}); {_WAY_OUT}") from error
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -158,21 +147,3 @@ class CameraFolder:
         except OSError as error:
             kind = StorageFull if error.errno in NO_SPACE else StorageError
             raise kind(f"cameras cannot be kept in {self.folder}: {error.strerror}") from error
-
-
-def _text(known: Cameras) -> str:
-    document = {
-        "cameras": [camera.document() for camera in known.cameras],
-        "plan": None if known.plan is None else {**vars(known.plan), "pixels": list(known.plan.pixels)},
-        "updated_at": (known.updated_at or datetime.now(UTC)).isoformat(),
-    }
-    return json.dumps({**document, "checksum": _checksum(document)}, indent=1) + "\n"
-
-
-def _checksum(document: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-
-
-def _plan(document: dict[str, Any]) -> Plan:
-    width, height = document["pixels"]
-    return Plan(name=str(document["name"]), pixels=(int(width), int(height)), width=check_plan_width(document["width"]))
