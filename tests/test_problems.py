@@ -16,7 +16,7 @@ def family(kind: type[VehicleSearchError]) -> list[type[VehicleSearchError]]:
 
 def test_every_error_that_a_client_can_cause_has_a_status() -> None:
     ours = {  # and what nobody hears
-        errors.DataFolderLocked, errors.DataFolderUnusable, errors.IndexDeviceUnavailable, errors.NotEnoughMemory,
+        errors.DataFolderLocked, errors.DataFolderUnusable, errors.IndexDeviceUnavailable, errors.JobTaken, errors.NotEnoughMemory,
         VehicleSearchError, problems.ClientLeft,
     }  # fmt: skip
     groups = {errors.PictureError, errors.NotFound, errors.Conflict}
