@@ -17,7 +17,7 @@ MORE_LOCKS := s3 milvus parquet otel postgres ray
 TEST_PROCESSES ?= 2
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
-.PHONY: help serve install install-test install-milvus check check-page fix test test-deep test-gpu test-images test-ray lock scan-deploy openapi fault soak bench bench-model bench-gallery bench-gpu \
+.PHONY: help serve install install-test install-milvus check check-page fix test test-deep test-gpu test-images test-ray test-cluster lock scan-deploy openapi fault soak bench bench-model bench-gallery bench-gpu \
 	bench-bulk bench-train bench-serve secrets train-default reproduce-small reproduce-medium demo-gallery dist docs figure model-pictures screenshot release-check clean
 
 help:  ## list the targets
@@ -97,6 +97,10 @@ test-images: install-test  ## build the images with docker or podman, run them, 
 test-ray: install-test  ## vehicle-index embed by two workers of Ray, killed and gone on with (installs the extra ray, 80 MB; a minute)
 	$(PIP) install --quiet -e '.[ray]'
 	$(BIN)/python -m pytest -m ray tests/test_ray_engine.py
+
+test-cluster: install-test install-milvus  ## galleries on a Milvus server, and two replicas of which one is killed under load (installs that server; some minutes)
+	$(BIN)/python -m pytest tests/test_cluster.py tests/test_milvus_service.py tests/test_milvus_gallery.py
+	$(BIN)/python -m pytest tests/test_gallery.py -k milvus
 
 LOCK = $(LOCK_VENV)/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 	--custom-compile-command 'make lock' --python-version 3.11 --python-platform x86_64-manylinux_2_28 $(if $(FRESH),--upgrade)
