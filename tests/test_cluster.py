@@ -6,10 +6,9 @@ The servers are real (Milvus, PostgreSQL, an S3-compatible one); without Milvus'
 import random
 import signal
 import threading
-import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from tests.object_server import object_server
 from tests.pictures import jpeg
 from tests.postgres_server import PostgresServer
 from tests.server_process import started
+from tests.test_sweeper import until
 
 GALLERY = "/v1/galleries/default"
 CLIENTS = 3
@@ -36,14 +36,6 @@ PICTURES = 24  # that they choose from, each by its number
 IMPORTED = 400  # more than are written before the first of them are told
 SAME = 1e-3  # distance of a picture to itself
 PATIENCE = 120.0  # seconds; a lease is 30
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Wait for what other processes do."""
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "it does not happen"
-        time.sleep(0.05)
 
 
 @dataclass
@@ -76,7 +68,7 @@ class Clients:
     def wait(self, count: int) -> None:
         """Until so many more requests were answered."""
         wanted = self.told.total() + count
-        until(lambda: bool(self.failures) or self.told.total() >= wanted)
+        until(lambda: bool(self.failures) or self.told.total() >= wanted, seconds=PATIENCE)
         assert not self.failures, self.failures
 
     def _work(self, number: int) -> None:
@@ -218,7 +210,7 @@ def test_one_of_two_replicas_is_killed_under_load_and_nothing_is_lost(
         )
         made = one.post("/v1/keys", json={"name": "reader", "scopes": ["read"]})
         reader = bearer(made.json()["token"])
-        until(lambda: two.get(GALLERY, headers=reader).status_code == 200)
+        until(lambda: two.get(GALLERY, headers=reader).status_code == 200, seconds=PATIENCE)
 
         with clients.at_work():
             clients.wait(20)
@@ -226,7 +218,7 @@ def test_one_of_two_replicas_is_killed_under_load_and_nothing_is_lost(
                 sent = one.post(f"{GALLERY}/imports", files={"archive": ("cars.zip", body)})
             assert sent.status_code == 202, sent.text
             job = sent.headers["Location"]
-            until(lambda: one.get(job).json()["done"] > 0)
+            until(lambda: one.get(job).json()["done"] > 0, seconds=PATIENCE)
             owner = _owner(url)
             doomed = next(
                 n for n, name in enumerate(names) if (tmp_path / name / "imports-at-work" / str(owner)).exists()
@@ -241,9 +233,12 @@ def test_one_of_two_replicas_is_killed_under_load_and_nothing_is_lost(
             assert 0 < before["done"] < IMPORTED, before
             clients.wait(40)
             assert clients.again > 0
-            until(lambda: _owner(url) not in (owner, None) or survivor.get(job).json()["finished_at"] is not None)
+            until(
+                lambda: _owner(url) not in (owner, None) or survivor.get(job).json()["finished_at"] is not None,
+                seconds=PATIENCE,
+            )
             clients.wait(20)
-        until(lambda: survivor.get(job).json()["finished_at"] is not None)
+        until(lambda: survivor.get(job).json()["finished_at"] is not None, seconds=PATIENCE)
         after = survivor.get(job).json()
         assert (after["state"], after["total"], after["done"], after["failed"]) == ("done", IMPORTED, IMPORTED, 0), (
             after

@@ -29,9 +29,9 @@ from tests.server_process import serving
 from tests.test_compaction import SPEC, secret, traces
 
 
-def until(true: Callable[[], bool]) -> None:
+def until(true: Callable[[], bool], *, seconds: float = 30) -> None:
     """Wait for something that another thread or process does."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it does not happen"
         time.sleep(0.01)
