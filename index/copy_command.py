@@ -198,8 +198,8 @@ def _check_milvus(arguments: argparse.Namespace) -> None:
         raise InvalidValue(f"{_MILVUS} needs --milvus-uri, http://HOST:PORT, not {arguments.milvus_uri}")
     if not arguments.crops_url:
         raise InvalidValue(
-            f"{_MILVUS} needs --crops-url, where its crops are: the crops_url of the services on it, or, of one without "
-            "that setting, objects in its data folder"
+            f"{_MILVUS} needs --crops-url, where its crops are: the crops_url of the services on it, or, of one "
+            "without that setting, objects in its data folder"
         )
     if (arguments.crops_access_key_file is None) is not (arguments.crops_secret_key_file is None):
         raise InvalidValue("--crops-access-key-file and --crops-secret-key-file go together: give both, or neither")

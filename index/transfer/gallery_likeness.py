@@ -81,9 +81,10 @@ def agreement(source: Gallery, target: Gallery, image_ids: Sequence[str]) -> Sea
     shared = sum(_shared(mine, others) for mine, others in zip(own, theirs, strict=True))
     names = {image_id: image.crop_name for image_id, image in source.find(image_ids).items() if image.crop_name}
     here, there = (each.pictures(list(dict.fromkeys(names.values()))) for each in (source, target))
+    other = [each for each, name in names.items() if here.get(name) is None or here[name] != there.get(name)]
     return SearchAgreement(
         searches=len(vectors), share=shared / found if found else 1.0, crops=len(names),
-        other_crops=tuple(each for each, name in names.items() if here.get(name) is None or here[name] != there.get(name)),
+        other_crops=tuple(other),
     )  # fmt: skip
 
 
