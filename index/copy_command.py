@@ -15,18 +15,31 @@ from index.errors import InvalidValue
 from index.gallery import KINDS, VECTORS, Gallery, GalleryHome, GallerySpec
 from index.gallery_arguments import add_data_dir, add_galleries
 from index.metadata import check_gallery_name
+from index.milvus.collection_name import PREFIX
+from index.milvus.milvus_server import is_address
+from index.objects.object_home import open_crops
 from index.transfer.gallery_likeness import SEARCHES, GalleryDigest, agreement, digest
 from index.transfer.image_transfer import Transferred, transfer
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-_LOCAL = "local"
+_LOCAL, _MILVUS = "local", "milvus"
+_ON_MILVUS = (
+    "milvus_uri",
+    "milvus_token_file",
+    "crops_url",
+    "crops_endpoint",
+    "crops_access_key_file",
+    "crops_secret_key_file",
+)
 _LEAST_AGREEMENT = 0.9  # where an index of one of them looks at few images only
 _COPY = f"""\
 Copy galleries as they are: vectors, crops, metadata and the times at which images were ingested. No model is needed.
---from and --to are {_LOCAL}, the folder that --data-dir names, or the path of another data folder. No service may
-have such a folder meanwhile.
+--from and --to are {_LOCAL}, the folder that --data-dir names; or the path of another data folder; or {_MILVUS}, the
+server at --milvus-uri with crops at --crops-url, as `vehicle-search serve` is given both. No service may have such a
+folder meanwhile; services on {_MILVUS} may go on, but what they write while both are compared makes a difference. Where
+{_MILVUS} refuses the kind of a gallery, --kind and --vectors name another.
 
 What is there already as the first has it is left alone: run it again after it was stopped, or to bring what was added
 since. --mirror also erases what only the other has. At the end both are read whole and compared: the number of images,
@@ -40,6 +53,8 @@ examples:
   vehicle-index copy --from local --to /srv/vehicles-2
   vehicle-index copy --from local --to /srv/vehicles-2 --gallery yard --as yard-again --kind hnsw
   vehicle-index copy --from local --to /srv/vehicles-2 --check        # compares, and copies nothing
+  vehicle-index copy --from local --to milvus --milvus-uri http://milvus.example:19530 --crops-url s3://crops/vehicles
+  vehicle-index copy --from milvus --to local --milvus-uri http://milvus.example:19530 --crops-url s3://crops/vehicles
 """
 
 
@@ -58,7 +73,24 @@ def add_to(commands: "Commands") -> None:
     copy.add_argument("--vectors", choices=VECTORS, help="of a gallery that is made (default: as the first's)")
     copy.add_argument("--mirror", action="store_true", help="erase there what is not here")
     copy.add_argument("--check", action="store_true", help="compare them and copy nothing")
+    _add_milvus(copy)
     copy.set_defaults(run=_copy)
+
+
+def _add_milvus(copy: argparse.ArgumentParser) -> None:
+    server = copy.add_argument_group(f"the home {_MILVUS}", "as the service's settings of these names")
+    server.add_argument("--milvus-uri", metavar="URI", help="the server, http://HOST:PORT")
+    server.add_argument("--milvus-token-file", type=Path, metavar="FILE", help="file with its token, USER:PASSWORD")
+    server.add_argument(
+        "--milvus-prefix", default=PREFIX, metavar="NAME", help=f"of our collections there (default: {PREFIX})"
+    )
+    server.add_argument(
+        "--crops-url", metavar="URL",
+        help="where crops are: a folder, or s3://BUCKET/PREFIX; of a service without it: objects in its data folder",
+    )  # fmt: skip
+    server.add_argument("--crops-endpoint", metavar="URL", help="of an S3-compatible store that is not Amazon's")
+    server.add_argument("--crops-access-key-file", type=Path, metavar="FILE", help="file with its access key")
+    server.add_argument("--crops-secret-key-file", type=Path, metavar="FILE", help="file with the secret key to it")
 
 
 def _copy(arguments: argparse.Namespace) -> int:
@@ -66,12 +98,16 @@ def _copy(arguments: argparse.Namespace) -> int:
         raise InvalidValue("--as names the copy of one gallery: say which by --gallery")
     if arguments.source == arguments.target:
         raise InvalidValue(f"--from and --to are both {arguments.source}: nothing is to be copied")
+    _check_milvus(arguments)
     with _opened(arguments, arguments.source) as source:
         names = source.names() if arguments.gallery is None else [source.get(arguments.gallery).name]
         if not names:
             raise InvalidValue(f"{arguments.source} has no gallery to copy")
         first = source.get(DEFAULT if DEFAULT in names else names[0]).spec
         with _opened(arguments, arguments.target, _spec(arguments, first)) as target:
+            if arguments.target == _MILVUS and not arguments.check:
+                for name in names:
+                    _check_kind(arguments, source.get(name).spec, target, arguments.name or name)
             same = [_copied(arguments, source.get(name), target, arguments.name or name) for name in names]
     return int(not all(same))
 
@@ -122,11 +158,63 @@ def _spec(arguments: argparse.Namespace, own: GallerySpec) -> GallerySpec:
 
 @contextmanager
 def _opened(arguments: argparse.Namespace, where: str, spec: GallerySpec | None = None) -> Iterator[GalleryHome]:
-    """A home; one that is written to where ``spec`` is given, which is that of its gallery ``default``."""
+    """A home; one that is written to where ``spec`` is given, which is that of a folder's gallery ``default``."""
+    if where == _MILVUS:
+        with _opened_milvus(arguments, read_only=spec is None or arguments.check) as server:
+            yield server
+        return
     path = arguments.data_dir if where == _LOCAL else Path(where)
     writing = None if arguments.check else spec
     with closing(DataFolder(path, default_spec=writing, read_only=writing is None)) as home:
         yield home
+
+
+@contextmanager
+def _opened_milvus(arguments: argparse.Namespace, *, read_only: bool) -> Iterator[GalleryHome]:
+    from index.milvus.crop_home import CropHome
+    from index.milvus.milvus_home import MilvusHome
+
+    objects = open_crops(
+        arguments.crops_url, endpoint=arguments.crops_endpoint, access_key_file=arguments.crops_access_key_file,
+        secret_key_file=arguments.crops_secret_key_file,
+    )  # fmt: skip
+    with closing(objects):
+        home = MilvusHome(
+            arguments.milvus_uri, crops=CropHome(objects), token_file=arguments.milvus_token_file,
+            prefix=arguments.milvus_prefix, read_only=read_only,
+        )  # fmt: skip
+        with closing(home):
+            yield home
+
+
+def _check_milvus(arguments: argparse.Namespace) -> None:
+    """Raise InvalidValue where options of Milvus are missing or are given for nothing."""
+    if _MILVUS not in (arguments.source, arguments.target):
+        for name in _ON_MILVUS:
+            if getattr(arguments, name) is not None:
+                raise InvalidValue(f"--{name.replace('_', '-')} is for --from {_MILVUS} or --to {_MILVUS}")
+        return
+    if arguments.milvus_uri is None or not is_address(arguments.milvus_uri):
+        raise InvalidValue(f"{_MILVUS} needs --milvus-uri, http://HOST:PORT, not {arguments.milvus_uri}")
+    if not arguments.crops_url:
+        raise InvalidValue(
+            f"{_MILVUS} needs --crops-url, where its crops are: the crops_url of the services on it, or, of one "
+            "without that setting, objects in its data folder"
+        )
+    if (arguments.crops_access_key_file is None) is not (arguments.crops_secret_key_file is None):
+        raise InvalidValue("--crops-access-key-file and --crops-secret-key-file go together: give both, or neither")
+
+
+def _check_kind(arguments: argparse.Namespace, own: GallerySpec, home: GalleryHome, name: str) -> None:
+    """Raise InvalidValue where Milvus would refuse a gallery that is to be made."""
+    from index.milvus.index_settings import index_of
+
+    if name in home.names():
+        return
+    try:
+        index_of(_spec(arguments, own))
+    except InvalidValue as error:
+        raise InvalidValue(f"{error}: choose one by --kind and --vectors (gallery {name})") from error
 
 
 def _seen(found: GalleryDigest) -> str:

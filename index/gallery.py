@@ -414,6 +414,17 @@ class Gallery(Protocol):
         """The stored vectors, float32 (D,), of those of some images that are there, by image_id."""
         ...
 
+    def whole(self) -> Iterator[Sequence[tuple[StoredImage, NDArray[np.float32]]]]:
+        """Every image that a search can return with its vector, float32 (D,), some at a time, in any order.
+
+        Each comes once, as it is at some moment meanwhile. Memory for the ids of all may be taken.
+        """
+        ...
+
+    def pictures(self, crop_names: Sequence[str]) -> Mapping[str, bytes]:
+        """Those of some stored crops, by content name, that can be read and are as they were written."""
+        ...
+
     def crop(self, image_id: str) -> tuple[str, bytes]:
         """Content name and bytes of the stored crop; ImageNotFound where the gallery keeps none."""
         ...

@@ -77,6 +77,7 @@ from index.storage.stored_time import microseconds
 _ERASED_WHERE_FULL = 16  # rows in a write
 _EXPIRED = f"ingested_at < ? AND checksum IS {OF_IMAGE}"
 _CHANGED_AT_ONCE = 1000  # rows in memory; the transaction is one
+_WHOLE_AT_ONCE = 4096  # images with their vectors
 _SWEPT_A_WRITE = 1000  # expired rows that a write takes with it
 
 
@@ -226,6 +227,26 @@ class LocalGallery:
             named = {row_id: image.image_id for row_id, image in self._found(connection, served, image_ids)}
             rows, vectors = served.vectors(connection, np.array(list(named), dtype=np.int64))
         return {named[row_id]: vector for row_id, vector in zip(rows.tolist(), vectors, strict=True)}
+
+    def whole(self) -> Iterator[Sequence[tuple[StoredImage, NDArray[np.float32]]]]:
+        cursor: str | None = None
+        while True:
+            page = self.page(Filters(), limit=_WHOLE_AT_ONCE, cursor=cursor)
+            vectors = self.embeddings([image.image_id for image in page.images])
+            if some := [(image, vectors[image.image_id]) for image in page.images if image.image_id in vectors]:
+                yield some
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    def pictures(self, crop_names: Sequence[str]) -> dict[str, bytes]:
+        found = dict[str, bytes]()
+        for name in crop_names:
+            with contextlib.suppress(StorageError):  # asking for that image's crop tells why
+                data = self._crops.read(name)
+                if data is not None and is_as_written(name, data):
+                    found[name] = data
+        return found
 
     def crop(self, image_id: str) -> tuple[str, bytes]:
         missed: str | None = None

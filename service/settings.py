@@ -2,7 +2,6 @@
 
 import ipaddress
 import os
-import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -10,6 +9,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
 from index.errors import InvalidValue
+from index.milvus.collection_name import PREFIX as MILVUS_PREFIX
+from index.milvus.milvus_server import is_address
 from index.model_path import DEFAULT_MODEL, model_path
 from service.access.cross_origin import read_origins
 from service.trails.map_tiles import check_map_tiles
@@ -39,7 +40,7 @@ class Settings(BaseSettings):
         default=None, description="file with the token that the server asks for, USER:PASSWORD"
     )
     milvus_prefix: str = Field(
-        default="vehicle_search", description="what the names of our collections on that server begin with"
+        default=MILVUS_PREFIX, description="what the names of our collections on that server begin with"
     )
     model: Path = Field(default=DEFAULT_MODEL, description="ONNX file that vehicle-model export wrote")
     previous_model: Path | None = Field(
@@ -209,7 +210,7 @@ class Settings(BaseSettings):
     @field_validator("milvus_uri")
     @classmethod
     def _server(cls, text: str | None) -> str | None:
-        if text is not None and (not re.fullmatch(r"https?://[^/@\s]+/?", text)):
+        if text is not None and not is_address(text):
             raise ValueError("must be http://HOST:PORT or https://HOST:PORT; the token has a file of its own")
         return text
 

@@ -23,10 +23,9 @@ from index.gallery import GalleryHome
 from index.machine.cpu_quota import usable_cpus
 from index.machine.mounts import network_warning
 from index.machine.steady_clock import SteadyClock
-from index.objects.object_home import open_objects
+from index.objects.object_home import open_crops, open_objects
 from index.objects.object_store import ObjectStore
 from index.postgres.postgres_home import open_database
-from index.secret_file import read_secret
 from index.storage.key_database import KeyDatabase
 from service.access.keyring import Keyring
 from service.capacity.open_connections import OpenConnections, raise_file_limit
@@ -283,14 +282,10 @@ def _objects(settings: Settings, stores: contextlib.ExitStack) -> ObjectStore:
     """Where crops and archives are that every replica needs."""
     if settings.crops_url is None:
         return stores.enter_context(contextlib.closing(open_objects(str(settings.data_dir / "objects"))))
-    keys = [
-        None if file is None else read_secret(file, setting=name)
-        for name, file in (
-            ("crops_access_key_file", settings.crops_access_key_file),
-            ("crops_secret_key_file", settings.crops_secret_key_file),
-        )
-    ]
-    objects = open_objects(settings.crops_url, endpoint=settings.crops_endpoint, access_key=keys[0], secret_key=keys[1])
+    objects = open_crops(
+        settings.crops_url, endpoint=settings.crops_endpoint, access_key_file=settings.crops_access_key_file,
+        secret_key_file=settings.crops_secret_key_file,
+    )  # fmt: skip
     return stores.enter_context(contextlib.closing(objects))
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from index.vehicle_index import main as vehicle_index
 from tests.test_gallery import NOON, SPEC, image, random_vectors
 
 MANY = 600
+NOWHERE = ("--to", "milvus", "--milvus-uri", "http://127.0.0.1:1", "--crops-url", "crops")
 
 
 @pytest.fixture(scope="module")
@@ -75,18 +77,27 @@ def test_one_gallery_goes_by_another_name_and_kind(filled: Path, target: Path) -
         assert (other.get("copied").count(), other.get("copied").spec.kind) == (MANY, "auto")
 
 
+KILLED = (
+    "import os, sys; from index.{module} import {gallery} as Gallery; from index.transfer import image_transfer\n"
+    "from index.vehicle_index import main\n"
+    "add, times, image_transfer._WRITTEN_AT_ONCE = Gallery.add, [], 256\n"
+    "def dying(self, images):\n"
+    "    times.append(1)\n"
+    "    if len(times) == 3: os.kill(os.getpid(), 9)\n"
+    "    return add(self, images)\n"
+    "Gallery.add = dying; main(sys.argv[1:])"
+)
+
+
+def killed(words: Sequence[str], *, module: str, gallery: str) -> int:
+    """Run ``vehicle-index`` until it writes to a gallery of that class the third time; its return code."""
+    program = KILLED.format(module=module, gallery=gallery)
+    return subprocess.run([sys.executable, "-c", program, *words], capture_output=True, check=False).returncode
+
+
 def test_killed_and_started_again_it_goes_on(filled: Path, target: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    killed = (
-        "import os, sys; from index.local_gallery import LocalGallery; from index.vehicle_index import main\n"
-        "add, times = LocalGallery.add, []\n"
-        "def dying(self, images):\n"
-        "    times.append(1)\n"
-        "    if len(times) == 3: os.kill(os.getpid(), 9)\n"
-        "    return add(self, images)\n"
-        "LocalGallery.add = dying; main(sys.argv[1:])"
-    )
     words = ["copy", "--from", "local", "--data-dir", str(filled), "--to", str(target)]
-    assert subprocess.run([sys.executable, "-c", killed, *words], capture_output=True, check=False).returncode == -9
+    assert killed(words, module="local_gallery", gallery="LocalGallery") == -9
     assert copy(filled, target) == 0
     assert f"default: {MANY - 512} created, 0 updated, 512 there already" in capsys.readouterr().out
 
@@ -153,6 +164,12 @@ def other_space(target: Path) -> Path:
         (("--as", "copied"), "--gallery"),
         (("--gallery", "nothing"), "no gallery nothing"),
         (("--gallery", "default", "--as", "NO"), "NO"),
+        (("--milvus-uri", "http://127.0.0.1:1"), "--milvus-uri is for --from milvus or --to milvus"),
+        (("--crops-url", "somewhere"), "--crops-url is for"),
+        (("--to", "milvus"), "needs --milvus-uri"),
+        (("--to", "milvus", "--milvus-uri", "http://me@there"), "http://me@there"),
+        (("--to", "milvus", "--milvus-uri", "http://127.0.0.1:1"), "needs --crops-url"),
+        ((*NOWHERE, "--crops-access-key-file", "k"), "give both"),
         ((), "another"),
     ],
 )

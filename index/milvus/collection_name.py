@@ -12,6 +12,7 @@ from index.errors import InvalidValue, StorageError
 from index.gallery import GallerySpec
 
 LAYOUT: Final = 1
+PREFIX: Final = "vehicle_search"  # where nobody names another
 _PREFIX = re.compile(r"[a-z][a-z0-9_]{0,31}")
 # Names of galleries and prefixes have no capital letters, those of collections may have no hyphens.
 _GALLERY, _UNIQUE, _CHANGES, _HYPHEN = "_G", "_U", "_C", "D"

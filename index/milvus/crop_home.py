@@ -31,9 +31,16 @@ class CropHome:
         except ObjectMissing:
             return None
 
+    def some(self, gallery: str, names: Iterable[str]) -> dict[str, bytes]:
+        """The bytes of those of some crops that are there, by name."""
+        read = _each(lambda name: (name, self.get(gallery, name)), names)
+        return {name: data for name, data in read if data is not None}
+
     def missing(self, gallery: str, names: Iterable[str]) -> list[str]:
         """Those of some crops that are not there."""
-        return [name for name, data in _each(lambda name: (name, self.get(gallery, name)), names) if data is None]
+        asked = list(names)
+        there = self.some(gallery, asked)
+        return [name for name in asked if name not in there]
 
     def delete(self, gallery: str, names: Iterable[str]) -> None:
         """Remove crops; those that are not there are no error."""

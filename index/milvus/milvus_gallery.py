@@ -14,7 +14,7 @@ How writers need not wait for each other, though Milvus has no transactions:
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final, Literal
 
@@ -181,6 +181,16 @@ class MilvusGallery:
 
     def embedding(self, image_id: str) -> NDArray[np.float32]:
         return self._row(image_id, WHOLE).vector
+
+    def whole(self) -> Iterator[Sequence[tuple[StoredImage, NDArray[np.float32]]]]:
+        self._require_open()
+        passing = self._passing(Filters())
+        for rows in self._pages_passing(passing, WHOLE):
+            yield [(row.image(self.spec.viewpoints), row.vector) for row in rows]
+
+    def pictures(self, crop_names: Sequence[str]) -> dict[str, bytes]:
+        read = self._crops.some(self.collection, crop_names)
+        return {name: data for name, data in read.items() if is_as_written(name, data)}
 
     def crop(self, image_id: str) -> tuple[str, bytes]:
         missed: str | None = None
@@ -350,11 +360,16 @@ class MilvusGallery:
 
     def _all_passing(self, passing: RowCondition) -> Iterable[ImageRow]:
         """Every current row that passes, with ALL fields, once."""
+        for rows in self._pages_passing(passing, ALL):
+            yield from rows
+
+    def _pages_passing(self, passing: RowCondition, fields: Sequence[str]) -> Iterator[list[ImageRow]]:
+        """Every current row that passes, once, some at a time."""
         seen = set[str]()
         for page in self._rows.pages(passing.expression, KEY):
             names = {row.image_id for row in page} - seen
             seen |= names
-            yield from (row for row in self._rows.current(names).values() if passing.passes(row))
+            yield [row for row in self._rows.current(names, fields).values() if passing.passes(row)]
 
     def _count(self, passing: RowCondition) -> int:
         self._require_open()

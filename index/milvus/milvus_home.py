@@ -19,7 +19,7 @@ from index.gallery import GallerySpec
 from index.gallery_rules import require_same, utc_now
 from index.metadata import check_gallery_name
 from index.milvus.change_counts import ChangeCounts
-from index.milvus.collection_name import GalleryDescription, changes_name, check_prefix, gallery_of, new_name
+from index.milvus.collection_name import PREFIX, GalleryDescription, changes_name, check_prefix, gallery_of, new_name
 from index.milvus.crop_home import CropHome
 from index.milvus.image_row import add_fields
 from index.milvus.index_settings import index_of
@@ -46,7 +46,7 @@ class MilvusHome:
         crops: CropHome,
         own_folder: Path | None = None,
         token_file: Path | None = None,
-        prefix: str = "vehicle_search",
+        prefix: str = PREFIX,
         default_spec: GallerySpec | None = None,
         clock: Callable[[], datetime] = utc_now,
         erasing_clock: Callable[[], datetime] | None = None,

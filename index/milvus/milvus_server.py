@@ -1,6 +1,7 @@
 """A Milvus server: every call has a deadline, and what goes wrong becomes an error that names the server."""
 
 import logging
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,11 @@ _LOADING_SECONDS, _LOOK_SECONDS = 120, 0.05
 _GONE = 100  # the collection does not exist
 _REFUSED = ("auth", "permission", "credential", "unauthenticated")
 _LOG = logging.getLogger("pymilvus")
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is a server's address that names nobody: http://HOST:PORT or https://HOST:PORT."""
+    return re.fullmatch(r"https?://[^/@\s]+/?", text) is not None
 
 
 class MilvusServer:

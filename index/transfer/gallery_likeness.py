@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from index.gallery import DISTANCE_DECIMALS, Gallery, Match, SearchOptions, StoredImage
 from index.storage.stored_time import microseconds
-from index.transfer.image_transfer import listed
 
 Progress = Callable[[int], object]
 
@@ -56,12 +55,8 @@ def digest(gallery: Gallery, *, sample: int = SEARCHES, progress: Progress = lam
     """Read all there is but the crops, which are named by their content. The order of images plays no part."""
     images = total = 0
     least: list[tuple[int, str]] = []  # a heap of the negated numbers
-    for some in listed(gallery):
-        vectors = gallery.embeddings([image.image_id for image in some])
-        for image in some:
-            vector = vectors.get(image.image_id)
-            if vector is None:
-                continue  # it was erased since it was listed
+    for some in gallery.whole():
+        for image, vector in some:
             number = _number(image, vector)
             images += 1
             total += number
@@ -75,23 +70,22 @@ def digest(gallery: Gallery, *, sample: int = SEARCHES, progress: Progress = lam
 
 
 def agreement(source: Gallery, target: Gallery, image_ids: Sequence[str]) -> SearchAgreement:
-    """Search both for the vectors of images that both have, and look at their crops in both.
+    """Search both for the vectors of images of ``source``, and look at their crops in both.
 
-    Raises ImageNotFound where one of them has not.
+    Images that were erased meanwhile are passed over.
     """
-    found = shared = crops = 0
-    other = []
-    for image_id in image_ids:
-        query = source.embedding(image_id)[None]  # (1, D)
-        own, theirs = (each.search(query, _OPTIONS)[0] for each in (source, target))
-        found += len(own)
-        shared += _shared(own, theirs)
-        if source.get(image_id).crop_name is not None:
-            crops += 1
-            other += [] if source.crop(image_id) == target.crop(image_id) else [image_id]
+    vectors = source.embeddings(image_ids)
+    queries = np.array(list(vectors.values()), dtype=np.float32).reshape(len(vectors), source.spec.embedding_dim)
+    own, theirs = (each.search(queries, _OPTIONS) for each in (source, target))
+    found = sum(len(matches) for matches in own)
+    shared = sum(_shared(mine, others) for mine, others in zip(own, theirs, strict=True))
+    names = {image_id: image.crop_name for image_id, image in source.find(image_ids).items() if image.crop_name}
+    here, there = (each.pictures(list(dict.fromkeys(names.values()))) for each in (source, target))
+    other = [each for each, name in names.items() if here.get(name) is None or here[name] != there.get(name)]
     return SearchAgreement(
-        searches=len(image_ids), share=shared / found if found else 1.0, crops=crops, other_crops=tuple(other)
-    )
+        searches=len(vectors), share=shared / found if found else 1.0, crops=len(names),
+        other_crops=tuple(other),
+    )  # fmt: skip
 
 
 def _number(image: StoredImage, vector: NDArray[np.float32]) -> int:

@@ -4,20 +4,19 @@ What is there already as the first has it is left alone, so that a transfer whic
 with by doing it again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.crops import content_name
 from index.errors import EmbeddingSpaceMismatch, GalleryConflict, ImageNotFound, StorageError
 from index.gallery import Filters, Gallery, GallerySpec, NewImage, StoredImage
 
 Progress = Callable[[int], object]
 
-_AT_ONCE: Final = 256  # images; their crops and vectors are in memory
+_WRITTEN_AT_ONCE: Final = 1024  # images; their crops are in memory
 
 
 @dataclass
@@ -43,7 +42,7 @@ def transfer(
     """
     require_alike(source.spec, target.spec, target.name)
     done = Transferred()
-    for images in listed(source):
+    for images in source.whole():
         _bring(source, target, images, done)
         progress(len(images))
     if mirror:
@@ -62,56 +61,47 @@ def require_alike(own: GallerySpec, other: GallerySpec, name: str) -> None:
         raise GalleryConflict(f"gallery {name} keeps no crops: copy to one that does (--as), or they would be lost")
 
 
-def listed(gallery: Gallery) -> Iterator[Sequence[StoredImage]]:
-    """All images by image_id, some at a time."""
-    cursor: str | None = None
-    while True:
-        page = gallery.page(Filters(), limit=_AT_ONCE, cursor=cursor)
-        if page.images:
-            yield page.images
-        cursor = page.cursor
-        if cursor is None:
-            return
-
-
-def _bring(source: Gallery, target: Gallery, images: Sequence[StoredImage], done: Transferred) -> None:
-    there = target.find([image.image_id for image in images])
-    missing = [image for image in images if there.get(image.image_id) != image]
-    vectors = source.embeddings([image.image_id for image in missing])
-    new = []
-    for image in missing:
-        vector = vectors.get(image.image_id)
-        try:
-            crop = b"" if image.crop_name is None else _crop(source, image)
-        except StorageError as error:
-            done.lost[image.image_id] = str(error)
-            continue
-        except ImageNotFound:
-            continue  # it was erased since it was listed
-        if vector is None:
-            continue
-        new.append(
-            NewImage(
-                image_id=image.image_id,
-                metadata=image.metadata,
-                crop=crop,
-                embedding=vector,
-                viewpoint=_probabilities(image, source.spec),
-                ingested_at=image.ingested_at,
-                embedding_space=source.spec.embedding_space,
-            )
-        )
-    statuses = target.add(new) if new else []
+def _bring(
+    source: Gallery, target: Gallery, images: Sequence[tuple[StoredImage, NDArray[np.float32]]], done: Transferred
+) -> None:
+    there = target.find([image.image_id for image, _ in images])
+    missing = [(image, vector) for image, vector in images if there.get(image.image_id) != image]
     done.same += len(images) - len(missing)
-    done.created += statuses.count("created")
-    done.updated += statuses.count("updated")
+    for start in range(0, len(missing), _WRITTEN_AT_ONCE):
+        some = missing[start : start + _WRITTEN_AT_ONCE]
+        crops = source.pictures(list({image.crop_name: None for image, _ in some if image.crop_name is not None}))
+        new = []
+        for image, vector in some:
+            crop = b"" if image.crop_name is None else crops.get(image.crop_name)
+            if crop is None:
+                if (problem := _problem(source, image)) is not None:
+                    done.lost[image.image_id] = problem
+                continue
+            new.append(
+                NewImage(
+                    image_id=image.image_id,
+                    metadata=image.metadata,
+                    crop=crop,
+                    embedding=vector,
+                    viewpoint=_probabilities(image, source.spec),
+                    ingested_at=image.ingested_at,
+                    embedding_space=source.spec.embedding_space,
+                )
+            )
+        statuses = target.add(new) if new else []
+        done.created += statuses.count("created")
+        done.updated += statuses.count("updated")
 
 
-def _crop(source: Gallery, image: StoredImage) -> bytes:
-    name, data = source.crop(image.image_id)
-    if content_name(data) != name:
-        raise StorageError(f"the crop of {image.image_id} is not the picture that was written")
-    return data
+def _problem(source: Gallery, image: StoredImage) -> str | None:
+    """Why the crop of an image cannot be read; None where the image was erased or replaced since it was read."""
+    try:
+        name, _ = source.crop(image.image_id)
+    except StorageError as error:
+        return str(error)
+    except ImageNotFound:
+        return None
+    return None if name != image.crop_name else f"the crop of {image.image_id} could not be read: copy again"
 
 
 def _probabilities(image: StoredImage, spec: GallerySpec) -> NDArray[np.float32] | None:
@@ -122,8 +112,8 @@ def _probabilities(image: StoredImage, spec: GallerySpec) -> NDArray[np.float32]
 
 
 def _erase_others(source: Gallery, target: Gallery, done: Transferred) -> None:
-    for images in listed(target):
-        ids = [image.image_id for image in images]
+    for images in target.whole():
+        ids = [image.image_id for image, _ in images]
         kept = source.find(ids)
         others = tuple(image_id for image_id in ids if image_id not in kept)
         if others:
