@@ -88,7 +88,7 @@ class ContainerEngine:
     def started(self, image: str, *options: str, words: Sequence[str] = ()) -> "Container":
         """A container that has been started as tightly as one can be."""
         name = f"vehicle-search-test-{uuid.uuid4().hex[:8]}"
-        at_first, at_most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        files = ":".join(map(str, resource.getrlimit(resource.RLIMIT_NOFILE)))
         tight = (
             "--read-only",
             "--tmpfs",
@@ -99,8 +99,9 @@ class ContainerEngine:
             "no-new-privileges",
             "--network",
             "none",
-            "--ulimit",  # an engine's own default may be more than this machine grants
-            f"nofile={at_first}:{at_most}",
+            "--no-healthcheck",  # a test asks; podman wants systemd for it
+            f"--ulimit=nofile={files}",  # an engine's own defaults may be more than this machine grants
+            "--ulimit=nproc=4096:4096",
         )
         self("create", "--name", name, *tight, *options, image, *words)
         began = time.monotonic()  # some kinds of storage copy the whole image before
