@@ -18,6 +18,7 @@ from index.gallery import GalleryHome
 from index.machine.free_memory import free_memory
 from index.machine.library_versions import library_versions
 from index.storage.camera_folder import CameraFolder
+from index.storage.kept_query import QueryHome
 from index.storage.query_store import QueryStore
 from service.access.audit_log import AuditHome, AuditLog
 from service.access.audit_pages import AuditReader, read_page
@@ -103,7 +104,7 @@ def routed_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
 def create_app(
     *, settings: Settings, embedder: Embedder, home: GalleryHome, workers: int, imports: ImportHome,
     previous: Embedder | None = None, keyring: Keyring | None = None, traces: TraceExport | None = None,
-    erasing_clock: Callable[[], datetime] | None = None, query_store: QueryStore | None = None,
+    erasing_clock: Callable[[], datetime] | None = None, query_store: QueryHome | None = None,
     audit_table: AuditTable | None = None, cameras: CameraHome | None = None,
 ) -> FastAPI:  # fmt: skip
     """The service around a loaded model, or two, and opened galleries; closes all when it stops.

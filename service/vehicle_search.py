@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from index.postgres.postgres_audit import PostgresAudit
     from index.postgres.postgres_database import PostgresDatabase
     from index.postgres.postgres_imports import PostgresImports
+    from index.postgres.postgres_queries import PostgresQueries
     from index.searching.index_device import IndexDevice
     from index.storage.space_reserve import SpaceReserve
 
@@ -205,6 +206,7 @@ def _load(
 ) -> FastAPI:  # fmt: skip
     from index.bulk.import_job import ImportFolder, ImportHome
     from index.gallery import GallerySpec
+    from index.storage.kept_query import QueryHome
     from index.storage.query_store import QueryStore
     from service.application import create_app
     from service.embedding.loaded_models import LoadedModels, open_model
@@ -241,14 +243,17 @@ def _load(
             "a service that only reads writes nothing to its data folder: say audit_dir, or leave out audit"
         )
     imports: ImportHome
+    query_store: QueryHome
     if database is None:
         imports = ImportFolder(settings.data_dir, read_only=settings.read_only)
+        query_store = QueryStore(
+            settings.data_dir, hours=settings.query_hours, max_bytes=settings.max_query_bytes,
+            read_only=settings.read_only, erasing_clock=erasing_clock, reserve=reserve,
+        )  # fmt: skip
     else:
-        imports = _shared_imports(settings, stores, database)
-    query_store = QueryStore(
-        settings.data_dir, hours=settings.query_hours, max_bytes=settings.max_query_bytes, read_only=settings.read_only,
-        erasing_clock=erasing_clock, reserve=reserve,
-    )  # fmt: skip
+        objects = _objects(settings, stores)
+        imports = _shared_imports(settings, stores, database, objects)
+        query_store = _shared_queries(settings, database, objects, erasing_clock)
     return create_app(
         settings=settings, embedder=embedder, home=home, workers=workers, imports=imports, previous=previous,
         keyring=keyring, traces=traces, erasing_clock=erasing_clock, query_store=query_store,
@@ -258,12 +263,22 @@ def _load(
 
 
 def _shared_imports(
-    settings: Settings, stores: contextlib.ExitStack, database: "PostgresDatabase"
+    settings: Settings, stores: contextlib.ExitStack, database: "PostgresDatabase", objects: ObjectStore
 ) -> "PostgresImports":
     from index.postgres.postgres_imports import PostgresImports
 
-    imports = PostgresImports(database, _objects(settings, stores), settings.data_dir, read_only=settings.read_only)
+    imports = PostgresImports(database, objects, settings.data_dir, read_only=settings.read_only)
     return stores.enter_context(contextlib.closing(imports))
+
+
+def _shared_queries(
+    settings: Settings, database: "PostgresDatabase", objects: ObjectStore, erasing_clock: SteadyClock
+) -> "PostgresQueries":
+    from index.postgres.postgres_queries import PostgresQueries
+
+    return PostgresQueries(
+        database, objects, hours=settings.query_hours, max_bytes=settings.max_query_bytes, erasing_clock=erasing_clock
+    )
 
 
 def _shared_audit(database: "PostgresDatabase") -> "PostgresAudit":
@@ -279,7 +294,7 @@ def _shared_cameras(database: "PostgresDatabase", settings: Settings) -> "Camera
 
 
 def _objects(settings: Settings, stores: contextlib.ExitStack) -> ObjectStore:
-    """Where crops and archives are that every replica needs."""
+    """Where crops, archives and kept queries are that every replica needs."""
     if settings.crops_url is None:
         return stores.enter_context(contextlib.closing(open_objects(str(settings.data_dir / "objects"))))
     objects = open_crops(

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from index.errors import PictureTooLarge, QueriesNotKept, QueryNotFound, StorageError, StorageFull
-from index.storage.query_store import KeptQuery, QueryStore
+from index.objects.folder_objects import FolderObjects
+from index.storage.kept_query import KeptQuery, QueryHome
+from index.storage.query_store import QueryStore
 from index.storage.space_reserve import SpaceReserve
 from tests.small_disk import fill, small_disk
 from tests.test_sweeper import Clock
@@ -23,7 +25,7 @@ def picture(number: int, size: int = 100) -> bytes:
     return bytes([number]) * size
 
 
-def kept(store: QueryStore, number: int = 1, size: int = 100) -> KeptQuery:
+def kept(store: QueryHome, number: int = 1, size: int = 100) -> KeptQuery:
     return store.keep(picture(number, size), width=40, height=30, digest=DIGEST, extension="jpg")
 
 
@@ -40,22 +42,72 @@ def opened(tmp_path: Path, clock: Clock) -> Callable[..., QueryStore]:
     return open_it
 
 
+@pytest.fixture(params=["file", "postgres"])
+def home(
+    request: pytest.FixtureRequest, opened: Callable[..., QueryStore], tmp_path: Path, clock: Clock
+) -> Callable[..., QueryHome]:
+    """Opens either home, any number of times."""
+    if request.param == "file":
+        return opened
+    database = request.getfixturevalue("shared_database")
+    from index.postgres.postgres_queries import PostgresQueries
+
+    def open_it(**options: Any) -> QueryHome:
+        terms = {"hours": 2, "max_bytes": 1000, "clock": clock, **options}
+        return PostgresQueries(database, FolderObjects(tmp_path / "objects"), **terms)
+
+    return open_it
+
+
+def kept_files(data: Path) -> list[Path]:
+    """The files of either home."""
+    return [path for path in data.rglob("*") if path.is_file()]
+
+
+def pictures(data: Path) -> list[str]:
+    """The ids of queries that either home has bytes of."""
+    return sorted(path.name[:32] for path in kept_files(data))
+
+
 def files(data: Path) -> list[str]:
     return sorted(path.name for path in (data / "queries").iterdir()) if (data / "queries").exists() else []
 
 
-def test_what_is_kept_is_there_after_a_restart(opened: Callable[..., QueryStore], clock: Clock) -> None:
-    store = opened()
+def test_what_is_kept_is_there_after_a_restart(home: Callable[..., QueryHome], clock: Clock) -> None:
+    store = home()
     clock.now += timedelta(seconds=1.5)
     first = kept(store, 1)
     second = store.keep(b"a png", width=1, height=65_535, digest="0" * 64, extension="png")
     assert first.query_id != second.query_id
-    for each in (store, opened(), opened(read_only=True)):
+    for each in (store, home()):
         assert (each.get(first.query_id), each.get(second.query_id)) == (first, second)
         assert (each.read(first), each.read(second)) == (picture(1), b"a png")
         assert each.size() == (2, 105)
     assert (first.picture_name, second.picture_name) == (f"{first.query_id}.jpg", f"{second.query_id}.png")
     assert store.kept_until(first) == datetime(2026, 1, 1, 2, 0, 1, tzinfo=UTC)
+
+
+def test_what_is_erased_is_there_for_nobody(home: Callable[..., QueryHome], tmp_path: Path) -> None:
+    store = home()
+    first, second = kept(store, 1), kept(store, 2)
+    store.erase(first.query_id)
+    assert store.size() == (1, 100)
+    assert store.held([first.query_id, second.query_id]) == {second.query_id}
+    for each in (store, home()):
+        for way in (each.get, each.erase):
+            with pytest.raises(QueryNotFound):
+                way(first.query_id)
+        with pytest.raises(QueryNotFound):
+            each.read(first)  # by whoever found it before
+    assert pictures(tmp_path) == [second.query_id]
+
+
+@pytest.mark.parametrize("name", ["", "..", "0" * 32, "a\0b", "\udcff", "A" * 32])
+def test_an_id_that_was_not_given_out_is_not_found(home: Callable[..., QueryHome], name: str) -> None:
+    store = home()
+    for way in (store.get, store.erase):
+        with pytest.raises(QueryNotFound, match=r"they are kept for 2 hours.*\(query_hours = 2\)"):
+            way(name)
 
 
 def test_it_is_flushed_before_it_has_its_name(
@@ -141,9 +193,9 @@ def test_an_id_that_was_not_given_out_leads_to_no_file(
 
 
 def test_it_is_not_found_from_the_moment_on_at_which_its_time_is_over(
-    opened: Callable[..., QueryStore], clock: Clock, tmp_path: Path
+    home: Callable[..., QueryHome], clock: Clock, tmp_path: Path
 ) -> None:
-    store = opened()
+    store = home()
     first = kept(store)
     clock.now += timedelta(hours=2) - timedelta(seconds=1)
     second = kept(store, 2)
@@ -152,30 +204,30 @@ def test_it_is_not_found_from_the_moment_on_at_which_its_time_is_over(
     with pytest.raises(QueryNotFound):
         store.get(first.query_id)
     assert store.sweep() == [first.query_id]
-    assert files(tmp_path) == [second.file_name]
+    assert pictures(tmp_path) == [second.query_id]
     assert (store.size(), store.get(second.query_id)) == ((1, 100), second)
 
 
 def test_the_time_counts_by_the_setting_as_it_is_now(
-    opened: Callable[..., QueryStore], clock: Clock, tmp_path: Path
+    home: Callable[..., QueryHome], clock: Clock, tmp_path: Path
 ) -> None:
-    first = kept(opened())
+    first = kept(home())
     clock.now += timedelta(hours=5)
-    assert opened(hours=6).get(first.query_id) == first
-    none = opened(hours=0)
+    assert home(hours=6).get(first.query_id) == first
+    none = home(hours=0)
     with pytest.raises(QueryNotFound, match="none are kept here"):
         none.get(first.query_id)
     with pytest.raises(QueriesNotKept, match="query_hours = 0"):
         kept(none)
     assert none.sweep() == [first.query_id]
-    assert files(tmp_path) == []
+    assert pictures(tmp_path) == []
 
 
-def test_files_are_removed_by_the_erasing_clock(
-    opened: Callable[..., QueryStore], clock: Clock, tmp_path: Path
+def test_pictures_are_removed_by_the_erasing_clock(
+    home: Callable[..., QueryHome], clock: Clock, tmp_path: Path
 ) -> None:
     steady = Clock()
-    store = opened(erasing_clock=steady)
+    store = home(erasing_clock=steady)
     first = kept(store)
     clock.now += timedelta(days=3000)  # set wrong
     with pytest.raises(QueryNotFound):
@@ -187,28 +239,28 @@ def test_files_are_removed_by_the_erasing_clock(
     assert store.sweep() == [first.query_id]
 
 
-def test_the_oldest_make_room(opened: Callable[..., QueryStore], clock: Clock, tmp_path: Path) -> None:
-    store = opened()
+def test_the_oldest_make_room(home: Callable[..., QueryHome], clock: Clock, tmp_path: Path) -> None:
+    store = home()
     queries = []
     for number in range(5):
         queries.append(kept(store, number, 300))
         clock.now += timedelta(seconds=1)
-        assert sum(path.stat().st_size for path in (tmp_path / "queries").iterdir()) == store.size()[1] <= 1000
-    assert files(tmp_path) == sorted(each.file_name for each in queries[2:])
+        assert sum(path.stat().st_size for path in kept_files(tmp_path)) == store.size()[1] <= 1000
+    assert pictures(tmp_path) == sorted(each.query_id for each in queries[2:])
     whole = kept(store, 9, 1000)
-    assert (files(tmp_path), store.size()) == ([whole.file_name], (1, 1000))
+    assert (pictures(tmp_path), store.size()) == ([whole.query_id], (1, 1000))
     with pytest.raises(PictureTooLarge, match=r"1,001 bytes as it is kept.*1,000.*max_query_bytes"):
         kept(store, 1, 1001)
     assert store.get(whole.query_id) == whole
 
 
-def test_a_limit_that_was_lowered_counts_with_the_next_sweep(opened: Callable[..., QueryStore], clock: Clock) -> None:
-    store = opened()
+def test_a_limit_that_was_lowered_counts_with_the_next_sweep(home: Callable[..., QueryHome], clock: Clock) -> None:
+    store = home()
     queries = []
     for number in range(3):
         queries.append(kept(store, number, 300))
         clock.now += timedelta(seconds=1)
-    lower = opened(max_bytes=500)
+    lower = home(max_bytes=500)
     assert lower.sweep() == [each.query_id for each in queries[:2]]
     assert lower.size() == (1, 300)
 

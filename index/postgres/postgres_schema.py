@@ -54,6 +54,16 @@ CREATE TABLE vehicle_search.cameras (
     note text NOT NULL,                     -- index.storage.camera_note
     picture bytea                           -- the plan's
 );
+CREATE TABLE vehicle_search.queries (
+    query_id text PRIMARY KEY,
+    created_at timestamptz NOT NULL,        -- by the clock of the replica that was sent it
+    width integer NOT NULL,
+    height integer NOT NULL,
+    digest text NOT NULL,                   -- SHA-256 of what was sent, as hexadecimal digits
+    extension text NOT NULL,
+    size bigint NOT NULL                    -- bytes in the object store
+);
+CREATE INDEX queries_created ON vehicle_search.queries (created_at, query_id);
 CREATE TABLE vehicle_search.audit (
     entry_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     written_at timestamptz NOT NULL DEFAULT now(),

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from index.crops import Box
 from index.embedder import Embedder
 from index.errors import BoxOutsidePicture, InvalidValue, PictureError, StorageError
-from index.storage.query_store import KeptQuery
+from index.storage.kept_query import KeptQuery
 from service.answering.request_turn import RequestTurn
 from service.answering.searcher import QueryPart, Searcher
 from service.context import Context
@@ -31,7 +31,7 @@ class AskedQueries:
     image_ids: Sequence[str] = ()
 
     @classmethod
-    def of(cls, queries: KeptQueries, values: Values) -> Self:
+    async def of(cls, queries: KeptQueries, values: Values) -> Self:
         """What the parameters query_id, box and image_id name; raises InvalidValue, and QueryNotFound."""
         query_ids, boxes, image_ids = (values.all(name) for name in ("query_id", "box", "image_id"))
         if not 1 <= len(query_ids) + len(image_ids) <= MAX_COMBINED:
@@ -39,7 +39,7 @@ class AskedQueries:
                 f"{len(query_ids)} query_id and {len(image_ids)} image_id: name what to search with, 1 to "
                 f"{MAX_COMBINED} pictures of one vehicle", pointer="/query/query_id",
             )  # fmt: skip
-        return cls(queries=queries, kept=parts_of(queries, query_ids, boxes), image_ids=image_ids)
+        return cls(queries=queries, kept=await parts_of(queries, query_ids, boxes), image_ids=image_ids)
 
     @property
     def digests(self) -> list[str]:
@@ -94,7 +94,7 @@ class AskedQueries:
         raise BadPicture(problem_of(told, pointer="/query/query_id"))
 
 
-def parts_of(
+async def parts_of(
     queries: KeptQueries, query_ids: Sequence[str], boxes: Sequence[Box], *, pointer: str = "/query/box"
 ) -> list[Kept]:
     """Kept pictures and the parts of them that are meant; raises InvalidValue at ``pointer``, and QueryNotFound."""
@@ -103,7 +103,7 @@ def parts_of(
             f"{len(boxes)} box for {len(query_ids)} query_id: give none, or one for each in their order "
             "(0,0,width,height is the whole picture)", pointer=pointer,
         )  # fmt: skip
-    kept = [queries.store.get(query_id) for query_id in query_ids]
+    kept = await run_in_threadpool(lambda: [queries.store.get(query_id) for query_id in query_ids])
     wanted: Sequence[Box | None] = boxes or [None] * len(kept)
     return list(zip(kept, wanted, strict=True))
 

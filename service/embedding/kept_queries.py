@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.crops import Box
-from index.storage.query_store import KeptQuery, QueryStore
+from index.storage.kept_query import KeptQuery, QueryHome
 from service.embedding.picture_looker import Seen
 
 REMEMBERED: Final = 2000  # parts of pictures, some two kilobytes each
@@ -34,11 +34,13 @@ class Remembered:
 class KeptQueries:
     """``store`` has the pictures; what was made of one is forgotten with it. For any thread.
 
+    What another replica has erased is forgotten by the next sweep; it is not used, as ``store`` is asked first.
+
     The ``most`` vectors that were asked for last are remembered, so that a search whose filters change is one without
     the model.
     """
 
-    def __init__(self, store: QueryStore, *, most: int = REMEMBERED) -> None:
+    def __init__(self, store: QueryHome, *, most: int = REMEMBERED) -> None:
         self.store, self._most = store, most
         self._guard = threading.Lock()
         self._remembered: OrderedDict[_Key, Remembered] = OrderedDict()
@@ -52,23 +54,25 @@ class KeptQueries:
         return known
 
     def remember(self, query: KeptQuery, box: Box | None, model: str, made: Remembered) -> None:
-        """Remember what the model of this fingerprint made."""
+        """Remember what the model of this fingerprint made; raises what ``QueryHome.held`` raises."""
         with self._guard:
             self._remembered[query.query_id, box, model] = made
             while len(self._remembered) > self._most:
                 self._remembered.popitem(last=False)
-        if not self.store.has(query):  # erased meanwhile
+        if not self.store.held([query.query_id]):  # erased meanwhile
             self._forget({query.query_id})
 
     def erase(self, query_id: str) -> None:
-        """Remove a picture, and what was made of it; raises what ``QueryStore.erase`` raises."""
+        """Remove a picture, and what was made of it; raises what ``QueryHome.erase`` raises."""
         self.store.erase(query_id)
         self._forget({query_id})
 
     def sweep(self) -> int:
-        """Remove what is over; how many pictures that were. Raises what ``QueryStore.sweep`` raises."""
+        """Remove what is over; how many pictures that were. Raises what ``QueryHome.sweep`` raises."""
         gone = self.store.sweep()
-        self._forget(set(gone))
+        with self._guard:
+            known = {query_id for query_id, _, _ in self._remembered}
+        self._forget(known - self.store.held(known))
         return len(gone)
 
     def _forget(self, query_ids: set[str]) -> None:

@@ -14,7 +14,7 @@ from index.bulk.import_job import STATES
 from index.camera import MAX_CAMERAS, POSITIONS
 from index.gallery import BUILT_KINDS, KINDS, MOST_ATTRIBUTES, MOST_CAMERAS, MOST_VALUES, VECTORS, MigrationState
 from index.metadata import GALLERY_NAME, IMAGE_ID, MAX_ATTRIBUTE_NAME, MAX_ATTRIBUTE_TEXT, MAX_ATTRIBUTES, MAX_LABEL
-from index.storage.query_store import QUERY_ID
+from index.storage.kept_query import QUERY_ID
 from service.openapi import examples
 from service.trails.trail_wish import FASTEST, MAX_ASKER, MAX_NOTE, MAX_SPEED, MAX_TITLE, MOST_SIGHTINGS
 from service.wire.inference_protocol import HEADER_LENGTH, MAX_ID

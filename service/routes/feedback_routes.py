@@ -21,7 +21,7 @@ from index.errors import (
 )
 from index.gallery import Answer, Gallery, NewAnswer
 from index.metadata import GALLERY_NAME, check_box, check_gallery_name, check_image_id
-from index.storage.query_store import QUERY_ID
+from index.storage.kept_query import QUERY_ID
 from service.access.caller import caller_of
 from service.answering.request_turn import RequestTurn, turn_of
 from service.answering.sent_file import streamed_file
@@ -204,7 +204,7 @@ def _query_id(value: object) -> str:
 async def _query_crop(context: Context, turn: RequestTurn, query_id: str, box: Box | None) -> bytes:
     """What was searched with, as crops are stored; raises QueryNotFound, and BadPicture where the box does not fit."""
     store = context.queries.store
-    query = store.get(query_id)
+    query = await run_in_threadpool(store.get, query_id)
     await turn.begin()
     turn.hold(query.size)
     data = await run_in_threadpool(store.read, query)

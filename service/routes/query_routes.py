@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from index.crops import StoredCrop, stored_picture
 from index.errors import InvalidValue, PictureError
-from index.storage.query_store import KeptQuery, QueryStore
+from index.storage.kept_query import KeptQuery, QueryHome
 from service.answering.picture_answer import picture_answer
 from service.answering.request_turn import turn_of
 from service.answering.uploads import Limits
@@ -69,7 +69,7 @@ async def get_query(request: Request, query_id: QueryId) -> Response:
     """Its size when upright, and until when it is kept."""
     context = context_of(request)
     read_parameters(request, ())
-    return answer(_document(context, context.queries.store.get(query_id)))
+    return answer(_document(context, await run_in_threadpool(context.queries.store.get, query_id)))
 
 
 @router.get(
@@ -83,7 +83,7 @@ async def get_query_picture(request: Request, query_id: QueryId) -> Response:
     """The picture as it is searched with, or a JPEG of it to look at; it never changes."""
     max_side = read_parameters(request, (MAX_SIDE,)).one("max_side")
     store = context_of(request).queries.store
-    query = store.get(query_id)
+    query = await run_in_threadpool(store.get, query_id)
     data = await run_in_threadpool(store.read, query)
     return await picture_answer(request, query.picture_name, data, max_side=max_side, kept=_FOR_GOOD)
 
@@ -112,7 +112,7 @@ def _looked_at(context: Context, data: bytes) -> tuple[StoredCrop, str]:
     return stored, hashlib.sha256(data).hexdigest()
 
 
-def _kept(store: QueryStore, stored: StoredCrop, digest: str) -> KeptQuery:
+def _kept(store: QueryHome, stored: StoredCrop, digest: str) -> KeptQuery:
     width, height = stored.image.size
     return store.keep(stored.data, width=width, height=height, digest=digest, extension=_EXTENSIONS[stored.media_type])
 

@@ -118,7 +118,7 @@ async def search_kept(request: Request, gallery: GalleryName) -> Response:
     of the matches.
     """
     values = read_parameters(request, KEPT_SEARCH, attributes=True)
-    asked = AskedQueries.of(context_of(request).queries, values)
+    asked = await AskedQueries.of(context_of(request).queries, values)
     return await _found_by(request, gallery, asked, values.without("image_id"))
 
 

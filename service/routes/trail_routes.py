@@ -12,7 +12,7 @@ from index.crops import Box, small_jpeg, stored_crop
 from index.embedder import Embedder
 from index.errors import ImageNotFound, PictureError, QueryNotFound, StorageError
 from index.gallery import Gallery, SearchOptions
-from index.storage.query_store import KeptQuery
+from index.storage.kept_query import KeptQuery
 from service.access.caller import caller_of
 from service.answering.asked_queries import AskedQueries, Kept, parts_of
 from service.answering.request_turn import RequestTurn, turn_of
@@ -60,7 +60,7 @@ async def trail(request: Request, gallery: GalleryName) -> Response:
         )
         wish = check_wish(read_json(body, what="the body"))
         note(request, format=form, asked_by=wish.asked_by, images=list(wish.image_ids))
-        kept = parts_of(context.queries, wish.query_ids, wish.boxes, pointer="/boxes")
+        kept = await parts_of(context.queries, wish.query_ids, wish.boxes, pointer="/boxes")
         queries = AskedQueries(queries=context.queries, kept=kept, image_ids=wish.query_image_ids)
         note(request, queries=[*wish.query_ids, *wish.query_image_ids], pictures=queries.digests)
         await turn.begin()

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from index.crops import Box
 from index.errors import InvalidValue
 from index.metadata import check_box, check_image_id, is_storable, refuse_unknown, refused_value
-from index.storage.query_store import QUERY_ID
+from index.storage.kept_query import QUERY_ID
 from service.wire.parameters import MAX_COMBINED
 
 MOST_SIGHTINGS: Final = 256

@@ -25,7 +25,7 @@ from index.metadata import (
     check_image_id,
     check_label,
 )
-from index.storage.query_store import QUERY_ID
+from index.storage.kept_query import QUERY_ID
 
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 LONGEST_TIMEOUT_MS = 86_400_000
