@@ -16,7 +16,6 @@ from typing import Final
 from index.errors import (
     GALLERY_TROUBLE,
     DataFolderUnusable,
-    GalleryConflict,
     GalleryNotFound,
     GalleryUnavailable,
     IndexDeviceUnavailable,
@@ -26,7 +25,7 @@ from index.errors import (
     trouble_of,
 )
 from index.gallery import GallerySpec
-from index.gallery_rules import require_same, utc_now
+from index.gallery_rules import make_default, no_gallery, require_number, require_same, unavailable, utc_now
 from index.local_gallery import LocalGallery
 from index.metadata import check_gallery_name
 from index.searching.index_device import IndexDevice
@@ -75,18 +74,10 @@ class DataFolder:
         try:
             self._open()
             if default_spec is not None and not read_only:
-                self._make_default(default_spec)
+                make_default(self, DEFAULT, default_spec)
         except BaseException:
             self.close()
             raise
-
-    def _make_default(self, spec: GallerySpec) -> None:
-        """Create ``default``; where it is there, empty, and of another model's space, make it anew."""
-        existing = self._galleries.get(DEFAULT)
-        if existing is not None and existing.spec.embedding_space != spec.embedding_space and not existing.count():
-            self.drop(DEFAULT)
-        if DEFAULT not in self._galleries and DEFAULT not in self._problems:
-            self.create(DEFAULT, spec)
 
     @property
     def reserve(self) -> SpaceReserve | None:
@@ -102,14 +93,14 @@ class DataFolder:
     def require_all(self) -> None:
         """Raise GalleryUnavailable where a gallery could not be opened."""
         if self._problems:
-            raise GalleryUnavailable("; ".join(_unavailable(name, self._problems[name]) for name in self._problems))
+            raise GalleryUnavailable("; ".join(str(unavailable(name, self._problems[name])) for name in self._problems))
 
     def get(self, name: str) -> LocalGallery:
         gallery = self._galleries.get(name)
         if name in self._problems:
-            raise GalleryUnavailable(_unavailable(name, self._problems[name]))
+            raise unavailable(name, self._problems[name])
         if gallery is None:
-            raise GalleryNotFound(f"there is no gallery {name}; PUT /v1/galleries/{name} creates it")
+            raise no_gallery(name)
         return gallery
 
     def create(self, name: str, spec: GallerySpec) -> tuple[LocalGallery, bool]:
@@ -120,10 +111,7 @@ class DataFolder:
                 existing = self.get(name)
                 require_same(existing.spec, spec, name)
                 return existing, False
-            if self._most is not None and len(self._galleries) + len(self._problems) >= self._most:
-                raise GalleryConflict(
-                    f"there are {self._most:,} galleries, the limit set by max_galleries: drop one, or raise it"
-                )
+            require_number(len(self._galleries) + len(self._problems), self._most)
             if self._reserve is not None:
                 self._reserve.require_room()
             making = self._folder / f".making-{uuid.uuid4().hex}"
@@ -306,10 +294,6 @@ def gallery_folders(path: Path, *, name: str | None = None) -> list[Path]:
             return [folder]
     known = ", ".join(folder.name for folder in folders) or "none"
     raise GalleryNotFound(f"there is no gallery {name!a} in {path} (there: {known})")
-
-
-def _unavailable(name: str, problem: str) -> str:
-    return f"gallery {name} cannot be used, others can: {problem}"
 
 
 def unusable(path: Path, error: OSError) -> DataFolderUnusable:

@@ -7,8 +7,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from index.errors import EmbeddingNotFinite, EmbeddingSpaceMismatch, GalleryConflict, InvalidValue
-from index.gallery import GallerySpec, Metadata, NewImage
+from index.errors import (
+    EmbeddingNotFinite,
+    EmbeddingSpaceMismatch,
+    GalleryConflict,
+    GalleryNotFound,
+    GalleryUnavailable,
+    InvalidValue,
+)
+from index.gallery import GalleryHome, GallerySpec, Metadata, NewImage
 
 DAY: Final = 86_400 * 1_000_000  # microseconds
 _LONGEST = np.finfo(np.float32).max / 4  # squared length; the squared distance of two such vectors is still a float32
@@ -17,6 +24,34 @@ _LONGEST = np.finfo(np.float32).max / 4  # squared length; the squared distance 
 def utc_now() -> datetime:
     """The clock that retention runs on."""
     return datetime.now(UTC)
+
+
+def make_default(home: GalleryHome, name: str, spec: GallerySpec) -> None:
+    """Create the gallery that always exists; where it is there, empty, and of another model's space, make it anew."""
+    if name in home.problems():
+        return
+    existing = home.get(name) if name in home.names() else None
+    if existing is not None and existing.spec.embedding_space != spec.embedding_space and not existing.count():
+        home.drop(name)
+        existing = None
+    if existing is None:
+        home.create(name, spec)
+
+
+def require_number(galleries: int, most: int | None) -> None:
+    """Raise GalleryConflict where there is no place for one more gallery."""
+    if most is not None and galleries >= most:
+        raise GalleryConflict(f"there are {most:,} galleries, the limit set by max_galleries: drop one, or raise it")
+
+
+def no_gallery(name: str) -> GalleryNotFound:
+    """What to raise for a gallery that is not there."""
+    return GalleryNotFound(f"there is no gallery {name}; PUT /v1/galleries/{name} creates it")
+
+
+def unavailable(name: str, problem: str) -> GalleryUnavailable:
+    """What to raise for a gallery that could not be opened."""
+    return GalleryUnavailable(f"gallery {name} cannot be used, others can: {problem}")
 
 
 def require_space(spec: GallerySpec, gallery: str, space: str | None) -> None:

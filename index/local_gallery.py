@@ -63,7 +63,7 @@ from index.served_space import ServedSpace
 from index.storage import image_rows
 from index.storage.compaction import compact
 from index.storage.crop_list import is_crop
-from index.storage.crop_store import CropStore, is_as_written
+from index.storage.crop_store import CropStore, current_crop, is_as_written
 from index.storage.facet_counts import FacetCounts
 from index.storage.gallery_database import Bound, GalleryDatabase, bound_of, searched_space
 from index.storage.gallery_files import CROPS, DATABASE
@@ -249,22 +249,12 @@ class LocalGallery:
         return found
 
     def crop(self, image_id: str) -> tuple[str, bytes]:
-        missed: str | None = None
-        while True:
-            name = self.get(image_id).crop_name
-            if name is None:
-                raise ImageNotFound(f"gallery {self.name} keeps no crop of {image_id}")
-            data = self._crops.read(name)
-            if data is not None and is_as_written(name, data):
-                return name, data
-            if name == missed:
-                problem = "is missing on the disk" if data is None else "is not the picture that was written"
-                raise StorageError(
-                    f"the crop {name} of {image_id} in gallery {self.name} {problem}: bring it back, or send the "
-                    "picture again; `vehicle-index verify` tells what else is lost, `vehicle-index repair` keeps the "
-                    "images without their crops"
-                )
-            missed = name  # the image was replaced or erased just now: look again
+        return current_crop(
+            self.name, image_id, lambda: self.get(image_id).crop_name, self._crops.read,
+            missing="is missing on the disk",
+            way_out="; `vehicle-index verify` tells what else is lost, `vehicle-index repair` keeps the images without "
+            "their crops",
+        )  # fmt: skip
 
     def page(
         self, filters: Filters, *, limit: int, cursor: str | None = None, offset: int = 0, order: Order = "image_id",

@@ -63,7 +63,7 @@ from index.milvus.row_clock import RowClock
 from index.milvus.row_condition import RowCondition
 from index.milvus.row_listing import RowListing
 from index.milvus.row_search import RowSearch
-from index.storage.crop_store import is_as_written
+from index.storage.crop_store import current_crop, is_as_written
 from index.storage.image_listing import cursor_after, place_after
 from index.storage.stored_time import microseconds
 
@@ -193,21 +193,10 @@ class MilvusGallery:
         return {name: data for name, data in read.items() if is_as_written(name, data)}
 
     def crop(self, image_id: str) -> tuple[str, bytes]:
-        missed: str | None = None
-        while True:
-            name = self.get(image_id).crop_name
-            if name is None:
-                raise ImageNotFound(f"gallery {self.name} keeps no crop of {image_id}")
-            data = self._crops.get(self.collection, name)
-            if data is not None and is_as_written(name, data):
-                return name, data
-            if name == missed:
-                problem = "is missing" if data is None else "is not the picture that was written"
-                raise StorageError(
-                    f"the crop {name} of {image_id} in gallery {self.name} {problem}: bring it back, or send the "
-                    "picture again"
-                )
-            missed = name  # the image was replaced or erased just now: look again
+        return current_crop(
+            self.name, image_id, lambda: self.get(image_id).crop_name,
+            lambda name: self._crops.get(self.collection, name),
+        )  # fmt: skip
 
     def page(
         self, filters: Filters, *, limit: int, cursor: str | None = None, offset: int = 0, order: Order = "image_id",

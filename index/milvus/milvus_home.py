@@ -9,14 +9,12 @@ from typing import Any, Final
 
 from index.data_folder import DEFAULT, unusable
 from index.errors import (
-    GalleryConflict,
     GalleryNotFound,
-    GalleryUnavailable,
     ReadOnly,
     StorageError,
 )
 from index.gallery import GallerySpec
-from index.gallery_rules import require_same, utc_now
+from index.gallery_rules import make_default, no_gallery, require_number, require_same, unavailable, utc_now
 from index.metadata import check_gallery_name
 from index.milvus.change_counts import ChangeCounts
 from index.milvus.collection_name import PREFIX, GalleryDescription, changes_name, check_prefix, gallery_of, new_name
@@ -69,7 +67,7 @@ class MilvusHome:
                 self._changes.create()
             self._look()
             if default_spec is not None and not read_only:
-                self._make_default(default_spec)
+                make_default(self, DEFAULT, default_spec)
         except BaseException:
             self.close()
             raise
@@ -86,9 +84,9 @@ class MilvusHome:
         if gallery is None and name not in self._problems:
             gallery = self._known(now=True).get(name)  # somebody else may have created it just now
         if name in self._problems:
-            raise GalleryUnavailable(f"gallery {name} cannot be used, others can: {self._problems[name]}")
+            raise unavailable(name, self._problems[name])
         if gallery is None:
-            raise GalleryNotFound(f"there is no gallery {name}; PUT /v1/galleries/{name} creates it")
+            raise no_gallery(name)
         return gallery
 
     def create(self, name: str, spec: GallerySpec) -> tuple[MilvusGallery, bool]:
@@ -100,10 +98,7 @@ class MilvusHome:
             existing = self.get(name)
             require_same(existing.spec, spec, name)
             return existing, False
-        if self._most is not None and len(known) + len(self._problems) >= self._most:
-            raise GalleryConflict(
-                f"there are {self._most:,} galleries, the limit set by max_galleries: drop one, or raise it"
-            )
+        require_number(len(known) + len(self._problems), self._most)
         collection = new_name(self._prefix, name)
         schema = self._schema(GalleryDescription.new(name, spec))
         self._server.create(collection, schema, "embedding", index)
@@ -132,14 +127,6 @@ class MilvusHome:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-
-    def _make_default(self, spec: GallerySpec) -> None:
-        """Create ``default``; where it is there, empty, and of another model's space, make it anew."""
-        existing = self._galleries.get(DEFAULT)
-        if existing is not None and existing.spec.embedding_space != spec.embedding_space and not existing.count():
-            self.drop(DEFAULT)
-        if DEFAULT not in self._galleries and DEFAULT not in self._problems:
-            self.create(DEFAULT, spec)
 
     def _require_writable(self) -> None:
         if self._read_only:

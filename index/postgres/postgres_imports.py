@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import psycopg
 
@@ -161,18 +161,11 @@ class PostgresImports:
         return archive_in(self._folder / job.job_id)
 
     def imported(self, job: ImportJob) -> Iterable[str]:
-        last = ""
-        while True:
-            with self._database.transaction() as connection:
-                rows = connection.execute(
-                    "SELECT image_id FROM vehicle_search.imported WHERE job_id = %s AND image_id > %s"
-                    " ORDER BY image_id LIMIT %s",
-                    (job.job_id, last, _ROWS_AT_ONCE),
-                ).fetchall()
-            if not rows:
-                return
-            yield from (image_id for (image_id,) in rows)
-            last = rows[-1][0]
+        asked = (
+            "SELECT image_id FROM vehicle_search.imported WHERE job_id = %s AND image_id > %s"
+            " ORDER BY image_id LIMIT %s"
+        )
+        return (image_id for (image_id,) in self._in_order(asked, job, "", _ROWS_AT_ONCE))
 
     def tell(self, job: ImportJob, *, imported: Sequence[str] = (), failures: Iterable[str] = ()) -> None:
         """As declared. Very many lines, as planning may find, come before the rest, so that nobody waits for them."""
@@ -278,18 +271,24 @@ class PostgresImports:
             raise JobTaken("another replica carries the import on, or it was removed")
 
     def _failures(self, job: ImportJob) -> Iterator[str]:
-        last = -1
+        asked = (
+            "SELECT number, line FROM vehicle_search.import_failures WHERE job_id = %s AND number > %s"
+            " ORDER BY number LIMIT %s"
+        )
+        for _, line in self._in_order(asked, job, -1, _LINES_AT_ONCE):
+            yield bytes(line).decode(ENCODING, ERRORS)
+
+    def _in_order(
+        self, asked: LiteralString, job: ImportJob, last: str | int, at_once: int
+    ) -> Iterator[tuple[Any, ...]]:
+        """Rows of a job by their first column, which comes after ``last``; some in each transaction."""
         while True:
             with self._database.transaction() as connection:
-                rows = connection.execute(
-                    "SELECT number, line FROM vehicle_search.import_failures WHERE job_id = %s AND number > %s"
-                    " ORDER BY number LIMIT %s",
-                    (job.job_id, last, _LINES_AT_ONCE),
-                ).fetchall()
+                rows = connection.execute(asked, (job.job_id, last, at_once)).fetchall()
             if not rows:
                 return
-            for last, line in rows:  # noqa: B007  # the next rows come after it
-                yield bytes(line).decode(ENCODING, ERRORS)
+            yield from rows
+            last = rows[-1][0]
 
     def _empty(self, table: str, job_id: str) -> None:
         """Remove what a table has of a job that has ended, some rows at a time: none may take too long."""

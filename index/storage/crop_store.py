@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from index.errors import StorageError, StorageFull
+from index.errors import ImageNotFound, StorageError, StorageFull
 from index.whole_file import PART, sync_folder
 
 NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -169,6 +169,32 @@ def _inside(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
     except OSError as error:
         raise StorageError(f"the folder {folder} cannot be read: {error.strerror}") from error
+
+
+def current_crop(
+    gallery: str, image_id: str, name_now: Callable[[], str | None], read: Callable[[str], bytes | None], *,
+    missing: str = "is missing", way_out: str = "",
+) -> tuple[str, bytes]:  # fmt: skip
+    """Name and bytes of the crop that an image has, whoever replaces or erases the image meanwhile.
+
+    ``name_now`` gives the name by what is stored now, None where no crop is kept. Raises ImageNotFound where there is
+    none, and StorageError where it is ``missing`` or damaged, with the ``way_out`` that this home has besides.
+    """
+    missed: str | None = None
+    while True:
+        name = name_now()
+        if name is None:
+            raise ImageNotFound(f"gallery {gallery} keeps no crop of {image_id}")
+        data = read(name)
+        if data is not None and is_as_written(name, data):
+            return name, data
+        if name == missed:
+            problem = missing if data is None else "is not the picture that was written"
+            raise StorageError(
+                f"the crop {name} of {image_id} in gallery {gallery} {problem}: bring it back, or send the picture "
+                f"again{way_out}"
+            )
+        missed = name  # the image was replaced or erased just now: look again
 
 
 def is_as_written(name: str, data: bytes) -> bool:
