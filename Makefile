@@ -18,7 +18,7 @@ TEST_PROCESSES ?= 2
 MESHES ?= $(TRAINING_DATA)/vehicle-meshes
 
 .PHONY: help serve install install-test install-milvus check check-page fix test test-deep test-gpu test-images test-ray test-cluster lock scan-deploy openapi fault soak bench bench-model bench-gallery bench-gpu \
-	bench-bulk bench-train bench-serve secrets train-default reproduce-small reproduce-medium demo-gallery dist docs figure model-pictures screenshot release-check clean
+	bench-bulk bench-milvus bench-train bench-serve secrets train-default reproduce-small reproduce-medium demo-gallery dist docs figure model-pictures screenshot release-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
@@ -152,6 +152,9 @@ bench-model: install-test  ## time and size of every backbone, precision and rou
 
 bench-gallery: install-test  ## every kind of index: recall, searches, inserts, size, cold start (ROWS, default 100000 1000000)
 	$(BIN)/python -m scripts.bench_gallery $(if $(ROWS),--rows $(ROWS))
+
+bench-milvus: install-test install-milvus  ## a gallery on a Milvus server beside one in a folder, and copies between them (a minute)
+	$(BIN)/python -m scripts.bench_milvus
 
 bench-bulk: install-test  ## imports of 30,000 to 300,000 pictures and a migration: rate, memory, searches meanwhile
 	$(BIN)/python -m scripts.bench_bulk

@@ -50,14 +50,14 @@ initial-cluster: default=http://127.0.0.1:{peer}
 class RunningMilvus:
     """A server of our own, which can be killed and started again on the same data and ports."""
 
-    def __init__(self, program: Path, folder: Path, *, authorization: bool) -> None:
+    def __init__(self, program: Path, folder: Path, *, authorization: bool, quick: bool) -> None:
         self._folder = folder
         self._ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
         self._words = [str(program), "--data", str(folder)]
         for name, port in self._ports.items():
             self._words += [] if name == "etcd-peer" else [f"--{name}-port", str(port)]
         (folder / "etcd.yaml").write_text(_ETCD.format(client=self._ports["etcd"], peer=self._ports["etcd-peer"]))
-        for name, value in _QUICK.items():
+        for name, value in _QUICK.items() if quick else ():
             self._words += ["--extra-config", f"{name}={value}"]
         self._words += ["--authorization-enabled", "true"] if authorization else []
         self._token = "root:Milvus" if authorization else ""
@@ -106,10 +106,10 @@ def milvus_program() -> Path:
     return program
 
 
-def started_milvus(*, authorization: bool = False) -> RunningMilvus:
-    """A server of one's own; with ``authorization`` its token is root:Milvus."""
+def started_milvus(*, authorization: bool = False, quick: bool = True) -> RunningMilvus:
+    """A server of one's own; with ``authorization`` its token is root:Milvus; not ``quick``: as it comes."""
     folder = Path(tempfile.mkdtemp(prefix="milvus-"))
-    server = RunningMilvus(milvus_program(), folder, authorization=authorization)
+    server = RunningMilvus(milvus_program(), folder, authorization=authorization, quick=quick)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(server.kill)  # before that
     return server
