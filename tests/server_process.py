@@ -1,6 +1,7 @@
 """A real service process for tests."""
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -21,15 +22,21 @@ def free_port() -> int:
 @contextlib.contextmanager
 def started(
     data_dir: Path, model: Path, *options: str, log: Path | None = None, door: Sequence[str] = COMMAND,
-    port: int | None = None,
+    port: int | None = None, code: Path | None = None,
 ) -> Iterator[tuple[str, subprocess.Popen[str]]]:  # fmt: skip
-    """A running service's base address and its process; killed at the end where it still runs. ``port`` None: a free one."""
+    """A running service's base address and its process; killed at the end where it still runs.
+
+    ``port`` None: a free one. ``code``: the checkout that serves (None: this one).
+    """
     port = port or free_port()
     command = [*door, "--port", str(port), "--data-dir", str(data_dir), "--model", str(model), *options]
     with (
         contextlib.nullcontext() if log is None else log.open("w") as stderr,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
-    ):
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=code,
+            env=os.environ if code is None else os.environ | {"PYTHONPATH": str(code)},
+        ) as process,
+    ):  # fmt: skip
         try:
             assert process.stdout is not None
             first = process.stdout.readline()

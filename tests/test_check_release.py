@@ -60,4 +60,16 @@ def test_a_folder_of_the_last_release_is_opened(capsys: pytest.CaptureFixture[st
     """Where there is no tag yet, of this commit itself: the way is the same."""
     since = check_upgrade.last_tag() or "HEAD"
     assert check_upgrade.main(["--since", since]) == 0
-    assert "50 matches, as before" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"50 matches and {len(check_upgrade.READS) + 1} answers, as before" in out
+    assert "does not take" not in out
+
+
+def test_what_an_upgrade_lost_is_told() -> None:
+    before = {"images": [{"id": "a", "n": 1}, {"id": "b", "n": 2}], "disk_bytes": 5, "name": "yard"}
+    more = {"images": [{"id": "b", "n": 2, "new": 0}, {"id": "a", "n": 1}], "disk_bytes": 7, "name": "yard", "new": 1}
+    assert list(check_upgrade.lost("/v1", before, more)) == []
+    assert sorted(check_upgrade.lost("/v1", before, {"images": [{"id": "a", "n": 1}, {"id": "b", "n": 3}]})) == [
+        "/v1 images: {'id': 'b', 'n': 2} is gone", "/v1 name: yard was told, None is now",
+    ]  # fmt: skip
+    assert list(check_upgrade.lost("/crop", b"picture", None)) == ["/crop: b'picture' was told, None is now"]

@@ -30,6 +30,13 @@ def test_there_are_four_of_one_version(dist: Path) -> None:
     ]  # fmt: skip
 
 
+def test_who_builds_again_gets_the_same_bytes(dist: Path, tmp_path: Path) -> None:
+    assert make_dist.main(["--out", str(tmp_path)]) == 0
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        path.name: path.read_bytes() for path in dist.iterdir()
+    }
+
+
 def test_what_lacks_a_file_is_told(dist: Path, tmp_path: Path) -> None:
     (wheel,) = dist.glob("vehicle_search-*.whl")
     poor = tmp_path / wheel.name
