@@ -2,6 +2,7 @@
 
     make install-milvus
     python -m scripts.bench_milvus [--rows 20000] [--uri http://127.0.0.1:19530]
+    python -m scripts.bench_milvus --ticks  # what the server's time tick costs, and whom
 
 Without ``--uri`` it starts the server that `make install-milvus` installed, as it comes (a time tick of 200 ms). Vectors
 are random, of 512 numbers and length 1; both galleries are ``flat``, keep no crops, and have one caller.
@@ -31,6 +32,8 @@ DIM = 512
 AT_ONCE = 256  # images a write
 VEHICLES = 100
 ASKED = 20  # times that each question is asked
+TICKS = (200, 100, 50, 20)  # ms; 200 is how the server comes
+FEW, IDLE_SECONDS = 2000, 20
 SPEC = GallerySpec(embedding_space="bench", embedding_dim=DIM, viewpoints=("front", "rear", "side"), keep_crops=False)
 
 
@@ -47,9 +50,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--uri", help="a server that runs (default: one is started)")
+    parser.add_argument("--ticks", action="store_true", help="servers of other time ticks beside one another, instead")
     arguments = parser.parse_args()
-    uri = arguments.uri or started_milvus(quick=False).uri
-    vectors = np.random.default_rng(0).normal(size=(arguments.rows, DIM)).astype(np.float32)
+    if arguments.ticks:
+        _compare_ticks()
+    else:
+        _compare_homes(arguments.uri, arguments.rows)
+
+
+def _compare_homes(uri: str | None, rows: int) -> None:
+    uri = uri or started_milvus(settings={}).uri
+    vectors = np.random.default_rng(0).normal(size=(rows, DIM)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     with tempfile.TemporaryDirectory(prefix="bench-milvus-") as name:
         folder = Path(name)
@@ -62,6 +73,27 @@ def main() -> None:
             server.drop(DEFAULT)
             _copies(server, own, folder / "again")
             server.drop("copied")
+
+
+def _compare_ticks() -> None:
+    """Of each tick: how long a search and a write take, and what a server takes that nobody asks anything."""
+    vectors = np.random.default_rng(0).normal(size=(FEW, DIM)).astype(np.float32)
+    for tick in TICKS:
+        server = started_milvus(settings={"proxy.timeTickInterval": str(tick)})
+        with (
+            tempfile.TemporaryDirectory(prefix="bench-milvus-") as name,
+            closing(_server_home(server.uri, Path(name))) as home,
+        ):
+            asked = _figures(home.get(DEFAULT), vectors).asked
+            began = server.processor_seconds()
+            time.sleep(IDLE_SECONDS)
+            idle = (server.processor_seconds() - began) / IDLE_SECONDS
+        server.kill()
+        print(
+            f"tick {tick} ms: one search {asked['one search']:,.0f} ms, one image stored {asked['one image stored']:,.0f} ms, "
+            f"an idle server {idle:.1%} of a core",
+            flush=True,
+        )
 
 
 def _server_home(uri: str, folder: Path) -> MilvusHome:

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from datetime import datetime
@@ -27,12 +27,13 @@ from index.gallery import GalleryHome, GallerySpec
 from index.milvus.crop_home import CropHome
 from index.milvus.milvus_home import MilvusHome
 from index.objects.folder_objects import FolderObjects
+from scripts.process_tree import ProcessTree
 
 _PORTS = (
     "etcd", "etcd-peer", "root-coord", "proxy", "proxy-internal", "query-coord", "query-node", "index-coord", "index-node",
     "data-coord", "data-node",
 )  # fmt: skip
-_QUICK = {"proxy.timeTickInterval": "20", "queryCoord.checkInterval": "50", "queryCoord.distPullInterval": "50"}
+QUICK = {"proxy.timeTickInterval": "20", "queryCoord.checkInterval": "50", "queryCoord.distPullInterval": "50"}
 _AHEAD = 6
 _START_SECONDS = 90
 
@@ -50,14 +51,14 @@ initial-cluster: default=http://127.0.0.1:{peer}
 class RunningMilvus:
     """A server of our own, which can be killed and started again on the same data and ports."""
 
-    def __init__(self, program: Path, folder: Path, *, authorization: bool, quick: bool) -> None:
+    def __init__(self, program: Path, folder: Path, *, authorization: bool, settings: Mapping[str, str]) -> None:
         self._folder = folder
         self._ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
         self._words = [str(program), "--data", str(folder)]
         for name, port in self._ports.items():
             self._words += [] if name == "etcd-peer" else [f"--{name}-port", str(port)]
         (folder / "etcd.yaml").write_text(_ETCD.format(client=self._ports["etcd"], peer=self._ports["etcd-peer"]))
-        for name, value in _QUICK.items() if quick else ():
+        for name, value in settings.items():
             self._words += ["--extra-config", f"{name}={value}"]
         self._words += ["--authorization-enabled", "true"] if authorization else []
         self._token = "root:Milvus" if authorization else ""
@@ -88,6 +89,11 @@ class RunningMilvus:
                 pytest.fail(f"the Milvus server in {self._folder} did not start: see its logs")
             time.sleep(0.2)
 
+    def processor_seconds(self) -> float:
+        """What it took of all cores since it began."""
+        assert self._process is not None
+        return ProcessTree(self._process.pid).processor_seconds()
+
     def kill(self) -> None:
         """End it at once, and whatever it started."""
         if self._process is not None:
@@ -106,10 +112,10 @@ def milvus_program() -> Path:
     return program
 
 
-def started_milvus(*, authorization: bool = False, quick: bool = True) -> RunningMilvus:
-    """A server of one's own; with ``authorization`` its token is root:Milvus; not ``quick``: as it comes."""
+def started_milvus(*, authorization: bool = False, settings: Mapping[str, str] = QUICK) -> RunningMilvus:
+    """A server of one's own; with ``authorization`` its token is root:Milvus; ``settings`` are of its milvus.yaml."""
     folder = Path(tempfile.mkdtemp(prefix="milvus-"))
-    server = RunningMilvus(milvus_program(), folder, authorization=authorization, quick=quick)
+    server = RunningMilvus(milvus_program(), folder, authorization=authorization, settings=settings)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(server.kill)  # before that
     return server
