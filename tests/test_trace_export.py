@@ -1,6 +1,7 @@
 """Spans of a real service, as a collector in this process gets them by OTLP over HTTP."""
 
 import gzip
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from service.gate.trace_export import TraceExport, TraceExportUnavailable
+from tests.guide_blocks import blocks_of
 from tests.http_client import parts
 from tests.pictures import jpeg
 from tests.server_process import free_port, refused, serving
@@ -68,6 +70,16 @@ def collecting() -> Iterator[Collector]:
             thread.join()
 
 
+def guided(collector: str) -> dict[str, str]:
+    """What docs/operations/monitor.md sets before it starts the service, with our collector."""
+    (block,) = (
+        each for each in blocks_of(Path("docs/operations/monitor.md")) if each.run_by == "tests/test_trace_export.py"
+    )
+    *settings, program, command = shlex.split(block.text.replace("http://collector:4318", collector))
+    assert (program, command) == ("vehicle-search", "serve")
+    return dict(word.split("=", 1) for word in settings)
+
+
 def attributes(span: Span) -> dict[str, Any]:
     return {each.key: getattr(each.value, each.value.WhichOneof("value") or "") for each in span.attributes}
 
@@ -81,7 +93,8 @@ def test_a_request_is_a_span_and_its_stages_are_below_it(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with collecting() as collector:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+        for name, value in guided(f"http://127.0.0.1:{collector.server_port}").items():
+            monkeypatch.setenv(name, value)
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
         monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=yard")
         options = ("--access-log", "--log-format", "json")
@@ -103,7 +116,7 @@ def test_a_request_is_a_span_and_its_stages_are_below_it(
             assert ask("unsampled", "GET", "/livez", headers=left) == 200
     assert set(collector.paths) == {"/v1/traces"}
     (about,) = {str(each.resource) for request in collector.received for each in request.resource_spans}
-    for words in ("vehicle-search", "service.version", "deployment.environment"):
+    for words in ("yard-search", "service.version", "deployment.environment"):
         assert words in about
     spans = collector.spans
     search = server_span(spans, "search")
@@ -156,6 +169,9 @@ def test_a_fault_of_the_service_is_an_error(tiny_model: Path, tmp_path: Path, mo
             assert httpx.get(f"{address}/v1/galleries/yard", headers={"X-Request-ID": "mine"}).status_code == 503
     span = server_span(collector.spans, "mine")
     assert (span.status.code, attributes(span)["error.type"]) == (Status.STATUS_CODE_ERROR, "503")
+    assert 'string_value: "vehicle-search"' in str(
+        collector.received[0].resource_spans[0].resource
+    )  # unless it is named
 
 
 def test_a_collector_that_is_away_costs_no_request(
