@@ -46,7 +46,8 @@ since. --mirror also erases what only the other has. At the end both are read wh
 a checksum over all of them but their crops, and for {SEARCHES} images what a search for each finds and its crop.
 Feedback, cameras, keys and import jobs are not copied.
 
-exit code: 0, 1 where the two are not the same, 2 where nothing could be done
+exit code: 0, 1 where the two are not the same or a gallery is damaged (the others are copied), 2 where nothing could be
+done
 """
 _EXAMPLES = """\
 examples:
@@ -99,17 +100,22 @@ def _copy(arguments: argparse.Namespace) -> int:
     if arguments.source == arguments.target:
         raise InvalidValue(f"--from and --to are both {arguments.source}: nothing is to be copied")
     _check_milvus(arguments)
+    _check_folders(_folder(arguments, arguments.source), _folder(arguments, arguments.target))
     with _opened(arguments, arguments.source) as source:
-        names = source.names() if arguments.gallery is None else [source.get(arguments.gallery).name]
+        names, damaged = source.names(), source.problems()
+        if arguments.gallery is not None:
+            names, damaged = [source.get(arguments.gallery).name], {}
+        for name, problem in damaged.items():
+            print(f"{name}: NOT copied: {problem}", file=sys.stderr)
         if not names:
-            raise InvalidValue(f"{arguments.source} has no gallery to copy")
+            raise InvalidValue(f"{arguments.source} has no gallery that can be copied")
         first = source.get(DEFAULT if DEFAULT in names else names[0]).spec
         with _opened(arguments, arguments.target, _spec(arguments, first)) as target:
             if arguments.target == _MILVUS and not arguments.check:
                 for name in names:
                     _check_kind(arguments, source.get(name).spec, target, arguments.name or name)
             same = [_copied(arguments, source.get(name), target, arguments.name or name) for name in names]
-    return int(not all(same))
+    return int(bool(damaged) or not all(same))
 
 
 def _copied(arguments: argparse.Namespace, gallery: Gallery, home: GalleryHome, name: str) -> bool:
@@ -156,14 +162,33 @@ def _spec(arguments: argparse.Namespace, own: GallerySpec) -> GallerySpec:
     return replace(own, kind=arguments.kind or own.kind, vectors=arguments.vectors or own.vectors)
 
 
+def _folder(arguments: argparse.Namespace, where: str) -> Path | None:
+    """Of a home that is one."""
+    data_dir: Path = arguments.data_dir
+    return None if where == _MILVUS else data_dir if where == _LOCAL else Path(where)
+
+
+def _check_folders(source: Path | None, target: Path | None) -> None:
+    """Raise InvalidValue where one data folder would lie in the other, or is the other by another name."""
+    if source is None or target is None:
+        return
+    one, other = source.resolve(), target.resolve()
+    if one == other:
+        raise InvalidValue(f"--from and --to are both {one}: nothing is to be copied")
+    if one in other.parents or other in one.parents:
+        raise InvalidValue(
+            f"of {one} and {other} one lies in the other: name a folder that is no part of a data folder"
+        )
+
+
 @contextmanager
 def _opened(arguments: argparse.Namespace, where: str, spec: GallerySpec | None = None) -> Iterator[GalleryHome]:
     """A home; one that is written to where ``spec`` is given, which is that of a folder's gallery ``default``."""
-    if where == _MILVUS:
+    path = _folder(arguments, where)
+    if path is None:
         with _opened_milvus(arguments, read_only=spec is None or arguments.check) as server:
             yield server
         return
-    path = arguments.data_dir if where == _LOCAL else Path(where)
     writing = None if arguments.check else spec
     with closing(DataFolder(path, default_spec=writing, read_only=writing is None)) as home:
         yield home

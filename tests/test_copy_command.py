@@ -1,5 +1,6 @@
 """``vehicle-index copy``: the same gallery elsewhere, whatever stopped it, and what is not the same is told."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -68,6 +69,32 @@ def test_all_galleries_are_the_same_elsewhere(filled: Path, target: Path, capsys
         assert other.get("default").crop("i7") == own.get("default").crop("i7")
     assert copy(filled, target) == 0
     assert f"default: 0 created, 0 updated, {MANY} there already" in capsys.readouterr().out
+
+
+def test_a_damaged_gallery_is_told_and_keeps_no_other_back(
+    filled: Path, target: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(filled, damaged)
+    with (damaged / "galleries/default/gallery.sqlite").open("r+b") as file:
+        file.seek(100)
+        file.write(bytes(300_000))
+    assert copy(damaged, target) == 1
+    told = capsys.readouterr()
+    assert "default: NOT copied: " in told.err
+    assert "yard: 1 created" in told.out
+    assert copy(damaged, target, "--gallery", "yard") == 0
+    assert copy(damaged, target, "--gallery", "default") == 2
+
+
+def test_a_folder_is_not_copied_into_itself(filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    again = tmp_path / "again"
+    again.symlink_to(filled)
+    for other, words in ((filled, "are both"), (again, "are both"), (filled / "inner", "lies in the other")):
+        assert copy(filled, other) == 2
+        assert words in capsys.readouterr().err
+    assert copy(filled, filled.parent) == 2
+    assert not (filled / "inner").exists()
 
 
 def test_one_gallery_goes_by_another_name_and_kind(filled: Path, target: Path) -> None:

@@ -513,3 +513,13 @@ def test_a_route_answers_with_what_it_declares(stage: Stage, route: str, status:
 
 def test_no_way_is_left_over() -> None:
     assert OWN.keys() <= set(DECLARED)
+
+
+def test_a_service_that_lets_nobody_in_is_not_ready_and_tells_strangers_nothing_of_the_machine(stage: Stage) -> None:
+    client, token = stage.keys_gone
+    assert client.get("/livez").status_code == 200
+    for headers in ({}, bearer(token), bearer("vsk_0_x")):
+        for path in ("/readyz", "/v2/health/ready", "/v1/model"):
+            answer = client.get(path, headers=headers)
+            assert answer.status_code == 503
+            assert "keys.sqlite" not in answer.text

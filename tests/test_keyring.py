@@ -140,7 +140,7 @@ def test_what_cannot_be_read_lets_nobody_in_until_it_can(
     assert asks(ring)
     with monkeypatch.context() as patched:
         patched.setattr(module, "PATIENCE_SECONDS", 0.0)
-        with pytest.raises(NotReady, match=r"nobody is let in: .*keys\.sqlite"):
+        with pytest.raises(NotReady, match="nobody is let in"):
             ring.key(key.key_id)
     database.path.rmdir() if damage == "folder" else database.path.unlink(missing_ok=True)
     database.path.write_bytes(whole)

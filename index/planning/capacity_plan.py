@@ -1,8 +1,9 @@
 """Machines for so many rows and searches: sums over what was measured, and what gives way first.
 
 One service answers from one machine. Rows that do not fit there are parted among machines, each of which is asked by
-every search (a shard); where these have too few cores all of it is there several times (a copy). So a search costs
-``picture + shards · t(rows / shards)`` of a core, where t is what was measured for one machine.
+every search (a shard); where these have too few cores all of it is there several times (a copy). Each service that is
+asked is sent the picture and embeds it, because none is asked by vector. So a search costs
+``shards · (picture + t(rows / shards))`` of a core, where t is what was measured for one machine.
 """
 
 from dataclasses import dataclass
@@ -94,5 +95,5 @@ def plan(kind: str, load: Load, machine: Machine) -> CapacityPlan:
 
 def _cores(measured: MeasuredKind, load: Load, shards: int) -> float:
     """Cores that all machines together are busy with."""
-    search = PICTURE_SECONDS + shards * measured.search_seconds(load.rows / shards)
+    search = shards * (PICTURE_SECONDS + measured.search_seconds(load.rows / shards))
     return load.searches * search + load.added * IMPORT_SECONDS

@@ -29,11 +29,12 @@ class PostgresDatabase:
     def __init__(self, url: str) -> None:
         try:
             said = conninfo_to_dict(url)
-            if not said:
+            if not said or "@" in f"{said.get('host')}{said.get('port')}{said.get('dbname')}":  # a part of the password
                 raise psycopg.ProgrammingError
-        except psycopg.ProgrammingError:
+        except (psycopg.ProgrammingError, UnicodeDecodeError):
             raise InvalidValue(
-                "the database's URL is none: postgresql://USER:PASSWORD@HOST/DATABASE is expected"
+                "the database's URL is none: postgresql://USER:PASSWORD@HOST/DATABASE is expected, with %40 for @, "
+                "%2F for /, %3F for ? and %25 for % in the password"
             ) from None  # which would show it, password and all
         milliseconds = int(ANSWER_SECONDS * 1000)
         options = (
@@ -49,6 +50,7 @@ class PostgresDatabase:
             make_tables(connection)
         self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
             kwargs=ways | {"prepare_threshold": None}, min_size=1, max_size=MOST_CONNECTIONS, timeout=CONNECT_SECONDS,
+            reconnect_timeout=CONNECT_SECONDS,  # whoever asks then begins anew; pauses would double, up to minutes
             configure=_be_durable, check=ConnectionPool.check_connection, open=True, name="vehicle-search",
         )  # fmt: skip
 

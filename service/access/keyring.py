@@ -69,9 +69,8 @@ class Keyring:
     def require_fresh(self) -> None:
         """Raise NotReady where the keys have not been read for too long."""
         if self._started and time.monotonic() - self._read_at >= PATIENCE_SECONDS:
-            raise NotReady(
-                f"the keys cannot be read, so nobody is let in: {self._problem or 'the disk does not answer'}"
-            )
+            why = "the service's log says why" if self._problem else "the disk does not answer"  # strangers read this
+            raise NotReady(f"the keys cannot be read, so nobody is let in: {why}")
 
     def start(self) -> None:
         """Begin to watch."""

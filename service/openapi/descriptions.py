@@ -642,8 +642,18 @@ GALLERY_SPEC = {
             "properties": {
                 "kind": _KIND,
                 "vectors": _VECTORS,
-                "retention_days": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": MAX_RETENTION_DAYS},
-                "keep_crops": {"type": "boolean"},
+                "retention_days": {
+                    "type": ["number", "null"],
+                    "exclusiveMinimum": 0,
+                    "maximum": MAX_RETENTION_DAYS,
+                    "description": "images that came longer ago are in no answer, and erased; null: kept for ever",
+                },
+                "keep_crops": {
+                    "type": "boolean",
+                    "default": True,
+                    "description": "false: only vectors are stored; there are no pictures to look at, and no other "
+                    "model can take the gallery over",
+                },
             },
         },
     }

@@ -109,9 +109,10 @@ def metrics(request: Request) -> Response:
 
 
 async def require_ready(request: Request) -> None:
-    """Raise NotReady where the service is stopping or the model does not answer."""
+    """Raise NotReady where the service is stopping, lets nobody in, or the model does not answer."""
     if request.app.state.stopping:
         raise NotReady("the service is stopping")
+    context_of(request).keyring.require_fresh()
     await context_of(request).engine.check()
 
 
