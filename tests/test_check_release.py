@@ -61,3 +61,14 @@ def test_a_folder_of_the_last_release_is_opened(capsys: pytest.CaptureFixture[st
     since = check_upgrade.last_tag() or "HEAD"
     assert check_upgrade.main(["--since", since]) == 0
     assert "50 matches, as before" in capsys.readouterr().out
+
+
+def test_who_asks_for_help_or_names_no_commit_starts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    for script, words in (
+        (check_release, ["--help"]),
+        (check_release, ["all"]),
+        (check_upgrade, ["--since", "nothing"]),
+    ):
+        with pytest.raises(SystemExit):
+            script.main(words)
+    assert "git knows no such commit" in capsys.readouterr().err
