@@ -49,6 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if since is None:
         print("there is no tag yet, so there is nothing to upgrade from; --since names a commit")
         return 0
+    if subprocess.run(
+        ["git", "rev-parse", "--quiet", "--verify", f"{since}^{{commit}}"], capture_output=True
+    ).returncode:
+        parser.error(f"--since {since}: git knows no such commit")
     with tempfile.TemporaryDirectory() as folder, work_tree(since, Path(folder) / "tree") as tree:
         data = Path(folder) / "data"
         model = Path(folder) / "model.onnx"

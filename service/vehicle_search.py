@@ -265,9 +265,14 @@ def _load(
 def _shared_imports(
     settings: Settings, stores: contextlib.ExitStack, database: "PostgresDatabase", objects: ObjectStore
 ) -> "PostgresImports":
+    from index.postgres.gallery_claim import GalleryClaim
     from index.postgres.postgres_imports import PostgresImports
 
-    imports = PostgresImports(database, objects, settings.data_dir, read_only=settings.read_only)
+    claim = None
+    if not settings.read_only:
+        shared = settings.milvus_uri is not None
+        claim = stores.enter_context(contextlib.closing(GalleryClaim(database, shared=shared)))
+    imports = PostgresImports(database, objects, settings.data_dir, read_only=settings.read_only, claim=claim)
     return stores.enter_context(contextlib.closing(imports))
 
 

@@ -73,3 +73,14 @@ def test_what_an_upgrade_lost_is_told() -> None:
         "/v1 images: {'id': 'b', 'n': 2} is gone", "/v1 name: yard was told, None is now",
     ]  # fmt: skip
     assert list(check_upgrade.lost("/crop", b"picture", None)) == ["/crop: b'picture' was told, None is now"]
+
+
+def test_who_asks_for_help_or_names_no_commit_starts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    for script, words in (
+        (check_release, ["--help"]),
+        (check_release, ["all"]),
+        (check_upgrade, ["--since", "nothing"]),
+    ):
+        with pytest.raises(SystemExit):
+            script.main(words)
+    assert "git knows no such commit" in capsys.readouterr().err

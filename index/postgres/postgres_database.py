@@ -46,7 +46,8 @@ class PostgresDatabase:
             "keepalives_interval": 5, "keepalives_count": 2, "application_name": "vehicle-search",
         } | said | {"options": f"{options} {said.get('options') or ''}".strip()}  # fmt: skip
         self.place = f"PostgreSQL at {said.get('host', 'localhost')}, database {said.get('dbname', 'of its user')}"
-        with self._translated(), psycopg.connect(**ways, autocommit=True) as connection:
+        self._ways = ways
+        with self.translated(), self.connection() as connection:
             make_tables(connection)
         self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
             kwargs=ways | {"prepare_threshold": None}, min_size=1, max_size=MOST_CONNECTIONS, timeout=CONNECT_SECONDS,
@@ -57,15 +58,20 @@ class PostgresDatabase:
     @contextmanager
     def transaction(self) -> Iterator[psycopg.Connection[Any]]:
         """What is done within holds as a whole, and is durable at the end; nothing of it where something is raised."""
-        with self._translated(), self._pool.connection() as connection:
+        with self.translated(), self._pool.connection() as connection:
             yield connection
 
     def close(self) -> None:
         """Let go of the connections."""
         self._pool.close()
 
+    def connection(self) -> psycopg.Connection[Any]:
+        """One apart from the pool, for whoever keeps it; each statement is a transaction. Raises psycopg's errors."""
+        return psycopg.connect(**self._ways, autocommit=True)
+
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def translated(self) -> Iterator[None]:
+        """Errors of psycopg become ours."""
         try:
             yield
         except psycopg.errors.DiskFull as error:

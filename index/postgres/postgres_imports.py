@@ -25,6 +25,7 @@ from index.bulk.failure_file import ENCODING, ERRORS
 from index.bulk.import_job import ImportJob, archive_in, job_of, job_text, told_of
 from index.errors import JobTaken, StorageError
 from index.objects.object_store import ObjectStore
+from index.postgres.gallery_claim import GalleryClaim
 from index.postgres.postgres_database import ANSWER_SECONDS, CONNECT_SECONDS, PostgresDatabase
 from index.postgres.work_folder import WorkFolder
 from index.whole_file import PART
@@ -40,15 +41,18 @@ _LOG = logging.getLogger("index.imports")
 
 
 class PostgresImports:
-    """All jobs of the replicas; see ``ImportHome``. ``data``: where this one works; ``read_only``: it never does."""
+    """All jobs of the replicas; see ``ImportHome``. ``data``: where this one works; ``read_only``: it never does.
+
+    ``claim`` says whether it may: whether they are jobs of its galleries.
+    """
 
     shared = True
 
     def __init__(
         self, database: PostgresDatabase, objects: ObjectStore, data: Path, *, read_only: bool = False,
-        lease: float = LEASE_SECONDS, renewed_every: float = RENEWED_EVERY,
+        claim: GalleryClaim | None = None, lease: float = LEASE_SECONDS, renewed_every: float = RENEWED_EVERY,
     ) -> None:  # fmt: skip
-        self._database, self._objects = database, objects
+        self._database, self._objects, self._claim = database, objects, claim
         self._lease, self._renewed_every = lease, renewed_every
         self._owner = uuid.uuid4().hex
         self._held_until = 0.0  # time.monotonic() until which the job at work is ours for certain
@@ -99,6 +103,8 @@ class PostgresImports:
     def take(self, candidates: Sequence[ImportJob]) -> ImportJob | None:
         if not candidates:
             return None
+        if self._claim is not None:
+            self._claim.require()
         began = time.monotonic()
         with self._database.transaction() as connection:
             row = connection.execute(
