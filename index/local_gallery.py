@@ -229,15 +229,20 @@ class LocalGallery:
         return {named[row_id]: vector for row_id, vector in zip(rows.tolist(), vectors, strict=True)}
 
     def whole(self) -> Iterator[Sequence[tuple[StoredImage, NDArray[np.float32]]]]:
-        cursor: str | None = None
+        after = image_rows.EVERY
         while True:
-            page = self.page(Filters(), limit=_WHOLE_AT_ONCE, cursor=cursor)
-            vectors = self.embeddings([image.image_id for image in page.images])
-            if some := [(image, vectors[image.image_id]) for image in page.images if image.image_id in vectors]:
+            with self._view() as (connection, served):
+                passing = self._passing(Filters(), served) & after
+                found = listed_part(connection, passing, order="image_id", limit=_WHOLE_AT_ONCE, offset=0)
+                part = np.array([row_id for row_id, _ in found], dtype=np.int64)
+                images = dict(served.select(connection, image_rows.listed(part)))
+                rows, vectors = served.vectors(connection, part)
+            some = [(images[row], vector) for row, vector in zip(rows.tolist(), vectors, strict=True) if row in images]
+            if some:
                 yield some
-            cursor = page.cursor
-            if cursor is None:
+            if len(found) < _WHOLE_AT_ONCE:
                 return
+            after = Condition("image_id > ?", (found[-1][1],))
 
     def pictures(self, crop_names: Sequence[str]) -> dict[str, bytes]:
         found = dict[str, bytes]()

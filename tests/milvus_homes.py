@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from index.gallery import GalleryHome, GallerySpec
@@ -30,9 +31,10 @@ from index.objects.folder_objects import FolderObjects
 from scripts.process_tree import ProcessTree
 
 _PORTS = (
-    "etcd", "etcd-peer", "root-coord", "proxy", "proxy-internal", "query-coord", "query-node", "index-coord", "index-node",
-    "data-coord", "data-node",
+    "rootCoord.port", "proxy.port", "proxy.internalPort", "queryCoord.port", "queryNode.port", "indexNode.port", "dataCoord.port",
+    "dataNode.port",
 )  # fmt: skip
+_PARTS = ("rootCoord", "proxy", "queryCoord", "queryNode", "indexNode", "dataCoord", "dataNode")
 QUICK = {"proxy.timeTickInterval": "20", "queryCoord.checkInterval": "50", "queryCoord.distPullInterval": "50"}
 _AHEAD = 6
 _START_SECONDS = 90
@@ -48,46 +50,73 @@ initial-cluster: default=http://127.0.0.1:{peer}
 """
 
 
-class RunningMilvus:
-    """A server of our own, which can be killed and started again on the same data and ports."""
+_UNPACK = """\
+import sys
 
-    def __init__(self, program: Path, folder: Path, *, authorization: bool, settings: Mapping[str, str]) -> None:
+import milvus
+
+config = milvus.MilvusServerConfig(data_dir=sys.argv[1])
+for setting in sys.argv[2:]:
+    config.set(*setting.split("=", 1))
+config.resolve()
+milvus._initialize_data_files(config.base_data_dir)
+"""
+
+
+class RunningMilvus:
+    """A server of our own, which can be killed and started again on the same data and ports.
+
+    The package's own start is not used: it tries whether it can bind a port, and takes another one without a word for the
+    minute that the system keeps connections of a killed server in. The server itself takes such a port. ``ip`` is what its
+    parts call one another by; it listens on all interfaces whatever its settings say.
+    """
+
+    def __init__(self, python: Path, folder: Path, *, authorization: bool, settings: Mapping[str, str]) -> None:
         self._folder = folder
-        self._ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
-        self._words = [str(program), "--data", str(folder)]
-        for name, port in self._ports.items():
-            self._words += [] if name == "etcd-peer" else [f"--{name}-port", str(port)]
-        (folder / "etcd.yaml").write_text(_ETCD.format(client=self._ports["etcd"], peer=self._ports["etcd-peer"]))
-        for name, value in settings.items():
-            self._words += ["--extra-config", f"{name}={value}"]
-        self._words += ["--authorization-enabled", "true"] if authorization else []
-        self._token = "root:Milvus" if authorization else ""
+        etcd, peer, self._watched, *ports = _free_ports(len(_PORTS) + 3)
+        self._port = ports[_PORTS.index("proxy.port")]
+        said: dict[str, str | int] = {f"{part}.ip": "127.0.0.1" for part in _PARTS} | dict(
+            zip(_PORTS, ports, strict=True)
+        )
+        said |= {
+            "etcd.endpoints": f"127.0.0.1:{etcd}",
+            "common.security.authorizationEnabled": str(authorization).lower(),
+        }
+        (folder / "etcd.yaml").write_text(_ETCD.format(client=etcd, peer=peer))
+        words = [f"{name}={value}" for name, value in (said | dict(settings)).items()]
+        subprocess.run([python, "-c", _UNPACK, folder, *words], check=True)
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
     @property
     def uri(self) -> str:
-        return f"http://127.0.0.1:{self._ports['proxy']}"
+        return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        from pymilvus import MilvusClient
-
-        self._process = subprocess.Popen(
-            self._words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-            env=os.environ | {"ETCD_CONFIG_PATH": str(self._folder / "etcd.yaml")},
-        )  # fmt: skip
+        program = self._folder / "bin" / "milvus"
+        with (self._folder / "logs" / "output.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [program, "run", "standalone"], cwd=self._folder, stdout=log, stderr=log, start_new_session=True,
+                env=os.environ | {
+                    "DEPLOY_MODE": "STANDALONE", "METRICS_PORT": str(self._watched), "MILVUS_RUN_DIR": str(self._folder / "run"),
+                    "LD_LIBRARY_PATH": str(program.parent), "ETCD_CONFIG_PATH": str(self._folder / "etcd.yaml"),
+                },
+            )  # fmt: skip
         until = time.monotonic() + _START_SECONDS
-        while True:
-            with suppress(Exception):
-                client = MilvusClient(self.uri, token=self._token, timeout=2, dedicated=True)
-                client.list_collections(timeout=2)
-                client.close()
-                return
+        while not self._answers():
             if time.monotonic() > until or self._process.poll() is not None:
                 self.kill()
                 pytest.fail(f"the Milvus server in {self._folder} did not start: see its logs")
             time.sleep(0.2)
+
+    def _answers(self) -> bool:
+        """Over HTTP: gRPC waits the longer between its tries to connect the longer there was nobody."""
+        with suppress(httpx.TransportError):
+            headers = {"Authorization": "Bearer root:Milvus"}
+            answer = httpx.get(f"{self.uri}/v1/vector/collections", headers=headers, timeout=2)
+            return answer.status_code == 200 and answer.json()["code"] == 200
+        return False
 
     def processor_seconds(self) -> float:
         """What it took of all cores since it began."""
@@ -102,20 +131,19 @@ class RunningMilvus:
             self._process = None
 
 
-def milvus_program() -> Path:
-    """What starts a server; skips the test where there is none."""
+def milvus_python() -> Path:
+    """The Python that has a server; skips the test where there is none."""
     folder = Path(os.environ.get("TEST_MILVUS_VENV", Path(__file__).parent.parent / ".venv-milvus"))
-    program = folder / "bin" / "milvus-server"
-    if not program.is_file():
+    if not (folder / "bin" / "milvus-server").is_file():
         pytest.skip(f"no Milvus server in {folder}: make install-milvus, or name one by TEST_MILVUS_URI")
     pytest.importorskip("pymilvus", reason="the extra milvus is not installed")
-    return program
+    return folder / "bin" / "python"
 
 
 def started_milvus(*, authorization: bool = False, settings: Mapping[str, str] = QUICK) -> RunningMilvus:
     """A server of one's own; with ``authorization`` its token is root:Milvus; ``settings`` are of its milvus.yaml."""
-    folder = Path(tempfile.mkdtemp(prefix="milvus-"))
-    server = RunningMilvus(milvus_program(), folder, authorization=authorization, settings=settings)
+    python, folder = milvus_python(), Path(tempfile.mkdtemp(prefix="milvus-"))
+    server = RunningMilvus(python, folder, authorization=authorization, settings=settings)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(server.kill)  # before that
     return server

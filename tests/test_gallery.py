@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from index import local_gallery
 from index.crops import content_name
 from index.data_folder import DataFolder
 from index.errors import (
@@ -35,6 +36,8 @@ from index.gallery import (
     SearchOptions,
     StoredImage,
 )
+from index.milvus import collection_rows
+from index.milvus.milvus_home import MilvusHome
 from tests.index_kinds import MIRRORED, build_early, device_of, kind_name
 from tests.milvus_homes import milvus_home
 
@@ -82,6 +85,12 @@ def home(
 @pytest.fixture
 def gallery(home: GalleryHome) -> Gallery:
     return home.get("default")
+
+
+@pytest.fixture
+def crops(home: GalleryHome, tmp_path: Path) -> Path:
+    """Where the home keeps crops."""
+    return home._crops.objects.folder if isinstance(home, MilvusHome) else tmp_path  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -167,6 +176,77 @@ def test_some_images_are_found_at_once(gallery: Gallery) -> None:
         "a": vector(0).tolist(), "c": vector(2).tolist(),
     }  # fmt: skip
     assert gallery.embeddings([]) == {}
+
+
+def test_stored_pictures_are_given_by_their_names(gallery: Gallery) -> None:
+    gallery.add([image(name) for name in "abc"])
+    one, other, gone = (str(gallery.get(name).crop_name) for name in "abc")
+    gallery.delete("c")
+    found = gallery.pictures([other, one, gone, content_name(jpeg("never stored")), one])
+    assert found == {one: jpeg("a"), other: jpeg("b")}
+    assert gallery.pictures([]) == {}
+
+
+def test_a_picture_that_is_not_as_it_was_written_is_not_given(gallery: Gallery, crops: Path) -> None:
+    gallery.add([image(name) for name in "abc"])
+    names = {name: str(gallery.get(name).crop_name) for name in "abc"}
+    (changed,), (lost,) = (list(crops.rglob(f"{names[name]}*")) for name in "bc")
+    changed.chmod(0o600)
+    changed.write_bytes(jpeg("another"))
+    lost.unlink()
+    assert gallery.pictures(list(names.values())) == {names["a"]: jpeg("a")}
+
+
+def walked(gallery: Gallery) -> list[tuple[StoredImage, list[float]]]:
+    """All that ``whole`` gives, by image_id."""
+    found = [(stored, vector.tolist()) for some in gallery.whole() for stored, vector in some]
+    return sorted(found, key=lambda each: each[0].image_id)
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Images that are read together at most."""
+    monkeypatch.setattr(local_gallery, "_WHOLE_AT_ONCE", 32)
+    monkeypatch.setattr(collection_rows, "_AT_ONCE", 32)
+    monkeypatch.setattr(collection_rows, "MOST", 64)
+    return 32
+
+
+def test_all_of_a_gallery_is_walked_through(lean: Gallery, small_pages: int) -> None:
+    assert list(lean.whole()) == []
+    vectors = random_vectors(3 * small_pages)
+    names = [f"i{n:03}" for n in np.random.default_rng(1).permutation(len(vectors))]
+    lean.add([image(name, each, camera_id=name) for name, each in zip(names, vectors, strict=True)])
+    assert len(list(lean.whole())) >= 3
+    assert walked(lean) == sorted(
+        ((lean.get(name), each.tolist()) for name, each in zip(names, vectors, strict=True)),
+        key=lambda each: each[0].image_id,
+    )
+    found = lean.embeddings([*names, "none", *names])
+    assert {name: each.tolist() for name, each in found.items()} == {
+        name: each.tolist() for name, each in zip(names, vectors, strict=True)
+    }
+    assert {each.dtype for each in found.values()} == {np.dtype(np.float32)}
+    lean.add([image(names[0], vector(2))])
+    lean.delete(names[1])
+    again = {stored.image_id: each for stored, each in walked(lean)}
+    assert again.keys() == set(names) - {names[1]}
+    assert again[names[0]] == vector(2).tolist()
+    lean.delete_where(Filters())
+    assert walked(lean) == []
+
+
+def test_what_is_written_and_erased_meanwhile_is_walked_through_once(lean: Gallery, small_pages: int) -> None:
+    names = [f"i{n:03}" for n in range(3 * small_pages)]
+    lean.add([image(name) for name in names])
+    walk = lean.whole()
+    seen = [stored.image_id for stored, _ in next(walk)]
+    replaced, erased, *others = sorted(set(names) - set(seen))
+    lean.add([image(seen[0], vector(2)), image(replaced, vector(3), camera_id="new")])
+    lean.delete_where(Filters(image_id=(seen[1], erased)))
+    rest = {stored.image_id: (stored, each.tolist()) for some in walk for stored, each in some}
+    assert rest.keys() == {replaced, *others}
+    assert rest[replaced] == (lean.get(replaced), vector(3).tolist())
 
 
 def test_nothing_is_a_batch_too(gallery: Gallery) -> None:
@@ -655,6 +735,7 @@ def test_expired_images_are_nowhere(home: GalleryHome, clock: Clock) -> None:
             ask("old")
     with pytest.raises(ImageNotFound):
         gallery.change_metadata("old", lambda _: Metadata())
+    assert [stored.image_id for stored, _ in walked(gallery)] == list(gallery.embeddings(["old", "young"])) == ["young"]
     assert gallery.change_metadata_where(Filters(camera_id=("c",)), lambda said: said) == 1
     assert gallery.add([image("old")]) == ["created"]
     assert listed(gallery) == ["old", "young"]
@@ -707,6 +788,8 @@ def test_a_dropped_gallery_is_gone(home: GalleryHome) -> None:
         lambda: home.get("yard"),
         lambda: home.drop("yard"),
         lambda: yard.get("x"),
+        lambda: yard.embeddings(["x"]),
+        lambda: list(yard.whole()),
         lambda: yard.add([image("y")]),
     ):
         with pytest.raises(GalleryNotFound):
@@ -766,6 +849,8 @@ def test_readers_see_whole_writes_only(gallery: Gallery) -> None:
             assert np.array_equal(by_id["a"].embedding, places[place])
             assert gallery.crop("a")[1] in (jpeg("0"), jpeg("1"))
             assert len(gallery.page(Filters(), limit=10).images) == 3
+            for stored, each in walked(gallery)[:2]:
+                assert each == places[int(stored.metadata.vehicle_id or "")].tolist()
             answers += 1
         return answers
 

@@ -13,6 +13,7 @@ from index.errors import GalleryNotFound, GalleryServerUnavailable, InvalidValue
 SECONDS: Final = 20.0  # for one call
 STRONG: Final = "Strong"  # every answer has what was written before it was asked
 _LOADING_SECONDS, _LOOK_SECONDS = 120, 0.05
+_RECONNECT_MS: Final = 1000  # between tries, at most; gRPC's grow to 120 s, for which one that is back is not found
 _GONE = 100  # the collection does not exist
 _REFUSED = ("auth", "permission", "credential", "unauthenticated")
 _LOG = logging.getLogger("pymilvus")
@@ -45,7 +46,10 @@ class MilvusServer:
         _LOG.setLevel(logging.CRITICAL)  # it writes a traceback of what is raised here
         token = "" if token_file is None else _token(token_file)
         with self._told("connect"):
-            self._client: Any = MilvusClient(uri, token=token, timeout=seconds, dedicated=True)
+            self._client: Any = MilvusClient(
+                uri, token=token, timeout=seconds, dedicated=True,
+                grpc_options={"grpc.max_reconnect_backoff_ms": _RECONNECT_MS},
+            )  # fmt: skip
 
     def call(self, name: str, *words: Any, **options: Any) -> Any:
         """What a method of the client gives."""
