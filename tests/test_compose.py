@@ -22,6 +22,7 @@ from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.gallery import Gallery, GallerySpec
 from service.settings import PREFIX, Settings
+from service.signals import SECONDS_IN_ORDER
 from tests.docker_files import stages
 from tests.pictures import jpeg
 from tests.server_process import free_port
@@ -133,6 +134,13 @@ def test_each_waits_until_the_others_are_well(name: str) -> None:
         assert "healthcheck" in SERVICES[other] or "build" in SERVICES[other]  # docker/Dockerfile has one
         assert set(SERVICES[other].get("profiles", [])) <= set(SERVICES[name].get("profiles", [])), other
     assert (SERVICES[name]["restart"] == "no") == (name in ONCE)
+
+
+@pytest.mark.parametrize("name", ["service", "service-gpu", "replica"])
+def test_a_stop_may_take_as_long_as_the_service_takes(name: str) -> None:
+    """An index that is not written at the stop is built at the start."""
+    period = int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
+    assert period >= Settings.model_fields["grace_seconds"].default + SECONDS_IN_ORDER
 
 
 def test_secrets_are_files_that_no_commit_has() -> None:
