@@ -31,6 +31,12 @@ def licence(distribution: Distribution) -> str:
     return expression or by_class or words.strip().partition("\n")[0] or "names no licence"
 
 
+def empty(distribution: Distribution) -> bool:
+    """Whether it only asks for others, as CUDA's toolkit does: no file of it is more than what it says of itself."""
+    files = distribution.files
+    return files is not None and all(file.parts[0].endswith(".dist-info") for file in files)
+
+
 def main() -> None:
     """Write all of them."""
     for distribution in sorted(distributions(), key=lambda found: found.name.lower()):
@@ -39,7 +45,8 @@ def main() -> None:
         for name, text in found:
             sys.stdout.write(f"{'-' * 120}\n{name}\n\n{text}\n")
         if not found:
-            sys.stdout.write("It brings no licence text.\n")
+            nothing = "It is a list of other packages, and holds nothing itself."
+            sys.stdout.write(f"{nothing if empty(distribution) else 'It brings no licence text.'}\n")
 
 
 if __name__ == "__main__":

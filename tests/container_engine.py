@@ -13,6 +13,7 @@ import resource
 import shlex
 import shutil
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,11 @@ from pathlib import Path
 from typing import Any, Self
 
 _ONE_TIME = "946684800"  # 1 January 2000, for all files of all layers
+
+
+def _granted_files() -> str:
+    """Soft and hard limit of open files of this process: an engine's own may be more than this machine grants."""
+    return ":".join(map(str, resource.getrlimit(resource.RLIMIT_NOFILE)))
 
 
 def found_engine() -> "ContainerEngine | None":
@@ -85,10 +91,31 @@ class ContainerEngine:
         finally:
             self("volume", "rm", name)
 
+    @contextlib.contextmanager
+    def reached(self) -> Iterator[dict[str, str]]:
+        """The environment by which Docker Compose reaches it. Podman is asked to listen for that long."""
+        if self.docker:
+            yield {}
+            return
+        with tempfile.TemporaryDirectory() as folder:  # near the root: a socket's path must be short
+            settings, socket = Path(folder, "containers.conf"), Path(folder, "podman.sock")
+            ulimits = f'default_ulimits = ["nofile={_granted_files()}", "nproc=4096:4096"]'
+            settings.write_text(f"[engine]\ncompat_api_enforce_docker_hub = false\n[containers]\n{ulimits}\n")
+            command = [*self._words, "system", "service", "--time", "0", f"unix://{socket}"]
+            with subprocess.Popen(command, env=os.environ | {"CONTAINERS_CONF": str(settings)}) as listening:
+                try:
+                    deadline = time.monotonic() + 60
+                    while not socket.exists():
+                        assert listening.poll() is None, "podman's own words stand above"
+                        assert time.monotonic() < deadline, "podman does not listen"
+                        time.sleep(0.1)
+                    yield {"DOCKER_HOST": f"unix://{socket}"}
+                finally:
+                    listening.terminate()
+
     def started(self, image: str, *options: str, words: Sequence[str] = ()) -> "Container":
         """A container that has been started as tightly as one can be."""
         name = f"vehicle-search-test-{uuid.uuid4().hex[:8]}"
-        files = ":".join(map(str, resource.getrlimit(resource.RLIMIT_NOFILE)))
         tight = (
             "--read-only",
             "--tmpfs",
@@ -100,7 +127,7 @@ class ContainerEngine:
             "--network",
             "none",
             "--no-healthcheck",  # a test asks; podman wants systemd for it
-            f"--ulimit=nofile={files}",  # an engine's own defaults may be more than this machine grants
+            f"--ulimit=nofile={_granted_files()}",
             "--ulimit=nproc=4096:4096",
         )
         self("create", "--name", name, *tight, *options, image, *words)

@@ -1,9 +1,7 @@
 """docker-compose.yml: what it promises of every container, the demo gallery's way in, and the proxy's configuration."""
 
-import functools
 import os
 import re
-import shlex
 import shutil
 import socket
 import subprocess
@@ -22,6 +20,8 @@ from index.data_folder import DataFolder
 from index.embedder import Embedder
 from index.gallery import Gallery, GallerySpec
 from service.settings import PREFIX, Settings
+from service.signals import SECONDS_IN_ORDER
+from tests.composer import compose
 from tests.docker_files import stages
 from tests.pictures import jpeg
 from tests.server_process import free_port
@@ -44,29 +44,6 @@ def environment(service: dict[str, Any]) -> dict[str, str]:
     said = service.get("environment", {})
     pairs = said.items() if isinstance(said, dict) else (each.split("=", 1) for each in said)
     return {default(name): default(value) for name, value in pairs}
-
-
-@functools.cache
-def composer() -> list[str]:
-    """How Docker Compose is called here; COMPOSE_CHECK may say it. Tests are left out where there is none."""
-    asked = os.environ.get("COMPOSE_CHECK")
-    for words in [shlex.split(asked)] if asked else [["docker", "compose"], ["docker-compose"]]:
-        if shutil.which(words[0]) is None:
-            continue
-        version = subprocess.run(
-            [*words, "version", "--short"], capture_output=True, text=True, timeout=300, check=False
-        )
-        if version.returncode == 0 and not version.stdout.startswith("1"):
-            return words
-    assert not asked, f"COMPOSE_CHECK={asked} is no Docker Compose of version 2 or newer"
-    pytest.skip("no Docker Compose (`docker compose`, version 2): the schema is checked all the same")
-
-
-def compose(*words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """What Docker Compose says."""
-    return subprocess.run(
-        [*composer(), *words], capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **variables}
-    )
 
 
 def test_it_is_as_the_specification_says() -> None:
@@ -133,6 +110,13 @@ def test_each_waits_until_the_others_are_well(name: str) -> None:
         assert "healthcheck" in SERVICES[other] or "build" in SERVICES[other]  # docker/Dockerfile has one
         assert set(SERVICES[other].get("profiles", [])) <= set(SERVICES[name].get("profiles", [])), other
     assert (SERVICES[name]["restart"] == "no") == (name in ONCE)
+
+
+@pytest.mark.parametrize("name", ["service", "service-gpu", "replica"])
+def test_a_stop_may_take_as_long_as_the_service_takes(name: str) -> None:
+    """An index that is not written at the stop is built at the start."""
+    period = int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
+    assert period >= Settings.model_fields["grace_seconds"].default + SECONDS_IN_ORDER
 
 
 def test_secrets_are_files_that_no_commit_has() -> None:

@@ -5,13 +5,18 @@ import os
 import re
 import shutil
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from tests.composer import compose, composer
 from tests.container_engine import Container, ContainerEngine, found_engine
 from tests.docker_files import normalised
+from tests.pictures import jpeg
+from tests.test_metrics import figure
 
 pytestmark = pytest.mark.images
 
@@ -164,6 +169,75 @@ def test_sigterm_ends_it_well(service: str, engine: ContainerEngine) -> None:
         assert container.ended() == 0
         print(f"\nservice: ended {time.monotonic() - began:.1f} s after SIGTERM")  # noqa: T201
         assert time.monotonic() - began < 20  # its grace
+
+
+class Composed:
+    """The project of docker-compose.yml under a name of the test, its service published on a port that is free."""
+
+    def __init__(self, words: list[str], environment: dict[str, str]) -> None:
+        self._words, self._environment = words, environment
+
+    def __call__(self, *words: str) -> str:
+        run = compose(*self._words, *words, timeout=600, **self._environment)
+        assert run.returncode == 0, f"{words}: {run.stdout}\n{run.stderr}"
+        return run.stdout
+
+    def up(self) -> str:
+        """Start it; the address at which it answers, once it does."""
+        self("up", "--no-build", "--detach", "service")
+        address = f"http://{self('port', 'service', '8000').strip()}"
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                if httpx.get(f"{address}/readyz").is_success:
+                    return address
+            except httpx.TransportError:  # it is starting
+                pass
+            assert time.monotonic() < deadline, self("logs", "service")
+            time.sleep(0.2)
+
+
+@pytest.fixture
+def composed(service: str, engine: ContainerEngine, tmp_path: Path) -> Iterator[Composed]:
+    composer()  # leaves the test out where there is no Compose
+    project = f"vehicle-search-test-{uuid.uuid4().hex[:8]}"
+    (tmp_path / "port.yml").write_text('services: {service: {ports: !override ["127.0.0.1::8000"]}}\n')
+    files = ("--file", "docker-compose.yml", "--file", str(tmp_path / "port.yml"), "--env-file", "/dev/null")
+    names = [f"{project}-{name}" for name in ("demo", "service")]  # as Compose calls what it builds
+    with engine.reached() as environment:
+        found = Composed(["--project-name", project, *files], environment | {"SERVICE_CPUS": "1"})
+        for name in names:
+            engine("tag", service, name)
+        try:
+            yield found
+        finally:
+            found("down", "--volumes")
+            engine("rmi", *names)
+
+
+def test_docker_compose_up_serves_the_demo_gallery(composed: Composed) -> None:
+    """As docker-compose.yml says it: demo first, then the service, with the limits that stand there; what changes is kept."""
+    address = composed.up()
+    status = httpx.get(f"{address}/v1/status").json()
+    (gallery,) = status["galleries"]
+    assert gallery["images"] > 100
+    assert status["queue"]["workers"] == 1  # SERVICE_CPUS
+    assert figure(address, "vehicle_search_memory_free_bytes") < 2 * 2**30  # SERVICE_MEMORY
+    found = httpx.post(f"{address}/v1/galleries/default/search", content=Path("examples/query.jpg").read_bytes())
+    assert found.json()["matches"][0]["distance"] < 0.5
+    assert httpx.get(f"{address}/v1/status", headers={"Host": "elsewhere.example"}).status_code == 403
+
+    images = f"{address}/v1/galleries/default/images"
+    assert httpx.put(f"{images}/mine", content=jpeg(0)).status_code == 201
+    assert httpx.delete(f"{images}/v0001_00").status_code == 204
+    composed("stop")
+    ended = [json.loads(line) for line in composed("ps", "--all", "--format", "json").splitlines()]
+    assert {each["Service"]: each["ExitCode"] for each in ended} == {"demo": 0, "service": 0}
+    composed("down")
+
+    images = f"{composed.up()}/v1/galleries/default/images"
+    assert httpx.get(f"{images}/mine").status_code == 200
+    assert httpx.get(f"{images}/v0001_00").status_code == 404
 
 
 @pytest.mark.skipif("train" not in TARGETS, reason="IMAGE_TARGETS leaves train out")
