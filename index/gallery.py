@@ -6,7 +6,7 @@ Two homes are planned: ``LocalGallery`` (one machine) and a Milvus one (a cluste
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Literal, Protocol, Self, TypeVar, get_args
 
@@ -184,6 +184,13 @@ class GallerySpec:
             embedding_space=contract.embedding_space, embedding_dim=contract.embedding_dim,
             viewpoints=contract.viewpoints, kind=kind, vectors=vectors, retention_days=retention_days,
             keep_crops=keep_crops,
+        )  # fmt: skip
+
+    def moved_to(self, contract: Contract) -> Self:
+        """The same gallery with the vectors of another model."""
+        return replace(
+            self, embedding_space=contract.embedding_space, embedding_dim=contract.embedding_dim,
+            viewpoints=contract.viewpoints,
         )  # fmt: skip
 
     def require_space(self, contract: Contract, gallery: str) -> None:

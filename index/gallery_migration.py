@@ -15,31 +15,37 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import takewhile
-from typing import Final, Protocol
+from typing import Protocol
 
 import apsw
-import numpy as np
 
-from index.contract import Contract, Resize
-from index.crops import MAX_SIDE, model_crop, read_picture
-from index.errors import GalleryConflict, MigrationNotFound, NotMigratable, PictureError
+from index.contract import Contract
 from index.gallery import Look, Migration, Spread
+from index.migration_rules import (
+    LOT,
+    NAMED,
+    SHOWN,
+    LotLook,
+    another_open,
+    none_open,
+    over,
+    require_migratable,
+    unknown,
+)
 from index.searching.built_index import BuiltIndex
 from index.searching.growing_index import GrowingIndex
 from index.searching.index_building import Stopped, build_index
 from index.searching.index_kind import built_kind, estimate, require_memory
 from index.storage import image_rows, space_vectors
 from index.storage.about_rows import write_about
-from index.storage.crop_store import CropStore, is_as_written
+from index.storage.crop_store import CropStore
 from index.storage.gallery_database import Bound, GalleryDatabase, blocks, bound_of
 from index.storage.migration_records import forget_erased, open_migration, read_migrations, write_migration
 from index.storage.space_vectors import LackingRow, RowVector
-
-LOT: Final = 4  # pictures that are looked at together: a search waits for no more than one lot
 
 _READ_AT_ONCE = 1024  # rows that lack a vector
 _WRITTEN_AT_ONCE, _WRITTEN_EVERY = 256, 2.0  # vectors, seconds
@@ -47,7 +53,6 @@ _LAST = 16  # rows that may still lack a vector when writers are made to wait; l
 _PAUSE = 2.0  # seconds that writers wait for the last rows at first
 _BETWEEN = 2.0  # seconds until they wait again, where images come as fast as they are looked at
 _REMOVED_AT_ONCE = 1000  # old vectors; between two lots others write
-_SHOWN = 20  # images that failed and are told
 
 
 class SearchedGallery(Protocol):
@@ -60,14 +65,6 @@ class SearchedGallery(Protocol):
     def serve(self, bound: Bound, growing: GrowingIndex, note: Callable[[apsw.Connection], None]) -> None:
         """Let another space answer from now on, in one commit with ``note``; within ``quiet``."""
         ...
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What became of a lot of rows: their vectors, and why each of the others has none."""
-
-    vectors: list[RowVector] = field(default_factory=list)
-    failed: dict[int, tuple[str, str]] = field(default_factory=dict)  # by row: image id, reason
 
 
 class _Given(Exception):  # as the house's other errors; it never leaves this module
@@ -105,12 +102,9 @@ class GalleryMigration:
             if current is not None and current.to_space == contract.embedding_space:
                 return self._counted(connection, current), False
             if current is not None:
-                raise GalleryConflict(
-                    f"gallery {name} is being migrated to the embedding space {current.to_space}; let that end with "
-                    f"its model, or cancel it: DELETE /v1/galleries/{name}/migrations/{current.migration_id}, or "
-                    "`vehicle-index migrate --cancel`"
-                )
-            _require_migratable(connection, bound, contract, name)
+                raise another_open(current, name)
+            some, number = space_vectors.cropless(connection, limit=NAMED)
+            require_migratable(bound.spec, contract, name, some, number)
             space_vectors.bound_to(connection, bound.spec, contract)
             migration = Migration(
                 migration_id=uuid.uuid4().hex[:12], state="waiting", model=contract.name, fingerprint=fingerprint,
@@ -124,9 +118,7 @@ class GalleryMigration:
         with self._writing, self._database.transaction() as connection:
             migration = _known(connection, migration_id, self._database.name)
             if migration.state not in ("waiting", "running"):
-                raise GalleryConflict(
-                    f"the migration {migration_id} is {migration.state}; it cannot be cancelled any more"
-                )
+                raise over(migration)
             migration = replace(self._counted(connection, migration), state="cancelled", ended_at=self._clock())
             write_migration(connection, migration)
         if self._at_work.acquire(blocking=False):  # else whoever is at work removes them
@@ -142,7 +134,7 @@ class GalleryMigration:
             migration, bound = self._taken_up(contract)
             try:
                 if migration.state != "switched":
-                    self._move(migration, bound, _Job(self._crops, contract.resize, look), spread, stop)
+                    self._move(migration, bound, LotLook(self._crops.read, contract.resize, look), spread, stop)
                 self._forget_others(stop)
                 return self._finish(migration)
             except (_Given, Stopped):
@@ -164,16 +156,13 @@ class GalleryMigration:
         with self._writing, self._database.transaction() as connection:
             migration = open_migration(connection)
             if migration is None or migration.to_space != contract.embedding_space:
-                wanted = "none" if migration is None else f"one to the embedding space {migration.to_space}"
-                raise NotMigratable(
-                    f"no migration of gallery {self._database.name} to {contract.embedding_space} is open ({wanted} is)"
-                )
+                raise none_open(migration, contract, self._database.name)
             if migration.state == "waiting":
                 migration = replace(migration, state="running")
                 write_migration(connection, migration)
             return migration, space_vectors.bound_to(connection, bound_of(connection).spec, contract)
 
-    def _move(self, migration: Migration, bound: Bound, job: "_Job", spread: Spread, stop: threading.Event) -> None:
+    def _move(self, migration: Migration, bound: Bound, job: LotLook, spread: Spread, stop: threading.Event) -> None:
         beside: _BesideIndex | None = None
         sound, pause, between = 0, _PAUSE, math.inf
         while True:
@@ -193,7 +182,7 @@ class GalleryMigration:
             pause *= 2
 
     def _embed_most(
-        self, migration: Migration, bound: Bound, job: "_Job", spread: Spread, stop: threading.Event, *, seconds: float
+        self, migration: Migration, bound: Bound, job: LotLook, spread: Spread, stop: threading.Event, *, seconds: float
     ) -> bool:
         """Go through the rows that lack a vector until few do but those that fail; ends the migration for these.
 
@@ -215,7 +204,7 @@ class GalleryMigration:
             return space_vectors.lacking_count(connection, bound.space_id)
 
     def _embed_once(
-        self, migration: Migration, bound: Bound, job: "_Job", spread: Spread, failed: dict[int, tuple[str, str]],
+        self, migration: Migration, bound: Bound, job: LotLook, spread: Spread, failed: dict[int, tuple[str, str]],
         due: float,
     ) -> None:  # fmt: skip
         """Go once through the rows that lack a vector now; adds to ``failed``."""
@@ -260,7 +249,7 @@ class GalleryMigration:
                 return
             ended = replace(
                 self._counted(connection, migration), state="failed", ended_at=self._clock(),
-                failed=tuple(left[:_SHOWN]), failures=len(left),
+                failed=tuple(left[:SHOWN]), failures=len(left),
             )  # fmt: skip
             write_migration(connection, ended)
         raise _Given
@@ -281,7 +270,7 @@ class GalleryMigration:
         return None
 
     def _switch(
-        self, migration: Migration, bound: Bound, job: "_Job", beside: "_BesideIndex", stop: threading.Event,
+        self, migration: Migration, bound: Bound, job: LotLook, beside: "_BesideIndex", stop: threading.Event,
         seconds: float,
     ) -> bool:  # fmt: skip
         """Make up for the last rows while nobody writes, and switch; False where they are too many for the time."""
@@ -307,8 +296,9 @@ class GalleryMigration:
         return True
 
     def _embed_last(
-        self, migration: Migration, bound: Bound, job: "_Job", beside: "_BesideIndex", stop: threading.Event, due: float
-    ) -> bool:
+        self, migration: Migration, bound: Bound, job: LotLook, beside: "_BesideIndex", stop: threading.Event,
+        due: float,
+    ) -> bool:  # fmt: skip
         """Look at what came since, on this thread, whatever else is asked of the workers; whether none is left.
 
         A first lot is looked at whatever the time is.
@@ -372,41 +362,6 @@ class GalleryMigration:
         return replace(migration, done=total - lacking, total=total)
 
 
-class _Job:
-    """What is done with a lot of rows, on any thread: read their crops, look at them."""
-
-    def __init__(self, crops: CropStore, resize: Resize, look: Look) -> None:
-        self._crops, self._resize, self._look = crops, resize, look
-
-    def seen(self, rows: Sequence[LackingRow]) -> _Seen:
-        """Vectors of rows, computed from their crops as ingestion computes them."""
-        seen, read, crops = _Seen(), [], []
-        for row in rows:
-            try:
-                crops.append(model_crop(read_picture(self._bytes(row), max_pixels=MAX_SIDE**2), self._resize))
-                read.append(row)
-            except PictureError as error:
-                seen.failed[row.row_id] = (row.image_id, str(error))
-        if not read:
-            return seen
-        vectors, viewpoints = self._look(np.stack(crops))
-        for n, row in enumerate(read):
-            viewpoint = None if viewpoints is None else viewpoints[n]
-            if np.isfinite(vectors[n]).all() and (viewpoint is None or np.isfinite(viewpoint).all()):
-                seen.vectors.append(RowVector(row.row_id, vectors[n], viewpoint))
-            else:
-                seen.failed[row.row_id] = (row.image_id, "the model's answer to its crop is not finite")
-        return seen
-
-    def _bytes(self, row: LackingRow) -> bytes:
-        data = None if row.crop is None else self._crops.read(row.crop)
-        if row.crop is None or data is None:
-            raise PictureError("its crop is missing")
-        if not is_as_written(row.crop, data):
-            raise PictureError("its crop is not the picture that was written")
-        return data
-
-
 class _BesideIndex:
     """The index of the new space, as far as it has been built: of the rows up to ``up_to``, as of some change."""
 
@@ -454,25 +409,6 @@ def _whole_up_to(connection: apsw.Connection, bound: Bound, *, above: int) -> in
     return first[0].row_id - 1 if first else image_rows.last_row(connection)
 
 
-def _require_migratable(connection: apsw.Connection, bound: Bound, contract: Contract, name: str) -> None:
-    if bound.spec.embedding_space == contract.embedding_space:
-        raise NotMigratable(
-            f"gallery {name} is of the model's embedding space {contract.embedding_space}: nothing to do"
-        )
-    if not bound.spec.keep_crops:
-        raise NotMigratable(
-            f"gallery {name} keeps no crops, so its images cannot be embedded anew: ingest the pictures into a new "
-            "gallery"
-        )
-    some, number = space_vectors.cropless(connection, limit=3)
-    if number:
-        more = ", …" if number > len(some) else ""
-        raise NotMigratable(
-            f"{number:,} images of gallery {name} have no crop ({', '.join(some)}{more}): write them again, or erase "
-            "them"
-        )
-
-
 def _require_open(connection: apsw.Connection, migration: Migration) -> None:
     """Raise _Given where somebody cancelled it."""
     current = open_migration(connection)
@@ -484,7 +420,7 @@ def _known(connection: apsw.Connection, migration_id: str, gallery: str) -> Migr
     for each in read_migrations(connection):
         if each.migration_id == migration_id:
             return each
-    raise MigrationNotFound(f"gallery {gallery} knows no migration {migration_id}")
+    raise unknown(migration_id, gallery)
 
 
 def _wanted(connection: apsw.Connection) -> list[str]:

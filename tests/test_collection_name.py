@@ -1,21 +1,45 @@
 """Names of collections, and what a gallery's says of it."""
 
+from dataclasses import replace
+from typing import get_args
+
 import pytest
 
 from index.errors import InvalidValue, StorageError
-from index.milvus.collection_name import GalleryDescription, changes_name, check_prefix, gallery_of, new_name
+from index.milvus.collection_name import (
+    CollectionName,
+    GalleryDescription,
+    State,
+    changes_name,
+    check_prefix,
+    migrations_name,
+)
 from tests.test_gallery import SPEC
 
 
-@pytest.mark.parametrize("gallery", ["default", "a-b_c", "a_b-c", "0", "x" * 63, "c", "u", "g_u"])
-@pytest.mark.parametrize("prefix", ["vehicle_search", "a", "a_g"])
+STATES = get_args(State)
+
+
+@pytest.mark.parametrize("gallery", ["default", "a-b_c", "a_b-c", "0", "x" * 64, "c", "u", "g_u"])
+@pytest.mark.parametrize("prefix", ["vehicle_search", "a", "a_g", "a" * 32])
 def test_a_collection_tells_its_gallery(prefix: str, gallery: str) -> None:
-    name = new_name(prefix, gallery)
-    assert gallery_of(name, prefix) == gallery
-    assert name != new_name(prefix, gallery)
-    assert name.replace("_", "").isalnum()
-    assert all(gallery_of(name, other) is None for other in ("vehicle", "b", "a_") if other != prefix)
-    assert gallery_of(changes_name(prefix), prefix) is None
+    first = CollectionName.new(prefix, gallery)
+    assert first != CollectionName.new(prefix, gallery)
+    moved = [replace(first, generation=12, state=state, migration="0" * 12, turn=10**6) for state in STATES]
+    for name in (first, *moved):
+        assert CollectionName.read(name.text, prefix) == name
+        assert name.gallery_key == first.text
+        assert name.text.replace("_", "").isalnum()
+        assert len(name.text) <= 255
+        assert all(CollectionName.read(name.text, other) is None for other in ("vehicle", "b", "a_") if other != prefix)
+    assert len({name.text for name in moved}) == len(STATES)
+    for other in (changes_name(prefix), migrations_name(prefix), first.text[:-1], moved[0].text + "x"):
+        assert CollectionName.read(other, prefix) is None
+
+
+def test_a_collection_in_a_state_of_a_newer_release_is_nobodys() -> None:
+    name = replace(CollectionName.new("a", "yard"), generation=1, migration="0" * 12)
+    assert CollectionName.read(name.text.replace("V1S", "V1Q"), "a") is None
 
 
 @pytest.mark.parametrize("prefix", ["", "A", "a-b", "1a", "a" * 33, "a\n"])

@@ -23,6 +23,7 @@ from index.milvus import milvus_gallery, row_listing, row_search
 from index.milvus.image_row import KEY
 from index.milvus.milvus_gallery import MilvusGallery
 from index.milvus.milvus_home import MilvusHome
+from index.milvus.moving_gallery import MovingGallery
 from tests.milvus_homes import milvus_uri, new_home, new_prefix
 from tests.test_gallery import (
     NOON,
@@ -56,7 +57,7 @@ def home(prefix: str) -> Iterator[MilvusHome]:
 
 
 @pytest.fixture
-def gallery(home: MilvusHome) -> MilvusGallery:
+def gallery(home: MilvusHome) -> MovingGallery:
     """The module's gallery, empty."""
     gallery = home.get("default")
     gallery.delete_where(Filters())
@@ -64,7 +65,7 @@ def gallery(home: MilvusHome) -> MilvusGallery:
 
 
 @pytest.fixture(scope="module")
-def other(prefix: str, home: MilvusHome) -> Iterator[MilvusGallery]:
+def other(prefix: str, home: MilvusHome) -> Iterator[MovingGallery]:
     """The same gallery as another service has it."""
     opened = MilvusHome(milvus_uri(), crops=home._crops, prefix=prefix, clock=lambda: NOON)
     yield opened.get("default")
@@ -112,7 +113,7 @@ def drawn_filters(draw: random.Random) -> Filters:
     )
 
 
-def test_it_answers_as_a_gallery_in_a_folder_does(gallery: MilvusGallery, tmp_path: Path) -> None:
+def test_it_answers_as_a_gallery_in_a_folder_does(gallery: MovingGallery, tmp_path: Path) -> None:
     with closing(DataFolder(tmp_path, default_spec=SPEC, clock=lambda: NOON)) as folder:
         local = folder.get("default")
         both: tuple[Gallery, Gallery] = (gallery, local)
@@ -138,7 +139,7 @@ def test_it_answers_as_a_gallery_in_a_folder_does(gallery: MilvusGallery, tmp_pa
         assert replace(gallery.facets(), last_change=0) == replace(local.facets(), last_change=0)
 
 
-def test_the_largest_that_may_be_said_is_given_back(gallery: MilvusGallery) -> None:
+def test_the_largest_that_may_be_said_is_given_back(gallery: MovingGallery) -> None:
     said = Metadata(
         vehicle_id="🚗" * 256, camera_id="\x01" * 256,
         attributes={f"{n:02}" + "\x01" * 126: "\x02" * 1024 for n in range(64)},
@@ -153,7 +154,7 @@ def test_the_largest_that_may_be_said_is_given_back(gallery: MilvusGallery) -> N
 # Several services
 
 
-def test_services_write_the_same_images_at_once(gallery: MilvusGallery, other: MilvusGallery) -> None:
+def test_services_write_the_same_images_at_once(gallery: MovingGallery, other: MovingGallery) -> None:
     before = gallery.info().last_change
     names = [f"i{n}" for n in range(10)]
 
@@ -172,7 +173,7 @@ def test_services_write_the_same_images_at_once(gallery: MilvusGallery, other: M
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, (gallery, other, gallery, other), range(4)))
     assert gallery.count() == other.count() == len(names)
-    assert gallery._rows.left_behind(0, every=True) == []
+    assert gallery.serving()._rows.left_behind(0, every=True) == []
     assert gallery.info().last_change == other.info().last_change == before + 4 * 15 * 5
     for match in search(other, vector(0), top_k=100, embeddings=True):
         seed, turn = map(int, str(match.image.metadata.vehicle_id).split())
@@ -185,7 +186,7 @@ def _with_attributes(more: Mapping[str, Attribute], said: Metadata) -> Metadata:
     return replace(said, attributes={**said.attributes, **more})
 
 
-def test_no_change_of_two_services_is_lost(gallery: MilvusGallery, other: MilvusGallery) -> None:
+def test_no_change_of_two_services_is_lost(gallery: MovingGallery, other: MovingGallery) -> None:
     gallery.add([image("x")])
 
     def change(own: Gallery, who: int) -> None:
@@ -197,10 +198,10 @@ def test_no_change_of_two_services_is_lost(gallery: MilvusGallery, other: Milvus
         list(pool.map(change, (gallery, other), range(2)))
     assert len(gallery.get("x").metadata.attributes) == 16
     assert gallery.count() == 1
-    assert gallery._rows.left_behind(0, every=True) == []
+    assert gallery.serving()._rows.left_behind(0, every=True) == []
 
 
-def test_a_picture_that_another_writes_outlives_a_change(gallery: MilvusGallery, other: MilvusGallery) -> None:
+def test_a_picture_that_another_writes_outlives_a_change(gallery: MovingGallery, other: MovingGallery) -> None:
     gallery.add([image("x", vector(1), camera_id="old")])
 
     def change(said: Metadata) -> Metadata:
@@ -214,7 +215,7 @@ def test_a_picture_that_another_writes_outlives_a_change(gallery: MilvusGallery,
     assert match.distance == 0
 
 
-def test_an_image_that_another_erases_does_not_come_back(gallery: MilvusGallery, other: MilvusGallery) -> None:
+def test_an_image_that_another_erases_does_not_come_back(gallery: MovingGallery, other: MovingGallery) -> None:
     gallery.add([image("x"), image("y")])
 
     def change(said: Metadata) -> Metadata:
@@ -231,12 +232,12 @@ def test_an_image_that_another_erases_does_not_come_back(gallery: MilvusGallery,
 
 
 def test_a_slow_clock_loses_nothing(
-    gallery: MilvusGallery, other: MilvusGallery, monkeypatch: pytest.MonkeyPatch
+    gallery: MovingGallery, other: MovingGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gallery.add([image("x", camera_id="first")])
-    now = other._row_clock._now
-    monkeypatch.setattr(other._row_clock, "_now", lambda: now() - 3600 * 10**6)
-    monkeypatch.setattr(other._row_clock, "_last", 0)
+    now = other.serving()._row_clock._now
+    monkeypatch.setattr(other.serving()._row_clock, "_now", lambda: now() - 3600 * 10**6)
+    monkeypatch.setattr(other.serving()._row_clock, "_last", 0)
     assert other.add([image("x", camera_id="second")]) == ["updated"]
     assert gallery.get("x").metadata.camera_id == "second"
 
@@ -255,7 +256,7 @@ def test_what_others_create_and_drop_is_seen(home: MilvusHome, prefix: str) -> N
             there.get("x")
         with pytest.raises(GalleryNotFound):
             there.add([image("y")])
-        home._looked = 0.0  # a second later
+        home._collections._looked = 0.0  # a second later
         with pytest.raises(GalleryNotFound):
             home.get("yard-2_b")
 
@@ -274,6 +275,7 @@ from pathlib import Path
 from index.milvus.crop_home import CropHome
 from index.objects.folder_objects import FolderObjects
 from index.milvus.milvus_home import MilvusHome
+from index.milvus.moving_gallery import MovingGallery
 from tests.test_gallery import image, vector
 gallery = MilvusHome(sys.argv[1], prefix=sys.argv[2], crops=CropHome(FolderObjects(Path(sys.argv[3])))).get("default")
 for turn in range(1000):
@@ -284,7 +286,7 @@ for turn in range(1000):
 
 @pytest.mark.parametrize("turns", [1, 6, 9])
 def test_what_a_killed_service_acknowledged_is_there(
-    gallery: MilvusGallery, home: MilvusHome, prefix: str, turns: int
+    gallery: MovingGallery, home: MilvusHome, prefix: str, turns: int
 ) -> None:
     command = [sys.executable, "-c", WRITER, milvus_uri(), prefix, str(home._crops.objects.folder)]  # type: ignore[attr-defined]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
@@ -305,18 +307,18 @@ def test_what_a_killed_service_acknowledged_is_there(
 
 
 @pytest.fixture
-def interrupted(gallery: MilvusGallery, monkeypatch: pytest.MonkeyPatch) -> MilvusGallery:
+def interrupted(gallery: MovingGallery, monkeypatch: pytest.MonkeyPatch) -> MovingGallery:
     """A gallery with rows that a service left behind which died after writing others in their place."""
     gallery.add([image(f"i{n}", vector(n), camera_id="old", crop=jpeg("old")) for n in range(5)])
     with monkeypatch.context() as patch:
         patch.setattr(MilvusGallery, "_erase_replaced", lambda *_: None)
         patch.setattr(MilvusGallery, "_discard", lambda *_: None)
         gallery.add([image(f"i{n}", vector(n, 9), camera_id="new", crop=jpeg("new")) for n in range(3)])
-    assert len(gallery._rows.left_behind(0)) == 3
+    assert len(gallery.serving()._rows.left_behind(0)) == 3
     return gallery
 
 
-def test_what_was_left_behind_is_in_no_answer(interrupted: MilvusGallery) -> None:
+def test_what_was_left_behind_is_in_no_answer(interrupted: MovingGallery) -> None:
     assert interrupted.count() == interrupted.info().images == 5
     assert listed(interrupted) == [f"i{n}" for n in range(5)]
     old = Filters(camera_id=("old",))
@@ -332,48 +334,48 @@ def test_what_was_left_behind_is_in_no_answer(interrupted: MilvusGallery) -> Non
     assert listed(interrupted) == ["i1", "i2"]
 
 
-def test_what_was_left_behind_is_swept(interrupted: MilvusGallery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_left_behind_is_swept(interrupted: MovingGallery, monkeypatch: pytest.MonkeyPatch) -> None:
     assert interrupted.sweep() == 0
-    assert len(interrupted._rows.left_behind(0)) == 3  # somebody may be at it
-    monkeypatch.setattr(milvus_gallery, "_GRACE", 0)
-    monkeypatch.setattr(interrupted._changes, "mark", lambda _: 0)
+    assert len(interrupted.serving()._rows.left_behind(0)) == 3  # somebody may be at it
+    monkeypatch.setattr(milvus_gallery, "GRACE", 0)
+    monkeypatch.setattr(interrupted.serving()._changes, "mark", lambda _: 0)
     interrupted.delete("i3")
     interrupted.delete("i4")
-    assert sorted(interrupted._crops.names(interrupted.collection)) == sorted(
+    assert sorted(interrupted.serving()._crops.names(interrupted.collection)) == sorted(
         {
             str(interrupted.get("i0").crop_name),
-            *(row.crop_name or "" for row in interrupted._rows.of_images(["i0"])["i0"]),
+            *(row.crop_name or "" for row in interrupted.serving()._rows.of_images(["i0"])["i0"]),
         }
     )
     interrupted.sweep()
-    assert interrupted._rows.left_behind(0) == []
+    assert interrupted.serving()._rows.left_behind(0) == []
     interrupted.compact()
-    assert list(interrupted._crops.names(interrupted.collection)) == [interrupted.get("i0").crop_name]
+    assert list(interrupted.serving()._crops.names(interrupted.collection)) == [interrupted.get("i0").crop_name]
     assert interrupted.crop("i1")[1] == jpeg("new")
 
 
-def test_a_crop_goes_with_the_last_image_that_has_it(gallery: MilvusGallery, other: MilvusGallery) -> None:
+def test_a_crop_goes_with_the_last_image_that_has_it(gallery: MovingGallery, other: MovingGallery) -> None:
     gallery.add([image(name, crop=jpeg("one")) for name in "abc"])
     gallery.delete("a")
     other.add([image("b", crop=jpeg("two"))])
     assert gallery.crop("c")[1] == jpeg("one")
     name = gallery.get("c").crop_name
     other.delete("c")
-    assert name not in list(gallery._crops.names(gallery.collection))
+    assert name not in list(gallery.serving()._crops.names(gallery.collection))
     assert other.crop("b")[1] == jpeg("two")
 
 
 def test_a_crop_that_another_removes_before_it_is_named_is_there(
-    gallery: MilvusGallery, monkeypatch: pytest.MonkeyPatch
+    gallery: MovingGallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take = gallery._row_clock.take
+    take = gallery.serving()._row_clock.take
 
     def removed_first(count: int, *, above: int = 0) -> range:
-        gallery._crops.delete(gallery.collection, list(gallery._crops.names(gallery.collection)))
+        gallery.serving()._crops.delete(gallery.collection, list(gallery.serving()._crops.names(gallery.collection)))
         return take(count, above=above)
 
     with monkeypatch.context() as patch:
-        patch.setattr(gallery._row_clock, "take", removed_first)
+        patch.setattr(gallery.serving()._row_clock, "take", removed_first)
         gallery.add([image("x")])
     assert gallery.crop("x")[1] == jpeg("x")
 
@@ -383,7 +385,7 @@ def test_a_crop_that_another_removes_before_it_is_named_is_there(
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_page_of_very_many_begins_anywhere(
-    gallery: MilvusGallery, monkeypatch: pytest.MonkeyPatch, order: Any
+    gallery: MovingGallery, monkeypatch: pytest.MonkeyPatch, order: Any
 ) -> None:
     monkeypatch.setattr(row_listing, "_SORTED", 50)
     monkeypatch.setattr(row_listing, "_SAMPLE", 60)
@@ -391,7 +393,7 @@ def test_a_page_of_very_many_begins_anywhere(
     names = [f"i{n:03}" for n in np.random.default_rng(0).permutation(700)]
     gallery.add([image(name, crop=b"") for name in names])
     expected = sorted(names) if order == "image_id" else names[::-1]
-    assert len(gallery._rows.some("", KEY, 1000)) > 50
+    assert len(gallery.serving()._rows.some("", KEY, 1000)) > 50
     for offset in (0, 1, 333, 640, 699, 700):
         page = gallery.page(Filters(), limit=30, offset=offset, order=order)
         assert [each.image_id for each in page.images] == expected[offset : offset + 30]
@@ -401,7 +403,7 @@ def test_a_page_of_very_many_begins_anywhere(
             assert [each.image_id for each in page.images] == expected[offset + 30 : offset + 60]
 
 
-def test_more_than_a_search_gives_is_measured_here(gallery: MilvusGallery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_a_search_gives_is_measured_here(gallery: MovingGallery, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_search, "MOST", 64)
     vectors = random_vectors(300)
     gallery.add([image(f"i{n:03}", vectors[n], vehicle_id=f"v{n % 3}", crop=b"") for n in range(300)])

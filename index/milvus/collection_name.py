@@ -4,9 +4,9 @@ import json
 import re
 import secrets
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
 from index.errors import InvalidValue, StorageError
 from index.gallery import GallerySpec
@@ -15,7 +15,68 @@ LAYOUT: Final = 1
 PREFIX: Final = "vehicle_search"  # where nobody names another
 _PREFIX = re.compile(r"[a-z][a-z0-9_]{0,31}")
 # Names of galleries and prefixes have no capital letters, those of collections may have no hyphens.
-_GALLERY, _UNIQUE, _CHANGES, _HYPHEN = "_G", "_U", "_C", "D"
+_GALLERY, _UNIQUE, _MOVE, _TURN, _CHANGES, _MIGRATIONS, _HYPHEN = "_G", "_U", "_V", "T", "_C", "_M", "D"
+_REST = re.compile(
+    rf"(?P<gallery>[a-z0-9_{_HYPHEN}]+){_UNIQUE}(?P<unique>[0-9a-f]{{32}})"
+    rf"({_MOVE}(?P<generation>[0-9]+)(?P<state>[A-Z])(?P<migration>[0-9a-f]+){_TURN}(?P<turn>[0-9]+))?"
+)
+
+State = Literal["serving", "making", "waiting", "running", "closing", "failed", "cancelled"]
+_STATES: Final[dict[str, State]] = {
+    "S": "serving", "B": "making", "W": "waiting", "R": "running", "N": "closing", "F": "failed", "X": "cancelled"
+}  # fmt: skip
+_LETTERS: Final = {state: letter for letter, state in _STATES.items()}
+
+
+@dataclass(frozen=True)
+class CollectionName:
+    """What a collection's name says of it, so that one look at all names says where every gallery is.
+
+    ``unique`` is drawn when a gallery is created and stays when it is moved to another model, which makes a collection
+    of the next ``generation``. ``turn`` counts who carried the migration on. A name is changed in one step, and only by
+    one of several who try: that is what migrations are decided by.
+    """
+
+    prefix: str
+    gallery: str
+    unique: str
+    generation: int = 0
+    state: State = "serving"
+    migration: str = ""
+    turn: int = 0
+
+    @classmethod
+    def new(cls, prefix: str, gallery: str) -> "CollectionName":
+        """For a gallery that is being created: who knows a dropped one does not write to the next."""
+        return cls(prefix, gallery, uuid.uuid4().hex)
+
+    @classmethod
+    def read(cls, text: str, prefix: str) -> "CollectionName | None":
+        """The way back; None for a collection that is no gallery's of this prefix."""
+        begin = prefix + _GALLERY
+        found = _REST.fullmatch(text.removeprefix(begin)) if text.startswith(begin) else None
+        if found is None:
+            return None
+        own = cls(prefix, found["gallery"].replace(_HYPHEN, "-"), found["unique"])
+        if found["state"] is None:
+            return own
+        state = _STATES.get(found["state"])
+        return None if state is None else replace(
+            own, generation=int(found["generation"]), state=state, migration=found["migration"], turn=int(found["turn"])
+        )  # fmt: skip
+
+    @property
+    def gallery_key(self) -> str:
+        """What the gallery's crops, changes and migrations are kept under, wherever its rows are."""
+        return f"{self.prefix}{_GALLERY}{self.gallery.replace('-', _HYPHEN)}{_UNIQUE}{self.unique}"
+
+    @property
+    def text(self) -> str:
+        """The name."""
+        if not self.generation:
+            return self.gallery_key
+        move = f"{_MOVE}{self.generation}{_LETTERS[self.state]}{self.migration}{_TURN}{self.turn}"
+        return self.gallery_key + move
 
 
 @dataclass(frozen=True)
@@ -68,13 +129,6 @@ def changes_name(prefix: str) -> str:
     return prefix + _CHANGES
 
 
-def new_name(prefix: str, gallery: str) -> str:
-    """A collection for a gallery, which no other ever had: who knows a dropped one does not write to the next."""
-    return f"{prefix}{_GALLERY}{gallery.replace('-', _HYPHEN)}{_UNIQUE}{uuid.uuid4().hex}"
-
-
-def gallery_of(collection: str, prefix: str) -> str | None:
-    """The gallery that a collection is of; None where it is none of these."""
-    begin = prefix + _GALLERY
-    name, separator, _ = collection.removeprefix(begin).rpartition(_UNIQUE)
-    return name.replace(_HYPHEN, "-") if collection.startswith(begin) and separator else None
+def migrations_name(prefix: str) -> str:
+    """The collection that remembers migrations."""
+    return prefix + _MIGRATIONS

@@ -50,7 +50,7 @@ class CollectionRows:
         """Every row of some images, the current one last; of ``vectors_at_once`` images in one view."""
         found: dict[str, dict[int, ImageRow]] = {}
         size = self.vectors_at_once if "embedding" in fields else _AT_ONCE
-        for some in _batched(dict.fromkeys(image_ids), size):
+        for some in batched(dict.fromkeys(image_ids), size):
             for each in self.server.query(self.name, one_of("image_id", some), fields):
                 row = row_of(each)
                 found.setdefault(row.image_id, {})[row.row_id] = row
@@ -63,7 +63,7 @@ class CollectionRows:
     def named_crops(self, names: Iterable[str]) -> set[str]:
         """Those of some crops that a row names."""
         named = set[str]()
-        for some in _batched(names, _AT_ONCE):
+        for some in batched(names, _AT_ONCE):
             named |= {
                 row["crop_name"] for row in self.server.query(self.name, one_of("crop_name", some), ["crop_name"])
             }
@@ -72,7 +72,7 @@ class CollectionRows:
     def count(self, expression: str, *, without: Sequence[int] = ()) -> int:
         """How many rows pass, without some."""
         number = self.server.count(self.name, expression or EVERY)
-        for some in _batched(without, _AT_ONCE):
+        for some in batched(without, _AT_ONCE):
             number -= self.server.count(self.name, all_of(expression, rows_among(some)))
         return number
 
@@ -90,16 +90,21 @@ class CollectionRows:
 
     def insert(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows: all are seen at once where they are no more than ``vectors_at_once``, else in parts."""
-        for some in _batched(rows, self.vectors_at_once):
+        for some in batched(rows, self.vectors_at_once):
             self.server.insert(self.name, some)
 
     def delete(self, rows: Iterable[ImageRow]) -> None:
         """Erase rows; of an image the current one last, so that none before it comes back."""
-        for some in _batched(sorted(rows, key=lambda row: row.age), MOST // 2):
-            self.server.delete(self.name, [row.row_id for row in some])
+        self.erase(row.row_id for row in sorted(rows, key=lambda row: row.age))
+
+    def erase(self, row_ids: Iterable[int]) -> None:
+        """Erase rows by their ids, in order; those that are not there are no error."""
+        for some in batched(row_ids, MOST // 2):
+            self.server.delete(self.name, some)
 
 
-def _batched(things: Iterable[T], size: int) -> Iterator[list[T]]:
+def batched(things: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Things, so many at a time."""
     listed = list(things)
     for start in range(0, len(listed), size):
         yield listed[start : start + size]

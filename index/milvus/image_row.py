@@ -90,6 +90,12 @@ class ImageRow:
         """The fields of a row with other metadata that is made of this one, which was read WHOLE."""
         return dict(self.fields) | {"row_id": row_id, "parent": self.row_id, **_said(metadata)}
 
+    def moved(
+        self, vector: NDArray[np.float32], seen: NDArray[np.float32] | None, viewpoints: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """The same row, read with ALL fields, as another model sees it: ``vector`` (D,), ``seen`` (V,) or None."""
+        return dict(self.fields) | _seen(vector, seen, viewpoints)
+
 
 def row_of(fields: Mapping[str, Any]) -> ImageRow:
     """A row as the server gave it."""
@@ -102,7 +108,6 @@ def fields_of(
     image: NewImage, row_id: int, *, parent: int, crop_name: str | None, ingested_at: int, viewpoints: tuple[str, ...]
 ) -> dict[str, Any]:
     """The fields of a new image; ``ingested_at`` in microseconds since 1970."""
-    seen = image.viewpoint
     return {
         "row_id": row_id,
         "image_id": image.image_id,
@@ -110,9 +115,7 @@ def fields_of(
         "parent": parent,
         "ingested_at": ingested_at,
         "crop_name": crop_name or "",
-        "viewpoint": "" if seen is None else viewpoints[int(np.argmax(seen))],
-        "probabilities": [] if seen is None else seen.tolist(),
-        "embedding": image.embedding.astype(np.float32, copy=False),
+        **_seen(image.embedding, image.viewpoint, viewpoints),
         **_said(image.metadata),
     }
 
@@ -125,10 +128,11 @@ def tag(name: str, value: Attribute) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1  # fits an int64
 
 
-def add_fields(schema: Any, dim: int) -> None:
-    """Say the fields of these rows in a schema of pymilvus."""
-    from pymilvus import DataType
+def schema_of(description: str, dim: int) -> Any:
+    """The fields of these rows as a schema of pymilvus."""
+    from pymilvus import DataType, MilvusClient
 
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=description)
     schema.add_field("row_id", DataType.INT64, is_primary=True)
     schema.add_field("image_id", DataType.VARCHAR, max_length=128)
     schema.add_field("written", DataType.INT64)
@@ -145,6 +149,15 @@ def add_fields(schema: Any, dim: int) -> None:
     schema.add_field("viewpoint", DataType.VARCHAR, max_length=65_535)
     schema.add_field("probabilities", DataType.ARRAY, element_type=DataType.FLOAT, max_capacity=4096)
     schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=dim)
+    return schema
+
+
+def _seen(vector: NDArray[np.float32], seen: NDArray[np.float32] | None, viewpoints: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "viewpoint": "" if seen is None else viewpoints[int(np.argmax(seen))],
+        "probabilities": [] if seen is None else seen.tolist(),
+        "embedding": vector.astype(np.float32, copy=False),
+    }
 
 
 def _said(metadata: Metadata) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A gallery on a Milvus server, which any number of services write to at once.
+"""A gallery's rows in one collection of a Milvus server, which any number of services write to at once.
 
 How writers need not wait for each other, though Milvus has no transactions:
 
@@ -9,44 +9,34 @@ How writers need not wait for each other, though Milvus has no transactions:
 - Every question is asked with strong consistency: what was acknowledged by anybody is in the answer.
 - A change of metadata says what it was made of: where a picture is written or erased meanwhile, by whomever, the change
   is taken back and made of what is there now.
+- A gallery moves to another collection with another model (``index.milvus.milvus_migration``). So a writer looks, when
+  its rows are in and before it erases or tells anything, whether this collection still answers. If not, it does not
+  know whether somebody carried its rows over, and does its work again where the gallery is now.
 """
 
 import random
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.contract import Contract
 from index.crops import content_name
-from index.errors import (
-    GalleryNotFound,
-    ImageNotFound,
-    InvalidValue,
-    MigrationNotFound,
-    NotMigratable,
-    ReadOnly,
-    StorageError,
-)
+from index.errors import GalleryNotFound, ImageNotFound, InvalidValue, ReadOnly, StorageError
 from index.gallery import (
     Facets,
     Filters,
     GalleryInfo,
     GallerySpec,
     IndexState,
-    Look,
     Match,
     Metadata,
-    Migration,
     NewImage,
     Order,
     Page,
     SearchOptions,
-    Spread,
     StoredImage,
 )
 from index.gallery_rules import DAY, changed, check_images, check_vectors, require_space, utc_now
@@ -67,17 +57,33 @@ from index.storage.crop_store import current_crop, is_as_written
 from index.storage.image_listing import cursor_after, place_after
 from index.storage.stored_time import microseconds
 
-_GRACE: Final = 600.0  # seconds; a write takes no longer, clocks differ by no more
+GRACE: Final = 600.0  # seconds; a write takes no longer, clocks differ by no more
 _TRIES: Final = 20
 _ROW_BYTES: Final = 512  # of a row without its vector, about
-_MIGRATIONS: Final = (
-    "a gallery on Milvus is not moved to another model in its place: create another gallery with the new model and "
-    "import the pictures into it"
-)
+
+
+class Moved(Exception):  # as the house's other errors; it never leaves this room
+    """The gallery is in another collection now: what was begun is to be done there."""
+
+
+class Places(Protocol):
+    """Where the gallery is."""
+
+    def serving(self) -> "MilvusGallery":
+        """The collection that answers now."""
+        ...
+
+    def settled(self) -> "MilvusGallery":
+        """The same, once no writer has to wait."""
+        ...
 
 
 class MilvusGallery:
-    """One gallery's collection; see ``index.gallery.Gallery``. ``clock`` gives the time, UTC."""
+    """One gallery's collection ``rows_in``; see ``index.gallery.Gallery``, of which it is all but migrations.
+
+    ``collection`` is what crops and changes are kept under, ``clock`` gives the time, UTC. Raises Moved where a write
+    came too late for this collection.
+    """
 
     name: str
 
@@ -87,6 +93,8 @@ class MilvusGallery:
         collection: str,
         description: GalleryDescription,
         *,
+        rows_in: str,
+        places: Places,
         changes: ChangeCounts,
         row_clock: RowClock,
         crops: CropHome,
@@ -97,20 +105,26 @@ class MilvusGallery:
         self.name, self.collection = description.name, collection
         self.feedback = NoFeedback()
         self._spec, self._description = description.spec, description
-        self._rows = CollectionRows(server, collection, description.spec.embedding_dim)
+        self._rows, self._places = CollectionRows(server, rows_in, description.spec.embedding_dim), places
         self._changes, self._row_clock, self._crops = changes, row_clock, crops
         self._clock, self._erasing_clock, self._read_only = clock, erasing_clock or clock, read_only
         self._search = RowSearch(self._rows, description.spec)
         self._held, self._facets = HeldIds(), FacetTally()
-        self._mark, self._closed = 0, False
+        self._mark = 0
 
     @property
     def spec(self) -> GallerySpec:
         return self._spec
 
-    def close(self) -> None:
-        """From now on it is a gallery that does not exist."""
-        self._closed = True
+    @property
+    def description(self) -> GalleryDescription:
+        """What its collection says of it."""
+        return self._description
+
+    @property
+    def rows(self) -> CollectionRows:
+        """Its rows."""
+        return self._rows
 
     def info(self) -> GalleryInfo:
         images = self.count()
@@ -161,6 +175,7 @@ class MilvusGallery:
                 ]
             )
             self._changes.note(self.collection, len(images))
+            self._require_here()
             self._erase_replaced(last)
         self._keep(crops)
         self._discard(row.crop_name for row in before.values())
@@ -183,7 +198,6 @@ class MilvusGallery:
         return self._row(image_id, WHOLE).vector
 
     def whole(self) -> Iterator[Sequence[tuple[StoredImage, NDArray[np.float32]]]]:
-        self._require_open()
         passing = self._passing(Filters())
         for rows in self._pages_passing(passing, WHOLE):
             yield [(row.image(self.spec.viewpoints), row.vector) for row in rows]
@@ -202,7 +216,6 @@ class MilvusGallery:
         self, filters: Filters, *, limit: int, cursor: str | None = None, offset: int = 0, order: Order = "image_id",
         total: bool = False,
     ) -> Page:  # fmt: skip
-        self._require_open()
         if limit < 1:
             raise InvalidValue(f"limit must be at least 1, not {limit}")
         secret = self._description.secret
@@ -218,7 +231,6 @@ class MilvusGallery:
         )
 
     def facets(self) -> Facets:
-        self._require_open()
         change, passing = self._changes.last(self.collection), self._passing(Filters())
         return self._facets.of(change, passing.since, lambda: self._all_passing(passing), self.spec.viewpoints)
 
@@ -275,11 +287,10 @@ class MilvusGallery:
 
     def sweep(self) -> int:
         """Erase what retention no longer returns, and what services that died left behind."""
-        self._require_open()
         if self._read_only:
             return 0
         swept = self._sweep_expired()
-        before = self._row_clock.ago(_GRACE)
+        before = self._row_clock.ago(GRACE)
         left = self._rows.left_behind(self._changes.mark(self.collection), every=True)
         self._rows.delete(row for row in left if row.row_id < before)
         self._changes.set_mark(self.collection, before)
@@ -292,36 +303,17 @@ class MilvusGallery:
         self._discard(self._crops.names(self.collection))
 
     def search(self, queries: NDArray[np.float32], options: SearchOptions) -> list[list[Match]]:
-        self._require_open()
         if options.top_k < 1:
             raise InvalidValue(f"top_k must be at least 1, not {options.top_k}")
         require_space(self.spec, self.name, options.embedding_space)
         check_vectors(self.spec, self.name, list(queries), lambda _: "the query")
         return self._search.search(queries, options, self._passing(options.filters)) if len(queries) else []
 
-    def migrations(self) -> list[Migration]:
-        self._require_open()
-        return []
-
-    def begin_migration(self, contract: Contract, fingerprint: str) -> tuple[Migration, bool]:  # noqa: ARG002
-        raise NotMigratable(_MIGRATIONS)
-
-    def migrate(self, contract: Contract, look: Look, spread: Spread, stop: threading.Event) -> Migration:  # noqa: ARG002
-        raise NotMigratable(_MIGRATIONS)
-
-    def cancel_migration(self, migration_id: str) -> Migration:
-        raise MigrationNotFound(f"gallery {self.name} has no migration {migration_id}: {_MIGRATIONS}")
-
     def _state(self, images: int) -> IndexState:
         kind = "hnsw" if self.spec.kind == "auto" else self.spec.kind
         return IndexState(kind=kind, vectors=self.spec.vectors, rows=images, waiting=0)
 
-    def _require_open(self) -> None:
-        if self._closed:
-            raise GalleryNotFound(f"there is no gallery {self.name} any more")
-
     def _require_writable(self) -> None:
-        self._require_open()
         if self._read_only:
             raise ReadOnly("this service only reads (read_only): send writes to one that may")
 
@@ -335,7 +327,6 @@ class MilvusGallery:
 
     def _row(self, image_id: str, fields: Sequence[str] = ALL) -> ImageRow:
         """The current row of an image; ImageNotFound."""
-        self._require_open()
         row = self._rows.current([image_id], fields).get(image_id)
         if row is None or not self._passing(Filters()).passes(row):
             raise ImageNotFound(f"gallery {self.name} has no image {image_id}")
@@ -343,7 +334,6 @@ class MilvusGallery:
 
     def _found(self, image_ids: Sequence[str], fields: Sequence[str]) -> dict[str, ImageRow]:
         """The current rows of those of some images that are there."""
-        self._require_open()
         passing = self._passing(Filters())
         return {name: row for name, row in self._rows.current(image_ids, fields).items() if passing.passes(row)}
 
@@ -361,12 +351,11 @@ class MilvusGallery:
             yield [row for row in self._rows.current(names, fields).values() if passing.passes(row)]
 
     def _count(self, passing: RowCondition) -> int:
-        self._require_open()
         return self._rows.count(passing.expression, without=self._left_behind())
 
     def _left_behind(self) -> list[int]:
         """Rows that are there and not current: of writes that are under way, or of services that died."""
-        recent = self._row_clock.ago(_GRACE)
+        recent = self._row_clock.ago(GRACE)
         self._mark = self._mark or self._changes.mark(self.collection)
         left = [row.row_id for row in self._rows.left_behind(self._mark)]
         self._mark = max(self._mark, self._changes.mark(self.collection) if left else recent)
@@ -380,6 +369,7 @@ class MilvusGallery:
         """Give rows, read WHOLE, other metadata; the images where another came in between and nothing was changed."""
         row_ids = self._row_clock.take(len(wanted), above=max((max(row.age) for row, _ in wanted), default=0))
         self._rows.insert([row.changed(row_id, said) for row_id, (row, said) in zip(row_ids, wanted, strict=True)])
+        self._require_here(row_ids)
         there = self._rows.of_images([row.image_id for row, _ in wanted], (*KEY, "parent"))
         taken_back, replaced = list[ImageRow](), list[ImageRow]()
         for row_id, (parent, _) in zip(row_ids, wanted, strict=True):
@@ -398,15 +388,38 @@ class MilvusGallery:
                 taken_back.append(own)
             else:
                 replaced += [row for row in rows.values() if row.age < own.age]
-        self._rows.delete(taken_back)
+        self._take_back(taken_back)
         self._rows.delete(replaced)
         return {row.image_id for row in taken_back}
 
-    def _erase(self, image_ids: Sequence[str]) -> int:
-        """Erase every row of some images, and the crops that nobody names any more."""
+    def _require_here(self, row_ids: Sequence[int] = ()) -> None:
+        """Raise Moved where rows that were just written may not be carried over; ``row_ids`` are then taken back.
+
+        Whoever moves the gallery makes writers wait before it reads the last rows: what is in before is carried over.
+        """
+        now = self._places.settled()
+        if now is not self:
+            now.rows.erase(row_ids)
+            raise Moved
+
+    def _take_back(self, rows: Sequence[ImageRow]) -> None:
+        """Erase rows as if they had never been written."""
+        self._rows.delete(rows)
+        if rows and (now := self._places.settled()) is not self:
+            now.rows.delete(rows)  # somebody may have carried them over before
+
+    def _erase(self, image_ids: Sequence[str], *, written: Mapping[str, int] | None = None) -> int:
+        """Erase every row of some images, and the crops that nobody names any more.
+
+        ``written``: of each image only pictures that were written no later.
+        """
         there = self._rows.of_images(image_ids, (*KEY, "crop_name"))
+        if written is not None:
+            there = {name: [row for row in rows if row.written <= written[name]] for name, rows in there.items()}
         self._rows.delete(row for rows in there.values() for row in rows)
         self._changes.note(self.collection, len(there))
+        if (now := self._places.settled()) is not self:  # somebody may have carried them over before
+            now._erase(list(there), written={name: rows[-1].written for name, rows in there.items() if rows})
         self._discard(row.crop_name for rows in there.values() for row in rows)
         return len(there)
 
@@ -428,8 +441,19 @@ class MilvusGallery:
     def _discard(self, names: Iterable[str | None]) -> None:
         """Remove crops that no row names; a writer that begins to name one meanwhile finds it again."""
         asked = {name for name in names if name is not None}
-        unnamed = asked - self._rows.named_crops(asked) if asked else asked
+        unnamed = asked - self._named_crops(asked) if asked else asked
         kept = {name: data for name in unnamed if (data := self._crops.get(self.collection, name)) is not None}
         self._crops.delete(self.collection, unnamed)
-        if unnamed and (again := self._rows.named_crops(unnamed)):
+        if unnamed and (again := self._named_crops(unnamed)):
             self._crops.put(self.collection, {name: kept[name] for name in again if name in kept})
+
+    def _named_crops(self, names: Iterable[str]) -> set[str]:
+        """Those of some crops that a row names, wherever the gallery is now."""
+        asked = set(names)
+        while True:
+            serving = self._places.serving()
+            try:
+                return serving.rows.named_crops(asked)
+            except GalleryNotFound:
+                if self._places.serving() is serving:
+                    raise

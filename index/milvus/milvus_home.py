@@ -1,11 +1,10 @@
 """All galleries of one Milvus server whose collections begin with one prefix."""
 
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from index.data_folder import DEFAULT, unusable
 from index.errors import (
@@ -17,12 +16,23 @@ from index.gallery import GallerySpec
 from index.gallery_rules import make_default, no_gallery, require_number, require_same, unavailable, utc_now
 from index.metadata import check_gallery_name
 from index.milvus.change_counts import ChangeCounts
-from index.milvus.collection_name import PREFIX, GalleryDescription, changes_name, check_prefix, gallery_of, new_name
+from index.milvus.collection_list import CollectionList, standing_of
+from index.milvus.collection_name import (
+    PREFIX,
+    CollectionName,
+    GalleryDescription,
+    changes_name,
+    check_prefix,
+    migrations_name,
+)
 from index.milvus.crop_home import CropHome
-from index.milvus.image_row import add_fields
+from index.milvus.image_row import schema_of
 from index.milvus.index_settings import index_of
-from index.milvus.milvus_gallery import MilvusGallery
+from index.milvus.kept_migrations import KeptMigrations
+from index.milvus.milvus_gallery import MilvusGallery, Places
+from index.milvus.milvus_migration import MilvusMigration
 from index.milvus.milvus_server import MilvusServer
+from index.milvus.moving_gallery import MovingGallery
 from index.milvus.row_clock import RowClock
 from index.storage.folder_lock import FolderLock
 
@@ -54,18 +64,20 @@ class MilvusHome:
         self._prefix, self._crops, self._most, self._read_only = check_prefix(prefix), crops, max_galleries, read_only
         self._clock, self._erasing_clock = clock, erasing_clock
         self._guard = threading.Lock()
-        self._galleries: dict[str, MilvusGallery] = {}
+        self._galleries: dict[str, MovingGallery] = {}
         self._problems: dict[str, str] = {}
-        self._looked = -_KNOWN_SECONDS
+        self._looked: Sequence[CollectionName] = ()
         self._server = MilvusServer(uri, token_file=token_file)
         self._row_clock = RowClock()
+        self._collections = CollectionList(self._server, prefix)
         self._changes = ChangeCounts(self._server, changes_name(prefix), self._row_clock)
+        self._migrations = KeptMigrations(self._server, migrations_name(prefix), self._row_clock)
         self._lock: FolderLock | None = None
         try:
             self._lock = None if own_folder is None or read_only else _locked(own_folder)
             if not read_only:
                 self._changes.create()
-            self._look()
+            self._known(now=True)
             if default_spec is not None and not read_only:
                 make_default(self, DEFAULT, default_spec)
         except BaseException:
@@ -79,7 +91,7 @@ class MilvusHome:
         self._known()
         return dict(self._problems)
 
-    def get(self, name: str) -> MilvusGallery:
+    def get(self, name: str) -> MovingGallery:
         gallery = self._known().get(name)
         if gallery is None and name not in self._problems:
             gallery = self._known(now=True).get(name)  # somebody else may have created it just now
@@ -89,7 +101,7 @@ class MilvusHome:
             raise no_gallery(name)
         return gallery
 
-    def create(self, name: str, spec: GallerySpec) -> tuple[MilvusGallery, bool]:
+    def create(self, name: str, spec: GallerySpec) -> tuple[MovingGallery, bool]:
         check_gallery_name(name)
         index = index_of(spec)
         self._require_writable()
@@ -99,8 +111,8 @@ class MilvusHome:
             require_same(existing.spec, spec, name)
             return existing, False
         require_number(len(known) + len(self._problems), self._most)
-        collection = new_name(self._prefix, name)
-        schema = self._schema(GalleryDescription.new(name, spec))
+        collection = CollectionName.new(self._prefix, name).text
+        schema = schema_of(GalleryDescription.new(name, spec).text, spec.embedding_dim)
         self._server.create(collection, schema, "embedding", index)
         gallery = self._known(now=True)[name]
         if gallery.collection == collection:
@@ -112,12 +124,13 @@ class MilvusHome:
     def drop(self, name: str) -> None:
         self._require_writable()
         gallery = self.get(name)
-        for collection in self._server.call("list_collections"):
-            if gallery_of(collection, self._prefix) == name:
-                self._server.call("drop_collection", collection)
+        own = [each for each in self._collections.names() if each.gallery == name]
+        for collection in sorted(own, key=lambda each: each.state == "serving"):  # first what may begin to answer
+            self._server.call("drop_collection", collection.text)
         gallery.close()
         self._known(now=True)
         self._changes.forget(gallery.collection)
+        self._migrations.forget(gallery.collection)
         self._crops.drop(gallery.collection)
 
     def close(self) -> None:
@@ -132,54 +145,62 @@ class MilvusHome:
         if self._read_only:
             raise ReadOnly("this service only reads (read_only): galleries are neither made nor dropped by it")
 
-    def _schema(self, description: GalleryDescription) -> Any:
-        from pymilvus import MilvusClient
-
-        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=description.text)
-        add_fields(schema, description.spec.embedding_dim)
-        return schema
-
-    def _known(self, *, now: bool = False) -> dict[str, MilvusGallery]:
+    def _known(self, *, now: bool = False) -> dict[str, MovingGallery]:
         """The galleries, as they were a second ago at most."""
-        if now or time.monotonic() - self._looked > _KNOWN_SECONDS:
-            self._look()
-        return self._galleries
-
-    def _look(self) -> None:
         with self._guard:
-            began = time.monotonic()
-            there: dict[str, list[str]] = {}
-            for collection in self._server.call("list_collections"):
-                if (name := gallery_of(collection, self._prefix)) is not None:
-                    there.setdefault(name, []).append(collection)
-            known, problems = dict[str, MilvusGallery](), dict[str, str]()
-            for name, collections in there.items():
-                gallery = self._galleries.get(name)
-                if gallery is not None and collections == [gallery.collection]:
-                    known[name] = gallery
-                    continue
-                try:
-                    known[name] = self._opened(name, collections)
-                except GalleryNotFound:
-                    continue  # dropped just now
-                except StorageError as error:
-                    problems[name] = str(error)
-            for name, gallery in self._galleries.items():
-                if known.get(name) is not gallery:
-                    gallery.close()
-            self._galleries, self._problems, self._looked = known, problems, began
+            names = self._collections.names(age=0.0 if now else _KNOWN_SECONDS)
+            if names is not self._looked:
+                self._take_in(names)
+            return self._galleries
 
-    def _opened(self, name: str, collections: list[str]) -> MilvusGallery:
-        """The gallery of a name; where two services created it at once, that of who was first."""
-        described = [(collection, self._server.call("describe_collection", collection)) for collection in collections]
-        collection, said = min(described, key=lambda each: (each[1]["created_timestamp"], each[0]))
-        before = self._galleries.get(name)
-        if before is not None and before.collection == collection:
-            return before
+    def _take_in(self, names: Sequence[CollectionName]) -> None:
+        there: dict[str, dict[str, list[CollectionName]]] = {}
+        for name in names:
+            there.setdefault(name.gallery, {}).setdefault(name.gallery_key, []).append(name)
+        known, problems = dict[str, MovingGallery](), dict[str, str]()
+        for gallery, by_key in there.items():
+            standings = [each for own in by_key.values() if (each := standing_of(own)) is not None]
+            try:
+                serving = self._first([each.serving for each in standings])
+                if serving is not None:
+                    known[gallery] = self._opened(serving)
+            except GalleryNotFound:
+                continue  # dropped just now
+            except StorageError as error:
+                problems[gallery] = str(error)
+        for name_of, before in self._galleries.items():
+            if known.get(name_of) is not before:
+                before.close()
+        self._galleries, self._problems, self._looked = known, problems, names
+
+    def _first(self, collections: Sequence[CollectionName]) -> CollectionName | None:
+        """Where services created galleries of one name at once, that of who was first; one that moved always is."""
+        if len(collections) < 2:
+            return next(iter(collections), None)
+        return min(collections, key=lambda each: (each.generation == 0, self._created(each), each.text))
+
+    def _created(self, collection: CollectionName) -> int:
+        return int(self._server.call("describe_collection", collection.text)["created_timestamp"])
+
+    def _opened(self, serving: CollectionName) -> MovingGallery:
+        gallery = self._galleries.get(serving.gallery)
+        if gallery is None or gallery.key != serving.gallery_key:
+            gallery = MovingGallery(
+                serving, self._collections, open_in=self._open_in,
+                migration_of=lambda moving: MilvusMigration(
+                    moving, self._server, changes=self._changes, kept=self._migrations, crops=self._crops,
+                    row_clock=self._row_clock, clock=self._clock, read_only=self._read_only,
+                ),
+            )  # fmt: skip
+        gallery.at(serving)
+        return gallery
+
+    def _open_in(self, collection: CollectionName, places: Places) -> MilvusGallery:
+        said = self._server.call("describe_collection", collection.text)["description"]
         return MilvusGallery(
-            self._server, collection, GalleryDescription.read(said["description"], collection), changes=self._changes,
-            row_clock=self._row_clock, crops=self._crops, clock=self._clock, erasing_clock=self._erasing_clock,
-            read_only=self._read_only,
+            self._server, collection.gallery_key, GalleryDescription.read(said, collection.text),
+            rows_in=collection.text, places=places, changes=self._changes, row_clock=self._row_clock,
+            crops=self._crops, clock=self._clock, erasing_clock=self._erasing_clock, read_only=self._read_only,
         )  # fmt: skip
 
 

@@ -78,20 +78,35 @@ class MilvusServer:
         if row_ids:
             self.call("delete", collection, ids=list(row_ids))
 
+    def rename(self, collection: str, name: str) -> None:
+        """Give a collection another name; of several who do it at once one succeeds, others get GalleryNotFound."""
+        self.call("rename_collection", collection, name)
+
     def create(self, collection: str, schema: Any, vectors: str, kind: Mapping[str, Any]) -> None:
         """Make a collection with an index of the field ``vectors``, and wait until it can be searched.
 
         One that is there, and is the same, stays.
         """
+        self.call("create_collection", collection, schema=schema, consistency_level=STRONG)
+        self.load(collection, vectors, kind)
+
+    def is_loaded(self, collection: str) -> bool:
+        """Whether a collection is there and can be searched."""
+        try:
+            return bool(self.call("get_load_state", collection)["state"].name == "Loaded")
+        except GalleryNotFound:
+            return False
+
+    def load(self, collection: str, vectors: str, kind: Mapping[str, Any]) -> None:
+        """See that a collection has its index and can be searched, and wait for that."""
         from pymilvus import MilvusClient
 
         index = MilvusClient.prepare_index_params()
         index.add_index(vectors, metric_type="L2", **kind)
-        self.call("create_collection", collection, schema=schema, consistency_level=STRONG)
         self.call("create_index", collection, index, sync=False)
         self.call("load_collection", collection, _async=True)
         until = time.monotonic() + _LOADING_SECONDS
-        while self.call("get_load_state", collection)["state"].name != "Loaded":
+        while not self.is_loaded(collection):
             if time.monotonic() > until:
                 raise GalleryServerUnavailable(
                     f"the Milvus server {self.uri} did not load {collection} within {_LOADING_SECONDS} s: see its log"

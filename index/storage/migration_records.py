@@ -17,7 +17,7 @@ _KEPT: Final = 20  # of those that ended
 def read_migrations(connection: apsw.Connection) -> list[Migration]:
     """Every migration that is known, latest first."""
     found = connection.execute("SELECT value FROM about WHERE key = ?", (MIGRATIONS,)).fetchone()
-    return [] if found is None else [_migration(fields) for fields in json.loads(found[0])]
+    return [] if found is None else [migration_of(fields) for fields in json.loads(found[0])]
 
 
 def write_migration(connection: apsw.Connection, migration: Migration) -> None:
@@ -27,7 +27,7 @@ def write_migration(connection: apsw.Connection, migration: Migration) -> None:
         known = [migration if each.migration_id == migration.migration_id else each for each in known]
     else:
         known = [migration, *known][:_KEPT]
-    connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (MIGRATIONS, _text(known)))
+    connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (MIGRATIONS, migrations_text(known)))
 
 
 def forget_erased(connection: apsw.Connection) -> None:
@@ -49,11 +49,13 @@ def open_migration(connection: apsw.Connection) -> Migration | None:
     return next((each for each in read_migrations(connection) if each.open), None)
 
 
-def _text(migrations: Sequence[Migration]) -> str:
+def migrations_text(migrations: Sequence[Migration]) -> str:
+    """As JSON, a list."""
     return json.dumps([asdict(each) for each in migrations], default=datetime.isoformat)
 
 
-def _migration(fields: dict[str, Any]) -> Migration:
+def migration_of(fields: dict[str, Any]) -> Migration:
+    """The way back, of one of them."""
     ended = fields["ended_at"]
     return replace(
         Migration(**fields),

@@ -5,7 +5,7 @@ Every function works inside the transaction or the snapshot of the connection th
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import apsw
 import numpy as np
@@ -53,8 +53,7 @@ def bound_to(connection: apsw.Connection, spec: GallerySpec, contract: Contract)
     ).get
     if (known_dim, json.loads(known_viewpoints)) != (dim, viewpoints):
         raise NotMigratable(f"the gallery knows the embedding space {name} with other dimensions or viewpoints")
-    moved = replace(spec, embedding_space=name, embedding_dim=dim, viewpoints=contract.viewpoints)
-    return Bound(space_id, moved)
+    return Bound(space_id, spec.moved_to(contract))
 
 
 def lacking_rows(connection: apsw.Connection, space_id: int, *, above: int = 0, limit: int) -> list[LackingRow]:
