@@ -24,7 +24,7 @@ from typing import Any
 import httpx
 import pytest
 
-from index.gallery import GalleryHome, GallerySpec
+from index.gallery import GallerySpec
 from index.milvus.crop_home import CropHome
 from index.milvus.milvus_home import MilvusHome
 from index.objects.folder_objects import FolderObjects
@@ -210,7 +210,7 @@ class _SpareHomes:
 _spare = cache(_SpareHomes)
 
 
-def milvus_home(path: Path, *, default_spec: GallerySpec, clock: Callable[[], datetime], device: object) -> GalleryHome:
+def milvus_home(path: Path, *, default_spec: GallerySpec, clock: Callable[[], datetime], device: object) -> DroppedHome:
     """A home on the shared server, as ``DataFolder`` is one in a folder."""
     milvus_uri()
     return _spare(default_spec).take(clock)

@@ -16,7 +16,6 @@ from index.milvus.collection_name import (
 )
 from tests.test_gallery import SPEC
 
-
 STATES = get_args(State)
 
 

@@ -3,11 +3,10 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-import apsw
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -17,13 +16,18 @@ from index.contract import Contract, Resize
 from index.crops import content_name, model_crop, read_picture
 from index.data_folder import DataFolder
 from index.errors import EmbeddingSpaceMismatch, GalleryConflict, MigrationNotFound, NotEnoughMemory, NotMigratable
-from index.gallery import Filters, GallerySpec, Kind, Metadata, NewImage, SearchOptions, Vectors
+from index.gallery import Filters, Gallery, GallerySpec, Kind, Metadata, NewImage, SearchOptions, Vectors
+from index.gallery_rules import utc_now
 from index.local_gallery import LocalGallery
 from index.maintenance.verification import examine
+from index.milvus import milvus_migration
+from index.milvus.milvus_home import MilvusHome
+from index.milvus.moving_gallery import MovingGallery
+from index.objects.folder_objects import FolderObjects
 from index.piecework import Piecework
-from index.storage.database_file import open_read_only
 from index.storage.gallery_files import SNAPSHOT
 from tests.index_kinds import ALL_ANYWHERE, OnDevice, build_early, kind_name
+from tests.milvus_homes import milvus_home, milvus_uri
 from tests.pictures import png
 from tests.test_sweeper import until
 
@@ -79,15 +83,15 @@ def at_once(pieces: Iterable[Callable[[], T]]) -> Iterator[T]:
     return (piece() for piece in pieces)
 
 
-def migrated(gallery: LocalGallery, *, stop: threading.Event | None = None) -> str:
+def migrated(gallery: Gallery, *, stop: threading.Event | None = None) -> str:
     return gallery.migrate(NEW, look_as(NEW), at_once, stop or threading.Event()).state
 
 
-def check(gallery: LocalGallery, expected: dict[str, NewImage], model: Contract = NEW) -> None:
+def check(gallery: Gallery, expected: dict[str, NewImage], model: Contract = NEW) -> None:
     """Every image is found by its own vector of the model, and no other image is there."""
+    assert {each.image_id for each in gallery.page(Filters(), limit=1000).images} == set(expected)
     assert gallery.spec.embedding_space == model.embedding_space
     assert gallery.spec.viewpoints == model.viewpoints
-    assert {each.image_id for each in gallery.page(Filters(), limit=1000).images} == set(expected)
     for image_id, one in expected.items():
         query = seen(model, one.crop)
         ((match,),) = gallery.search(query[None], SearchOptions(top_k=1, embedding_space=model.embedding_space))
@@ -108,6 +112,70 @@ def home(tmp_path: Path) -> Iterator[DataFolder]:
 @pytest.fixture
 def gallery(home: DataFolder) -> LocalGallery:
     return home.get("default")
+
+
+@dataclass(frozen=True)
+class Somewhere:
+    """A gallery of one of the homes that there are, and what only that home can tell."""
+
+    home: DataFolder | MilvusHome
+    gallery: LocalGallery | MovingGallery
+    path: Path
+
+    @property
+    def writers_wait(self) -> bool:
+        """Whether the migration is looking at its last rows."""
+        if isinstance(self.gallery, LocalGallery):
+            return self.gallery._writing.locked()
+        return self.gallery.standing().closing is not None
+
+    def spaces(self) -> dict[str, int]:
+        """Vectors of each space."""
+        if isinstance(self.gallery, LocalGallery):
+            return spaces(self.gallery)
+        standing, migration = self.gallery.standing(), self.gallery._migration
+        there = (standing.serving, *standing.left, *standing.beside)
+        return {migration._description(each).spec.embedding_space: migration._rows(each, 1).count("") for each in there}
+
+    def crop_file(self, name: str) -> Path:
+        """Where a crop is."""
+        if isinstance(self.home, DataFolder):
+            return self.path / "data/galleries/default/crops" / name[:2] / name
+        objects = self.home._crops.objects
+        assert isinstance(objects, FolderObjects)
+        return objects.folder / self.gallery_key / name[:2] / name
+
+    def again(self) -> DataFolder | MilvusHome:
+        """The home opened again, as after a restart; a test ends by closing it."""
+        if isinstance(self.home, DataFolder):
+            self.home.close()
+            return DataFolder(self.path / "data")
+        return MilvusHome(milvus_uri(), crops=self.home._crops, prefix=self.home._prefix)
+
+    @property
+    def gallery_key(self) -> str:
+        """What crops are kept under."""
+        assert isinstance(self.gallery, MovingGallery)
+        return self.gallery.key
+
+
+@pytest.fixture(params=["folder", "milvus"])
+def somewhere(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Somewhere]:
+    home: DataFolder | MilvusHome
+    if request.param == "milvus":
+        home = milvus_home(tmp_path, default_spec=SPEC, clock=utc_now, device=None)
+        monkeypatch.setattr(milvus_migration, "_LEASE", 0)  # who is at work here is asked nobody else
+    else:
+        home = DataFolder(tmp_path / "data", default_spec=SPEC)
+    yield Somewhere(home, home.get("default"), tmp_path)
+    if home.names():  # a test that opens the folder again has closed it
+        home.close()
+
+
+def write_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write what was looked at in small lots."""
+    for module in (gallery_migration, milvus_migration):
+        monkeypatch.setattr(module, "_WRITTEN_AT_ONCE", 8)
 
 
 def spaces(gallery: LocalGallery) -> dict[str, int]:
@@ -150,9 +218,10 @@ def test_every_kind_of_gallery_moves(
     assert examine(tmp_path / "data/galleries/yard").findings == []
 
 
-def test_what_happens_meanwhile_is_right_afterwards(gallery: LocalGallery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_happens_meanwhile_is_right_afterwards(somewhere: Somewhere, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images are added, replaced and erased at every step, while searches of the old space go on."""
-    monkeypatch.setattr(gallery_migration, "_WRITTEN_AT_ONCE", 8)
+    write_often(monkeypatch)
+    gallery = somewhere.gallery
     images = {each.image_id: each for each in (image(n) for n in range(60))}
     gallery.add(list(images.values()))
     gallery.begin_migration(NEW, "f")
@@ -160,7 +229,7 @@ def test_what_happens_meanwhile_is_right_afterwards(gallery: LocalGallery, monke
 
     def busy(crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         step = next(steps)
-        if step < 15 and gallery.spec.embedding_space == OLD.embedding_space and not gallery._writing.locked():
+        if step < 15 and gallery.spec.embedding_space == OLD.embedding_space and not somewhere.writers_wait:
             for changed in (image(100 + step), image(step, turn=1)):
                 gallery.add([changed])
                 images[changed.image_id] = changed
@@ -173,21 +242,23 @@ def test_what_happens_meanwhile_is_right_afterwards(gallery: LocalGallery, monke
     assert gallery.migrate(NEW, busy, at_once, threading.Event()).state == "finished"
     assert next(steps) > 15
     check(gallery, images)
-    assert spaces(gallery) == {NEW.embedding_space: len(images)}
+    assert somewhere.spaces() == {NEW.embedding_space: len(images)}
 
 
 @pytest.mark.parametrize("came", [1, 4, 6], ids=["slower", "as fast", "faster"])
-def test_it_ends_however_fast_others_write(gallery: LocalGallery, monkeypatch: pytest.MonkeyPatch, came: int) -> None:
+def test_it_ends_however_fast_others_write(somewhere: Somewhere, monkeypatch: pytest.MonkeyPatch, came: int) -> None:
     """While four images are looked at so many come, without an end."""
-    monkeypatch.setattr(gallery_migration, "_PAUSE", 0.01)
-    monkeypatch.setattr(gallery_migration, "_BETWEEN", 0.1)
+    for module in (gallery_migration, milvus_migration):
+        monkeypatch.setattr(module, "_PAUSE", 0.01)
+        monkeypatch.setattr(module, "_BETWEEN", 0.1)
+    gallery = somewhere.gallery
     images = {each.image_id: each for each in (image(n) for n in range(60))}
     gallery.add(list(images.values()))
     gallery.begin_migration(NEW, "f")
     numbers = iter(range(100, 100_000))
 
     def beside_a_writer(crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        if not gallery._writing.locked():  # else the writer waits
+        if not somewhere.writers_wait:
             new = [image(next(numbers)) for _ in range(came)]
             gallery.add(new)
             images.update((each.image_id, each) for each in new)
@@ -199,7 +270,7 @@ def test_it_ends_however_fast_others_write(gallery: LocalGallery, monkeypatch: p
     assert gallery.count() == len(images)
     for image_id, one in some.items():
         np.testing.assert_allclose(gallery.embedding(image_id), seen(NEW, one.crop), atol=1e-5)
-    assert spaces(gallery) == {NEW.embedding_space: len(images)}
+    assert somewhere.spaces() == {NEW.embedding_space: len(images)}
 
 
 @pytest.mark.parametrize("many", [2, 20], ids=["a few", "too many to wait for"])
@@ -236,8 +307,9 @@ def test_what_happens_after_the_index_was_built_is_right_afterwards(
     check(gallery, images)
 
 
-def test_searches_and_writes_never_fail_or_mix_spaces_while_it_switches(gallery: LocalGallery) -> None:
+def test_searches_and_writes_never_fail_or_mix_spaces_while_it_switches(somewhere: Somewhere) -> None:
     """A search says of which space its query is, and is answered from that space or told to ask again."""
+    gallery, rounds = somewhere.gallery, 5 if isinstance(somewhere.home, DataFolder) else 1
     gallery.add([image(n) for n in range(40)])
     stop, started = threading.Event(), threading.Barrier(4)
     told: list[str] = []
@@ -267,14 +339,14 @@ def test_searches_and_writes_never_fail_or_mix_spaces_while_it_switches(gallery:
         searches = [pool.submit(search) for _ in range(3)]
         started.wait(20)
         try:
-            for _ in range(5):
+            for _ in range(rounds):
                 for target in (NEW, OLD):
                     gallery.begin_migration(target, "f")
                     assert gallery.migrate(target, look_as(target), at_once, threading.Event()).state == "finished"
         finally:
             stop.set()
         assert all(done.result() > 0 for done in searches)
-    assert len(gallery.migrations()) == 10
+    assert len(gallery.migrations()) == 2 * rounds
 
 
 def test_it_switches_when_no_search_is_between_index_and_database(gallery: LocalGallery) -> None:
@@ -293,7 +365,8 @@ def test_it_switches_when_no_search_is_between_index_and_database(gallery: Local
     check(gallery, images)
 
 
-def test_a_vector_of_the_old_space_is_refused_after_the_switch(gallery: LocalGallery) -> None:
+def test_a_vector_of_the_old_space_is_refused_after_the_switch(somewhere: Somewhere) -> None:
+    gallery = somewhere.gallery
     gallery.add([image(0)])
     gallery.begin_migration(NEW, "f")
     migrated(gallery)
@@ -304,10 +377,9 @@ def test_a_vector_of_the_old_space_is_refused_after_the_switch(gallery: LocalGal
     assert gallery.count() == 1
 
 
-def test_one_that_was_stopped_goes_on_where_it_was(
-    home: DataFolder, gallery: LocalGallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gallery_migration, "_WRITTEN_AT_ONCE", 8)
+def test_one_that_was_stopped_goes_on_where_it_was(somewhere: Somewhere, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_often(monkeypatch)
+    gallery = somewhere.gallery
     images = {each.image_id: each for each in (image(n) for n in range(60))}
     gallery.add(list(images.values()))
     gallery.begin_migration(NEW, "f")
@@ -325,8 +397,7 @@ def test_one_that_was_stopped_goes_on_where_it_was(
     assert stopped.state == "waiting"
     assert 24 <= stopped.done == sum(looked) < 60
     check(gallery, images, OLD)
-    home.close()
-    again = DataFolder(tmp_path / "data")
+    again = somewhere.again()
     (known,) = again.get("default").migrations()
     assert (known.state, known.done) == ("waiting", stopped.done)
     looked.clear()
@@ -338,8 +409,9 @@ def test_one_that_was_stopped_goes_on_where_it_was(
     again.close()
 
 
-def test_a_cancelled_one_leaves_nothing(gallery: LocalGallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gallery_migration, "_WRITTEN_AT_ONCE", 8)
+def test_a_cancelled_one_leaves_nothing(somewhere: Somewhere, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_often(monkeypatch)
+    gallery = somewhere.gallery
     images = {each.image_id: each for each in (image(n) for n in range(60))}
     gallery.add(list(images.values()))
     begun, _ = gallery.begin_migration(NEW, "f")
@@ -351,7 +423,7 @@ def test_a_cancelled_one_leaves_nothing(gallery: LocalGallery, monkeypatch: pyte
         return look_as(NEW)(crops)
 
     assert gallery.migrate(NEW, cancelling, at_once, threading.Event()).state == "cancelled"
-    assert spaces(gallery) == {OLD.embedding_space: 60}
+    assert somewhere.spaces() == {OLD.embedding_space: 60}
     check(gallery, images, OLD)
     with pytest.raises(GalleryConflict, match="is cancelled"):
         gallery.cancel_migration(begun.migration_id)
@@ -364,15 +436,14 @@ def test_a_cancelled_one_leaves_nothing(gallery: LocalGallery, monkeypatch: pyte
     check(gallery, images)
 
 
-def test_what_cannot_be_migrated_says_so_at_once(home: DataFolder, gallery: LocalGallery) -> None:
+def test_what_cannot_be_migrated_says_so_at_once(somewhere: Somewhere) -> None:
+    home, gallery = somewhere.home, somewhere.gallery
     with pytest.raises(NotMigratable, match="nothing to do"):
         gallery.begin_migration(OLD, "f")
     lean, _ = home.create("lean", replace(SPEC, keep_crops=False))
     with pytest.raises(NotMigratable, match="gallery lean keeps no crops"):
         lean.begin_migration(NEW, "f")
-    gallery.add([image(1), image(2)])
-    with gallery._database.transaction() as connection:
-        connection.execute("UPDATE images SET crop = NULL WHERE image_id = 'i002'")
+    gallery.add([image(1), replace(image(2), crop=b"")])
     with pytest.raises(NotMigratable, match=r"1 images of gallery default have no crop \(i002\)"):
         gallery.begin_migration(NEW, "f")
     gallery.delete("i002")
@@ -381,11 +452,11 @@ def test_what_cannot_be_migrated_says_so_at_once(home: DataFolder, gallery: Loca
         gallery.begin_migration(contract("third", 4), "f")
 
 
-def test_crops_that_cannot_be_read_end_it_and_are_named(gallery: LocalGallery, tmp_path: Path) -> None:
+def test_crops_that_cannot_be_read_end_it_and_are_named(somewhere: Somewhere) -> None:
+    gallery = somewhere.gallery
     images = {each.image_id: each for each in (image(n) for n in range(30))}
     gallery.add(list(images.values()))
-    crops = tmp_path / "data/galleries/default/crops"
-    gone, other = (crops / name[:2] / name for name in (content_name(images[i].crop) for i in ("i003", "i007")))
+    gone, other = (somewhere.crop_file(content_name(images[i].crop)) for i in ("i003", "i007"))
     gone.unlink()
     other.write_bytes(images["i008"].crop)
     gallery.begin_migration(NEW, "f")
@@ -510,9 +581,8 @@ def test_the_snapshot_of_the_old_space_is_gone(
     assert seen(NEW, image(5).crop).tobytes() in snapshot.read_bytes()
 
 
-def test_an_empty_gallery_moves(gallery: LocalGallery) -> None:
+def test_an_empty_gallery_moves(somewhere: Somewhere) -> None:
+    gallery = somewhere.gallery
     gallery.begin_migration(NEW, "f")
     assert migrated(gallery) == "finished"
     check(gallery, {})
-    with open_read_only(gallery._database.path) as connection:
-        assert isinstance(connection, apsw.Connection)
