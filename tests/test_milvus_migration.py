@@ -4,9 +4,10 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from index.contract import Contract
 from index.crops import model_crop, read_picture
 from index.errors import EmbeddingSpaceMismatch, GalleryConflict
-from index.gallery import Filters, Gallery, Metadata, NewImage, SearchOptions
+from index.gallery import Filters, Gallery, Metadata, Migration, NewImage, SearchOptions
 from index.milvus import milvus_migration, moving_gallery, row_comparison
 from index.milvus.collection_rows import CollectionRows
 from index.milvus.image_row import KEY, WHOLE
@@ -240,7 +241,14 @@ class Late:
                 assert self._in.wait(60)
             return found
 
+        finish = MilvusMigration._finish
+
+        def finish_after(*arguments: Any) -> Migration:
+            wait([self.written], timeout=60)  # the old collection is there until then
+            return finish(*arguments)
+
         monkeypatch.setattr(MilvusMigration, "_fill_last", fill_last)
+        monkeypatch.setattr(MilvusMigration, "_finish", finish_after)
         self.written = self._pool.submit(write)
         assert self._arrived.wait(60)
 
@@ -343,6 +351,26 @@ def _killed(*_: object) -> bool:
     raise Killed
 
 
+def test_an_image_that_is_erased_just_before_is_found_by_counting(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When writers wait, only rows of the last minutes are compared one by one."""
+    monkeypatch.setattr(milvus_migration, "GRACE", 0)
+    images = filled(services.one, 6)
+    services.one.begin_migration(NEW, "f")
+    switch = MilvusMigration._switch
+
+    def erased_before(*arguments: Any) -> bool:
+        if "i003" in images:
+            services.other.delete("i003")
+            del images["i003"]
+        return switch(*arguments)
+
+    monkeypatch.setattr(MilvusMigration, "_switch", erased_before)
+    assert migrated(services.one) == "finished"
+    check(services.other, images)
+
+
 # Who carries it on
 
 
@@ -410,6 +438,26 @@ def test_of_two_that_begin_at_once_one_does(services: Services) -> None:
     assert services.one.begin_migration(third, "f")[1]
 
 
+def test_one_who_dies_as_it_begins_is_in_nobodys_way(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = filled(services.one, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(MilvusServer, "load", _killed)
+        with pytest.raises(Killed):
+            services.one.begin_migration(NEW, "f")
+    assert services.collections() == ["making", "serving"]
+    assert services.other.migrations() == []
+    begun, new = services.other.begin_migration(NEW, "f")
+    assert new
+    assert services.collections() == ["making", "serving", "waiting"]  # somebody may be at it
+    services.other.cancel_migration(begun.migration_id)
+    monkeypatch.setattr(milvus_migration, "_MAKING", timedelta(0))
+    services.other.begin_migration(NEW, "f")
+    assert services.collections() == ["serving", "waiting"]
+    assert [each.state for each in services.one.migrations()] == ["waiting", "cancelled"]
+    assert migrated(services.one) == "finished"
+    check(services.other, images)
+
+
 @pytest.mark.usefixtures("no_lease")
 def test_killed_at_any_step_another_goes_on(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every call that changes something on the server is once the last one."""
@@ -429,7 +477,6 @@ def test_killed_at_any_step_another_goes_on(services: Services, monkeypatch: pyt
         assert services.collections() == ["serving"]
         assert [each.state for each in services.other.migrations()] == ["finished"] * steps
     assert steps > 6
-    print("STEPS", steps)
 
 
 def _model_of(gallery: Gallery) -> Contract:
