@@ -1,7 +1,7 @@
 """The gallery: what is stored about an image, how it is searched, and the protocol that every home of it keeps.
 
-Two homes are planned: ``LocalGallery`` (one machine) and a Milvus one (a cluster). Code outside this room talks to
-``Gallery`` and ``GalleryHome`` only.
+There are two homes: ``LocalGallery`` (one machine) and ``MovingGallery`` (on a Milvus server). Code outside this room
+talks to ``Gallery`` and ``GalleryHome`` only.
 """
 
 import threading
@@ -494,7 +494,8 @@ class Gallery(Protocol):
         """Carry the open migration on to its end, or until ``stop`` is set; what it came to.
 
         Images that are written meanwhile get vectors of the space that is searched, and their new ones here. Searches
-        go on; none is answered from both spaces. Raises NotMigratable where none to the model's space is open.
+        go on; none is answered from both spaces. Where several services share the gallery one of them is at work; to
+        the others this says at once how far it is. Raises NotMigratable where none to the model's space is open.
         """
         ...
 

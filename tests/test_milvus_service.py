@@ -54,12 +54,52 @@ def test_what_one_service_takes_in_another_finds(tiny_model: Path, tmp_path: Pat
         odd = client.put(f"{first}/v1/galleries/odd", json={"kind": "hnsw", "vectors": "sq8"})
         assert (odd.status_code, "cannot be hnsw with vectors sq8" in odd.text) == (422, True)
         moved = client.post(f"{first}/v1/galleries/default/migrations")
-        assert (moved.status_code, "create another gallery" in moved.text) == (409, True)
+        assert (moved.status_code, "nothing to do" in moved.text) == (409, True)
         said_same = {"gallery": "default", "image_id": "i0", "query_image_id": "i2", "same": True}
         feedback = client.post(f"{first}/v1/feedback", json=said_same)
         assert (feedback.status_code, "keep no feedback" in feedback.text) == (409, True)
         for name in ("default", "yard"):
             client.delete(f"{first}/v1/galleries/{name}", params={"confirm": name})
+
+
+def test_a_gallery_moves_to_the_next_model_under_two_services(
+    tiny_model: Path, next_model: Path, tmp_path: Path
+) -> None:
+    options = ("--milvus-uri", milvus_uri(), "--milvus-prefix", new_prefix(), "--crops-url", str(tmp_path / "crops"))
+    pictures = [jpeg(n) for n in range(12)]
+    jpegs = {"content-type": "image/jpeg"}
+    with serving(tmp_path / "one", tiny_model, *options) as first:
+        said = [{"image_id": f"i{n}"} for n in range(len(pictures))]
+        assert httpx.post(first + IMAGES, files=parts(*pictures, metadata=said), timeout=60).status_code == 200
+    both = (*options, "--previous-model", str(tiny_model))
+    with (
+        serving(tmp_path / "one", next_model, *both) as first,
+        serving(tmp_path / "two", next_model, *both) as second,
+        httpx.Client(event_hooks={"response": [AnswerCheck(first)]}, timeout=60) as client,
+    ):
+        begun = client.post(f"{first}/v1/galleries/default/migrations")
+        assert begun.status_code == 202
+        where = f"{second}/v1/galleries/default/migrations/{begun.json()['id']}"
+        extra = 0
+        while (state := client.get(where).json()["state"]) != "finished" or extra < 3:
+            assert state in ("waiting", "running", "switched", "finished")
+            new = jpeg(100 + extra)
+            taken = client.post(
+                (first, second)[extra % 2] + IMAGES, files=parts(new, metadata=[{"image_id": f"n{extra}"}])
+            )
+            assert [each["status"] for each in taken.json()["results"]] == ["created"]
+            found = client.post((second, first)[extra % 2] + SEARCH, content=new, headers=jpegs)
+            assert found.json()["matches"][0]["image_id"] == f"n{extra}"
+            assert found.json()["matches"][0]["distance"] < 1e-3
+            extra += 1
+        for service in (first, second):
+            about = client.get(f"{service}/v1/galleries/default").json()
+            assert about["images"] == len(pictures) + extra
+            assert about["embedding_space"] == client.get(f"{service}/v1/model").json()["embedding_space"]
+            for n, picture in enumerate(pictures):
+                found = client.post(service + SEARCH, content=picture, headers=jpegs)
+                assert found.json()["matches"][0]["image_id"] == f"i{n}"
+        client.delete(f"{first}/v1/galleries/default", params={"confirm": "default"})
 
 
 def test_a_server_that_is_not_there_ends_the_start(
