@@ -95,7 +95,7 @@ def test_a_gallery_moves_to_the_next_model_under_two_services(
         for service in (first, second):
             about = client.get(f"{service}/v1/galleries/default").json()
             assert about["images"] == len(pictures) + extra
-            assert about["embedding_space"] == client.get(f"{service}/v1/model").json()["embedding_space"]
+            assert about["embedding_space"] == client.get(f"{service}/v1/model").json()["contract"]["embedding_space"]
             for n, picture in enumerate(pictures):
                 found = client.post(service + SEARCH, content=picture, headers=jpegs)
                 assert found.json()["matches"][0]["image_id"] == f"i{n}"
