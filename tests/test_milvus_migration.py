@@ -320,9 +320,9 @@ def test_a_change_that_was_carried_over_is_made_once(services: Services, monkeyp
     def change(said: Metadata) -> Metadata:
         return replace(said, attributes={**said.attributes, "times": 1 + int(said.attributes.get("times", 0))})
 
-    monkeypatch.setattr(MovingGallery, "settled", too_long)
-    services.other.change_metadata("i003", change)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(MovingGallery, "settled", too_long)
+        services.other.change_metadata("i003", change)
     check(services.one, images)
     assert services.one.get("i003").metadata.attributes == {"times": 1}
     assert services.one.count() == 6
@@ -349,6 +349,39 @@ def test_writers_do_not_wait_for_one_who_died(services: Services, monkeypatch: p
 
 def _killed(*_: object) -> bool:
     raise Killed
+
+
+@pytest.mark.parametrize("step", ["of_images", "delete"])
+def test_a_write_whose_collection_goes_is_told_and_made_once(
+    services: Services, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Its rows were carried over, and then it looks for what to erase in a collection that is no more."""
+    images = filled(services.one, 6)
+    services.one.begin_migration(NEW, "f")
+    original = getattr(CollectionRows, step)
+    inserted, moved = threading.Event(), threading.Event()
+    insert = CollectionRows.insert
+
+    def inserting(self: CollectionRows, rows: Any) -> None:
+        insert(self, rows)
+        inserted.set()
+
+    def too_late(self: CollectionRows, *words: Any) -> Any:
+        if inserted.is_set() and not moved.is_set():
+            moved.set()
+            assert migrated(services.one) == "finished"
+        return original(self, *words)
+
+    def change(said: Metadata) -> Metadata:
+        return replace(said, attributes={**said.attributes, "times": 1 + int(said.attributes.get("times", 0))})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CollectionRows, "insert", inserting)
+        patch.setattr(CollectionRows, step, too_late)
+        said = services.other.change_metadata("i003", change)
+    assert moved.is_set()
+    assert said.metadata.attributes == services.one.get("i003").metadata.attributes == {"times": 1}
+    check(services.one, images)
 
 
 def test_an_image_that_is_erased_just_before_is_found_by_counting(

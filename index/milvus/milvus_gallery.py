@@ -17,8 +17,9 @@ How writers need not wait for each other, though Milvus has no transactions:
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,7 @@ from index.storage.crop_store import current_crop, is_as_written
 from index.storage.image_listing import cursor_after, place_after
 from index.storage.stored_time import microseconds
 
+T = TypeVar("T")
 GRACE: Final = 600.0  # seconds; a write takes no longer, clocks differ by no more
 _TRIES: Final = 20
 _ROW_BYTES: Final = 512  # of a row without its vector, about
@@ -75,6 +77,10 @@ class Places(Protocol):
 
     def settled(self) -> "MilvusGallery":
         """The same, once no writer has to wait."""
+        ...
+
+    def asked(self, ask: Callable[["MilvusGallery"], T]) -> T:
+        """What the collection says that answers now."""
         ...
 
 
@@ -242,7 +248,7 @@ class MilvusGallery:
                 metadata = change(row.image(self.spec.viewpoints).metadata)
                 if not self._changed_rows([(row, metadata)]):
                     self._changes.note(self.collection, 1)
-                    return self._row(image_id).image(self.spec.viewpoints)
+                    return self._places.asked(lambda here: here.get(image_id))
                 time.sleep(random.uniform(0, 0.01 * 2 ** min(attempt, 6)))  # noqa: S311  # so that one of two is first
         raise StorageError(f"{image_id} in gallery {self.name} is changed by others all the time: ask again")
 
@@ -276,13 +282,18 @@ class MilvusGallery:
         passing = self._passing(filters)
         erased = 0
         with self._held.every():
-            for page in self._rows.pages(passing.expression, KEY):
-                names = [
-                    name
-                    for name, row in self._rows.current(row.image_id for row in page).items()
-                    if passing.passes(row)
-                ]
-                erased += self._erase(names)
+            try:
+                for page in self._rows.pages(passing.expression, KEY):
+                    names = [
+                        name
+                        for name, row in self._rows.current(row.image_id for row in page).items()
+                        if passing.passes(row)
+                    ]
+                    erased += self._erase(names)
+            except GalleryNotFound:
+                if (now := self._places.settled()) is self:
+                    raise
+                erased += now.delete_where(filters)
         return erased
 
     def sweep(self) -> int:
@@ -363,14 +374,19 @@ class MilvusGallery:
 
     def _erase_replaced(self, image_ids: Iterable[str]) -> None:
         """Erase the rows of images that were just written which are not current."""
-        self._rows.delete(row for rows in self._rows.of_images(image_ids, KEY).values() for row in rows[:-1])
+        with self._unless_moved():
+            self._rows.delete(row for rows in self._rows.of_images(image_ids, KEY).values() for row in rows[:-1])
 
     def _changed_rows(self, wanted: Sequence[tuple[ImageRow, Metadata]]) -> set[str]:
         """Give rows, read WHOLE, other metadata; the images where another came in between and nothing was changed."""
         row_ids = self._row_clock.take(len(wanted), above=max((max(row.age) for row, _ in wanted), default=0))
         self._rows.insert([row.changed(row_id, said) for row_id, (row, said) in zip(row_ids, wanted, strict=True)])
         self._require_here(row_ids)
-        there = self._rows.of_images([row.image_id for row, _ in wanted], (*KEY, "parent"))
+        try:
+            there = self._rows.of_images([row.image_id for row, _ in wanted], (*KEY, "parent"))
+        except GalleryNotFound:
+            self._require_here(row_ids)
+            raise
         taken_back, replaced = list[ImageRow](), list[ImageRow]()
         for row_id, (parent, _) in zip(row_ids, wanted, strict=True):
             rows = {row.row_id: row for row in there.get(parent.image_id, [])}
@@ -389,7 +405,8 @@ class MilvusGallery:
             else:
                 replaced += [row for row in rows.values() if row.age < own.age]
         self._take_back(taken_back)
-        self._rows.delete(replaced)
+        with self._unless_moved():
+            self._rows.delete(replaced)
         return {row.image_id for row in taken_back}
 
     def _require_here(self, row_ids: Sequence[int] = ()) -> None:
@@ -404,7 +421,8 @@ class MilvusGallery:
 
     def _take_back(self, rows: Sequence[ImageRow]) -> None:
         """Erase rows as if they had never been written."""
-        self._rows.delete(rows)
+        with self._unless_moved():
+            self._rows.delete(rows)
         if rows and (now := self._places.settled()) is not self:
             now.rows.delete(rows)  # somebody may have carried them over before
 
@@ -450,10 +468,13 @@ class MilvusGallery:
     def _named_crops(self, names: Iterable[str]) -> set[str]:
         """Those of some crops that a row names, wherever the gallery is now."""
         asked = set(names)
-        while True:
-            serving = self._places.serving()
-            try:
-                return serving.rows.named_crops(asked)
-            except GalleryNotFound:
-                if self._places.serving() is serving:
-                    raise
+        return self._places.asked(lambda here: here.rows.named_crops(asked))
+
+    @contextmanager
+    def _unless_moved(self) -> Iterator[None]:
+        """For what need not be done where this collection is gone."""
+        try:
+            yield
+        except GalleryNotFound:
+            if self._places.settled() is self:
+                raise

@@ -113,12 +113,7 @@ class MovingGallery:
             time.sleep(_LOOK_SECONDS)
         return self.at(standing.serving)
 
-    def _last(self) -> MilvusGallery:
-        here = self._here
-        return self.serving() if here is None else here[1]
-
-    def _asked(self, ask: Callable[[MilvusGallery], T]) -> T:
-        """What the collection says that answers now."""
+    def asked(self, ask: Callable[[MilvusGallery], T]) -> T:
         while True:
             serving = self.serving()
             try:
@@ -126,6 +121,10 @@ class MovingGallery:
             except GalleryNotFound:
                 if self.serving() is serving:
                     raise
+
+    def _last(self) -> MilvusGallery:
+        here = self._here
+        return self.serving() if here is None else here[1]
 
     def _done(self, work: Callable[[MilvusGallery], T]) -> T:
         """What comes of a write, done where the gallery is when it is told."""
@@ -142,28 +141,28 @@ class MovingGallery:
     # Questions
 
     def info(self) -> GalleryInfo:
-        return self._asked(lambda here: here.info())
+        return self.asked(lambda here: here.info())
 
     def index_state(self) -> IndexState:
-        return self._asked(lambda here: here.index_state())
+        return self.asked(lambda here: here.index_state())
 
     def count(self) -> int:
-        return self._asked(lambda here: here.count())
+        return self.asked(lambda here: here.count())
 
     def log_bytes(self) -> int:
         return 0
 
     def get(self, image_id: str) -> StoredImage:
-        return self._asked(lambda here: here.get(image_id))
+        return self.asked(lambda here: here.get(image_id))
 
     def find(self, image_ids: Sequence[str]) -> dict[str, StoredImage]:
-        return self._asked(lambda here: here.find(image_ids))
+        return self.asked(lambda here: here.find(image_ids))
 
     def embedding(self, image_id: str) -> NDArray[np.float32]:
-        return self._asked(lambda here: here.embedding(image_id))
+        return self.asked(lambda here: here.embedding(image_id))
 
     def embeddings(self, image_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        return self._asked(lambda here: here.embeddings(image_ids))
+        return self.asked(lambda here: here.embeddings(image_ids))
 
     def whole(self) -> Iterator[Sequence[tuple[StoredImage, NDArray[np.float32]]]]:
         serving = self.serving()
@@ -180,21 +179,21 @@ class MovingGallery:
         return self._last().pictures(crop_names)
 
     def crop(self, image_id: str) -> tuple[str, bytes]:
-        return self._asked(lambda here: here.crop(image_id))
+        return self.asked(lambda here: here.crop(image_id))
 
     def page(
         self, filters: Filters, *, limit: int, cursor: str | None = None, offset: int = 0, order: Order = "image_id",
         total: bool = False,
     ) -> Page:  # fmt: skip
-        return self._asked(
+        return self.asked(
             lambda here: here.page(filters, limit=limit, cursor=cursor, offset=offset, order=order, total=total)
         )
 
     def facets(self) -> Facets:
-        return self._asked(lambda here: here.facets())
+        return self.asked(lambda here: here.facets())
 
     def search(self, queries: NDArray[np.float32], options: SearchOptions) -> list[list[Match]]:
-        return self._asked(lambda here: here.search(queries, options))
+        return self.asked(lambda here: here.search(queries, options))
 
     # Writes
 
