@@ -8,7 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from functools import partialmethod
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -30,6 +31,8 @@ from index.milvus.row_comparison import RowComparison
 from tests.milvus_homes import milvus_uri, new_home, new_prefix
 from tests.test_gallery_migration import NEW, OLD, SPEC, at_once, check, contract, image, look_as, migrated, seen
 from tests.test_sweeper import until
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -382,6 +385,66 @@ def test_a_write_whose_collection_goes_is_told_and_made_once(
     assert moved.is_set()
     assert said.metadata.attributes == services.one.get("i003").metadata.attributes == {"times": 1}
     check(services.one, images)
+
+
+def test_what_a_collection_says_that_is_being_dropped_does_not_count(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers with a part of its rows, or with none."""
+    images = filled(services.one, 6)
+    asked = iter((NEW, OLD, NEW, OLD, NEW))
+
+    def after_a_switch(ask: Callable[[], T]) -> T:
+        target = next(asked)
+        services.one.begin_migration(target, "f")
+        steps = {name: getattr(CollectionRows, name) for name in ("of_images", "pages", "count")}
+        empty: dict[str, Any] = {"of_images": {}, "pages": iter(()), "count": 0}
+        moved = threading.Event()
+
+        def dropped(name: str, *words: Any, **options: Any) -> Any:
+            if threading.current_thread() is not caller or moved.is_set():
+                return steps[name](*words, **options)
+            with ThreadPoolExecutor(1) as pool:
+                done = pool.submit(services.one.migrate, target, look_as(target), at_once, threading.Event())
+                assert done.result(60).state == "finished"
+            moved.set()
+            return empty[name]
+
+        caller = threading.current_thread()
+        with monkeypatch.context() as patch:
+            for name in steps:
+                patch.setattr(CollectionRows, name, partialmethod(_told, dropped, name))
+            found = ask()
+        assert moved.is_set()
+        return found
+
+    other = services.other
+    assert after_a_switch(lambda: other.get("i003")).image_id == "i003"
+    assert after_a_switch(other.count) == 6
+    after_a_switch(lambda: other.delete("i003"))
+    assert after_a_switch(lambda: other.delete_where(Filters(image_id=("i004",)))) == 1
+    assert after_a_switch(lambda: other.change_metadata_where(Filters(), lambda said: said)) == 4
+    for name in ("i003", "i004"):
+        del images[name]
+    check(other, images)
+
+
+def _told(self: CollectionRows, told: Callable[..., Any], name: str, *words: Any, **options: Any) -> Any:
+    return told(name, self, *words, **options)
+
+
+def test_whoever_reads_all_while_it_switches_is_told_to_begin_again(services: Services) -> None:
+    images = filled(services.one, 6)
+    services.one.begin_migration(NEW, "f")
+    pages = services.other.whole()
+    assert migrated(services.one) == "finished"
+    assert {each.image_id for page in pages for each, _ in page} == set(images)  # it had not begun
+    pages = services.other.whole()
+    assert next(pages)
+    services.one.begin_migration(OLD, "f")
+    assert services.one.migrate(OLD, look_as(OLD), at_once, threading.Event()).state == "finished"
+    with pytest.raises(GalleryConflict, match="begin again"):
+        next(pages)
 
 
 def test_an_image_that_is_erased_just_before_is_found_by_counting(

@@ -11,7 +11,8 @@ How writers need not wait for each other, though Milvus has no transactions:
   is taken back and made of what is there now.
 - A gallery moves to another collection with another model (``index.milvus.milvus_migration``). So a writer looks, when
   its rows are in and before it erases or tells anything, whether this collection still answers. If not, it does not
-  know whether somebody carried its rows over, and does its work again where the gallery is now.
+  know whether somebody carried its rows over, and does its work again where the gallery is now. A collection that is
+  being dropped answers with a part of its rows: what was read counts where it is looked afterwards that none was.
 """
 
 import random
@@ -50,7 +51,7 @@ from index.milvus.held_ids import HeldIds
 from index.milvus.image_row import ALL, KEY, WHOLE, ImageRow, fields_of
 from index.milvus.milvus_server import MilvusServer
 from index.milvus.no_feedback import NoFeedback
-from index.milvus.row_clock import RowClock
+from index.milvus.row_clock import LAST, RowClock
 from index.milvus.row_condition import RowCondition
 from index.milvus.row_listing import RowListing
 from index.milvus.row_search import RowSearch
@@ -264,6 +265,7 @@ class MilvusGallery:
                 row.image_id: changed(row.image_id, row.image(self.spec.viewpoints).metadata, change)
                 for row in self._all_passing(passing)
             }
+            self._require_here()
             names, size = list(wanted), self._rows.vectors_at_once
             for start in range(0, len(names), size):
                 rows = self._rows.current(names[start : start + size], WHOLE)
@@ -281,20 +283,16 @@ class MilvusGallery:
         self._require_writable()
         passing = self._passing(filters)
         erased = 0
-        with self._held.every():
-            try:
-                for page in self._rows.pages(passing.expression, KEY):
-                    names = [
-                        name
-                        for name, row in self._rows.current(row.image_id for row in page).items()
-                        if passing.passes(row)
-                    ]
-                    erased += self._erase(names)
-            except GalleryNotFound:
-                if (now := self._places.settled()) is self:
-                    raise
-                erased += now.delete_where(filters)
-        return erased
+        with self._held.every(), self._unless_moved():
+            for page in self._rows.pages(passing.expression, KEY):
+                names = [
+                    name
+                    for name, row in self._rows.current(row.image_id for row in page).items()
+                    if passing.passes(row)
+                ]
+                erased += self._erase(names)
+        now = self._places.settled()
+        return erased if now is self else erased + now.delete_where(filters)
 
     def sweep(self) -> int:
         """Erase what retention no longer returns, and what services that died left behind."""
@@ -433,11 +431,16 @@ class MilvusGallery:
         """
         there = self._rows.of_images(image_ids, (*KEY, "crop_name"))
         if written is not None:
-            there = {name: [row for row in rows if row.written <= written[name]] for name, rows in there.items()}
+            there = {
+                name: old
+                for name, rows in there.items()
+                if (old := [row for row in rows if row.written <= written[name]])
+            }
         self._rows.delete(row for rows in there.values() for row in rows)
         self._changes.note(self.collection, len(there))
         if (now := self._places.settled()) is not self:  # somebody may have carried them over before
-            now._erase(list(there), written={name: rows[-1].written for name, rows in there.items() if rows})
+            found = {name: rows[-1].written for name, rows in there.items()}
+            now._erase(image_ids, written=dict.fromkeys(image_ids, LAST) | (written or found))
         self._discard(row.crop_name for rows in there.values() for row in rows)
         return len(there)
 
@@ -449,7 +452,8 @@ class MilvusGallery:
         with self._held.every():
             for page in self._rows.pages(f"ingested_at < {since}", KEY):
                 current = self._rows.current(row.image_id for row in page)
-                swept += self._erase([name for name, row in current.items() if row.ingested_at < since])
+                expired = {name: row.written for name, row in current.items() if row.ingested_at < since}
+                swept += self._erase(list(expired), written=expired)
         return swept
 
     def _keep(self, crops: dict[str, bytes]) -> None:

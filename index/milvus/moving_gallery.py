@@ -1,8 +1,8 @@
 """A gallery on a Milvus server, wherever it is: it moves to another collection with another model.
 
 Every service sees the move at once, because each question and each write begins with a look at the names of
-collections. What was asked of a collection that has gone meanwhile is asked of the next; a write that may have come too
-late for one is done again in the next.
+collections, and ends with one. What was asked of a collection that no longer answers is asked of the next; a write that
+may have come too late for one is done again in the next.
 """
 
 import threading
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.contract import Contract
-from index.errors import GalleryConflict, GalleryNotFound
+from index.errors import GalleryConflict, GalleryNotFound, VehicleSearchError
 from index.gallery import (
     Facets,
     Feedback,
@@ -117,10 +117,13 @@ class MovingGallery:
         while True:
             serving = self.serving()
             try:
-                return ask(serving)
-            except GalleryNotFound:
+                answer = ask(serving)
+            except VehicleSearchError:
                 if self.serving() is serving:
                     raise
+                continue
+            if self.serving() is serving:  # else it may be gone in part
+                return answer
 
     def _last(self) -> MilvusGallery:
         here = self._here
@@ -134,7 +137,7 @@ class MovingGallery:
                 return work(settled)
             except Moved:
                 continue
-            except GalleryNotFound:
+            except VehicleSearchError:
                 if self.serving() is settled:
                     raise
 
@@ -166,14 +169,19 @@ class MovingGallery:
 
     def whole(self) -> Iterator[Sequence[tuple[StoredImage, NDArray[np.float32]]]]:
         serving = self.serving()
-        try:
-            yield from serving.whole()
-        except GalleryNotFound as error:
-            if self.serving() is serving:
-                raise
-            raise GalleryConflict(
-                f"gallery {self.name} was migrated to another model while it was read: begin again"
-            ) from error
+        pages = serving.whole()
+        while True:
+            try:
+                page = next(pages, None)
+            except GalleryNotFound:
+                page = []
+            if self.serving() is not serving:
+                raise GalleryConflict(
+                    f"gallery {self.name} was migrated to another model while it was read: begin again"
+                )
+            if page is None:
+                return
+            yield page
 
     def pictures(self, crop_names: Sequence[str]) -> dict[str, bytes]:
         return self._last().pictures(crop_names)
