@@ -431,16 +431,13 @@ class MilvusGallery:
         """
         there = self._rows.of_images(image_ids, (*KEY, "crop_name"))
         if written is not None:
-            there = {
-                name: old
-                for name, rows in there.items()
-                if (old := [row for row in rows if row.written <= written[name]])
-            }
+            asked = {name: [row for row in rows if row.written <= written[name]] for name, rows in there.items()}
+            there = {name: rows for name, rows in asked.items() if rows}
         self._rows.delete(row for rows in there.values() for row in rows)
         self._changes.note(self.collection, len(there))
         if (now := self._places.settled()) is not self:  # somebody may have carried them over before
             found = {name: rows[-1].written for name, rows in there.items()}
-            now._erase(image_ids, written=dict.fromkeys(image_ids, LAST) | (written or found))
+            now._erase(image_ids, written=dict.fromkeys(image_ids, LAST) | dict(written or found))
         self._discard(row.crop_name for rows in there.values() for row in rows)
         return len(there)
 

@@ -174,7 +174,8 @@ class MovingGallery:
             try:
                 page = next(pages, None)
             except GalleryNotFound:
-                page = []
+                if self.serving() is serving:
+                    raise
             if self.serving() is not serving:
                 raise GalleryConflict(
                     f"gallery {self.name} was migrated to another model while it was read: begin again"
