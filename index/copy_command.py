@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from index.data_folder import DEFAULT, DataFolder
 from index.errors import InvalidValue
+from index.feedback.feedback_folder import FeedbackFolder
 from index.gallery import KINDS, VECTORS, Gallery, GalleryHome, GallerySpec
 from index.gallery_arguments import add_data_dir, add_galleries
 from index.metadata import check_gallery_name
@@ -205,8 +206,8 @@ def _opened_milvus(arguments: argparse.Namespace, *, read_only: bool) -> Iterato
     )  # fmt: skip
     with closing(objects):
         home = MilvusHome(
-            arguments.milvus_uri, crops=CropHome(objects), token_file=arguments.milvus_token_file,
-            prefix=arguments.milvus_prefix, read_only=read_only,
+            arguments.milvus_uri, crops=CropHome(objects), feedback=FeedbackFolder(arguments.data_dir, read_only=True),
+            token_file=arguments.milvus_token_file, prefix=arguments.milvus_prefix, read_only=read_only,
         )  # fmt: skip
         with closing(home):
             yield home

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.data_folder import DEFAULT, DataFolder
+from index.feedback.feedback_folder import FeedbackFolder
 from index.gallery import Filters, Gallery, GalleryHome, GallerySpec, Metadata, NewImage, SearchOptions
 from index.milvus.crop_home import CropHome
 from index.milvus.milvus_home import MilvusHome
@@ -98,7 +99,8 @@ def _compare_ticks() -> None:
 
 def _server_home(uri: str, folder: Path) -> MilvusHome:
     crops = CropHome(FolderObjects(folder / "crops"))
-    return MilvusHome(uri, crops=crops, prefix=new_prefix(), default_spec=SPEC)
+    feedback = FeedbackFolder(folder / "feedback")
+    return MilvusHome(uri, crops=crops, feedback=feedback, prefix=new_prefix(), default_spec=SPEC)
 
 
 def _figures(gallery: Gallery, vectors: NDArray[np.float32]) -> Figures:

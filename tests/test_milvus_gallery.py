@@ -23,7 +23,7 @@ from index.milvus import milvus_gallery, row_listing, row_search
 from index.milvus.image_row import KEY
 from index.milvus.milvus_gallery import MilvusGallery
 from index.milvus.milvus_home import MilvusHome
-from tests.milvus_homes import milvus_uri, new_home, new_prefix
+from tests.milvus_homes import beside, milvus_uri, new_home, new_prefix
 from tests.test_gallery import (
     NOON,
     SPEC,
@@ -66,7 +66,7 @@ def gallery(home: MilvusHome) -> MilvusGallery:
 @pytest.fixture(scope="module")
 def other(prefix: str, home: MilvusHome) -> Iterator[MilvusGallery]:
     """The same gallery as another service has it."""
-    opened = MilvusHome(milvus_uri(), crops=home._crops, prefix=prefix, clock=lambda: NOON)
+    opened = beside(home, clock=lambda: NOON)
     yield opened.get("default")
     opened.close()
 
@@ -242,7 +242,7 @@ def test_a_slow_clock_loses_nothing(
 
 
 def test_what_others_create_and_drop_is_seen(home: MilvusHome, prefix: str) -> None:
-    with closing(MilvusHome(milvus_uri(), crops=home._crops, prefix=prefix)) as second:
+    with closing(beside(home)) as second:
         yard, new = second.create("yard-2_b", replace(SPEC, retention_days=3))
         assert new
         assert home.get("yard-2_b").spec == yard.spec
@@ -261,7 +261,7 @@ def test_what_others_create_and_drop_is_seen(home: MilvusHome, prefix: str) -> N
 
 
 def test_of_two_that_create_at_once_one_does(home: MilvusHome, prefix: str) -> None:
-    with closing(MilvusHome(milvus_uri(), crops=home._crops, prefix=prefix)) as second, ThreadPoolExecutor(2) as pool:
+    with closing(beside(home)) as second, ThreadPoolExecutor(2) as pool:
         made = list(pool.map(lambda each: each.create("both", SPEC), (home, second)))
         assert sorted(new for _, new in made) == [False, True]
         assert made[0][0].collection == made[1][0].collection
@@ -271,11 +271,13 @@ def test_of_two_that_create_at_once_one_does(home: MilvusHome, prefix: str) -> N
 WRITER = """
 import sys
 from pathlib import Path
+from index.feedback.feedback_folder import FeedbackFolder
 from index.milvus.crop_home import CropHome
 from index.objects.folder_objects import FolderObjects
 from index.milvus.milvus_home import MilvusHome
 from tests.test_gallery import image, vector
-gallery = MilvusHome(sys.argv[1], prefix=sys.argv[2], crops=CropHome(FolderObjects(Path(sys.argv[3])))).get("default")
+crops, feedback = CropHome(FolderObjects(Path(sys.argv[3]))), FeedbackFolder(Path(sys.argv[3]), read_only=True)
+gallery = MilvusHome(sys.argv[1], prefix=sys.argv[2], crops=crops, feedback=feedback).get("default")
 for turn in range(1000):
     gallery.add([image(f"i{n}", vector(turn), vehicle_id=str(turn)) for n in range(5)] + [image(f"t{turn}")])
     print(turn, flush=True)

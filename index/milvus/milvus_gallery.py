@@ -32,6 +32,8 @@ from index.errors import (
     ReadOnly,
     StorageError,
 )
+from index.feedback.answer_book import AnswerBook
+from index.feedback.answer_home import Answers
 from index.gallery import (
     Facets,
     Filters,
@@ -58,7 +60,6 @@ from index.milvus.facet_tally import FacetTally
 from index.milvus.held_ids import HeldIds
 from index.milvus.image_row import ALL, KEY, WHOLE, ImageRow, fields_of
 from index.milvus.milvus_server import MilvusServer
-from index.milvus.no_feedback import NoFeedback
 from index.milvus.row_clock import RowClock
 from index.milvus.row_condition import RowCondition
 from index.milvus.row_listing import RowListing
@@ -77,7 +78,10 @@ _MIGRATIONS: Final = (
 
 
 class MilvusGallery:
-    """One gallery's collection; see ``index.gallery.Gallery``. ``clock`` gives the time, UTC."""
+    """One gallery's collection; see ``index.gallery.Gallery``.
+
+    ``clock`` gives the time, UTC. ``answers`` is what was said of its matches.
+    """
 
     name: str
 
@@ -90,12 +94,12 @@ class MilvusGallery:
         changes: ChangeCounts,
         row_clock: RowClock,
         crops: CropHome,
+        answers: Answers,
         clock: Callable[[], datetime] = utc_now,
         erasing_clock: Callable[[], datetime] | None = None,
         read_only: bool = False,
     ) -> None:
-        self.name, self.collection = description.name, collection
-        self.feedback = NoFeedback()
+        self.name, self.collection, self.identity = description.name, collection, description.identity
         self._spec, self._description = description.spec, description
         self._rows = CollectionRows(server, collection, description.spec.embedding_dim)
         self._changes, self._row_clock, self._crops = changes, row_clock, crops
@@ -103,6 +107,10 @@ class MilvusGallery:
         self._search = RowSearch(self._rows, description.spec)
         self._held, self._facets = HeldIds(), FacetTally()
         self._mark, self._closed = 0, False
+        self.feedback = AnswerBook(
+            self, answers, secret=description.secret, changes=self._changed_by, require_writable=self._require_writable,
+            clock=clock,
+        )  # fmt: skip
 
     @property
     def spec(self) -> GallerySpec:
@@ -111,6 +119,7 @@ class MilvusGallery:
     def close(self) -> None:
         """From now on it is a gallery that does not exist."""
         self._closed = True
+        self.feedback.close()
 
     def info(self) -> GalleryInfo:
         images = self.count()
@@ -283,6 +292,7 @@ class MilvusGallery:
         left = self._rows.left_behind(self._changes.mark(self.collection), every=True)
         self._rows.delete(row for row in left if row.row_id < before)
         self._changes.set_mark(self.collection, before)
+        self.feedback.sweep()
         return swept
 
     def compact(self) -> None:
@@ -290,6 +300,7 @@ class MilvusGallery:
         self._require_writable()
         self.sweep()
         self._discard(self._crops.names(self.collection))
+        self.feedback.compact()
 
     def search(self, queries: NDArray[np.float32], options: SearchOptions) -> list[list[Match]]:
         self._require_open()
@@ -311,6 +322,10 @@ class MilvusGallery:
 
     def cancel_migration(self, migration_id: str) -> Migration:
         raise MigrationNotFound(f"gallery {self.name} has no migration {migration_id}: {_MIGRATIONS}")
+
+    def _changed_by(self) -> object:
+        """What differs after every change of an image, and each hour: a service may die before it counts its last."""
+        return self._changes.last(self.collection), self._clock().replace(minute=0, second=0, microsecond=0)
 
     def _state(self, images: int) -> IndexState:
         kind = "hnsw" if self.spec.kind == "auto" else self.spec.kind

@@ -13,6 +13,7 @@ from index.errors import (
     ReadOnly,
     StorageError,
 )
+from index.feedback.answer_home import FeedbackHome
 from index.gallery import GallerySpec
 from index.gallery_rules import make_default, no_gallery, require_number, require_same, unavailable, utc_now
 from index.metadata import check_gallery_name
@@ -32,9 +33,10 @@ _KNOWN_SECONDS: Final = 1.0  # what others created or dropped is seen after that
 class MilvusHome:
     """See ``index.gallery.GalleryHome``. Any number of them may have one server and ``prefix`` at the same time.
 
-    The gallery ``default`` is created with ``default_spec`` where it is missing. ``crops`` keeps the crops: one place
-    for all. ``own_folder``, of this process's other files, is locked as a data folder is. Raises DataFolderLocked,
-    DataFolderUnusable, GalleryServerUnavailable, and InvalidValue for a prefix or a token file that cannot be used.
+    The gallery ``default`` is created with ``default_spec`` where it is missing. ``crops`` keeps the crops,
+    ``feedback`` what is said of matches: one place for all. ``own_folder``, of this process's other files, is locked as
+    a data folder is. Raises DataFolderLocked, DataFolderUnusable, GalleryServerUnavailable, and InvalidValue for a
+    prefix or a token file that cannot be used.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class MilvusHome:
         uri: str,
         *,
         crops: CropHome,
+        feedback: FeedbackHome,
         own_folder: Path | None = None,
         token_file: Path | None = None,
         prefix: str = PREFIX,
@@ -52,7 +55,7 @@ class MilvusHome:
         max_galleries: int | None = None,
     ) -> None:
         self._prefix, self._crops, self._most, self._read_only = check_prefix(prefix), crops, max_galleries, read_only
-        self._clock, self._erasing_clock = clock, erasing_clock
+        self._clock, self._erasing_clock, self._feedback = clock, erasing_clock, feedback
         self._guard = threading.Lock()
         self._galleries: dict[str, MilvusGallery] = {}
         self._problems: dict[str, str] = {}
@@ -112,7 +115,10 @@ class MilvusHome:
     def drop(self, name: str) -> None:
         self._require_writable()
         gallery = self.get(name)
-        for collection in self._server.call("list_collections"):
+        collections = self._server.call("list_collections")
+        gallery.feedback.close()
+        self._feedback.drop(gallery.identity)  # first, as afterwards nobody knows whose it was
+        for collection in collections:
             if gallery_of(collection, self._prefix) == name:
                 self._server.call("drop_collection", collection)
         gallery.close()
@@ -176,9 +182,10 @@ class MilvusHome:
         before = self._galleries.get(name)
         if before is not None and before.collection == collection:
             return before
+        description = GalleryDescription.read(said["description"], collection)
         return MilvusGallery(
-            self._server, collection, GalleryDescription.read(said["description"], collection), changes=self._changes,
-            row_clock=self._row_clock, crops=self._crops, clock=self._clock, erasing_clock=self._erasing_clock,
+            self._server, collection, description, changes=self._changes, row_clock=self._row_clock, crops=self._crops,
+            answers=self._feedback.answers(description.identity), clock=self._clock, erasing_clock=self._erasing_clock,
             read_only=self._read_only,
         )  # fmt: skip
 
