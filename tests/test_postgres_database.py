@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from index.errors import DataFolderUnusable, InvalidValue, StorageError
+from index.postgres import postgres_schema
 from index.postgres.postgres_database import PostgresDatabase
 from index.postgres.postgres_home import open_database
 from index.postgres.postgres_keys import PostgresKeys
@@ -39,9 +40,25 @@ def test_a_database_of_a_newer_release_is_refused(postgres: PostgresServer) -> N
     url = postgres.new_database()
     PostgresDatabase(url).close()
     with psycopg.connect(url) as connection:
-        connection.execute("UPDATE vehicle_search.about SET layout = 2")
-    with pytest.raises(DataFolderUnusable, match="layout 2, this release reads up to 1"):
+        connection.execute("UPDATE vehicle_search.about SET layout = 3")
+    with pytest.raises(DataFolderUnusable, match="layout 3, this release reads up to 2"):
         PostgresDatabase(url)
+
+
+def test_what_an_earlier_release_made_is_added_to_once(postgres: PostgresServer) -> None:
+    url, gate = postgres.new_database(), threading.Barrier(4)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(postgres_schema._STEPS[0])
+        connection.execute("INSERT INTO vehicle_search.audit (entry) VALUES ('of the earlier release')")
+
+    def start(_: int) -> list[str]:
+        gate.wait()
+        with closing(PostgresDatabase(url)) as database, database.transaction() as connection:
+            connection.execute("SELECT * FROM vehicle_search.feedback, vehicle_search.feedback_pictures")
+            return [entry for (entry,) in connection.execute("SELECT entry FROM vehicle_search.audit")]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(start, range(4))) == [["of the earlier release"]] * 4
 
 
 def test_the_url_comes_from_a_file_and_its_password_goes_nowhere(postgres: PostgresServer, tmp_path: Path) -> None:
