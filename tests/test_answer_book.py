@@ -284,6 +284,19 @@ def test_what_is_said_anew_of_an_image_that_came_back_is_not_swept(gallery: Aske
     assert listed(gallery) == ["i1"]
 
 
+@pytest.mark.parametrize("homes", ["milvus"], indirect=True)
+def test_what_a_service_did_that_died_before_it_counted_that_is_swept_within_an_hour(
+    gallery: MilvusGallery, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(gallery, 1)
+    gallery.sweep()
+    monkeypatch.setattr(gallery._changes, "note", lambda *_: None)
+    gallery.delete("i1")
+    assert gallery.feedback.sweep() == 0
+    clock.now += timedelta(hours=1)
+    assert gallery.feedback.sweep() == 1
+
+
 def test_retention_takes_answers_along(home: GalleryHome, clock: Clock) -> None:
     gallery = made(home, "brief", replace(SPEC, retention_days=1.0), 2)
     give(gallery, 1)

@@ -244,6 +244,11 @@ def test_one_of_two_replicas_is_killed_under_load_and_nothing_is_lost(
             after
         )
         assert after["created"] + after["unchanged"] == IMPORTED, after
+        pair = [name for name in sorted(stored(survivor)) if not name.startswith("c")][:2]
+        said = survivor.post(
+            "/v1/feedback", json={"gallery": "default", "image_id": pair[0], "query_image_id": pair[1], "same": True}
+        )
+        assert said.status_code == 201, said.text
 
         crops = check(survivor, clients, erased)
         assert survivor.get(GALLERY, headers=reader).status_code == 200
@@ -257,6 +262,7 @@ def test_one_of_two_replicas_is_killed_under_load_and_nothing_is_lost(
         )[0]  # fmt: skip
         with httpx.Client(base_url=again, headers=bearer(token), timeout=60) as back:
             assert check(back, clients, erased) == crops
+            assert back.get("/v1/feedback", params={"gallery": "default"}).json()["feedback"] == [said.json()]
             assert len(audited(back)) >= len(entries)
             assert back.get(GALLERY, headers=reader).status_code == 200
     for path in tmp_path.glob("*.log"):

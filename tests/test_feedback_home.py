@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from index.errors import TooMuchFeedback
+from index.errors import StorageError, TooMuchFeedback
 from index.feedback.answer_home import Answers, FeedbackHome
 from index.feedback.feedback_folder import FeedbackFolder
 from index.gallery import Answer
@@ -166,3 +166,12 @@ def test_of_a_gallery_that_is_dropped_nothing_is_left(home: FeedbackHome, yard: 
     assert b"secret" not in bytes_in(tmp_path)
     home.drop(yard)
     home.drop(yard + "2")  # of which nothing was ever said
+
+
+def test_a_folder_is_on_the_disk_before_what_lies_in_it(tmp_path: Path, flushed: list[str]) -> None:
+    answers = FeedbackFolder(tmp_path / "feedback").answers("yard")
+    assert flushed == [tmp_path.name, "feedback"]
+    keep(answers, 1)
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="feedback cannot be kept in .*file"):
+        FeedbackFolder(tmp_path / "file").answers("yard")
