@@ -21,6 +21,7 @@ from index.errors import (
     InvalidValue,
     NothingKept,
     ReadOnly,
+    StorageError,
     StorageFull,
 )
 from index.feedback.answer_book import AnswerBook
@@ -237,6 +238,25 @@ def test_an_erased_image_takes_its_answers_along(gallery: Asked, tmp_path: Path)
     assert listed(gallery) == []
     assert gallery.feedback.sweep() == 2
     assert gallery.feedback.sweep() == 0
+
+
+@pytest.mark.parametrize("homes", ["postgres", "milvus-postgres"], indirect=True)
+def test_bytes_that_the_store_keeps_go_by_the_next_sweep(
+    gallery: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery.sweep()
+    answer = give(gallery, 1, query=QUERY)
+    gallery.feedback.sweep()
+
+    def refuse(*_: str) -> None:
+        raise StorageError("the store does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderObjects, "delete", refuse)
+        gallery.feedback.delete(answer.answer_id)
+    assert b"secret query" in bytes_in(tmp_path)
+    gallery.sweep()
+    assert b"secret query" not in bytes_in(tmp_path)
 
 
 def test_an_image_with_another_picture_is_another_image(gallery: Asked) -> None:

@@ -133,6 +133,14 @@ def test_a_picture_goes_with_the_last_answer_that_has_it(home: FeedbackHome, yar
     assert b"secret" not in bytes_in(tmp_path)
 
 
+def test_a_picture_is_not_kept_for_an_answer_on_an_image_that_is_the_same(home: FeedbackHome, yard: str) -> None:
+    answers = home.answers(yard)
+    kept = keep(answers, 1)
+    answers.put(replace(of_images(2), query_crop=kept.query_crop), None, **PLENTY)
+    answers.delete([kept.answer_id])
+    assert answers.picture(kept.query_crop) is None
+
+
 def test_limits_are_named_and_leave_what_was_there(home: FeedbackHome, yard: str, tmp_path: Path) -> None:
     answers = home.answers(yard)
     first, data = of_query(0)
@@ -173,5 +181,5 @@ def test_a_folder_is_on_the_disk_before_what_lies_in_it(tmp_path: Path, flushed:
     assert flushed == [tmp_path.name, "feedback"]
     keep(answers, 1)
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="feedback cannot be kept in .*file"):
+    with pytest.raises(StorageError, match=r"feedback cannot be kept in .*file"):
         FeedbackFolder(tmp_path / "file").answers("yard")
