@@ -356,7 +356,25 @@ def test_a_dropped_gallery_has_none_when_it_is_made_anew(home: GalleryHome, home
     for use in (lambda: give(dropped, 1), lambda: listed(dropped), dropped.feedback.delete_all):
         with pytest.raises(GalleryNotFound):
             use()
-    assert listed(made(home, "yard", SPEC, 3)) == []
+    again = made(home, "yard", SPEC, 3)
+    assert listed(again) == []
+    give(again, 2)
+    assert listed(again) == ["i2"]
+    home.drop("yard")
+
+
+@pytest.mark.parametrize("homes", ["milvus"], indirect=True)
+def test_nobody_is_at_what_is_said_of_a_gallery_while_that_is_removed(
+    home: GalleryHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped, drop = made(home, "yard", SPEC, 2), FeedbackFolder.drop
+
+    def looked(folder: FeedbackFolder, identity: str) -> None:
+        with pytest.raises(GalleryNotFound):
+            listed(dropped)
+        drop(folder, identity)
+
+    monkeypatch.setattr(FeedbackFolder, "drop", looked)
     home.drop("yard")
 
 
