@@ -153,7 +153,7 @@ class Settings(BaseSettings):
     database_url_file: Path | None = Field(
         default=None,
         description="file with the URL of a PostgreSQL database, postgresql://USER:PASSWORD@HOST/DATABASE, where "
-        "replicas share keys, cameras, kept queries, import jobs and the audit log; not set: they are in the data "
+        "replicas share keys, cameras, feedback, kept queries, import jobs and the audit log; not set: they are in the data "
         "folder",
     )
     crops_url: str | None = Field(
