@@ -153,8 +153,8 @@ class Settings(BaseSettings):
     database_url_file: Path | None = Field(
         default=None,
         description="file with the URL of a PostgreSQL database, postgresql://USER:PASSWORD@HOST/DATABASE, where "
-        "replicas share keys, cameras, feedback, kept queries, import jobs and the audit log; not set: they are in the data "
-        "folder",
+        "replicas share keys, cameras, feedback, kept queries, import jobs and the audit log; not set: they are in the "
+        "data folder",
     )
     crops_url: str | None = Field(
         default=None,
