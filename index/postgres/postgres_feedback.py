@@ -48,8 +48,9 @@ _NAME = (
     " VALUES (%s, %s, %s, %s, now() + interval '1 day')"
 )
 _TAKE = f"UPDATE {_PICTURES} SET remove_at = NULL WHERE object = %s"  # noqa: S608
-_REFUSE = f"UPDATE {_PICTURES} SET remove_at = now() WHERE object = %s AND remove_at IS NOT NULL"  # noqa: S608
+_REFUSE = f"UPDATE {_PICTURES} SET remove_at = now() WHERE object = %s AND remove_at IS NOT NULL RETURNING object"  # noqa: S608
 _LET_GO = f"UPDATE {_PICTURES} SET remove_at = now() WHERE gallery = %s AND remove_at IS NULL"  # noqa: S608
+_NAMED = " AND name = %s"
 _UNNAMED = (
     " AND name = ANY(%s) AND NOT EXISTS (SELECT 1 FROM vehicle_search.feedback AS answer WHERE answer.gallery ="
     " feedback_pictures.gallery AND query_crop = name AND query_image_id IS NULL)"
@@ -73,24 +74,28 @@ class PostgresFeedback:
         with self.database.transaction() as connection:
             connection.execute(_DROP, (identity,))
             connection.execute("DELETE FROM vehicle_search.feedback WHERE gallery = %s", (identity,))
-            connection.execute(_LET_GO, (identity,))
-        self.remove_soon()
+            gone = _let_go(connection, identity)
+        self.remove_soon(gone)
 
-    def remove(self) -> None:
-        """Remove bytes that are no answer's."""
+    def sweep(self) -> None:
+        """Remove bytes that are no answer's, of any gallery."""
         while True:
             with self.database.transaction() as connection:
-                due = [name for (name,) in connection.execute(_DUE).fetchall()]
+                due = _objects(connection, _DUE)
             if not due:
                 return
-            self.pictures.delete(PICTURES, due)
-            with self.database.transaction() as connection:
-                connection.execute(_REMOVED, (due,))
+            self._remove(due)
 
-    def remove_soon(self) -> None:
-        """As ``remove``, or the next sweep does it: what they belonged to is gone already."""
+    def remove_soon(self, objects: list[str]) -> None:
+        """Remove bytes now, or the next sweep does it: what they belonged to is gone already."""
         with suppress(StorageError):
-            self.remove()
+            self._remove(objects)
+
+    def _remove(self, objects: list[str]) -> None:
+        if objects:
+            self.pictures.delete(PICTURES, objects)
+            with self.database.transaction() as connection:
+                connection.execute(_REMOVED, (objects,))
 
 
 class PostgresAnswers:
@@ -102,6 +107,7 @@ class PostgresAnswers:
 
     def put(self, answer: Answer, picture: bytes | None, *, most: int, most_bytes: int) -> tuple[Answer, bool]:
         own = None if picture is None else self._placed(answer.query_crop, picture)
+        gone: list[str] = []
         try:
             with self._turn() as connection:
                 earlier = connection.execute(
@@ -115,19 +121,19 @@ class PostgresAnswers:
                     answer = replace(answer, answer_id=earlier[0])
                 connection.execute(_PUT, (self._gallery, answer.pair, *answer_row(answer)))
                 if own is not None:
-                    connection.execute(f"{_LET_GO} AND name = %s", (self._gallery, answer.query_crop))
+                    gone += _let_go(connection, self._gallery, _NAMED, answer.query_crop)
                     connection.execute(_TAKE, (own,))
                 if earlier is not None:
-                    connection.execute(_LET_GO + _UNNAMED, (self._gallery, [earlier[1]]))
+                    gone += _let_go(connection, self._gallery, _UNNAMED, [earlier[1]])
                 if own is not None:
                     require_bytes(self._number(connection, _TAKEN), most_bytes)
         except BaseException:
-            if own is not None:
-                with suppress(StorageError), self._home.database.transaction() as connection:
-                    connection.execute(_REFUSE, (own,))
+            gone = []
+            with suppress(StorageError), self._home.database.transaction() as connection:
+                gone = _objects(connection, _REFUSE, own)
             raise
         finally:
-            self._home.remove_soon()
+            self._home.remove_soon(gone)
         return answer, earlier is None
 
     def latest(
@@ -167,7 +173,7 @@ class PostgresAnswers:
         )  # fmt: skip
 
     def sweep(self) -> None:
-        self._home.remove()
+        self._home.sweep()
 
     def rewrite(self) -> None:
         """The database's own upkeep does that."""
@@ -186,8 +192,8 @@ class PostgresAnswers:
                 f"DELETE FROM vehicle_search.feedback WHERE gallery = %s AND {condition} RETURNING query_crop",  # noqa: S608
                 (self._gallery, *bindings),
             ).fetchall()
-            connection.execute(_LET_GO + _UNNAMED, (self._gallery, [name for (name,) in rows]))
-        self._home.remove_soon()
+            gone = _let_go(connection, self._gallery, _UNNAMED, [name for (name,) in rows])
+        self._home.remove_soon(gone)
         return len(rows)
 
     @contextmanager
@@ -203,3 +209,14 @@ class PostgresAnswers:
         """What a question about the gallery is answered with."""
         row = connection.execute(question, (self._gallery,)).fetchone()
         return int(row[0]) if row is not None else 0
+
+
+def _let_go(
+    connection: psycopg.Connection[Any], gallery: str, which: str = "", *bindings: str | list[str]
+) -> list[str]:
+    """Say of pictures of a gallery that they are no answer's from now on; what they are called in the object store."""
+    return _objects(connection, f"{_LET_GO}{which} RETURNING object", gallery, *bindings)
+
+
+def _objects(connection: psycopg.Connection[Any], question: str, *bindings: str | list[str] | None) -> list[str]:
+    return [name for (name,) in connection.execute(question, bindings).fetchall()]

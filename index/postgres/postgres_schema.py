@@ -76,20 +76,12 @@ CREATE TABLE vehicle_search.feedback_galleries (
     gallery text PRIMARY KEY,               -- no other ever had it; its row is locked by who changes what is said of it
     dropped boolean NOT NULL DEFAULT false  -- so that nobody who knows it not yet leaves anything behind
 );
-CREATE TABLE vehicle_search.feedback (      -- index.storage.answer_row
+CREATE TABLE vehicle_search.feedback (      -- as index.storage.feedback_database tells of its table
     place bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     gallery text NOT NULL REFERENCES vehicle_search.feedback_galleries,
-    answer_id text NOT NULL,
-    same integer NOT NULL,                  -- 1: one vehicle, 0: two
-    image_id text NOT NULL,                 -- of the gallery
-    image_crop text NOT NULL,               -- content name of its crop: with another one it is another picture
-    query_image_id text,                    -- the other picture: an image of the gallery,
-    query_id text,                          -- or a query that was kept for a while,
-    query_box text,                         -- x,y,width,height in it; NULL: all of it
-    query_crop text NOT NULL,               -- in either case by its content
-    distance text,                          -- that was shown
-    given_at bigint NOT NULL,               -- microseconds since 1970, UTC
-    pair text NOT NULL,                     -- both content names, in order
+    pair text NOT NULL, answer_id text NOT NULL, same integer NOT NULL, image_id text NOT NULL,
+    image_crop text NOT NULL, query_image_id text, query_id text, query_box text, query_crop text NOT NULL,
+    distance text, given_at bigint NOT NULL,
     UNIQUE (gallery, pair),
     UNIQUE (gallery, answer_id)
 );
