@@ -153,6 +153,9 @@ def test_limits_are_named_and_leave_what_was_there(home: FeedbackHome, yard: str
     assert listed(answers) == [first]
     assert answers.picture(more.query_crop) is None
     assert b"secret 1" not in bytes_in(tmp_path)
+    with pytest.raises(TooMuchFeedback):
+        answers.put(of_query(2)[0], data, most=2, most_bytes=1)  # on the query that is there
+    assert answers.picture(first.query_crop) == data
     answers.put(replace(first, same=False), data, most=1, most_bytes=len(data))  # what replaces takes no more
     assert [each.same for each in listed(answers)] == [False]
     assert answers.picture(first.query_crop) == data

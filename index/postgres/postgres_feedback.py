@@ -91,6 +91,13 @@ class PostgresFeedback:
         with suppress(StorageError):
             self._remove(objects)
 
+    def refuse(self, own: str) -> None:
+        """Remove bytes that no answer came to have; where that cannot be done now, a sweep does it after a day."""
+        with suppress(StorageError):
+            with self.database.transaction() as connection:
+                refused = _objects(connection, _REFUSE, own)
+            self._remove(refused)
+
     def _remove(self, objects: list[str]) -> None:
         if objects:
             self.pictures.delete(PICTURES, objects)
@@ -128,12 +135,10 @@ class PostgresAnswers:
                 if own is not None:
                     require_bytes(self._number(connection, _TAKEN), most_bytes)
         except BaseException:
-            gone = []
-            with suppress(StorageError), self._home.database.transaction() as connection:
-                gone = _objects(connection, _REFUSE, own)
+            if own is not None:
+                self._home.refuse(own)
             raise
-        finally:
-            self._home.remove_soon(gone)
+        self._home.remove_soon(gone)
         return answer, earlier is None
 
     def latest(
@@ -218,5 +223,5 @@ def _let_go(
     return _objects(connection, f"{_LET_GO}{which} RETURNING object", gallery, *bindings)
 
 
-def _objects(connection: psycopg.Connection[Any], question: str, *bindings: str | list[str] | None) -> list[str]:
+def _objects(connection: psycopg.Connection[Any], question: str, *bindings: str | list[str]) -> list[str]:
     return [name for (name,) in connection.execute(question, bindings).fetchall()]
