@@ -142,6 +142,12 @@ def stored(http: httpx.Client) -> dict[str, dict[str, Any]]:
     return {each["image_id"]: each for each in images}
 
 
+def searched(http: httpx.Client, query_id: str) -> set[str]:
+    """Ids of what a kept query finds."""
+    answer = http.get(f"{GALLERY}/search", params={"query_id": query_id, "top_k": 1000}).raise_for_status()
+    return {match["image_id"] for match in answer.json()["matches"]}
+
+
 def check(http: httpx.Client, clients: Clients, erased: str) -> dict[str, bytes]:
     """What was acknowledged is found by its id and by its picture, what was erased is in no answer; the crops."""
     images = stored(http)
@@ -212,6 +218,10 @@ def test_one_of_two_replicas_is_killed_under_load_and_nothing_is_lost(
         reader = bearer(made.json()["token"])
         until(lambda: two.get(GALLERY, headers=reader).status_code == 200, seconds=PATIENCE)
 
+        queries = [
+            each.post("/v1/queries", content=clients.pictures[0]).raise_for_status().json()["query_id"] for each in (one, two)
+        ]  # fmt: skip
+
         with clients.at_work():
             clients.wait(20)
             with archive.open("rb") as body:
@@ -252,6 +262,8 @@ def test_one_of_two_replicas_is_killed_under_load_and_nothing_is_lost(
 
         crops = check(survivor, clients, erased)
         assert survivor.get(GALLERY, headers=reader).status_code == 200
+        assert [searched(survivor, query) for query in queries] == [stored(survivor).keys()] * 2
+        assert survivor.delete(f"/v1/queries/{queries[doomed]}").status_code == 204
         entries = audited(survivor)
         assert clients.audited <= {each["request_id"] for each in entries}
         assert [each["import_id"] for each in entries if each["action"] == "import"] == [after["id"]]
@@ -263,6 +275,8 @@ def test_one_of_two_replicas_is_killed_under_load_and_nothing_is_lost(
         with httpx.Client(base_url=again, headers=bearer(token), timeout=60) as back:
             assert check(back, clients, erased) == crops
             assert back.get("/v1/feedback", params={"gallery": "default"}).json()["feedback"] == [said.json()]
+            assert searched(back, queries[1 - doomed]) == stored(back).keys()
+            assert back.get(f"/v1/queries/{queries[doomed]}").status_code == 404
             assert len(audited(back)) >= len(entries)
             assert back.get(GALLERY, headers=reader).status_code == 200
     for path in tmp_path.glob("*.log"):

@@ -20,6 +20,7 @@ from index.data_folder import DataFolder
 from index.errors import GalleryNotFound, ImageNotFound, InvalidValue
 from index.gallery import ORDERS, Attribute, Filters, Gallery, Metadata, NewImage, SearchOptions
 from index.milvus import milvus_gallery, row_listing, row_search
+from index.milvus.collection_rows import CollectionRows
 from index.milvus.image_row import KEY
 from index.milvus.milvus_gallery import MilvusGallery
 from index.milvus.milvus_home import MilvusHome
@@ -334,6 +335,17 @@ def test_what_was_left_behind_is_in_no_answer(interrupted: MilvusGallery) -> Non
     assert listed(interrupted) == ["i1", "i2"]
 
 
+def test_facets_count_an_image_once_that_two_wrote_first(
+    gallery: MilvusGallery, other: MilvusGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(CollectionRows, "current", lambda *_: {})
+        patch.setattr(MilvusGallery, "_erase_replaced", lambda *_: None)
+        gallery.add([image("x", camera_id="first")])
+        other.add([image("x", camera_id="second")])
+    assert gallery.facets().cameras == [("second", 1)]
+
+
 def test_what_was_left_behind_is_swept(interrupted: MilvusGallery, monkeypatch: pytest.MonkeyPatch) -> None:
     assert interrupted.sweep() == 0
     assert len(interrupted._rows.left_behind(0)) == 3  # somebody may be at it
@@ -401,6 +413,20 @@ def test_a_page_of_very_many_begins_anywhere(
         if page.cursor is not None:
             page = gallery.page(Filters(), limit=30, cursor=page.cursor, order=order)
             assert [each.image_id for each in page.images] == expected[offset + 30 : offset + 60]
+
+
+@pytest.mark.timeout(60)
+def test_looking_for_a_page_ends_where_no_place_is_nearer(
+    gallery: MilvusGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an unlucky sample, which widens the margin: the last place that may be is the one that is known."""
+    monkeypatch.setattr(row_listing, "_SORTED", 50)
+    monkeypatch.setattr(row_listing, "_SAMPLE", 60)
+    monkeypatch.setattr(row_listing, "_MARGIN", 12)
+    names = [f"i{n:03}" for n in range(110)]
+    gallery.add([image(name, crop=b"") for name in names])
+    page = gallery.page(Filters(), limit=30, offset=10)
+    assert [each.image_id for each in page.images] == names[10:40]
 
 
 def test_more_than_a_search_gives_is_measured_here(gallery: MilvusGallery, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,7 @@ from index.milvus.collection_rows import CollectionRows
 from index.milvus.crop_home import CropHome
 from index.milvus.facet_tally import FacetTally
 from index.milvus.held_ids import HeldIds
-from index.milvus.image_row import ALL, KEY, WHOLE, ImageRow, fields_of
+from index.milvus.image_row import ALL, KEY, TOLD, WHOLE, ImageRow, fields_of
 from index.milvus.milvus_server import MilvusServer
 from index.milvus.row_clock import RowClock
 from index.milvus.row_condition import RowCondition
@@ -229,7 +229,7 @@ class MilvusGallery:
     def facets(self) -> Facets:
         self._require_open()
         change, passing = self._changes.last(self.collection), self._passing(Filters())
-        return self._facets.of(change, passing.since, lambda: self._all_passing(passing), self.spec.viewpoints)
+        return self._facets.of(change, passing.since, lambda: self._told(passing))
 
     def change_metadata(self, image_id: str, change: Callable[[Metadata], Metadata]) -> StoredImage:
         self._require_writable()
@@ -361,6 +361,16 @@ class MilvusGallery:
         self._require_open()
         passing = self._passing(Filters())
         return {name: row for name, row in self._rows.current(image_ids, fields).items() if passing.passes(row)}
+
+    def _told(self, passing: RowCondition) -> Iterator[ImageRow]:
+        """The current row of every image that passes, read TOLD; of what is written meanwhile either state."""
+        left = {row.row_id for row in self._rows.left_behind(self._changes.mark(self.collection), every=True)}
+        seen = set[str]()
+        for page in self._rows.pages(passing.expression, TOLD):
+            for row in page:
+                if row.row_id not in left and row.image_id not in seen:
+                    seen.add(row.image_id)
+                    yield row
 
     def _all_passing(self, passing: RowCondition) -> Iterable[ImageRow]:
         """Every current row that passes, with ALL fields, once."""
