@@ -44,7 +44,8 @@ folder meanwhile; services on {_MILVUS} may go on, but what they write while bot
 
 What is there already as the first has it is left alone: run it again after it was stopped, or to bring what was added
 since. --mirror also erases what only the other has. At the end both are read whole and compared: the number of images,
-a checksum over all of them but their crops, and for {SEARCHES} images what a search for each finds and its crop.
+a checksum over all that is stored of them, a crop by its name, and for {SEARCHES} images what a search for each finds
+and its crop.
 Feedback, cameras, keys and import jobs are not copied.
 
 exit code: 0, 1 where the two are not the same or a gallery is damaged (the others are copied), 2 where nothing could be

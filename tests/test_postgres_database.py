@@ -130,14 +130,19 @@ def test_a_server_that_goes_away_is_told_and_used_again_when_it_is_back(
 def test_who_needs_neither_database_nor_store_installs_neither() -> None:
     script = (
         "import sys; sys.modules.update(psycopg=None, psycopg_pool=None, fsspec=None)\n"
+        "from service.commands.keys_command import keys\n"
         "from pathlib import Path; import service.application, service.vehicle_search\n"
         "from index.objects.object_home import open_objects; from index.postgres.postgres_home import open_database\n"
-        "for opened in (lambda: open_objects('s3://cars'), lambda: open_database(Path('/dev/null'))):\n"
+        "for opened in (\n"
+        "    lambda: open_objects('s3://cars'), lambda: open_database(Path('/dev/null')),\n"
+        "    lambda: keys(['list', '--database-url-file', '/dev/null'])\n"
+        "):\n"
         "    try: opened()\n"
         "    except Exception as error: print(error)"
     )
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
     assert [line.partition(" needs the extra ")[2].split(":")[0] for line in told.stdout.splitlines()] == [
         "s3",
+        "postgres",
         "postgres",
     ]
