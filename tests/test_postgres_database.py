@@ -61,6 +61,23 @@ def test_what_an_earlier_release_made_is_added_to_once(postgres: PostgresServer)
         assert list(pool.map(start, range(4))) == [["of the earlier release"]] * 4
 
 
+def test_a_database_that_cannot_keep_every_name_is_refused(postgres: PostgresServer) -> None:
+    with psycopg.connect(postgres.new_database(), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")
+    with pytest.raises(DataFolderUnusable, match=r"database ascii has the encoding SQL_ASCII.*UTF8"):
+        PostgresDatabase(postgres.url("ascii"))
+
+
+def test_text_is_unicode_whatever_the_environment_says(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "SQL_ASCII")
+    with closing(PostgresDatabase(postgres.new_database())) as database:
+        key, _ = a_key("read")
+        PostgresKeys(database).add(key)
+        assert PostgresKeys(database).all() == [key]
+
+
 def test_the_url_comes_from_a_file_and_its_password_goes_nowhere(postgres: PostgresServer, tmp_path: Path) -> None:
     file = tmp_path / "url"
     with pytest.raises(InvalidValue, match=r"database_url_file.*No such file"):
