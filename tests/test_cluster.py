@@ -20,7 +20,7 @@ import pytest
 
 from index.postgres.postgres_database import PostgresDatabase
 from index.postgres.postgres_keys import PostgresKeys
-from tests.http_client import parts
+from tests.http_client import parts, refused
 from tests.key_holder import a_key, bearer
 from tests.milvus_homes import milvus_uri, new_prefix
 from tests.object_server import object_server
@@ -148,6 +148,23 @@ def searched(http: httpx.Client, query_id: str) -> set[str]:
     return {match["image_id"] for match in answer.json()["matches"]}
 
 
+def erased_query(one: httpx.Client, two: httpx.Client, picture: bytes) -> None:
+    """One replica keeps a picture, the other describes, shows, searches and erases it, and then neither knows it."""
+    files = parts(picture, metadata={"camera_id": "query"})
+    two.put(f"{GALLERY}/images/query", files=files).raise_for_status()
+    made = one.post("/v1/queries", content=picture)
+    path, query_id = made.headers["Location"], made.json()["query_id"]
+    assert two.get(path).json() == one.get(path).json() == made.json()
+    assert two.get(f"{path}/picture").content == picture
+    assert searched(two, query_id) == searched(one, query_id) == {"query"}
+    assert two.delete(path).status_code == 204
+    for http in (one, two):
+        asked = http.get(f"{GALLERY}/search", params={"query_id": query_id})
+        for gone in (http.get(path), http.get(f"{path}/picture"), http.delete(path), asked):
+            refused(gone, 404, query_id)
+    assert one.delete(f"{GALLERY}/images/query").status_code == 204
+
+
 def check(http: httpx.Client, clients: Clients, erased: str) -> dict[str, bytes]:
     """What was acknowledged is found by its id and by its picture, what was erased is in no answer; the crops."""
     images = stored(http)
@@ -221,6 +238,8 @@ def test_one_of_two_replicas_is_killed_under_load_and_nothing_is_lost(
         queries = [
             each.post("/v1/queries", content=clients.pictures[0]).raise_for_status().json()["query_id"] for each in (one, two)
         ]  # fmt: skip
+
+        erased_query(one, two, clients.pictures[0])
 
         with clients.at_work():
             clients.wait(20)

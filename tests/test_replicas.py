@@ -2,63 +2,16 @@
 
 import signal
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import psycopg
 
-from tests.http_client import parts, refused
 from tests.object_server import object_server
 from tests.pictures import jpeg
 from tests.postgres_server import PostgresServer
-from tests.server_process import serving, started
+from tests.server_process import started
 from tests.test_sweeper import until
-
-IMAGES, SEARCH = "/v1/galleries/default/images", "/v1/galleries/default/search"
-
-
-@contextmanager
-def shared_options(folder: Path, url: str) -> Iterator[list[str]]:
-    """What tells a service of the database at ``url`` and of an object store of our own."""
-    for name, text in ("url", url), ("access", "a"), ("secret", "b\n"):
-        (folder / name).write_text(text)
-    with object_server() as store:
-        yield [
-            "--database-url-file", str(folder / "url"), "--crops-url", "s3://cars/replicas", "--crops-endpoint", store,
-            "--crops-access-key-file", str(folder / "access"), "--crops-secret-key-file", str(folder / "secret"),
-        ]  # fmt: skip
-
-
-def test_a_query_that_one_replica_keeps_is_searched_and_erased_at_the_other(
-    tiny_model: Path, tmp_path: Path, postgres: PostgresServer
-) -> None:
-    with (
-        shared_options(tmp_path, postgres.new_database()) as shared,
-        serving(tmp_path / "one", tiny_model, *shared) as first,
-        serving(tmp_path / "two", tiny_model, *shared) as second,
-        httpx.Client(timeout=60) as client,
-    ):
-        for number, address in enumerate((first, second)):
-            assert client.put(
-                f"{address}{IMAGES}/x", files=parts(jpeg(number), metadata={"camera_id": f"c{number}"})
-            ).is_success  # fmt: skip
-        made = client.post(f"{first}/v1/queries", content=jpeg(1))
-        path, asked = made.headers["Location"], {"query_id": made.json()["query_id"]}
-        assert client.get(second + path).json() == client.get(first + path).json() == made.json()
-        assert client.get(f"{second}{path}/picture").content == jpeg(1)
-        for address, camera, same in (second, "c1", True), (first, "c0", False), (second, "c1", True):
-            (match,) = client.get(address + SEARCH, params=asked).json()["matches"]
-            assert match["camera_id"] == camera
-            assert (match["distance"] < 1e-3) is same
-        assert client.delete(second + path).status_code == 204
-        for address in (first, second):
-            for gone in (
-                client.get(address + path), client.get(f"{address}{path}/picture"), client.delete(address + path),
-                client.get(address + SEARCH, params=asked),
-            ):  # fmt: skip
-                refused(gone, 404, asked["query_id"])
 
 
 def test_an_import_goes_on_in_another_process_when_its_owner_is_killed(
@@ -66,12 +19,17 @@ def test_an_import_goes_on_in_another_process_when_its_owner_is_killed(
 ) -> None:
     """One after the other with the same galleries, because a folder of galleries is one process's alone."""
     url = postgres.new_database()
+    for name, text in ("url", url), ("access", "a"), ("secret", "b\n"):
+        (tmp_path / name).write_text(text)
     archive = tmp_path / "cars.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for n in range(600):
             file.writestr(f"{n:03}.jpg", jpeg(n))
-    with shared_options(tmp_path, url) as options:
-        shared = [*options, "--audit", "--audit-required"]
+    with object_server() as store:
+        shared = (
+            "--database-url-file", str(tmp_path / "url"), "--crops-url", "s3://cars/replicas", "--crops-endpoint", store,
+            "--audit", "--audit-required", "--crops-access-key-file", str(tmp_path / "access"), "--crops-secret-key-file", str(tmp_path / "secret"),
+        )  # fmt: skip
         with started(tmp_path / "data", tiny_model, *shared) as (first, process):
             with archive.open("rb") as body:
                 sent = httpx.post(
