@@ -100,7 +100,7 @@ test-ray: install-test  ## vehicle-index embed by two workers of Ray, killed and
 
 test-cluster: install-test install-milvus  ## galleries on a Milvus server, and two replicas of which one is killed under load (installs that server; some minutes)
 	$(BIN)/python -m pytest tests/test_cluster.py tests/test_milvus_service.py tests/test_milvus_gallery.py tests/test_milvus_copy.py tests/test_milvus_guides.py tests/test_milvus_migration.py
-	$(BIN)/python -m pytest tests/test_gallery.py tests/test_gallery_migration.py -k milvus
+	$(BIN)/python -m pytest tests/test_gallery.py tests/test_gallery_migration.py tests/test_answer_book.py tests/test_feedback_routes.py -k 'milvus or replica'
 
 LOCK = $(LOCK_VENV)/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 	--custom-compile-command 'make lock' --python-version 3.11 --python-platform x86_64-manylinux_2_28 $(if $(FRESH),--upgrade)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from index.data_folder import DEFAULT, DataFolder
 from index.errors import InvalidValue
+from index.feedback.feedback_folder import FeedbackFolder
 from index.gallery import KINDS, VECTORS, Gallery, GalleryHome, GallerySpec
 from index.gallery_arguments import add_data_dir, add_galleries
 from index.metadata import check_gallery_name
@@ -43,7 +44,8 @@ folder meanwhile; services on {_MILVUS} may go on, but what they write while bot
 
 What is there already as the first has it is left alone: run it again after it was stopped, or to bring what was added
 since. --mirror also erases what only the other has. At the end both are read whole and compared: the number of images,
-a checksum over all of them but their crops, and for {SEARCHES} images what a search for each finds and its crop.
+a checksum over all that is stored of them, a crop by its name, and for {SEARCHES} images what a search for each finds
+and its crop.
 Feedback, cameras, keys and import jobs are not copied.
 
 exit code: 0, 1 where the two are not the same or a gallery is damaged (the others are copied), 2 where nothing could be
@@ -205,8 +207,8 @@ def _opened_milvus(arguments: argparse.Namespace, *, read_only: bool) -> Iterato
     )  # fmt: skip
     with closing(objects):
         home = MilvusHome(
-            arguments.milvus_uri, crops=CropHome(objects), token_file=arguments.milvus_token_file,
-            prefix=arguments.milvus_prefix, read_only=read_only,
+            arguments.milvus_uri, crops=CropHome(objects), feedback=FeedbackFolder(arguments.data_dir, read_only=True),
+            token_file=arguments.milvus_token_file, prefix=arguments.milvus_prefix, read_only=read_only,
         )  # fmt: skip
         with closing(home):
             yield home

@@ -78,7 +78,10 @@ def add_to(commands: "Commands", model: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--engine", choices=("local", "ray"), default="local", help="who embeds (default: local)")
     command.add_argument(
-        "--workers", type=_positive, metavar="N", help="processes of --engine ray (default: one a core, or a GPU)"
+        "--workers",
+        type=_positive,
+        metavar="N",
+        help="processes of --engine ray (default, on this machine's cores: one each)",
     )
     command.add_argument(
         "--threads", type=_positive, metavar="N",
@@ -111,6 +114,8 @@ def _embed(arguments: argparse.Namespace) -> int:
         from index.parts.ray_engine import require_ray
 
         require_ray()
+        if arguments.workers is None and (arguments.address is not None or arguments.device == "cuda"):
+            raise InvalidValue("say how many --workers; only on the cores of this machine it is known")
     elif arguments.workers is not None or arguments.address is not None:
         raise InvalidValue("--workers and --address are of --engine ray; --engine local is one process (--threads N)")
     _require_outside(arguments.output, arguments.source)
@@ -189,8 +194,6 @@ def _engine(arguments: argparse.Namespace) -> Engine:
     if arguments.engine == "local":
         return embed_here
     workers, address = arguments.workers, arguments.address
-    if workers is None and (address is not None or arguments.device == "cuda"):
-        raise InvalidValue("say how many --workers; only on the cores of this machine it is known")
     count = workers or max(1, usable_cpus() // (arguments.threads or 1))
     return lambda parts, work, progress: embed_by_ray(parts, work, progress, workers=count, address=address)
 

@@ -65,6 +65,7 @@ from index.storage.compaction import compact
 from index.storage.crop_list import is_crop
 from index.storage.crop_store import CropStore, current_crop, is_as_written
 from index.storage.facet_counts import FacetCounts
+from index.storage.feedback_database import FeedbackDatabase
 from index.storage.gallery_database import Bound, GalleryDatabase, bound_of, searched_space
 from index.storage.gallery_files import CROPS, DATABASE
 from index.storage.image_listing import after_cursor, cursor_after, listed_part
@@ -108,7 +109,11 @@ class LocalGallery:
         self._database = GalleryDatabase(folder / DATABASE, read_only=read_only, reserve=reserve)
         self.name = self._database.name
         self._crops = CropStore(folder / CROPS)
-        self.feedback = AnswerBook(self, self._database, clock=clock, read_only=read_only, reserve=reserve)
+        self._answers = FeedbackDatabase(folder, read_only=read_only)
+        self.feedback = AnswerBook(
+            self, self._answers, secret=self._database.secret, changes=self._last_change,
+            require_writable=self._database.require_writable, clock=clock, reserve=reserve,
+        )  # fmt: skip
         self._writing = threading.Lock()
         self._unlinked: list[str] = []  # crops whose files are gone, still listed in ``discarded``
         try:
@@ -158,7 +163,7 @@ class LocalGallery:
             disk_bytes=self._database.disk_bytes()
             + crop_bytes
             + snapshot_bytes(self._database.path.parent)
-            + self.feedback.disk_bytes(),
+            + self._answers.disk_bytes(),
         )
 
     def index_state(self) -> IndexState:
@@ -524,6 +529,10 @@ class LocalGallery:
                 "the images without their crops"
             )
         self._crops.create()
+
+    def _last_change(self) -> int:
+        with self._database.snapshot() as connection:
+            return image_rows.last_change(connection)
 
     @property
     def _upkeep(self) -> IndexUpkeep:

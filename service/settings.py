@@ -153,8 +153,8 @@ class Settings(BaseSettings):
     database_url_file: Path | None = Field(
         default=None,
         description="file with the URL of a PostgreSQL database, postgresql://USER:PASSWORD@HOST/DATABASE, where "
-        "replicas share keys, cameras, kept queries, import jobs and the audit log; not set: they are in the data "
-        "folder",
+        "replicas share keys, cameras, feedback, kept queries, import jobs and the audit log; not set: they are in the "
+        "data folder",
     )
     crops_url: str | None = Field(
         default=None,
@@ -238,6 +238,13 @@ class Settings(BaseSettings):
     def _both_keys(self) -> Self:
         if (self.crops_access_key_file is None) is not (self.crops_secret_key_file is None):
             raise ValueError("crops_access_key_file and crops_secret_key_file go together: set both, or neither")
+        if self.crops_url is None and (self.crops_endpoint is not None or self.crops_access_key_file is not None):
+            raise ValueError("crops_endpoint and the keys of crops are for crops_url, which is not set")
+        if self.crops_url is not None and self.milvus_uri is None and self.database_url_file is None:
+            raise ValueError(
+                "crops_url is for what services share (milvus_uri, database_url_file), and neither is set: crops of "
+                "galleries in the data folder stay there"
+            )
         return self
 
     @model_validator(mode="after")

@@ -40,6 +40,7 @@ from service.watching.log_lines import JsonLines, set_up_log
 
 if TYPE_CHECKING:
     from index.camera import CameraHome
+    from index.feedback.answer_home import FeedbackHome
     from index.gallery import GallerySpec
     from index.postgres.postgres_audit import PostgresAudit
     from index.postgres.postgres_database import PostgresDatabase
@@ -225,7 +226,7 @@ def _load(
                 f"{settings.model}, so galleries need not move: leave it out"
             )
     erasing_clock = SteadyClock()
-    home, reserve = _home(settings, GallerySpec.for_model(embedder.contract), erasing_clock, stores)
+    home, reserve = _home(settings, GallerySpec.for_model(embedder.contract), erasing_clock, stores, database)
     for name, problem in home.problems().items():
         _LOG.error("gallery %s answers 503, the others are served: %s", name, problem)
     models = LoadedModels(present=embedder, previous=previous)
@@ -310,8 +311,9 @@ def _objects(settings: Settings, stores: contextlib.ExitStack) -> ObjectStore:
 
 
 def _home(
-    settings: Settings, spec: "GallerySpec", erasing_clock: SteadyClock, stores: contextlib.ExitStack
-) -> "tuple[GalleryHome, SpaceReserve | None]":
+    settings: Settings, spec: "GallerySpec", erasing_clock: SteadyClock, stores: contextlib.ExitStack,
+    database: "PostgresDatabase | None",
+) -> "tuple[GalleryHome, SpaceReserve | None]":  # fmt: skip
     """The galleries: in the data folder, or on a Milvus server; and space for erasing where that is ours to keep."""
     if settings.milvus_uri is None:
         from index.data_folder import DataFolder
@@ -326,12 +328,25 @@ def _home(
 
     if (settings.data_dir / "galleries").is_dir():
         _LOG.warning("galleries in %s are not served: milvus_uri is set", settings.data_dir)
+    objects = _objects(settings, stores)
     home = MilvusHome(
-        settings.milvus_uri, crops=CropHome(_objects(settings, stores)), own_folder=settings.data_dir,
-        token_file=settings.milvus_token_file, prefix=settings.milvus_prefix, default_spec=spec,
-        erasing_clock=erasing_clock, read_only=settings.read_only, max_galleries=settings.max_galleries,
+        settings.milvus_uri, crops=CropHome(objects), feedback=_feedback(settings, database, objects),
+        own_folder=settings.data_dir, token_file=settings.milvus_token_file, prefix=settings.milvus_prefix,
+        default_spec=spec, erasing_clock=erasing_clock, read_only=settings.read_only,
+        max_galleries=settings.max_galleries,
     )  # fmt: skip
     return home, None
+
+
+def _feedback(settings: Settings, database: "PostgresDatabase | None", objects: ObjectStore) -> "FeedbackHome":
+    """Where what is said of galleries lies that are not in the data folder."""
+    if database is None:
+        from index.feedback.feedback_folder import FeedbackFolder
+
+        return FeedbackFolder(settings.data_dir / "feedback", read_only=settings.read_only)
+    from index.postgres.postgres_feedback import PostgresFeedback
+
+    return PostgresFeedback(database, objects)
 
 
 def _index_device(settings: Settings) -> "IndexDevice | None":

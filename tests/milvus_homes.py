@@ -24,6 +24,7 @@ from typing import Any
 import httpx
 import pytest
 
+from index.feedback.feedback_folder import FeedbackFolder
 from index.gallery import GallerySpec
 from index.milvus.crop_home import CropHome
 from index.milvus.milvus_home import MilvusHome
@@ -185,7 +186,16 @@ class DroppedHome(MilvusHome):
 def new_home(prefix: str | None = None, **options: Any) -> DroppedHome:
     """A home on the shared server."""
     folder = options.pop("folder", None) or Path(tempfile.mkdtemp(prefix="crops-"))
-    return DroppedHome(milvus_uri(), crops=CropHome(FolderObjects(folder)), prefix=prefix or new_prefix(), **options)
+    feedback = options.pop("feedback", None) or FeedbackFolder(folder.with_name(f"{folder.name}-feedback"))
+    return DroppedHome(
+        milvus_uri(), crops=CropHome(FolderObjects(folder)), feedback=feedback, prefix=prefix or new_prefix(), **options
+    )
+
+
+def beside(home: MilvusHome, **options: Any) -> MilvusHome:
+    """Another service's home of the same galleries."""
+    shared = {"crops": home._crops, "feedback": home._feedback, "prefix": home._prefix}
+    return MilvusHome(milvus_uri(), **{**shared, **options})
 
 
 class _SpareHomes:

@@ -20,7 +20,7 @@ import pytest
 
 from index.postgres.postgres_database import PostgresDatabase
 from index.postgres.postgres_keys import PostgresKeys
-from tests.http_client import parts
+from tests.http_client import parts, refused
 from tests.key_holder import a_key, bearer
 from tests.milvus_homes import milvus_uri, new_prefix
 from tests.object_server import object_server
@@ -142,6 +142,29 @@ def stored(http: httpx.Client) -> dict[str, dict[str, Any]]:
     return {each["image_id"]: each for each in images}
 
 
+def searched(http: httpx.Client, query_id: str) -> set[str]:
+    """Ids of what a kept query finds."""
+    answer = http.get(f"{GALLERY}/search", params={"query_id": query_id, "top_k": 1000}).raise_for_status()
+    return {match["image_id"] for match in answer.json()["matches"]}
+
+
+def erased_query(one: httpx.Client, two: httpx.Client, picture: bytes) -> None:
+    """One replica keeps a picture, the other describes, shows, searches and erases it, and then neither knows it."""
+    files = parts(picture, metadata={"camera_id": "query"})
+    two.put(f"{GALLERY}/images/query", files=files).raise_for_status()
+    made = one.post("/v1/queries", content=picture)
+    path, query_id = made.headers["Location"], made.json()["query_id"]
+    assert two.get(path).json() == one.get(path).json() == made.json()
+    assert two.get(f"{path}/picture").content == picture
+    assert searched(two, query_id) == searched(one, query_id) == {"query"}
+    assert two.delete(path).status_code == 204
+    for http in (one, two):
+        asked = http.get(f"{GALLERY}/search", params={"query_id": query_id})
+        for gone in (http.get(path), http.get(f"{path}/picture"), http.delete(path), asked):
+            refused(gone, 404, query_id)
+    assert one.delete(f"{GALLERY}/images/query").status_code == 204
+
+
 def check(http: httpx.Client, clients: Clients, erased: str) -> dict[str, bytes]:
     """What was acknowledged is found by its id and by its picture, what was erased is in no answer; the crops."""
     images = stored(http)
@@ -212,6 +235,12 @@ def test_one_of_two_replicas_is_killed_under_load_and_nothing_is_lost(
         reader = bearer(made.json()["token"])
         until(lambda: two.get(GALLERY, headers=reader).status_code == 200, seconds=PATIENCE)
 
+        queries = [
+            each.post("/v1/queries", content=clients.pictures[0]).raise_for_status().json()["query_id"] for each in (one, two)
+        ]  # fmt: skip
+
+        erased_query(one, two, clients.pictures[0])
+
         with clients.at_work():
             clients.wait(20)
             with archive.open("rb") as body:
@@ -244,9 +273,16 @@ def test_one_of_two_replicas_is_killed_under_load_and_nothing_is_lost(
             after
         )
         assert after["created"] + after["unchanged"] == IMPORTED, after
+        pair = [name for name in sorted(stored(survivor)) if not name.startswith("c")][:2]
+        said = survivor.post(
+            "/v1/feedback", json={"gallery": "default", "image_id": pair[0], "query_image_id": pair[1], "same": True}
+        )
+        assert said.status_code == 201, said.text
 
         crops = check(survivor, clients, erased)
         assert survivor.get(GALLERY, headers=reader).status_code == 200
+        assert [searched(survivor, query) for query in queries] == [stored(survivor).keys()] * 2
+        assert survivor.delete(f"/v1/queries/{queries[doomed]}").status_code == 204
         entries = audited(survivor)
         assert clients.audited <= {each["request_id"] for each in entries}
         assert [each["import_id"] for each in entries if each["action"] == "import"] == [after["id"]]
@@ -257,6 +293,9 @@ def test_one_of_two_replicas_is_killed_under_load_and_nothing_is_lost(
         )[0]  # fmt: skip
         with httpx.Client(base_url=again, headers=bearer(token), timeout=60) as back:
             assert check(back, clients, erased) == crops
+            assert back.get("/v1/feedback", params={"gallery": "default"}).json()["feedback"] == [said.json()]
+            assert searched(back, queries[1 - doomed]) == stored(back).keys()
+            assert back.get(f"/v1/queries/{queries[doomed]}").status_code == 404
             assert len(audited(back)) >= len(entries)
             assert back.get(GALLERY, headers=reader).status_code == 200
     for path in tmp_path.glob("*.log"):

@@ -1,5 +1,6 @@
 """docker-compose.yml: what it promises of every container, the demo gallery's way in, and the proxy's configuration."""
 
+import json
 import os
 import re
 import shutil
@@ -24,7 +25,7 @@ from service.signals import SECONDS_IN_ORDER
 from tests.composer import compose
 from tests.docker_files import stages
 from tests.pictures import jpeg
-from tests.server_process import free_port
+from tests.server_process import free_port, serving
 
 FILE = Path("docker-compose.yml")
 DOCUMENT: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
@@ -274,8 +275,8 @@ def test_a_token_that_is_none_ends_the_start_of_the_cluster(token: str, tmp_path
     assert run.stderr.endswith("token must hold USER:PASSWORD; `make secrets` makes it\n")
 
 
-@pytest.fixture
-def proxy(tmp_path: Path, server: str) -> Iterator[str]:
+@contextmanager
+def proxied(tmp_path: Path, server: str) -> Iterator[str]:
     """Nginx by the shipped configuration in front of a service; what only Docker has is put in its place."""
     if shutil.which("nginx") is None:
         pytest.skip("no nginx (Debian's package `nginx-light`)")
@@ -303,6 +304,28 @@ def proxy(tmp_path: Path, server: str) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
+
+
+@pytest.fixture
+def proxy(tmp_path: Path, server: str) -> Iterator[str]:
+    """In front of the service that tests share."""
+    with proxied(tmp_path, server) as address:
+        yield address
+
+
+def test_replicas_are_told_who_asked_the_proxy(tiny_model: Path, tmp_path: Path) -> None:
+    """Who comes to a published port may have an address of Docker's networks itself, which are trusted."""
+    networks = environment(SERVICES["replica"])["VEHICLE_SEARCH_TRUSTED_PROXIES"]
+    options = ("--trusted-proxies", f"{networks},127.0.0.0/8", "--audit", "--audit-dir", str(tmp_path / "audit"))
+    with (
+        serving(tmp_path / "data", tiny_model, *options) as server,
+        proxied(tmp_path, server) as address,
+        httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.2")) as caller,
+    ):
+        said = {"X-Forwarded-For": "203.0.113.9"}
+        assert caller.put(f"{address}/v1/galleries/yard", json={}, headers=said).status_code == 201
+    (entry,) = (json.loads(line) for file in (tmp_path / "audit").iterdir() for line in file.read_text().splitlines())
+    assert entry["address"] == "127.0.0.2"
 
 
 def test_the_proxy_passes_on_what_the_replicas_answer(proxy: str) -> None:

@@ -172,6 +172,11 @@ def test_another_run_is_refused(
     assert "is no folder of `vehicle-index embed` (it has no file embed.json)" in embed.refused(cars, other)
     assert "lies in" in embed.refused(other, other / "x/out")
     assert "are of --engine ray" in embed.refused(cars, out, "--workers", "2")
+    with monkeypatch.context() as patched:
+        patched.setattr("index.parts.ray_engine.find_spec", lambda name: name)
+        new = tmp_path / "new"
+        assert "say how many --workers" in embed.refused(cars, new, "--engine", "ray", "--address", "auto")
+        assert not new.exists()
     monkeypatch.setattr("index.parts.ray_engine.find_spec", lambda name: None)
     assert "pip install 'vehicle-search[ray]'" in embed.refused(cars, out, "--engine", "ray")
     with closing(OwnedRun(out)):

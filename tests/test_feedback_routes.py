@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,27 @@ from model_export.data_sets.data_set import open_data_set
 from model_export.data_sets.picture_check import check_pictures
 from tests.http_client import AnswerCheck, parts, refused
 from tests.key_holder import bearer, kept_key
+from tests.milvus_homes import milvus_uri, new_prefix
 from tests.pictures import encoded, jpeg, photograph
 from tests.server_process import serving, started
 
 IDS = ("a", "b", "c", "d")
+ONE_IS_ENOUGH = pytest.mark.parametrize("server", ["folder"], indirect=True)  # to read what is sent
+
+
+@pytest.fixture(scope="session", params=["folder", "replica"])
+def server(request: pytest.FixtureRequest, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service with all in its folder, and one with all where replicas share it."""
+    if request.param == "folder":
+        yield request.getfixturevalue("server")
+        return
+    folder = tmp_path_factory.mktemp("replica")
+    (folder / "url").write_text(request.getfixturevalue("postgres").new_database())
+    options = (
+        "--milvus-uri", milvus_uri(), "--milvus-prefix", new_prefix(), "--database-url-file", str(folder / "url"), "--crops-url", str(folder / "crops"),
+    )  # fmt: skip
+    with serving(folder / "data", tiny_model, *options) as address:
+        yield address
 
 
 def fill(client: httpx.Client, gallery: str) -> str:
@@ -114,6 +132,7 @@ def test_a_query_that_is_kept_for_a_while_is_kept_with_what_was_said_of_it(
     assert not any(finding.fatal or finding.skipped for finding in (*data.findings, *check_pictures(data)))
 
 
+@ONE_IS_ENOUGH
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [
@@ -148,6 +167,7 @@ def test_what_makes_no_sense_is_refused(
     assert client.get("/v1/feedback", params={"gallery": name}).json()["feedback"] == []
 
 
+@ONE_IS_ENOUGH
 @pytest.mark.parametrize("field", ["gallery", "image_id", "same"])
 def test_a_field_that_is_missing_is_named(client: httpx.Client, gallery: str, field: str) -> None:
     body = {"gallery": gallery.rpartition("/")[2], "image_id": "c", "query_image_id": "a", "same": True}

@@ -27,7 +27,7 @@ from index.objects.folder_objects import FolderObjects
 from index.piecework import Piecework
 from index.storage.gallery_files import SNAPSHOT
 from tests.index_kinds import ALL_ANYWHERE, OnDevice, build_early, kind_name
-from tests.milvus_homes import milvus_home, milvus_uri
+from tests.milvus_homes import beside, milvus_home
 from tests.pictures import png
 from tests.test_sweeper import until
 
@@ -150,7 +150,7 @@ class Somewhere:
         if isinstance(self.home, DataFolder):
             self.home.close()
             return DataFolder(self.path / "data")
-        return MilvusHome(milvus_uri(), crops=self.home._crops, prefix=self.home._prefix)
+        return beside(self.home)
 
     @property
     def gallery_key(self) -> str:

@@ -158,11 +158,12 @@ def test_a_running_service_follows(tiny_model: Path, tmp_path: Path) -> None:
         refused(httpx.get(f"{server}/v1/model"), 401)  # and not keyless again
         (data / FILE).unlink()
         until(server, 503, bearer(token))
-        refused(httpx.get(f"{server}/v1/model"), 503, "is gone")
+        refused(httpx.get(f"{server}/v1/model"), 503, "log says why")
         for headers in ({}, bearer(token)):
             assert httpx.get(f"{server}/livez", headers=headers).status_code == 200
     log = (tmp_path / "log").read_text()
     assert "from here on every request needs one" in log
+    assert "keys.sqlite is gone" in log
     assert token not in log
 
 
@@ -201,7 +202,10 @@ def test_keys_of_a_database_are_those_of_every_replica(
     shared = ("--database-url-file", str(file))
     assert "PostgreSQL at 127.0.0.1" in keys("list", *shared, folder=tmp_path / "none").stdout
     token = keys("create", "one", "--scope", "admin", *shared, folder=tmp_path / "none").stdout.strip()
-    with serving(tmp_path / "a", tiny_model, *shared) as first, serving(tmp_path / "b", tiny_model, *shared) as second:
+    with serving(tmp_path / "b", tiny_model):
+        pass
+    reading = ("--read-only", *shared)  # two that write would need the same galleries
+    with serving(tmp_path / "a", tiny_model, *shared) as first, serving(tmp_path / "b", tiny_model, *reading) as second:
         for server in (first, second):
             refused(httpx.get(f"{server}/v1/model"), 401)
             assert httpx.get(f"{server}/v1/model", headers=bearer(token)).status_code == 200

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from index.feedback.feedback_folder import FeedbackFolder
 from index.gallery import Filters, GalleryHome, GallerySpec, Metadata, StoredImage
 from index.milvus.crop_home import CropHome
 from index.milvus.milvus_home import MilvusHome
@@ -60,7 +61,8 @@ def test_what_differs_on_the_server_is_told_and_mended(
 ) -> None:
     words = ["copy", "--from", str(filled), "--to", "milvus", *server, "--gallery", "default"]
     assert vehicle_index(words) == 0
-    with closing(MilvusHome(server[1], crops=CropHome(FolderObjects(Path(server[5]))), prefix=server[3])) as home:
+    crops, feedback = CropHome(FolderObjects(Path(server[5]))), FeedbackFolder(filled, read_only=True)
+    with closing(MilvusHome(server[1], crops=crops, feedback=feedback, prefix=server[3])) as home:
         gallery = home.get("default")
         gallery.add([image("extra"), replace(image("i3"), ingested_at=NOON)])
         gallery.change_metadata("i4", lambda _: Metadata(vehicle_id="another"))

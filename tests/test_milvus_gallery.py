@@ -20,11 +20,12 @@ from index.data_folder import DataFolder
 from index.errors import GalleryNotFound, ImageNotFound, InvalidValue
 from index.gallery import ORDERS, Attribute, Filters, Gallery, Metadata, NewImage, SearchOptions
 from index.milvus import milvus_gallery, row_listing, row_search
+from index.milvus.collection_rows import CollectionRows
 from index.milvus.image_row import KEY
 from index.milvus.milvus_gallery import MilvusGallery
 from index.milvus.milvus_home import MilvusHome
 from index.milvus.moving_gallery import MovingGallery
-from tests.milvus_homes import milvus_uri, new_home, new_prefix
+from tests.milvus_homes import beside, milvus_uri, new_home, new_prefix
 from tests.test_gallery import (
     NOON,
     SPEC,
@@ -67,7 +68,7 @@ def gallery(home: MilvusHome) -> MovingGallery:
 @pytest.fixture(scope="module")
 def other(prefix: str, home: MilvusHome) -> Iterator[MovingGallery]:
     """The same gallery as another service has it."""
-    opened = MilvusHome(milvus_uri(), crops=home._crops, prefix=prefix, clock=lambda: NOON)
+    opened = beside(home, clock=lambda: NOON)
     yield opened.get("default")
     opened.close()
 
@@ -243,7 +244,7 @@ def test_a_slow_clock_loses_nothing(
 
 
 def test_what_others_create_and_drop_is_seen(home: MilvusHome, prefix: str) -> None:
-    with closing(MilvusHome(milvus_uri(), crops=home._crops, prefix=prefix)) as second:
+    with closing(beside(home)) as second:
         yard, new = second.create("yard-2_b", replace(SPEC, retention_days=3))
         assert new
         assert home.get("yard-2_b").spec == yard.spec
@@ -262,7 +263,7 @@ def test_what_others_create_and_drop_is_seen(home: MilvusHome, prefix: str) -> N
 
 
 def test_of_two_that_create_at_once_one_does(home: MilvusHome, prefix: str) -> None:
-    with closing(MilvusHome(milvus_uri(), crops=home._crops, prefix=prefix)) as second, ThreadPoolExecutor(2) as pool:
+    with closing(beside(home)) as second, ThreadPoolExecutor(2) as pool:
         made = list(pool.map(lambda each: each.create("both", SPEC), (home, second)))
         assert sorted(new for _, new in made) == [False, True]
         assert made[0][0].collection == made[1][0].collection
@@ -272,12 +273,14 @@ def test_of_two_that_create_at_once_one_does(home: MilvusHome, prefix: str) -> N
 WRITER = """
 import sys
 from pathlib import Path
+from index.feedback.feedback_folder import FeedbackFolder
 from index.milvus.crop_home import CropHome
 from index.objects.folder_objects import FolderObjects
 from index.milvus.milvus_home import MilvusHome
 from index.milvus.moving_gallery import MovingGallery
 from tests.test_gallery import image, vector
-gallery = MilvusHome(sys.argv[1], prefix=sys.argv[2], crops=CropHome(FolderObjects(Path(sys.argv[3])))).get("default")
+crops, feedback = CropHome(FolderObjects(Path(sys.argv[3]))), FeedbackFolder(Path(sys.argv[3]), read_only=True)
+gallery = MilvusHome(sys.argv[1], prefix=sys.argv[2], crops=crops, feedback=feedback).get("default")
 for turn in range(1000):
     gallery.add([image(f"i{n}", vector(turn), vehicle_id=str(turn)) for n in range(5)] + [image(f"t{turn}")])
     print(turn, flush=True)
@@ -332,6 +335,17 @@ def test_what_was_left_behind_is_in_no_answer(interrupted: MovingGallery) -> Non
     assert listed(interrupted) == ["i0", "i1", "i2"]
     interrupted.delete("i0")  # and what it was before does not come back
     assert listed(interrupted) == ["i1", "i2"]
+
+
+def test_facets_count_an_image_once_that_two_wrote_first(
+    gallery: MovingGallery, other: MovingGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(CollectionRows, "current", lambda *_: {})
+        patch.setattr(MilvusGallery, "_erase_replaced", lambda *_: None)
+        gallery.add([image("x", camera_id="first")])
+        other.add([image("x", camera_id="second")])
+    assert gallery.facets().cameras == [("second", 1)]
 
 
 def test_what_was_left_behind_is_swept(interrupted: MovingGallery, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,6 +415,20 @@ def test_a_page_of_very_many_begins_anywhere(
         if page.cursor is not None:
             page = gallery.page(Filters(), limit=30, cursor=page.cursor, order=order)
             assert [each.image_id for each in page.images] == expected[offset + 30 : offset + 60]
+
+
+@pytest.mark.timeout(60)
+def test_looking_for_a_page_ends_where_no_place_is_nearer(
+    gallery: MovingGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an unlucky sample, which widens the margin: the last place that may be is the one that is known."""
+    monkeypatch.setattr(row_listing, "_SORTED", 50)
+    monkeypatch.setattr(row_listing, "_SAMPLE", 60)
+    monkeypatch.setattr(row_listing, "_MARGIN", 12)
+    names = [f"i{n:03}" for n in range(110)]
+    gallery.add([image(name, crop=b"") for name in names])
+    page = gallery.page(Filters(), limit=30, offset=10)
+    assert [each.image_id for each in page.images] == names[10:40]
 
 
 def test_more_than_a_search_gives_is_measured_here(gallery: MovingGallery, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from index.milvus.milvus_migration import MilvusMigration
 from index.milvus.milvus_server import MilvusServer
 from index.milvus.moving_gallery import MovingGallery
 from index.milvus.row_comparison import RowComparison
-from tests.milvus_homes import milvus_uri, new_home, new_prefix
+from tests.milvus_homes import beside, milvus_uri, new_home, new_prefix
 from tests.test_gallery_migration import NEW, OLD, SPEC, at_once, check, contract, image, look_as, migrated, seen
 from tests.test_sweeper import until
 
@@ -57,7 +57,7 @@ def prefix() -> str:
 
 @pytest.fixture(scope="module")
 def homes(prefix: str) -> Iterator[tuple[MilvusHome, MilvusHome]]:
-    with closing(new_home(prefix)) as one, closing(MilvusHome(milvus_uri(), crops=one._crops, prefix=prefix)) as other:
+    with closing(new_home(prefix)) as one, closing(beside(one)) as other:
         yield one, other
 
 

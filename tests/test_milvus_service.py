@@ -56,8 +56,10 @@ def test_what_one_service_takes_in_another_finds(tiny_model: Path, tmp_path: Pat
         moved = client.post(f"{first}/v1/galleries/default/migrations")
         assert (moved.status_code, "nothing to do" in moved.text) == (409, True)
         said_same = {"gallery": "default", "image_id": "i0", "query_image_id": "i2", "same": True}
-        feedback = client.post(f"{first}/v1/feedback", json=said_same)
-        assert (feedback.status_code, "keep no feedback" in feedback.text) == (409, True)
+        given = client.post(f"{first}/v1/feedback", json=said_same)
+        assert (given.status_code, given.json()["image_id"]) == (201, "i0")
+        for service, has in ((first, [given.json()]), (second, [])):  # which have no database in common
+            assert client.get(f"{service}/v1/feedback", params={"gallery": "default"}).json()["feedback"] == has
         for name in ("default", "yard"):
             client.delete(f"{first}/v1/galleries/{name}", params={"confirm": name})
 

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from index.errors import DataFolderUnusable, InvalidValue, StorageError
+from index.postgres import postgres_schema
 from index.postgres.postgres_database import PostgresDatabase
 from index.postgres.postgres_home import open_database
 from index.postgres.postgres_keys import PostgresKeys
@@ -39,9 +40,42 @@ def test_a_database_of_a_newer_release_is_refused(postgres: PostgresServer) -> N
     url = postgres.new_database()
     PostgresDatabase(url).close()
     with psycopg.connect(url) as connection:
-        connection.execute("UPDATE vehicle_search.about SET layout = 2")
-    with pytest.raises(DataFolderUnusable, match="layout 2, this release reads up to 1"):
+        connection.execute("UPDATE vehicle_search.about SET layout = 3")
+    with pytest.raises(DataFolderUnusable, match="layout 3, this release reads up to 2"):
         PostgresDatabase(url)
+
+
+def test_what_an_earlier_release_made_is_added_to_once(postgres: PostgresServer) -> None:
+    url, gate = postgres.new_database(), threading.Barrier(4)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(postgres_schema._STEPS[0])
+        connection.execute("INSERT INTO vehicle_search.audit (entry) VALUES ('of the earlier release')")
+
+    def start(_: int) -> list[str]:
+        gate.wait()
+        with closing(PostgresDatabase(url)) as database, database.transaction() as connection:
+            connection.execute("SELECT * FROM vehicle_search.feedback, vehicle_search.feedback_pictures")
+            return [entry for (entry,) in connection.execute("SELECT entry FROM vehicle_search.audit")]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(start, range(4))) == [["of the earlier release"]] * 4
+
+
+def test_a_database_that_cannot_keep_every_name_is_refused(postgres: PostgresServer) -> None:
+    with psycopg.connect(postgres.new_database(), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")
+    with pytest.raises(DataFolderUnusable, match=r"database ascii has the encoding SQL_ASCII.*UTF8"):
+        PostgresDatabase(postgres.url("ascii"))
+
+
+def test_text_is_unicode_whatever_the_environment_says(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "SQL_ASCII")
+    with closing(PostgresDatabase(postgres.new_database())) as database:
+        key, _ = a_key("read")
+        PostgresKeys(database).add(key)
+        assert PostgresKeys(database).all() == [key]
 
 
 def test_the_url_comes_from_a_file_and_its_password_goes_nowhere(postgres: PostgresServer, tmp_path: Path) -> None:
@@ -113,14 +147,19 @@ def test_a_server_that_goes_away_is_told_and_used_again_when_it_is_back(
 def test_who_needs_neither_database_nor_store_installs_neither() -> None:
     script = (
         "import sys; sys.modules.update(psycopg=None, psycopg_pool=None, fsspec=None)\n"
+        "from service.commands.keys_command import keys\n"
         "from pathlib import Path; import service.application, service.vehicle_search\n"
         "from index.objects.object_home import open_objects; from index.postgres.postgres_home import open_database\n"
-        "for opened in (lambda: open_objects('s3://cars'), lambda: open_database(Path('/dev/null'))):\n"
+        "for opened in (\n"
+        "    lambda: open_objects('s3://cars'), lambda: open_database(Path('/dev/null')),\n"
+        "    lambda: keys(['list', '--database-url-file', '/dev/null'])\n"
+        "):\n"
         "    try: opened()\n"
         "    except Exception as error: print(error)"
     )
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
     assert [line.partition(" needs the extra ")[2].split(":")[0] for line in told.stdout.splitlines()] == [
         "s3",
+        "postgres",
         "postgres",
     ]

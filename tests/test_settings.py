@@ -48,6 +48,8 @@ def test_settings_do_not_change() -> None:
         (("--port",), ("--port", "--help")), (("--nope", "1"), ("--nope", "--help")), (("word",), ("word", "--help")),
         (("--device", "gpu"), ("device", "'gpu'", "cuda")), (("--queue-size", "0"), ("queue_size", "'0'")),
         (("--grace-seconds", "nan"), ("grace_seconds", "'nan'")), (("--max-pixels", "-1"), ("max_pixels",)),
+        (("--crops-url", "s3://cars"), ("crops_url", "milvus_uri", "database_url_file")),
+        (("--crops-endpoint", "http://store"), ("crops_endpoint", "crops_url")),
         (("--access-log=maybe",), ("access",)), (("--trusted-proxies", "10.0.0.1, *"), ("trusted_proxies", "'*'")),
         (("--trusted-proxies", ""), ("trusted_proxies", "''")),
         (("--trusted-proxies", "10.0.0.1/8"), ("trusted_proxies", "host bits")),

@@ -1,11 +1,10 @@
-"""The feedback of one gallery on this machine: whose images are there decides which of it counts.
+"""The feedback of one gallery, wherever both lie: whose images are there decides which of it counts.
 
 An answer is on two pictures. When an image of it is erased, or has another picture now, the answer is in no list and no
 export from that moment on, and is erased by the next sweep.
 """
 
 import secrets
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,11 +13,9 @@ from typing import Protocol
 
 from index.crops import content_name
 from index.errors import FeedbackNotFound, GalleryNotFound, ImageNotFound, InvalidValue, NothingKept, StorageFull
+from index.feedback.answer_home import Answers
 from index.feedback.training_archive import training_archive
 from index.gallery import Answer, AnswerPage, NewAnswer, StoredImage
-from index.storage import image_rows
-from index.storage.feedback_database import FeedbackDatabase
-from index.storage.gallery_database import GalleryDatabase
 from index.storage.page_cursor import read_cursor, write_cursor
 from index.storage.space_reserve import SpaceReserve
 
@@ -36,25 +33,27 @@ class Images(Protocol):
 
 
 class AnswerBook:
-    """Answers that were given on the images of ``gallery``, whose database and folder are these.
+    """The feedback on ``gallery``, of which ``answers`` keeps all that was said; see ``index.gallery.Feedback``.
 
-    See ``index.gallery.Feedback``. ``reserve``: space for erasing on a full disk. Everything raises GalleryNotFound
-    after ``close``, and what ``FeedbackDatabase`` raises.
+    ``secret`` signs cursors, ``changes`` gives what differs after every change of an image, ``require_writable`` raises
+    where nothing may be written. ``reserve``: space for erasing on a full disk. Everything raises GalleryNotFound after
+    ``close``, and what ``answers`` raises.
     """
 
     def __init__(
-        self, gallery: Images, database: GalleryDatabase, *, clock: Callable[[], datetime], read_only: bool = False,
-        reserve: SpaceReserve | None = None,
+        self, gallery: Images, answers: Answers, *, secret: bytes, changes: Callable[[], object],
+        require_writable: Callable[[], None], clock: Callable[[], datetime], reserve: SpaceReserve | None = None,
     ) -> None:  # fmt: skip
-        self._gallery, self._truth, self._clock, self._reserve = gallery, database, clock, reserve
-        self._database = FeedbackDatabase(database.path.parent, read_only=read_only)
-        self._guard = threading.Lock()  # SQLite looks for journals by their names: none is open while the folder moves
+        self._gallery, self._answers, self._clock, self._reserve = gallery, answers, clock, reserve
+        self._secret, self._changes, self._require_writable = secret, changes, require_writable
         self._closed = False
-        self._swept_at: int | None = None  # change of the gallery
+        self._given: object = None  # another after every answer
+        self._swept_at: object = None
 
     def give(self, new: NewAnswer, *, most: int, most_bytes: int) -> tuple[Answer, bool]:
-        self._truth.require_writable()
-        self._truth.require_room()
+        self._require_writable()
+        if self._reserve is not None:
+            self._reserve.require_room()
         found = self._gallery.find([each for each in (new.image_id, new.query_image_id) if each is not None])
         if new.query_crop is None:
             query_crop = _crop_of(new.query_image_id or "", found)
@@ -65,8 +64,11 @@ class AnswerBook:
             image_crop=_crop_of(new.image_id, found), query_image_id=new.query_image_id, query_id=new.query_id,
             box=new.box, query_crop=query_crop, distance=new.distance, given_at=self._clock(),
         )  # fmt: skip
-        with self._open() as database:
-            return database.put(answer, new.query_crop, most=most, most_bytes=most_bytes)
+        try:
+            with self._open() as answers:
+                return answers.put(answer, new.query_crop, most=most, most_bytes=most_bytes)
+        finally:
+            self._given = object()
 
     def page(
         self, *, limit: int, cursor: str | None = None, query_id: str | None = None, query_image_id: str | None = None
@@ -74,15 +76,15 @@ class AnswerBook:
         below = None if cursor is None else self._place(cursor)
         kept: list[Answer] = []
         while True:
-            with self._open() as database:
-                block = database.latest(below=below, limit=limit + 1, query_id=query_id, query_image_id=query_image_id)
+            with self._open() as book:
+                block = book.latest(below=below, limit=limit + 1, query_id=query_id, query_image_id=query_image_id)
             if not block:
                 return AnswerPage(answers=kept, cursor=None)
             found = self._images([answer for _, answer in block])
             for place, answer in block:
                 if _stands(answer, found):
                     if len(kept) == limit:
-                        return AnswerPage(answers=kept, cursor=write_cursor(f"{_PLACE}{below}", self._truth.secret))
+                        return AnswerPage(answers=kept, cursor=write_cursor(f"{_PLACE}{below}", self._secret))
                     kept.append(answer)
                 below = place
 
@@ -95,57 +97,58 @@ class AnswerBook:
 
     def picture(self, name: str) -> bytes | None:
         """The crop of a query by its content name, as long as an answer has it."""
-        with self._open() as database:
-            return database.picture(name)
+        with self._open() as answers:
+            return answers.picture(name)
 
     def archive(self) -> Iterator[bytes]:
         return training_archive(self, self._gallery.crop)
 
     def delete(self, answer_id: str) -> None:
-        if not self._erase(lambda database: database.delete([answer_id])):
+        if not self._erase(lambda answers: answers.delete([answer_id])):
             raise FeedbackNotFound(f"there is no feedback {answer_id!a} in this gallery")
 
     def delete_all(self) -> int:
-        return self._erase(lambda database: database.keep([]))
+        return self._erase(lambda answers: answers.keep([]))
 
     def sweep(self) -> int:
-        """Erase answers on pictures that are there no more; how many. Costs nothing where no image has changed."""
-        with self._truth.snapshot() as connection:
-            change = image_rows.last_change(connection)
-        if change == self._swept_at or not self._database.exists:
+        """Erase answers on pictures that are there no more; how many.
+
+        None is looked at where since the last time no image has changed, and none was given: perhaps on an image that
+        went at that moment.
+        """
+        with self._open() as book:
+            book.sweep()
+        now = self._changes(), self._given
+        if now == self._swept_at:
             return 0
-        stale: list[str] = []
+        stale: list[Answer] = []
         answers = iter(self._all())
         while block := list(islice(answers, _AT_ONCE)):
             found = self._images(block)
-            stale += [answer.answer_id for answer in block if not _stands(answer, found)]
-        gone = self._erase(lambda database: database.delete(stale)) if stale else 0
-        self._swept_at = change
+            stale += [answer for answer in block if not _stands(answer, found)]
+        gone = self._erase(lambda answers: answers.forget(stale)) if stale else 0
+        self._swept_at = now
         return gone
 
     def compact(self) -> None:
-        """Leave no byte of what was erased."""
-        with self._open() as database:
-            database.rewrite()
-
-    def disk_bytes(self) -> int:
-        """Bytes of the file."""
-        return self._database.disk_bytes()
+        """Leave no byte of what was erased, where that is in our hands."""
+        with self._open() as answers:
+            answers.rewrite()
 
     def close(self) -> None:
-        """Let nobody in any more, and wait for who is."""
-        with self._guard:
+        """Let nobody in any more, and wait for who is where they take turns."""
+        with self._answers.turns:
             self._closed = True
 
     @contextmanager
-    def _open(self) -> Iterator[FeedbackDatabase]:
-        with self._guard:
+    def _open(self) -> Iterator[Answers]:
+        with self._answers.turns:
             if self._closed:
                 raise GalleryNotFound("the gallery was closed or dropped")
-            yield self._database
+            yield self._answers
 
     def _place(self, cursor: str) -> int:
-        sign, place = (text := read_cursor(cursor, self._truth.secret))[:1], text[1:]
+        sign, place = (text := read_cursor(cursor, self._secret))[:1], text[1:]
         if sign != _PLACE:  # of images
             raise InvalidValue(f"{cursor[:60]!a} is not a cursor of feedback", pointer="/query/cursor")
         return int(place)
@@ -153,26 +156,26 @@ class AnswerBook:
     def _all(self) -> Iterator[Answer]:
         below = None
         while True:
-            with self._open() as database:
-                block = database.latest(below=below)
+            with self._open() as book:
+                block = book.latest(below=below)
             if not block:
                 return
             yield from (answer for _, answer in block)
             below = block[-1][0]
 
-    def _erase(self, erase: Callable[[FeedbackDatabase], int]) -> int:
+    def _erase(self, erase: Callable[[Answers], int]) -> int:
         """At once, and on a full disk in the space that is kept for it."""
-        self._truth.require_writable()
+        self._require_writable()
         try:
-            with self._open() as database:
-                return erase(database)
+            with self._open() as answers:
+                return erase(answers)
         except StorageFull:
             if self._reserve is None:
                 raise
         self._reserve.lend()
         try:
-            with self._open() as database:
-                return erase(database)
+            with self._open() as answers:
+                return erase(answers)
         finally:
             self._reserve.renew()
 

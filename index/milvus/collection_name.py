@@ -1,5 +1,6 @@
 """What collections are called, and what a gallery's says of it: all services read there what galleries there are."""
 
+import hashlib
 import json
 import re
 import secrets
@@ -92,6 +93,11 @@ class GalleryDescription:
     def new(cls, name: str, spec: GallerySpec) -> "GalleryDescription":
         """Of a gallery that is being created."""
         return cls(name, spec, datetime.now(UTC), secrets.token_bytes(16))
+
+    @property
+    def identity(self) -> str:
+        """What it is called where other galleries had its name before: as a file may be, and the same for ever."""
+        return f"{self.name}-{hashlib.sha256(self.secret).hexdigest()[:32]}"
 
     @property
     def text(self) -> str:

@@ -5,10 +5,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from index.gallery import MOST_ATTRIBUTES, MOST_CAMERAS, MOST_VALUES, Attribute, AttributeFacet, Facets
 from index.milvus.image_row import ImageRow
+from index.storage.stored_time import moment
 
 _PATIENCE = 20  # times as long as counting took, what was counted answers, where counting takes longer than this:
 _SLOW = 2.0  # seconds
@@ -34,44 +34,41 @@ class FacetTally:
         self._counting = threading.Lock()
         self._known: _Known | None = None
 
-    def of(
-        self, change: int, since: int | None, rows: Callable[[], Iterable[ImageRow]], names: tuple[str, ...]
-    ) -> Facets:
-        """Those as of a change, of ``rows``, current ones ingested at ``since`` (microseconds since 1970) or later."""
+    def of(self, change: int, since: int | None, rows: Callable[[], Iterable[ImageRow]]) -> Facets:
+        """Those as of a change, of current ``rows``, read TOLD, none ingested before ``since`` (µs since 1970)."""
         with self._counting:
             known = self._known
             if known is not None and known.holds(change, since):
                 return known.facets
             began = time.monotonic()
-            facets, oldest = _counted(change, rows(), names)
+            facets, oldest = _counted(change, rows())
             took = time.monotonic() - began
             good = time.monotonic() + took * _PATIENCE if took > _SLOW else 0.0
             self._known = _Known(facets=facets, oldest=oldest, good_until=good)
             return facets
 
 
-def _counted(change: int, rows: Iterable[ImageRow], names: tuple[str, ...]) -> tuple[Facets, int | None]:
+def _counted(change: int, rows: Iterable[ImageRow]) -> tuple[Facets, int | None]:
     images = 0
     oldest: int | None = None
-    first: datetime | None = None
-    last: datetime | None = None
+    first: int | None = None
+    last: int | None = None
     vehicles = set[str]()
     cameras, viewpoints = Counter[str](), Counter[str]()
     attributes: dict[str, Counter[Attribute]] = {}
     for row in rows:
         images += 1
         oldest = row.ingested_at if oldest is None else min(oldest, row.ingested_at)
-        metadata = row.image(names).metadata
-        if metadata.vehicle_id is not None:
-            vehicles.add(metadata.vehicle_id)
-        if metadata.camera_id is not None:
-            cameras[metadata.camera_id] += 1
+        if row.vehicle_id is not None:
+            vehicles.add(row.vehicle_id)
+        if row.camera_id is not None:
+            cameras[row.camera_id] += 1
         if viewpoint := row.fields["viewpoint"]:
             viewpoints[viewpoint] += 1
-        if (time_taken := metadata.captured_at) is not None:
-            first = time_taken if first is None else min(first, time_taken)
-            last = time_taken if last is None else max(last, time_taken)
-        for name, value in metadata.attributes.items():
+        if (captured_at := row.captured_at) is not None:
+            first = captured_at if first is None else min(first, captured_at)
+            last = captured_at if last is None else max(last, captured_at)
+        for name, value in row.attributes.items():
             attributes.setdefault(name, Counter())[value] += 1
     facets = Facets(
         images=images,
@@ -80,8 +77,8 @@ def _counted(change: int, rows: Iterable[ImageRow], names: tuple[str, ...]) -> t
         cameras=_most(cameras, MOST_CAMERAS),
         viewpoints=_most(viewpoints, None),
         attributes=_facets(attributes),
-        first_captured_at=first,
-        last_captured_at=last,
+        first_captured_at=None if first is None else moment(first),
+        last_captured_at=None if last is None else moment(last),
     )
     return facets, oldest
 

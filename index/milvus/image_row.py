@@ -26,6 +26,7 @@ ALL: Final = (
     "crop_name", "viewpoint", "probabilities",
 )  # fmt: skip
 WHOLE: Final = (*ALL, "embedding")
+TOLD: Final = (*KEY, "vehicle_id", "camera_id", "captured_at", "ingested_at", "attributes", "viewpoint")  # for facets
 _UTF8 = 4  # bytes of a character, at most
 _PIECE = 16_000  # characters of the attributes' text in one element, which may have 65,535 bytes
 _PIECES = 64  # of 64 attributes, each with 1152 characters that JSON may write as 6
@@ -51,6 +52,23 @@ class ImageRow:
         return self.fields["vehicle_id"] or None
 
     @property
+    def camera_id(self) -> str | None:
+        """As a client said it."""
+        return self.fields["camera_id"] or None
+
+    @property
+    def captured_at(self) -> int | None:
+        """Microseconds since 1970, as a client said it."""
+        captured_at = int(self.fields["captured_at"])
+        return None if captured_at == NEVER else captured_at
+
+    @property
+    def attributes(self) -> dict[str, Attribute]:
+        """As a client said them."""
+        text = "".join(self.fields["attributes"])
+        return json.loads(text) if text else {}
+
+    @property
     def parent(self) -> int:
         """The row that was current before; 0 where there was none."""
         return int(self.fields["parent"])
@@ -72,14 +90,13 @@ class ImageRow:
 
     def image(self, viewpoints: Iterable[str]) -> StoredImage:
         """What a gallery says of it; ``viewpoints`` are the model's names."""
-        captured_at, attributes = self.fields["captured_at"], "".join(self.fields["attributes"])
         return StoredImage(
             image_id=self.image_id,
             metadata=Metadata(
                 vehicle_id=self.vehicle_id,
-                camera_id=self.fields["camera_id"] or None,
-                captured_at=None if captured_at == NEVER else moment(captured_at),
-                attributes=json.loads(attributes) if attributes else {},
+                camera_id=self.camera_id,
+                captured_at=None if self.captured_at is None else moment(self.captured_at),
+                attributes=self.attributes,
             ),
             ingested_at=moment(self.ingested_at),
             viewpoint=dict(zip(viewpoints, (float(each) for each in self.fields["probabilities"]), strict=False)),

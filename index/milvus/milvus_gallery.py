@@ -48,9 +48,8 @@ from index.milvus.collection_rows import CollectionRows
 from index.milvus.crop_home import CropHome
 from index.milvus.facet_tally import FacetTally
 from index.milvus.held_ids import HeldIds
-from index.milvus.image_row import ALL, KEY, WHOLE, ImageRow, fields_of
+from index.milvus.image_row import ALL, KEY, TOLD, WHOLE, ImageRow, fields_of
 from index.milvus.milvus_server import MilvusServer
-from index.milvus.no_feedback import NoFeedback
 from index.milvus.row_clock import LAST, RowClock
 from index.milvus.row_condition import RowCondition
 from index.milvus.row_listing import RowListing
@@ -110,7 +109,6 @@ class MilvusGallery:
         read_only: bool = False,
     ) -> None:
         self.name, self.collection = description.name, collection
-        self.feedback = NoFeedback()
         self._spec, self._description = description.spec, description
         self._rows, self._places = CollectionRows(server, rows_in, description.spec.embedding_dim), places
         self._changes, self._row_clock, self._crops = changes, row_clock, crops
@@ -127,6 +125,11 @@ class MilvusGallery:
     def description(self) -> GalleryDescription:
         """What its collection says of it."""
         return self._description
+
+    @property
+    def read_only(self) -> bool:
+        """Whether this service only reads."""
+        return self._read_only
 
     @property
     def rows(self) -> CollectionRows:
@@ -155,7 +158,7 @@ class MilvusGallery:
         return 0
 
     def add(self, images: Sequence[NewImage]) -> list[Literal["created", "updated"]]:
-        self._require_writable()
+        self.require_writable()
         check_images(self.spec, self.name, images)
         if not images:
             return []
@@ -239,10 +242,10 @@ class MilvusGallery:
 
     def facets(self) -> Facets:
         change, passing = self._changes.last(self.collection), self._passing(Filters())
-        return self._facets.of(change, passing.since, lambda: self._all_passing(passing), self.spec.viewpoints)
+        return self._facets.of(change, passing.since, lambda: self._told(passing))
 
     def change_metadata(self, image_id: str, change: Callable[[Metadata], Metadata]) -> StoredImage:
-        self._require_writable()
+        self.require_writable()
         with self._held.some([image_id]):
             for attempt in range(_TRIES):
                 row = self._row(image_id, WHOLE)
@@ -258,7 +261,7 @@ class MilvusGallery:
 
         Where the server goes away in the midst of more images than go into one write, some are changed.
         """
-        self._require_writable()
+        self.require_writable()
         passing = self._passing(filters)
         with self._held.every():
             wanted = {
@@ -274,13 +277,13 @@ class MilvusGallery:
         return len(wanted)
 
     def delete(self, image_id: str) -> None:
-        self._require_writable()
+        self.require_writable()
         with self._held.some([image_id]):
             self._row(image_id)
             self._erase([image_id])
 
     def delete_where(self, filters: Filters) -> int:
-        self._require_writable()
+        self.require_writable()
         passing = self._passing(filters)
         erased = 0
         with self._held.every(), self._unless_moved():
@@ -307,7 +310,7 @@ class MilvusGallery:
 
     def compact(self) -> None:
         """Remove crops that nobody names: of writes that did not come to their end."""
-        self._require_writable()
+        self.require_writable()
         self.sweep()
         self._discard(self._crops.names(self.collection))
 
@@ -322,7 +325,8 @@ class MilvusGallery:
         kind = "hnsw" if self.spec.kind == "auto" else self.spec.kind
         return IndexState(kind=kind, vectors=self.spec.vectors, rows=images, waiting=0)
 
-    def _require_writable(self) -> None:
+    def require_writable(self) -> None:
+        """Raise ReadOnly where this service only reads."""
         if self._read_only:
             raise ReadOnly("this service only reads (read_only): send writes to one that may")
 
@@ -345,6 +349,16 @@ class MilvusGallery:
         """The current rows of those of some images that are there."""
         passing = self._passing(Filters())
         return {name: row for name, row in self._rows.current(image_ids, fields).items() if passing.passes(row)}
+
+    def _told(self, passing: RowCondition) -> Iterator[ImageRow]:
+        """The current row of every image that passes, read TOLD; of what is written meanwhile either state."""
+        left = {row.row_id for row in self._rows.left_behind(self._changes.mark(self.collection), every=True)}
+        seen = set[str]()
+        for page in self._rows.pages(passing.expression, TOLD):
+            for row in page:
+                if row.row_id not in left and row.image_id not in seen:
+                    seen.add(row.image_id)
+                    yield row
 
     def _all_passing(self, passing: RowCondition) -> Iterable[ImageRow]:
         """Every current row that passes, with ALL fields, once."""

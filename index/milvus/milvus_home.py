@@ -12,6 +12,8 @@ from index.errors import (
     ReadOnly,
     StorageError,
 )
+from index.feedback.answer_book import AnswerBook
+from index.feedback.answer_home import FeedbackHome
 from index.gallery import GallerySpec
 from index.gallery_rules import make_default, no_gallery, require_number, require_same, unavailable, utc_now
 from index.metadata import check_gallery_name
@@ -42,9 +44,10 @@ _KNOWN_SECONDS: Final = 1.0  # what others created or dropped is seen after that
 class MilvusHome:
     """See ``index.gallery.GalleryHome``. Any number of them may have one server and ``prefix`` at the same time.
 
-    The gallery ``default`` is created with ``default_spec`` where it is missing. ``crops`` keeps the crops: one place
-    for all. ``own_folder``, of this process's other files, is locked as a data folder is. Raises DataFolderLocked,
-    DataFolderUnusable, GalleryServerUnavailable, and InvalidValue for a prefix or a token file that cannot be used.
+    The gallery ``default`` is created with ``default_spec`` where it is missing. ``crops`` keeps the crops,
+    ``feedback`` what is said of matches: one place for all. ``own_folder``, of this process's other files, is locked as
+    a data folder is. Raises DataFolderLocked, DataFolderUnusable, GalleryServerUnavailable, and InvalidValue for a
+    prefix or a token file that cannot be used.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class MilvusHome:
         uri: str,
         *,
         crops: CropHome,
+        feedback: FeedbackHome,
         own_folder: Path | None = None,
         token_file: Path | None = None,
         prefix: str = PREFIX,
@@ -62,7 +66,7 @@ class MilvusHome:
         max_galleries: int | None = None,
     ) -> None:
         self._prefix, self._crops, self._most, self._read_only = check_prefix(prefix), crops, max_galleries, read_only
-        self._clock, self._erasing_clock = clock, erasing_clock
+        self._clock, self._erasing_clock, self._feedback = clock, erasing_clock, feedback
         self._guard = threading.Lock()
         self._galleries: dict[str, MovingGallery] = {}
         self._problems: dict[str, str] = {}
@@ -124,6 +128,8 @@ class MilvusHome:
     def drop(self, name: str) -> None:
         self._require_writable()
         gallery = self.get(name)
+        gallery.feedback.close()
+        self._feedback.drop(gallery.identity)  # first, as afterwards nobody knows whose it was
         own = [each for each in self._collections.names() if each.gallery == name]
         for collection in sorted(own, key=lambda each: each.state == "serving"):  # first what may begin to answer
             self._server.call("drop_collection", collection.text)
@@ -191,9 +197,20 @@ class MilvusHome:
                     moving, self._server, changes=self._changes, kept=self._migrations, crops=self._crops,
                     row_clock=self._row_clock, clock=self._clock, read_only=self._read_only,
                 ),
+                feedback_of=self._feedback_of,
             )  # fmt: skip
         gallery.at(serving)
         return gallery
+
+    def _feedback_of(self, gallery: MovingGallery, description: GalleryDescription) -> AnswerBook:
+        def changes() -> object:
+            """What differs after every change of an image, and each hour: a service may die before its last counts."""
+            return self._changes.last(gallery.key), self._clock().replace(minute=0, second=0, microsecond=0)
+
+        return AnswerBook(
+            gallery, self._feedback.answers(description.identity), secret=description.secret, changes=changes,
+            require_writable=gallery.require_writable, clock=self._clock,
+        )  # fmt: skip
 
     def _open_in(self, collection: CollectionName, places: Places) -> MilvusGallery:
         said = self._server.call("describe_collection", collection.text)["description"]

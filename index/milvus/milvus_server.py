@@ -37,7 +37,7 @@ class MilvusServer:
             from pymilvus.exceptions import MilvusException
         except ImportError as error:
             raise GalleryServerUnavailable(
-                "galleries on Milvus need the extra milvus: pip install '.[milvus]'"
+                "galleries on Milvus need the extra milvus: pip install 'vehicle-search[milvus]'"
             ) from error
         import grpc
 

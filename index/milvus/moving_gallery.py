@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from index.contract import Contract
 from index.errors import GalleryConflict, GalleryNotFound, VehicleSearchError
+from index.feedback.answer_book import AnswerBook
 from index.gallery import (
     Facets,
-    Feedback,
     Filters,
     GalleryInfo,
     GallerySpec,
@@ -34,7 +34,7 @@ from index.gallery import (
     StoredImage,
 )
 from index.milvus.collection_list import CollectionList, Standing
-from index.milvus.collection_name import CollectionName
+from index.milvus.collection_name import CollectionName, GalleryDescription
 from index.milvus.milvus_gallery import MilvusGallery, Moved, Places
 from index.milvus.milvus_migration import CLOSED_SECONDS, MilvusMigration
 
@@ -45,7 +45,8 @@ _LOOK_SECONDS: Final = 0.05  # between two looks of a writer that waits
 class MovingGallery:
     """See ``index.gallery.Gallery``; ``first`` is the collection that it was created in.
 
-    ``open_in`` gives the gallery in one of its collections, ``migration_of`` what moves it.
+    ``open_in`` gives the gallery in one of its collections, ``migration_of`` what moves it, ``feedback_of`` what
+    was said of its matches.
     """
 
     name: str
@@ -54,6 +55,7 @@ class MovingGallery:
         self, first: CollectionName, collections: CollectionList, *,
         open_in: Callable[[CollectionName, Places], MilvusGallery],
         migration_of: Callable[["MovingGallery"], MilvusMigration],
+        feedback_of: Callable[["MovingGallery", GalleryDescription], AnswerBook],
     ) -> None:  # fmt: skip
         self.name, self.key = first.gallery, first.gallery_key
         self._collections, self._open_in = collections, open_in
@@ -61,6 +63,9 @@ class MovingGallery:
         self._here: tuple[CollectionName, MilvusGallery] | None = None
         self._closed = False
         self._migration = migration_of(self)
+        description = self.at(first).description
+        self.identity = description.identity
+        self.feedback = feedback_of(self, description)
 
     @property
     def collection(self) -> str:
@@ -72,13 +77,10 @@ class MovingGallery:
         """As of the last look at where it is."""
         return self._last().spec
 
-    @property
-    def feedback(self) -> Feedback:
-        return self._last().feedback
-
     def close(self) -> None:
         """From now on it is a gallery that does not exist."""
         self._closed = True
+        self.feedback.close()
 
     # Where it is
 
@@ -124,6 +126,10 @@ class MovingGallery:
                 continue
             if self.serving() is serving:  # else it may be gone in part
                 return answer
+
+    def require_writable(self) -> None:
+        """Raise ReadOnly where this service only reads."""
+        self.serving().require_writable()
 
     def _last(self) -> MilvusGallery:
         here = self._here
@@ -222,12 +228,17 @@ class MovingGallery:
         return self._done(lambda here: here.delete_where(filters))
 
     def sweep(self) -> int:
-        return self._done(lambda here: here.sweep())
+        swept = self._done(lambda here: here.sweep())
+        if not self._last().read_only:
+            self.feedback.sweep()
+        return swept
 
     def compact(self) -> None:
         """See ``MilvusGallery.compact``."""
         self._done(lambda here: here.compact())
         self._migration.forget_erased()
+        self.feedback.sweep()
+        self.feedback.compact()
 
     # Migrations
 

@@ -54,8 +54,9 @@ class RowListing:
             sample = self._sample(after, until, number)
             last, first = len(sample) * (offset + limit) // number + margin, len(sample) * offset // number - margin
             moved = False
-            if last < len(sample) and self.rows.count(self._between(after, sample[last])) >= offset + limit:
-                until, moved = sample[last], True
+            nearer = sample[last] if last < len(sample) else until
+            if nearer != until and self.rows.count(self._between(after, nearer)) >= offset + limit:
+                until, moved = nearer, True
             if first >= 0 and (before := self.rows.count(self._between(after, sample[first]))) <= offset:
                 after, offset, moved = sample[first], offset - before, True
             if not moved and margin > len(sample):

@@ -9,7 +9,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from index.errors import InvalidValue, StorageError, StorageFull
+from index.errors import DataFolderUnusable, InvalidValue, StorageError, StorageFull
 from index.postgres.postgres_schema import make_tables
 
 CONNECT_SECONDS: Final = 4
@@ -23,7 +23,7 @@ class PostgresDatabase:
     """A database whose tables are there. Safe from any thread. ``place`` names it for people, without a password.
 
     Raises InvalidValue for a URL that is none, StorageError where the database does not answer, DataFolderUnusable for
-    one of a newer release; afterwards StorageError and StorageFull.
+    one of a newer release or of an encoding other than UTF8; afterwards StorageError and StorageFull.
     """
 
     def __init__(self, url: str) -> None:
@@ -44,16 +44,29 @@ class PostgresDatabase:
         ways: dict[str, Any] = {
             "connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": milliseconds, "keepalives_idle": 10,
             "keepalives_interval": 5, "keepalives_count": 2, "application_name": "vehicle-search",
-        } | said | {"options": f"{options} {said.get('options') or ''}".strip()}  # fmt: skip
+        } | said | {
+            "options": f"{options} {said.get('options') or ''}".strip(),
+            "client_encoding": "UTF8",  # whatever the environment says
+        }  # fmt: skip
         self.place = f"PostgreSQL at {said.get('host', 'localhost')}, database {said.get('dbname', 'of its user')}"
         self._ways = ways
         with self.translated(), self.connection() as connection:
+            self._require_unicode(connection)
             make_tables(connection)
         self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
             kwargs=ways | {"prepare_threshold": None}, min_size=1, max_size=MOST_CONNECTIONS, timeout=CONNECT_SECONDS,
             reconnect_timeout=CONNECT_SECONDS,  # whoever asks then begins anew; pauses would double, up to minutes
             configure=_be_durable, check=ConnectionPool.check_connection, open=True, name="vehicle-search",
         )  # fmt: skip
+
+    def _require_unicode(self, connection: psycopg.Connection[Any]) -> None:
+        """Others cannot keep every name; SQL_ASCII, of a server set up without a locale, gives bytes for text."""
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise DataFolderUnusable(
+                f"{self.place} has the encoding {encoding}, and UTF8 is needed; make another one: "
+                "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+            )
 
     @contextmanager
     def transaction(self) -> Iterator[psycopg.Connection[Any]]:

@@ -6,7 +6,6 @@ import psycopg
 
 from index.errors import DataFolderUnusable
 
-LAYOUT: Final = 1
 SCHEMA: Final = "vehicle_search"
 
 _LOCK: Final = 0x7665_6869_636C_65  # "vehicle"; whoever makes the tables holds it
@@ -72,27 +71,57 @@ CREATE TABLE vehicle_search.audit (
 CREATE INDEX audit_written ON vehicle_search.audit USING brin (written_at);
 INSERT INTO vehicle_search.about (layout) VALUES (1);
 """
+_FEEDBACK = """
+CREATE TABLE vehicle_search.feedback_galleries (
+    gallery text PRIMARY KEY,               -- no other ever had it; its row is locked by who changes what is said of it
+    dropped boolean NOT NULL DEFAULT false  -- so that nobody who knows it not yet leaves anything behind
+);
+CREATE TABLE vehicle_search.feedback (      -- as index.storage.feedback_database tells of its table
+    place bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    gallery text NOT NULL REFERENCES vehicle_search.feedback_galleries,
+    pair text NOT NULL, answer_id text NOT NULL, same integer NOT NULL, image_id text NOT NULL,
+    image_crop text NOT NULL, query_image_id text, query_id text, query_box text, query_crop text NOT NULL,
+    distance text, given_at bigint NOT NULL,
+    UNIQUE (gallery, pair),
+    UNIQUE (gallery, answer_id)
+);
+CREATE INDEX feedback_listed ON vehicle_search.feedback (gallery, place);
+CREATE INDEX feedback_own ON vehicle_search.feedback (gallery, query_crop) WHERE query_image_id IS NULL;
+CREATE TABLE vehicle_search.feedback_pictures (
+    object text PRIMARY KEY,                -- in the object store
+    gallery text NOT NULL,
+    name text NOT NULL,                     -- by its content
+    size bigint NOT NULL,                   -- bytes
+    remove_at timestamptz                   -- by this server's clock; NULL: an answer has it
+);
+CREATE UNIQUE INDEX feedback_pictures_kept ON vehicle_search.feedback_pictures (gallery, name) WHERE remove_at IS NULL;
+CREATE INDEX feedback_pictures_due ON vehicle_search.feedback_pictures (remove_at) WHERE remove_at IS NOT NULL;
+UPDATE vehicle_search.about SET layout = 2;
+"""
+_STEPS = (_TABLES, _FEEDBACK)  # from no layout to the first, from that to the next
+LAYOUT: Final = len(_STEPS)
 
 
 def make_tables(connection: psycopg.Connection[Any]) -> None:
     """Make what is missing, by a connection of its own. Raises DataFolderUnusable for a layout of a newer release."""
-    if _layout(connection) is None:
+    if _layout(connection) < LAYOUT:
         # held to the end of the connection; within a transaction nobody would see what another one has made meanwhile
         connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-        if _layout(connection) is None:
+        for step in _STEPS[_layout(connection) :]:
             with connection.transaction():
-                connection.execute(_TABLES)
+                connection.execute(step)
     layout = _layout(connection)
-    if layout is None or layout > LAYOUT:
+    if layout > LAYOUT:
         raise DataFolderUnusable(
             f"the database's schema {SCHEMA} has layout {layout}, this release reads up to {LAYOUT}: use the newer "
             "release"
         )
 
 
-def _layout(connection: psycopg.Connection[Any]) -> int | None:
+def _layout(connection: psycopg.Connection[Any]) -> int:
+    """0 where there are no tables."""
     found = connection.execute("SELECT to_regclass('vehicle_search.about')").fetchone()
     if found is None or found[0] is None:
-        return None
+        return 0
     layout = connection.execute("SELECT layout FROM vehicle_search.about").fetchone()
-    return None if layout is None else int(layout[0])
+    return 0 if layout is None else int(layout[0])

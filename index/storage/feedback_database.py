@@ -6,6 +6,7 @@ write-ahead log: answers come one by one, and what is committed is on the disk.
 """
 
 import json
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -14,14 +15,14 @@ from typing import Any, Final
 
 import apsw
 
-from index.errors import DataFolderUnusable, StorageError, StorageFull, TooMuchFeedback
+from index.errors import DataFolderUnusable, StorageError, StorageFull
 from index.gallery import Answer
+from index.storage.answer_row import COLUMNS, EXCLUDED, answer_of, answer_row, require_bytes, require_place
 from index.storage.crop_store import is_as_written
 from index.storage.database_file import file_size, open_immutable, open_read_only, translated
 from index.storage.gallery_files import FEEDBACK
 from index.storage.row_checksum import row_checksum, teach
-from index.storage.row_filter import SqlValue
-from index.storage.stored_time import microseconds, moment
+from index.storage.stored_time import microseconds
 from index.whole_file import sync_file
 
 LAYOUT: Final = 1
@@ -32,7 +33,6 @@ BROKEN: Final = "the feedback cannot be read"
 _BUSY = 30_000  # milliseconds to wait for a backup that reads
 _AT_ONCE = 1000  # answers
 _LAST = 2**63 - 1
-_COLUMNS = "answer_id, same, image_id, image_crop, query_image_id, query_id, query_box, query_crop, distance, given_at"
 _CHECKSUM = (
     "row_checksum(CAST(answer_id AS BLOB), same, CAST(image_id AS BLOB), CAST(image_crop AS BLOB),"
     " CAST(query_image_id AS BLOB), CAST(query_id AS BLOB), CAST(query_box AS BLOB), CAST(query_crop AS BLOB),"
@@ -59,10 +59,8 @@ CREATE TABLE pictures (name TEXT PRIMARY KEY, bytes INTEGER NOT NULL, data BLOB 
 CREATE INDEX pictures_bytes ON pictures (bytes);
 """
 _PUT = (
-    f"INSERT INTO answers ({_COLUMNS}, pair, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-    f" ON CONFLICT (pair) DO UPDATE SET ({_COLUMNS}, checksum) = (SELECT "
-    + ", ".join(f"excluded.{name}" for name in _COLUMNS.split(", "))
-    + ", excluded.checksum)"
+    f"INSERT INTO answers ({COLUMNS}, pair, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+    f" ON CONFLICT (pair) DO UPDATE SET ({COLUMNS}, checksum) = (SELECT {EXCLUDED}, excluded.checksum)"
 )
 _OWN_PICTURES = "SELECT DISTINCT query_crop FROM answers WHERE query_image_id IS NULL"
 _FORGET = (  # those of some pictures that no answer has any more
@@ -77,7 +75,9 @@ PRAGMA secure_delete = ON;          -- what is erased is overwritten
 
 
 class FeedbackDatabase:
-    """The answers of one gallery; there is no file before the first. The caller takes turns.
+    """The answers of one gallery, see ``index.feedback.answer_home``; there is no file before the first.
+
+    Callers take ``turns``: SQLite looks for journals by their names, so none may be open while the folder moves.
 
     Nothing stays open. Raises StorageFull, StorageError, and DataFolderUnusable for a file of a newer release.
     ``read_only``: the file is not touched; nobody else may write to it.
@@ -85,6 +85,7 @@ class FeedbackDatabase:
 
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         self.path, self._read_only = folder / FEEDBACK, read_only
+        self.turns = threading.Lock()
 
     @property
     def exists(self) -> bool:
@@ -92,24 +93,16 @@ class FeedbackDatabase:
         return self.path.exists()
 
     def put(self, answer: Answer, picture: bytes | None, *, most: int, most_bytes: int) -> tuple[Answer, bool]:
-        """Keep an answer, by the id of an earlier one on the pair, which it replaces; as it is, and whether it is new.
-
-        ``picture``: the query's crop where it is no image. Raises TooMuchFeedback beyond ``most`` answers or
-        ``most_bytes`` of pictures.
-        """
+        """See ``Answers``."""
         with self._writing() as connection:
             earlier: tuple[str, str] | None = connection.execute(
                 "SELECT answer_id, query_crop FROM answers WHERE pair = ?", (answer.pair,)
             ).fetchone()
             if earlier is None:
-                if connection.execute("SELECT count(*) FROM answers").get >= most:
-                    raise TooMuchFeedback(
-                        f"{most:,} answers are kept of this gallery, the limit set by max_feedback: export and delete "
-                        "some, or raise it"
-                    )
+                require_place(connection.execute("SELECT count(*) FROM answers").get, most)
             else:
                 answer = replace(answer, answer_id=earlier[0])
-            said = _said(answer)
+            said = answer_row(answer)
             connection.execute(_PUT, (*said, answer.pair, row_checksum(*said)))
             if picture is not None:
                 connection.execute(
@@ -117,26 +110,20 @@ class FeedbackDatabase:
                 )
             if earlier is not None:
                 connection.execute(_FORGET, (json.dumps([earlier[1]]),))
-            if picture is not None and connection.execute(_PICTURE_BYTES).get > most_bytes:
-                raise TooMuchFeedback(
-                    f"the pictures with this gallery's answers would take more than {most_bytes:,} bytes, the limit "
-                    "set by max_feedback_bytes: export and delete some answers, or raise it"
-                )
+            if picture is not None:
+                require_bytes(connection.execute(_PICTURE_BYTES).get, most_bytes)
         return answer, earlier is None
 
     def latest(
         self, *, below: int | None = None, limit: int = _AT_ONCE, query_id: str | None = None,
         query_image_id: str | None = None,
     ) -> list[tuple[int, Answer]]:  # fmt: skip
-        """Answers and their places, the latest first, of the places below one; those that are damaged are left out.
-
-        With ``query_id`` or ``query_image_id`` only those on this query.
-        """
+        """See ``Answers``; those that are damaged are left out."""
         if not self.exists:
             return []
         with self._reading() as connection:
             rows: list[Any] = connection.execute(
-                f"SELECT place, {_COLUMNS} FROM answers WHERE place < :below"  # noqa: S608
+                f"SELECT place, {COLUMNS} FROM answers WHERE place < :below"  # noqa: S608
                 " AND (:query_id IS NULL OR query_id = :query_id)"
                 " AND (:query_image_id IS NULL OR query_image_id = :query_image_id)"
                 f" AND checksum IS {_CHECKSUM} ORDER BY place DESC LIMIT :limit",
@@ -147,7 +134,7 @@ class FeedbackDatabase:
                     "query_image_id": query_image_id,
                 },
             ).fetchall()
-        return [(place, _answer(row)) for place, *row in rows]
+        return [(place, answer_of(row)) for place, *row in rows]
 
     def all(self) -> Iterator[Answer]:
         """Every answer, the latest first, some at a time."""
@@ -171,6 +158,16 @@ class FeedbackDatabase:
     def keep(self, answer_ids: Iterable[str]) -> int:
         """Erase all answers but these; how many there were."""
         return self._delete("answer_id NOT IN (SELECT value FROM json_each(?))", json.dumps(list(answer_ids)))
+
+    def forget(self, answers: Sequence[Answer]) -> int:
+        """Erase those of some answers that nobody has given anew since they were read; how many there were."""
+        return self._delete(
+            "(answer_id, given_at) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
+            json.dumps([(each.answer_id, microseconds(each.given_at)) for each in answers]),
+        )
+
+    def sweep(self) -> None:
+        """Nothing is left behind: a write is there or not."""
 
     def rewrite(self) -> None:
         """Write the file anew with nothing in it but its rows."""
@@ -312,28 +309,3 @@ def _problems(connection: apsw.Connection) -> dict[str, list[str]]:
         if subjects:
             found[what] = subjects
     return found
-
-
-def _said(answer: Answer) -> tuple[SqlValue, ...]:
-    """What is written of an answer, as its checksum covers it."""
-    return (
-        answer.answer_id, int(answer.same), answer.image_id, answer.image_crop, answer.query_image_id, answer.query_id,
-        None if answer.box is None else ",".join(map(str, answer.box)), answer.query_crop,
-        None if answer.distance is None else repr(answer.distance), microseconds(answer.given_at),
-    )  # fmt: skip
-
-
-def _answer(row: Sequence[Any]) -> Answer:
-    answer_id, same, image_id, image_crop, query_image_id, query_id, box, query_crop, distance, given_at = row
-    return Answer(
-        answer_id=answer_id, same=bool(same), image_id=image_id, image_crop=image_crop, query_image_id=query_image_id,
-        query_id=query_id, box=_box(box), query_crop=query_crop,
-        distance=None if distance is None else float(distance), given_at=moment(given_at),
-    )  # fmt: skip
-
-
-def _box(text: str | None) -> tuple[int, int, int, int] | None:
-    if text is None:
-        return None
-    x, y, width, height = map(int, text.split(","))
-    return x, y, width, height

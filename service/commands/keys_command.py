@@ -166,9 +166,9 @@ def _home(arguments: argparse.Namespace) -> Iterator[KeyHome]:
     if arguments.database_url_file is None:
         yield KeyDatabase(arguments.data_dir)
         return
-    from index.postgres.postgres_keys import PostgresKeys
-
     with closing(open_database(arguments.database_url_file)) as database:
+        from index.postgres.postgres_keys import PostgresKeys  # which needs what is told to be missing by then
+
         yield PostgresKeys(database)
 
 
