@@ -1,6 +1,6 @@
 """The gallery: what is stored about an image, how it is searched, and the protocol that every home of it keeps.
 
-Two homes are planned: ``LocalGallery`` (one machine) and a Milvus one (a cluster). Code outside this room talks to
+Two homes keep it: ``index.data_folder`` (one machine) and ``index.milvus`` (a cluster). Code outside this room talks to
 ``Gallery`` and ``GalleryHome`` only.
 """
 
