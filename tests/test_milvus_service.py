@@ -82,18 +82,21 @@ def test_a_gallery_moves_to_the_next_model_under_two_services(
         begun = client.post(f"{first}/v1/galleries/default/migrations")
         assert begun.status_code == 202
         where = f"{second}/v1/galleries/default/migrations/{begun.json()['id']}"
-        extra = 0
+        extra, again = 0, 0
         while (state := client.get(where).json()["state"]) != "finished" or extra < 3:
             assert state in ("waiting", "running", "switched", "finished")
             new = jpeg(100 + extra)
             taken = client.post(
                 (first, second)[extra % 2] + IMAGES, files=parts(new, metadata=[{"image_id": f"n{extra}"}])
             )
-            assert [each["status"] for each in taken.json()["results"]] == ["created"]
+            (told,) = taken.json()["results"]
+            assert told["status"] in ("created", "updated")  # the latter where it was done again
+            again += told["status"] == "updated"
             found = client.post((second, first)[extra % 2] + SEARCH, content=new, headers=jpegs)
             assert found.json()["matches"][0]["image_id"] == f"n{extra}"
             assert found.json()["matches"][0]["distance"] < 1e-3
             extra += 1
+        assert again <= 1
         for service in (first, second):
             about = client.get(f"{service}/v1/galleries/default").json()
             assert about["images"] == len(pictures) + extra
