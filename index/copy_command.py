@@ -198,8 +198,8 @@ def _opened(arguments: argparse.Namespace, where: str, spec: GallerySpec | None 
 
 @contextmanager
 def _opened_milvus(arguments: argparse.Namespace, *, read_only: bool) -> Iterator[GalleryHome]:
-    from index.milvus.crop_home import CropHome
     from index.milvus.milvus_home import MilvusHome
+    from index.objects.crop_home import CropHome
 
     objects = open_crops(
         arguments.crops_url, endpoint=arguments.crops_endpoint, access_key_file=arguments.crops_access_key_file,

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from index.data_folder import DEFAULT, DataFolder
 from index.feedback.feedback_folder import FeedbackFolder
 from index.gallery import Filters, Gallery, GalleryHome, GallerySpec, Metadata, NewImage, SearchOptions
-from index.milvus.crop_home import CropHome
 from index.milvus.milvus_home import MilvusHome
+from index.objects.crop_home import CropHome
 from index.objects.folder_objects import FolderObjects
 from index.transfer.gallery_likeness import digest
 from index.transfer.image_transfer import transfer

@@ -323,8 +323,8 @@ def _home(
             device=_index_device(settings), max_galleries=settings.max_galleries,
         )  # fmt: skip
         return folder, folder.reserve
-    from index.milvus.crop_home import CropHome
     from index.milvus.milvus_home import MilvusHome
+    from index.objects.crop_home import CropHome
 
     if (settings.data_dir / "galleries").is_dir():
         _LOG.warning("galleries in %s are not served: milvus_uri is set", settings.data_dir)

@@ -26,8 +26,8 @@ import pytest
 
 from index.feedback.feedback_folder import FeedbackFolder
 from index.gallery import GallerySpec
-from index.milvus.crop_home import CropHome
 from index.milvus.milvus_home import MilvusHome
+from index.objects.crop_home import CropHome
 from index.objects.folder_objects import FolderObjects
 from scripts.process_tree import ProcessTree
 

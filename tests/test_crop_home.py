@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from index.crops import content_name
-from index.milvus.crop_home import CropHome
+from index.objects.crop_home import CropHome
 from index.objects.folder_objects import FolderObjects
 from tests.test_gallery import jpeg
 

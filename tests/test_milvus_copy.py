@@ -9,8 +9,8 @@ import pytest
 
 from index.feedback.feedback_folder import FeedbackFolder
 from index.gallery import Filters, GalleryHome, GallerySpec, Metadata, StoredImage
-from index.milvus.crop_home import CropHome
 from index.milvus.milvus_home import MilvusHome
+from index.objects.crop_home import CropHome
 from index.objects.folder_objects import FolderObjects
 from index.vehicle_index import main as vehicle_index
 from tests.milvus_homes import milvus_uri, new_home, new_prefix

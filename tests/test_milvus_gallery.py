@@ -274,7 +274,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from index.feedback.feedback_folder import FeedbackFolder
-from index.milvus.crop_home import CropHome
+from index.objects.crop_home import CropHome
 from index.objects.folder_objects import FolderObjects
 from index.milvus.milvus_home import MilvusHome
 from index.milvus.moving_gallery import MovingGallery

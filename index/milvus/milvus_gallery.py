@@ -45,7 +45,6 @@ from index.gallery_rules import DAY, changed, check_images, check_vectors, requi
 from index.milvus.change_counts import ChangeCounts
 from index.milvus.collection_name import GalleryDescription
 from index.milvus.collection_rows import CollectionRows
-from index.milvus.crop_home import CropHome
 from index.milvus.facet_tally import FacetTally
 from index.milvus.held_ids import HeldIds
 from index.milvus.image_row import ALL, KEY, TOLD, WHOLE, ImageRow, fields_of
@@ -54,6 +53,7 @@ from index.milvus.row_clock import LAST, RowClock
 from index.milvus.row_condition import RowCondition
 from index.milvus.row_listing import RowListing
 from index.milvus.row_search import RowSearch
+from index.objects.crop_home import CropHome
 from index.storage.crop_store import current_crop, is_as_written
 from index.storage.image_listing import cursor_after, place_after
 from index.storage.stored_time import microseconds

@@ -27,7 +27,6 @@ from index.milvus.collection_name import (
     check_prefix,
     migrations_name,
 )
-from index.milvus.crop_home import CropHome
 from index.milvus.image_row import schema_of
 from index.milvus.index_settings import index_of
 from index.milvus.kept_migrations import KeptMigrations
@@ -36,6 +35,7 @@ from index.milvus.milvus_migration import MilvusMigration
 from index.milvus.milvus_server import MilvusServer
 from index.milvus.moving_gallery import MovingGallery
 from index.milvus.row_clock import RowClock
+from index.objects.crop_home import CropHome
 from index.storage.folder_lock import FolderLock
 
 _KNOWN_SECONDS: Final = 1.0  # what others created or dropped is seen after that

@@ -50,7 +50,6 @@ from index.milvus.change_counts import ChangeCounts
 from index.milvus.collection_list import Standing
 from index.milvus.collection_name import CollectionName, GalleryDescription
 from index.milvus.collection_rows import CollectionRows, batched
-from index.milvus.crop_home import CropHome
 from index.milvus.image_row import ALL, KEY, ImageRow, schema_of
 from index.milvus.index_settings import index_of
 from index.milvus.kept_migrations import KeptMigrations
@@ -58,6 +57,7 @@ from index.milvus.milvus_gallery import GRACE, MilvusGallery
 from index.milvus.milvus_server import MilvusServer
 from index.milvus.row_clock import LAST, RowClock
 from index.milvus.row_comparison import Difference, RowComparison
+from index.objects.crop_home import CropHome
 from index.storage.space_vectors import LackingRow
 
 CLOSED_SECONDS: Final = 30.0  # writers wait no longer for the last rows of one turn

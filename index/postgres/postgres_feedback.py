@@ -16,7 +16,7 @@ import psycopg
 
 from index.errors import GalleryNotFound, StorageError
 from index.gallery import Answer
-from index.milvus.crop_home import CropHome
+from index.objects.crop_home import CropHome
 from index.objects.object_store import ObjectStore
 from index.postgres.postgres_database import PostgresDatabase
 from index.storage.answer_row import COLUMNS, EXCLUDED, answer_of, answer_row, require_bytes, require_place

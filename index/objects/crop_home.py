@@ -1,4 +1,4 @@
-"""Crops of galleries on Milvus: objects that every service finds, some of them asked for at once."""
+"""Pictures of galleries as objects that every service finds, some of them asked for at once."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
