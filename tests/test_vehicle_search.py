@@ -143,11 +143,11 @@ def test_a_signal_ends_it_with_0_and_frees_the_folder(tiny_model: Path, tmp_path
     command = [*COMMAND, *options(tiny_model, tmp_path / "data")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
+        assert process.stderr is not None
         greeting = process.stdout.readline()
-        assert greeting.startswith("vehicle-search is ready")
+        assert greeting.startswith("vehicle-search is ready"), process.stderr.read()
         process.send_signal(number)
         rest = process.stdout.read()  # not communicate(), which loses what readline() has read ahead
-        assert process.stderr is not None
         assert process.stderr.read() == ""
         assert process.wait(60) == 0
     assert "curl --data-binary @" in rest
