@@ -8,14 +8,13 @@ import atexit
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -30,6 +29,7 @@ from index.milvus.milvus_home import MilvusHome
 from index.objects.crop_home import CropHome
 from index.objects.folder_objects import FolderObjects
 from scripts.process_tree import ProcessTree
+from tests.server_process import free_ports
 
 _PORTS = (
     "rootCoord.port", "proxy.port", "proxy.internalPort", "queryCoord.port", "queryNode.port", "indexNode.port", "dataCoord.port",
@@ -74,7 +74,7 @@ class RunningMilvus:
 
     def __init__(self, python: Path, folder: Path, *, authorization: bool, settings: Mapping[str, str]) -> None:
         self._folder = folder
-        etcd, peer, self._watched, *ports = _free_ports(len(_PORTS) + 3)
+        etcd, peer, self._watched, *ports = free_ports(len(_PORTS) + 3)
         self._port = ports[_PORTS.index("proxy.port")]
         said: dict[str, str | int] = {f"{part}.ip": "127.0.0.1" for part in _PARTS} | dict(
             zip(_PORTS, ports, strict=True)
@@ -224,12 +224,3 @@ def milvus_home(path: Path, *, default_spec: GallerySpec, clock: Callable[[], da
     """A home on the shared server, as ``DataFolder`` is one in a folder."""
     milvus_uri()
     return _spare(default_spec).take(clock)
-
-
-def _free_ports(count: int) -> Iterator[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        ports = [each.getsockname()[1] for each in sockets]
-    return iter(ports)

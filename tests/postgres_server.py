@@ -3,7 +3,6 @@
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import uuid
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+
+from tests.server_process import free_port
 
 _SETTINGS = (
     "fsync=off",
@@ -99,9 +100,7 @@ class PostgresServer:
 def postgres_server() -> Iterator[PostgresServer]:
     """A server of its own, in a folder that its user can reach; gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = PostgresServer(folder, port)
+    server = PostgresServer(folder, free_port())
     try:
         server.initialise()
         server.start()
