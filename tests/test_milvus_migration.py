@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from index.contract import Contract
 from index.crops import model_crop, read_picture
-from index.errors import EmbeddingSpaceMismatch, GalleryConflict
+from index.errors import EmbeddingSpaceMismatch, GalleryConflict, GalleryNotFound, NotMigratable
 from index.gallery import Filters, Gallery, Metadata, Migration, NewImage, SearchOptions
-from index.milvus import milvus_migration, moving_gallery, row_comparison
+from index.milvus import milvus_gallery, milvus_migration, moving_gallery, row_comparison
 from index.milvus.collection_rows import CollectionRows
 from index.milvus.image_row import KEY, WHOLE
 from index.milvus.milvus_gallery import MilvusGallery
@@ -293,6 +293,21 @@ def test_an_image_that_is_erased_too_late_does_not_come_back(
     del images["i003"]
     check(services.other, images)
     assert not list(services.one.serving()._rows.of_images(["i003"]))
+
+
+def test_what_is_swept_too_late_is_swept_again(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that one who died left behind was carried over, and nobody would ever look for it again."""
+    monkeypatch.setattr(milvus_gallery, "GRACE", -60)
+    images = filled(services.one, 6)
+    old = services.one.serving().rows
+    (row,) = old.some('image_id == "i003"', WHOLE, 1)
+    old.insert([row.changed(row.row_id + 1, images["i003"].metadata)])
+    services.one.begin_migration(NEW, "f")
+    late = Late(monkeypatch, services.other.sweep)
+    assert migrated(services.one) == "finished"
+    late.written.result(60)
+    assert len(services.one.serving().rows.of_images(["i003"], KEY)["i003"]) == 1
+    check(services.one, images)
 
 
 def test_a_change_that_comes_too_late_is_made_again(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -602,7 +617,82 @@ def _killed_after(steps: int, gallery: Gallery, target: Contract, monkeypatch: p
     return False
 
 
+@pytest.mark.parametrize("at", ["drop_collection", "create_collection"])
+def test_a_gallery_that_is_dropped_while_it_moves_does_not_come_back(
+    homes: tuple[MilvusHome, MilvusHome], monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """Its collections have other names, or are more, than when they were listed to be dropped."""
+    gallery = f"g{next(numbers)}"
+    one, _ = homes[0].create(gallery, SPEC)
+    filled(one, 2)
+    server, call, done = homes[int(at == "drop_collection")]._server, MilvusServer.call, threading.Event()
+
+    def other_first(self: MilvusServer, name: str, *words: Any, **options: Any) -> Any:
+        if self is server and name == at and not done.is_set():
+            done.set()
+            if at == "drop_collection":
+                (target,) = one.standing().targets
+                homes[0]._server.rename(target.text, replace(target, state="serving").text)
+            else:
+                homes[1].drop(gallery)
+        return call(self, name, *words, **options)
+
+    if at == "drop_collection":
+        one.begin_migration(NEW, "f")
+    monkeypatch.setattr(MilvusServer, "call", other_first)
+    if at == "drop_collection":
+        homes[1].drop(gallery)
+    else:
+        with pytest.raises(GalleryNotFound):
+            one.begin_migration(NEW, "f")
+    assert done.is_set()
+    assert [each for each in homes[0]._collections.names() if each.gallery == gallery] == []
+    assert one._migration._kept.known(one.key) == []
+
+
+@pytest.mark.usefixtures("no_lease")
+def test_of_two_that_begin_at_once_one_may_end_before_the_other_has_begun(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other gives its own away, and where it dies before, whoever comes next does."""
+    images = filled(services.one, 6)
+    made = MilvusMigration._made
+
+    def slow(self: MilvusMigration, *words: Any) -> Any:
+        if self is services.one._migration:
+            services.other.begin_migration(NEW, "f")
+            assert migrated(services.other) == "finished"
+        return made(self, *words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MilvusMigration, "_made", slow)
+        patch.setattr(MilvusMigration, "_give_away", _killed)
+        with pytest.raises(Killed):
+            services.one.begin_migration(NEW, "f")
+    assert services.collections() == ["serving", "waiting"]
+    with pytest.raises(NotMigratable, match="none is"):
+        migrated(services.other)
+    assert services.collections() == ["serving"]
+    check(services.one, images)
+    check(services.other, images)
+
+
 # Which rows differ
+
+
+def test_a_row_that_the_old_collection_has_twice_is_in_nobodys_way(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that lost the answer to a write may have written it again."""
+    images = filled(services.one, 6)
+    old = services.one.serving().rows
+    (row,) = old.some('image_id == "i003"', WHOLE, 1)
+    old.insert([row.fields])
+    assert old.count("") == 7
+    monkeypatch.setattr(milvus_migration, "_VAIN", 1)
+    services.one.begin_migration(NEW, "f")
+    assert migrated(services.one) == "finished"
+    check(services.other, images)
 
 
 def test_rows_that_differ_are_found_among_many(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -305,6 +305,7 @@ class MilvusGallery:
         before = self._row_clock.ago(GRACE)
         left = self._rows.left_behind(self._changes.mark(self.collection), every=True)
         self._rows.delete(row for row in left if row.row_id < before)
+        self._require_here()  # else they may have been carried over before, and nobody would look below the mark again
         self._changes.set_mark(self.collection, before)
         return swept
 

@@ -131,8 +131,11 @@ class MilvusHome:
         gallery.feedback.close()
         self._feedback.drop(gallery.identity)  # first, as afterwards nobody knows whose it was
         own = [each for each in self._collections.names() if each.gallery == name]
-        for collection in sorted(own, key=lambda each: each.state == "serving"):  # first what may begin to answer
-            self._server.call("drop_collection", collection.text)
+        keys = {each.gallery_key for each in own}
+        while own:  # whoever migrates it gives other names meanwhile
+            for collection in sorted(own, key=lambda each: each.state == "serving"):  # first what may begin to answer
+                self._server.call("drop_collection", collection.text)
+            own = [each for each in self._collections.names() if each.gallery_key in keys]
         gallery.close()
         self._known(now=True)
         self._changes.forget(gallery.collection)

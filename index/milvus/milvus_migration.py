@@ -162,10 +162,15 @@ class MilvusMigration:
             own = self._made(standing, replace(serving.description, spec=spec), migration)
             if own is None:
                 continue
-            standing = self._gallery.standing()
-            if all(each.migration == own.migration for each in standing.targets):
-                return self._stated(migration, standing) or migration, True
-            self._give_away(migration)  # another began at the same time
+            try:
+                now = self._gallery.standing()
+            except GalleryNotFound:  # dropped meanwhile, perhaps before this one was there
+                self._server.call("drop_collection", own.text)
+                self._kept.forget(self._gallery.key)
+                raise
+            if now.serving == standing.serving and all(each.migration == own.migration for each in now.targets):
+                return self._stated(migration, now) or migration, True
+            self._give_away(migration)  # another began at the same time, and may have ended
 
     def cancel(self, migration_id: str) -> Migration:
         """See ``index.gallery.Gallery.cancel_migration``."""
@@ -348,6 +353,9 @@ class MilvusMigration:
                 continue  # it was ended just now
             if target.state == "serving":
                 return migration, target
+            if target.generation <= standing.serving.generation:
+                self._give_away(migration)  # of two that began at once the other one ended
+                continue
             if target.state != "waiting" and not self._abandoned(migration, target):
                 return migration, None
             own = replace(target, state="running", turn=target.turn + 1)
