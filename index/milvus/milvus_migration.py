@@ -540,7 +540,10 @@ class MilvusMigration:
             return False
         if comparison.alike():
             return True
-        self._fill(own, self._differing(run), due)
+        differing = self._differing(run)
+        if (first := next(differing, None)) is None:
+            return True  # the old one has rows twice
+        self._fill(own, chain([first], differing), due)
         return False  # looked at once more
 
     def _require_going_on(self, run: _Run, *, stop: bool = True) -> None:
@@ -565,7 +568,7 @@ class MilvusMigration:
         comparison = self._comparison(run)
         first = [row.row_id for rows in (comparison.old, comparison.new) for row in rows.some("", KEY, 1)]
         begin, now = min(first, default=1) - 1, self._row_clock.ago(-2 * GRACE)  # nearly all are in between
-        return chain(comparison.differing(begin, now), comparison.differing(now, LAST))
+        return chain(*map(comparison.differing, (0, begin, now), (begin, now, LAST)))
 
 
 _log = logging.getLogger(__name__)

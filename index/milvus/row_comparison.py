@@ -36,7 +36,10 @@ class RowComparison:
     new: CollectionRows
 
     def alike(self) -> bool:
-        """Whether both have as many rows; none is missing then where every row was compared."""
+        """Whether both have as many rows; none is missing then where every row was compared.
+
+        They may be the same where they have not: see ``differing``.
+        """
         old, new = self._counts(EVERY)
         return old == new
 
@@ -54,9 +57,12 @@ class RowComparison:
         if old == new:
             return
         if max(old, new) <= _WINDOW:
-            found = self._difference(after, until, self._ids(self.old, after, until))
+            ids = self._ids(self.old, after, until)
+            found = self._difference(after, until, ids)
             if found.lacking or found.surplus:
                 yield found
+                return
+            if new == len(ids):  # ``old`` has one of them twice: a client lost the answer to a write, and wrote again
                 return
             if new <= _AGAIN or until - after < 2:  # one of them was written twice
                 yield Difference(after, until, [], sorted(self._ids(self.new, after, until)))
