@@ -266,7 +266,7 @@ def test_of_two_that_create_at_once_one_does(home: MilvusHome, prefix: str) -> N
     with closing(beside(home)) as second, ThreadPoolExecutor(2) as pool:
         made = list(pool.map(lambda each: each.create("both", SPEC), (home, second)))
         assert sorted(new for _, new in made) == [False, True]
-        assert made[0][0].collection == made[1][0].collection
+        assert made[0][0].key == made[1][0].key
         home.drop("both")
 
 
@@ -355,7 +355,7 @@ def test_what_was_left_behind_is_swept(interrupted: MovingGallery, monkeypatch: 
     monkeypatch.setattr(interrupted.serving()._changes, "mark", lambda _: 0)
     interrupted.delete("i3")
     interrupted.delete("i4")
-    assert sorted(interrupted.serving()._crops.names(interrupted.collection)) == sorted(
+    assert sorted(interrupted.serving()._crops.names(interrupted.key)) == sorted(
         {
             str(interrupted.get("i0").crop_name),
             *(row.crop_name or "" for row in interrupted.serving()._rows.of_images(["i0"])["i0"]),
@@ -364,7 +364,7 @@ def test_what_was_left_behind_is_swept(interrupted: MovingGallery, monkeypatch: 
     interrupted.sweep()
     assert interrupted.serving()._rows.left_behind(0) == []
     interrupted.compact()
-    assert list(interrupted.serving()._crops.names(interrupted.collection)) == [interrupted.get("i0").crop_name]
+    assert list(interrupted.serving()._crops.names(interrupted.key)) == [interrupted.get("i0").crop_name]
     assert interrupted.crop("i1")[1] == jpeg("new")
 
 
@@ -375,7 +375,7 @@ def test_a_crop_goes_with_the_last_image_that_has_it(gallery: MovingGallery, oth
     assert gallery.crop("c")[1] == jpeg("one")
     name = gallery.get("c").crop_name
     other.delete("c")
-    assert name not in list(gallery.serving()._crops.names(gallery.collection))
+    assert name not in list(gallery.serving()._crops.names(gallery.key))
     assert other.crop("b")[1] == jpeg("two")
 
 
@@ -385,7 +385,7 @@ def test_a_crop_that_another_removes_before_it_is_named_is_there(
     take = gallery.serving()._row_clock.take
 
     def removed_first(count: int, *, above: int = 0) -> range:
-        gallery.serving()._crops.delete(gallery.collection, list(gallery.serving()._crops.names(gallery.collection)))
+        gallery.serving()._crops.delete(gallery.key, list(gallery.serving()._crops.names(gallery.key)))
         return take(count, above=above)
 
     with monkeypatch.context() as patch:

@@ -2,11 +2,11 @@
 
 import secrets
 import threading
-from typing import Any, Final
+from typing import Final
 
 from index.milvus.milvus_server import MilvusServer
+from index.milvus.record_rows import RecordRows
 from index.milvus.row_clock import RowClock
-from index.milvus.row_condition import one_of
 
 _MARK: Final = 0  # as the writer: not a count, but the row id up to which nothing was left behind
 
@@ -15,7 +15,7 @@ class ChangeCounts:
     """A collection with a row for each gallery and service. Safe to use from any thread."""
 
     def __init__(self, server: MilvusServer, name: str, clock: RowClock) -> None:
-        self._server, self._name, self._clock = server, name, clock
+        self._rows, self._clock = RecordRows(server, name, numbers=("writer", "number")), clock
         self._writer = secrets.randbelow(2**62) + 1
         self._guard = threading.Lock()
         self._told: dict[tuple[str, int], tuple[int, int]] = {}  # of a gallery and a writer: row id and number
@@ -42,32 +42,21 @@ class ChangeCounts:
 
     def forget(self, gallery: str) -> None:
         """A gallery is gone."""
-        rows = self._server.query(self._name, one_of("gallery", [gallery]), ["row_id"])
-        self._server.delete(self._name, [row["row_id"] for row in rows])
+        self._rows.forget(gallery)
 
     def create(self) -> None:
         """Make the collection where it is missing."""
-        from pymilvus import DataType, MilvusClient
-
-        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-        schema.add_field("row_id", DataType.INT64, is_primary=True)
-        schema.add_field("gallery", DataType.VARCHAR, max_length=255)
-        schema.add_field("writer", DataType.INT64)
-        schema.add_field("number", DataType.INT64)
-        schema.add_field("nothing", DataType.FLOAT_VECTOR, dim=2)  # a collection must have a vector
-        self._server.create(self._name, schema, "nothing", {"index_type": "FLAT"})
+        self._rows.create()
 
     def _tell(self, gallery: str, writer: int, number: int) -> None:
         (row_id,) = self._clock.take(1)
-        row = {"row_id": row_id, "gallery": gallery, "writer": writer, "number": number, "nothing": [0.0, 0.0]}
-        self._server.insert(self._name, [row])
+        self._rows.add(row_id, gallery, writer=writer, number=number)
         before, self._told[gallery, writer] = self._told.get((gallery, writer)), (row_id, number)
         if before is not None:
-            self._server.delete(self._name, [before[0]])
+            self._rows.delete([before[0]])
 
     def _numbers(self, gallery: str) -> dict[int, int]:
         numbers: dict[int, int] = {}
-        rows: list[dict[str, Any]] = self._server.query(self._name, one_of("gallery", [gallery]), ["writer", "number"])
-        for row in rows:
+        for row in self._rows.of(gallery):
             numbers[row["writer"]] = max(row["number"], numbers.get(row["writer"], 0))
         return numbers

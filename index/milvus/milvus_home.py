@@ -119,7 +119,7 @@ class MilvusHome:
         schema = schema_of(GalleryDescription.new(name, spec).text, spec.embedding_dim)
         self._server.create(collection, schema, "embedding", index)
         gallery = self._known(now=True)[name]
-        if gallery.collection == collection:
+        if gallery.key == collection:
             return gallery, True
         self._server.call("drop_collection", collection)  # somebody else was first
         require_same(gallery.spec, spec, name)
@@ -138,9 +138,9 @@ class MilvusHome:
             own = [each for each in self._collections.names() if each.gallery_key in keys]
         gallery.close()
         self._known(now=True)
-        self._changes.forget(gallery.collection)
-        self._migrations.forget(gallery.collection)
-        self._crops.drop(gallery.collection)
+        self._changes.forget(gallery.key)
+        self._migrations.forget(gallery.key)
+        self._crops.drop(gallery.key)
 
     def close(self) -> None:
         for gallery in self._galleries.values():

@@ -45,8 +45,8 @@ _LOOK_SECONDS: Final = 0.05  # between two looks of a writer that waits
 class MovingGallery:
     """See ``index.gallery.Gallery``; ``first`` is the collection that it was created in.
 
-    ``open_in`` gives the gallery in one of its collections, ``migration_of`` what moves it, ``feedback_of`` what
-    was said of its matches.
+    ``key`` is what its crops and changes are kept under, wherever it is. ``open_in`` gives the gallery in one of its
+    collections, ``migration_of`` what moves it, ``feedback_of`` what was said of its matches.
     """
 
     name: str
@@ -66,11 +66,6 @@ class MovingGallery:
         description = self.at(first).description
         self.identity = description.identity
         self.feedback = feedback_of(self, description)
-
-    @property
-    def collection(self) -> str:
-        """What its crops and changes are kept under."""
-        return self.key
 
     @property
     def spec(self) -> GallerySpec:
