@@ -199,7 +199,7 @@ class Workplace:
         self.stop()
         options = [
             str(self._folder / word) if (self._folder / word).exists() else word
-            for word in shlex.split(command.removeprefix(SERVE), comments=True)
+            for word in shlex.split(command.removeprefix(SERVE).replace("\\\n", " "), comments=True)
         ]
         address, _ = self._service.enter_context(
             started(self._folder / "data", self._folder / "models/default.onnx", *options, log=self._folder / "log")
