@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,25 +21,25 @@ from typing import Any
 import httpx
 
 from tests.server_process import started
+from vehicle_search_client import VehicleSearch
 
 HERE = Path.cwd()
 MANIFEST, QUERY = HERE / "examples/demo-gallery/manifest.csv", HERE / "examples/query.jpg"
 MODEL = Path("models/default.onnx")
 INDEX, SERVICE = "index.vehicle_index", "service.vehicle_search"
 GALLERY = "/v1/galleries/default"
-PERSON = {"gallery": "default", "image_id": "v0015_03", "same": True, "query_image_id": "v0015_04"}
+SAID = {"gallery": "default", "image_id": "v0015_03", "same": True, "query_image_id": "v0015_04"}
 WRITES: tuple[tuple[str, str, Any], ...] = (
     ("PUT", "/v1/cameras", {"cameras": [{"camera_id": "c004", "name": "South gate", "latitude": 48.1, "longitude": 11.5}]}),
     ("PATCH", f"{GALLERY}/images/v0015_04", {"attributes": {"colour": "red"}}),
-    ("POST", "/v1/feedback", PERSON),
+    ("POST", "/v1/feedback", SAID),
     ("POST", "/v1/queries", None),  # the query's picture
 )  # fmt: skip
 READS = (
     "/v1/galleries", f"{GALLERY}/images?limit=500", f"{GALLERY}/images/v0015_03/crop", f"{GALLERY}/facets", "/v1/cameras",
     "/v1/feedback?gallery=default", "/v1/imports", "/v1/keys", "/v1/audit?limit=500",
 )  # fmt: skip
-CHANGES = ("last_used_at", "disk_bytes", "index")
-"""Fields that are of the moment, and not of what is kept."""
+OF_THE_MOMENT = ("last_used_at", "disk_bytes", "index")  # fields that are no part of what is kept
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,23 +62,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(tree, "delete", "--data-dir", str(data), "v0000_00")
         key = run(tree, "keys", "create", "admin", "--scope", "admin", "--data-dir", str(data), door=SERVICE).strip()
         before = searched(tree, data, model)
-        with started(data, model, code=tree) as (address, _):
+        with started(data, model, "--audit", code=tree) as (address, _):
             reads = [*READS, *written(address, key)]
             told = answers(address, key, reads)
         after = searched(HERE, data, model)
         verified = run(HERE, "verify", "--data-dir", str(data))
-        with started(data, model) as (address, _):
+        with started(data, model, "--audit") as (address, _):
             found = answers(address, key, list(told))
         run(HERE, "add", "--data-dir", str(data), "--model", str(model), str(QUERY))
         again = run(HERE, "verify", "--data-dir", str(data))
-    problems = [f"verify says: {text}" for text in (verified, again) if "sound" not in text]
+    lines = [line for text in (verified, again) for line in text.splitlines()]
+    problems = [f"verify says: {line}" for line in lines if "sound" not in line]
     problems += [problem for path in told for problem in lost(path, told[path], found.get(path))]
     if before != after:
         problems.append(f"{before[:2]} was found, {after[:2]} is found now")
     for problem in problems:
         print(f"wrong: {problem}")
     print(
-        f"from {since}: {len(before)} matches and {len(told)} answers, {'not ' if problems else ''}as before; {again.strip()}"
+        f"from {since}: {len(before)} matches and {len(told)} answers, {'not ' if problems else ''}as before; {'; '.join(again.splitlines())}"
     )
     return 1 if problems else 0
 
@@ -121,6 +123,11 @@ def written(address: str, key: str) -> list[str]:
                 print(f"that release does not take {method} {path}: {answer.status_code}")
             elif document is None:
                 made.append(answer.headers["Location"])
+    with VehicleSearch(address, api_key=key) as service, tempfile.TemporaryDirectory() as folder:
+        service.create_gallery("yard")
+        with zipfile.ZipFile(Path(folder) / "yard.zip", "w") as archive:
+            archive.write(QUERY, "car.jpg")
+        service.wait_for_import(service.import_archive(archive.filename or "", gallery="yard").id, progress=False)
     return made
 
 
@@ -138,7 +145,7 @@ def answers(address: str, key: str, paths: Sequence[str]) -> dict[str, Any]:
 def lost(where: str, before: Any, after: Any) -> Iterator[str]:
     """What of an answer is not in the later one, which may tell more: fields, and entries of a list."""
     if isinstance(before, dict) and isinstance(after, dict):
-        for name in before.keys() - set(CHANGES):
+        for name in before.keys() - set(OF_THE_MOMENT):
             yield from lost(f"{where} {name}", before[name], after.get(name))
     elif isinstance(before, list) and isinstance(after, list):
         for entry in before:
